@@ -1,0 +1,55 @@
+# Everything runs in .venv, which the first target that needs it creates; a second call installs nothing.
+PYTHON ?= python3
+# More for pytest, as in: make test ARGS="-k maml"
+ARGS ?=
+RUN := .venv/bin/python
+STAMP := .venv/.installed
+CODE := src tests $(wildcard benchmarks)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check docs bench release clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(STAMP) ## train on drawn letters, judge on alphabets never seen, write a report (90 seconds)
+	$(RUN) -m mapwise demo
+
+test: $(STAMP) ## run every test (at most 10 minutes on 2 cores)
+	$(RUN) -m pytest -q -n auto --maxprocesses=4 --dist worksteal $(ARGS)
+
+check: $(STAMP) ## format, lint, types, floors
+	$(RUN) -m ruff format --check $(CODE)
+	$(RUN) -m ruff check $(CODE)
+	$(RUN) -m mypy
+	$(RUN) -m pytest -q tests/test_floors.py
+
+docs: $(STAMP) ## run the code in README and docs, follow every link
+	$(RUN) -m pytest -q tests/test_docs.py $(ARGS)
+
+bench: $(STAMP) ## measure the numbers of benchmarks/README.md
+	$(RUN) benchmarks/run.py $(ARGS)
+
+release: $(STAMP) ## build the wheel into dist/ and run the demo from it in an empty environment
+	rm -rf dist
+	$(RUN) -m pip wheel --no-deps --wheel-dir dist .
+	@set -eu; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
+	$(PYTHON) -m venv "$$place/venv"; \
+	"$$place/venv/bin/python" -m pip install --quiet -c constraints.txt dist/*.whl; \
+	mkdir "$$place/work"; cd "$$place/work"; \
+	XDG_CACHE_HOME="$$place/cache" "$$place/venv/bin/mapwise" demo
+
+clean: ## remove the environment, caches and builds (your runs stay)
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	echo "mapwise needs Python 3.11 or later, and there is no $(PYTHON): name yours, as in make PYTHON=python3.11" >&2; \
+	exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("mapwise needs Python 3.11 or later, and \
+	$(PYTHON) is %d.%d: name a newer one, as in make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,78 @@
+"""Evaluates a finished run and writes the benchmark row: what was run, what came out, on which machine.
+
+    python benchmarks/record.py ROW RUN --target 98.3 [-- flags of mapwise eval]
+
+The numbers are those `mapwise eval RUN --json` prints; the row is benchmarks/results/ROW.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from mapwise.run import RunSettings
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine() -> str:
+    """The machine in words: cores, processor, torch."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = models[0] if models else model
+    return f"{os.cpu_count()} CPU cores ({model}), torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    """Evaluate and write one row."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("row", help="name of the row, such as protonet-omniglot-5w1s")
+    asked.add_argument("run", type=Path, help="the run's folder")
+    asked.add_argument("--target", default="", help="the number it should reach, in per cent or as an error")
+    asked.add_argument("--protocol", default="", help="what else to know about how it was trained")
+    asked.add_argument("flags", nargs="*", help="flags of mapwise eval, after --")
+    given = asked.parse_args()
+
+    settings = RunSettings.read(given.run)
+    records = [json.loads(line) for line in (given.run / "metrics.jsonl").read_text().splitlines()]
+    command = ["eval", f"runs/{given.run.name}", *given.flags, "--json"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "mapwise", "eval", str(given.run), *given.flags, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        sys.exit(ran.stderr.strip())
+    result = json.loads(ran.stdout)
+    result["command"] = "mapwise " + " ".join(command)
+    row = {
+        "row": given.row,
+        "learner": settings.learner,
+        "source": settings.source,
+        "protocol": given.protocol,
+        "train_command": settings.command,
+        "train_steps": settings.steps,
+        "train_seconds": round(records[-1]["seconds"], 1) if records else 0.0,
+        "threads": settings.threads,
+        "eval_command": result["command"],
+        "target": given.target,
+        "result": result,
+        "machine": machine(),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{given.row}.json"
+    path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+    estimate = result.get("accuracy", result.get("mse"))
+    print(f"{path.name}: {estimate:.4f} +/- {result['ci95']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""Writes measured numbers into the pages: README, benchmarks/README and docs/learners.
+
+    python benchmarks/tables.py            rewrite every block from benchmarks/results/*.json
+    python benchmarks/tables.py --check    change nothing, and exit 1 when a block is not current
+
+A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "summary" (one table of all
+learners), "all" (every row with its commands), or the name of a learner's page. One result file is one row:
+what was run, what `mapwise eval RUN --json` printed, and on which machine. Nobody types a number into a page.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mapwise.catalog import LEARNERS
+from mapwise.core.outcome import Estimate, Protocol
+from mapwise.report.table import normalisation, number, percent, share, task_name
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+NOTHING = "Not measured yet."
+
+_BLOCK = re.compile(r"(<!-- numbers:(?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
+_OPENING = re.compile(r"<!-- numbers:")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured row, as its result file tells it."""
+
+    row: str
+    learner: str
+    """A catalog key, or any name when the row is of no learner."""
+    result: dict[str, Any]
+    """What `mapwise eval RUN --json` printed; a row that is no evaluation holds its own figures."""
+    source: str = ""
+    protocol: str = ""
+    """How it was trained and judged, in words."""
+    train_command: str = ""
+    train_seconds: float | None = None
+    threads: int | None = None
+    eval_command: str = ""
+    target: str = ""
+    """The number it should reach, as text: per cent for an accuracy, plain for an error."""
+    machine: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the file says; shown as it stands."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Row":
+        """The row of one file; raises ValueError when it is no JSON object with a result."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error}): write it again") from None
+        if not isinstance(found, dict) or not isinstance(found.get("result"), dict):
+            raise ValueError(f"{path} has no object named result: put in what mapwise eval RUN --json printed")
+        known = set(cls.__dataclass_fields__) - {"notes"}
+        given = {name: value for name, value in found.items() if name in known and value is not None}
+        given = {"row": path.stem, "learner": found["result"].get("learner", "other"), **given}
+        return cls(**given, notes={name: value for name, value in found.items() if name not in known})
+
+    @property
+    def metric(self) -> str | None:
+        """ "accuracy" or "mse"; None for a row that is no evaluation."""
+        return next((name for name in ("accuracy", "mse") if self.result.get(name) is not None), None)
+
+    @property
+    def inner_steps(self) -> str:
+        """How many gradient steps it adapted with, where the file or its command says so; "" otherwise."""
+        said = self.notes.get("inner_steps", self.result.get("inner_steps"))
+        asked = re.search(r"inner[-_]steps[= ](\d+)", self.eval_command)
+        return str(said) if said is not None else asked[1] if asked else ""
+
+    @property
+    def about(self) -> Protocol:
+        """The protocol of the evaluation."""
+        found = self.result
+        return Protocol(
+            learner=self.learner,
+            source=str(found.get("source", self.source)),
+            split=str(found.get("split", "test")),
+            kind="regression" if self.metric == "mse" else "classification",
+            ways=str(found.get("ways", "")),
+            shots=str(found.get("shots", "")),
+            queries=int(found.get("queries", 0)),
+            episodes=int(found["episodes"]),
+            seed=int(found.get("seed", 0)),
+            transductive=bool(found["transductive"]),
+        )
+
+    @property
+    def headline(self) -> str:
+        """The number with its interval; for a row that is no evaluation all its figures."""
+        if self.metric is None:
+            return ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in self.result.items())
+        ci = self.result.get("ci95")
+        estimate = Estimate(float(self.result[self.metric]), float("nan") if ci is None else float(ci), 0)
+        return percent(estimate) if self.metric == "accuracy" else f"MSE {number(estimate)}"
+
+    @property
+    def task(self) -> str:
+        """Source and task in a few words, such as "omniglot, 5-way 1-shot"."""
+        if self.metric is None:
+            return self.protocol or self.source
+        steps = f", {self.inner_steps} step{'' if self.inner_steps == '1' else 's'}" if self.inner_steps else ""
+        return f"{self.about.source}, {task_name(self.about)}{steps if self.metric == 'mse' else ''}"
+
+    @property
+    def wanted(self) -> str:
+        """The target, and whether the number missed it; "" without one."""
+        asked = re.fullmatch(r"\s*(?:>=|<=|≥|≤)?\s*([\d.]+)\s*%?\s*", self.target)
+        if asked is None or self.metric is None:
+            return self.target
+        goal = float(asked[1])
+        if self.metric == "accuracy":
+            return f"at least {asked[1]} %" + ("" if 100 * self.result["accuracy"] >= goal else ", missed")
+        return f"at most {asked[1]}" + ("" if self.result["mse"] <= goal else ", missed")
+
+
+def read_rows(folder: Path = RESULTS) -> list[Row]:
+    """Every row of a folder, by learner in the order of the catalog; raises ValueError for two of one name."""
+    rows = [Row.read(path) for path in sorted(folder.glob("*.json"))]
+    names = [row.row for row in rows]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"two files in {folder} are named row {twice[0]!r}: rename one")
+    order = {key: place for place, key in enumerate(LEARNERS)}
+    return sorted(rows, key=lambda row: (order.get(row.learner, len(order)), row.learner, row.row))
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """The pages that may hold blocks."""
+    return [root / "README.md", root / "benchmarks" / "README.md", *sorted((root / "docs" / "learners").glob("*.md"))]
+
+
+def rendered(text: str, rows: Sequence[Row]) -> str:
+    """The page with every block written anew; raises ValueError for a block it can't fill."""
+    if len(_OPENING.findall(text)) != len(_BLOCK.findall(text)):
+        raise ValueError("a block of numbers is never closed: end it with <!-- /numbers --> on a line of its own")
+    return _BLOCK.sub(lambda found: f"{found[1]}{_body(found['name'], rows)}\n{found[4]}", text)
+
+
+def stale(rows: Sequence[Row], root: Path = ROOT) -> list[tuple[Path, str]]:
+    """The pages whose blocks are not what the results say, and what they should be."""
+    found = [(page, page.read_text(encoding="utf-8")) for page in pages(root)]
+    return [(page, new) for page, text in found if (new := rendered(text, rows)) != text]
+
+
+def _body(name: str, rows: Sequence[Row]) -> str:
+    if name == "summary":
+        return _summary(rows)
+    if name == "all":
+        return _all(rows)
+    keys = [key for key, row in LEARNERS.items() if row.page == name]
+    if not keys:
+        raise ValueError(f"there are no numbers called {name!r}: give summary, all, or the name of a learner's page")
+    return "\n\n".join(_details(row) for row in rows if row.learner in keys) or NOTHING
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """Every learner of the catalog, with its rows."""
+    lines = []
+    for key, learner in LEARNERS.items():
+        who = [f"[`{key}`](docs/learners/{learner.page}.md)", f"{learner.summary} ({learner.paper})"]
+        own = [row for row in rows if row.learner == key and row.metric is not None]
+        for place, row in enumerate(own):
+            lines.append([*(who if place == 0 else ["", ""]), *_cells(row), _code(row.eval_command)])
+        if not own:
+            lines.append([*who, NOTHING.rstrip(".").lower(), "", "", "", ""])
+    head = ["Learner", "Idea", "Task", "Result, 95 % interval", "Prediction", "Test episodes", "Command"]
+    return _table(head, lines)
+
+
+def _cells(row: Row) -> list[str]:
+    return [row.task, row.headline, normalisation(row.about), f"{row.about.episodes:,}"]
+
+
+def _all(rows: Sequence[Row]) -> str:
+    """One table of every row, then the rows one by one, under their learners."""
+    if not rows:
+        return NOTHING
+    judged = [row for row in rows if row.metric is not None]
+    parts = []
+    if judged:
+        head = ["Row", "Task", "Result, 95 % interval", "Target", "Prediction", "Test episodes", "Training"]
+        lines = [[f"`{row.row}`", *_cells(row)[:2], row.wanted, *_cells(row)[2:], _minutes(row)] for row in judged]
+        parts.append(_table(head, lines))
+    for learner in dict.fromkeys(row.learner for row in rows):
+        parts.append(f"### {learner}")
+        parts.extend(_details(row) for row in rows if row.learner == learner)
+    return "\n\n".join(parts)
+
+
+def _details(row: Row) -> str:
+    """One row: the number, how it was made, and the commands that make it again."""
+    said = [f"**`{row.row}`: {row.headline}**"]
+    if row.metric is not None:
+        steps = (
+            f", after {row.inner_steps} inner step{'' if row.inner_steps == '1' else 's'}" if row.inner_steps else ""
+        )
+        said[0] += f" ({row.about.line()}{steps})."
+    else:
+        said[0] += "."
+    if row.metric == "mse" and row.result.get("median") is not None:
+        said.append(
+            f"Median {float(row.result['median']):.3f}; {share(row.result.get('diverged'))} of the tasks diverged."
+        )
+    if row.wanted:
+        said.append(f"Target: {row.wanted}.")
+    if row.protocol:
+        said.append(f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}.")
+    trained = _minutes(row)
+    where = ", ".join(text for text in (f"trained in {trained}" if trained else "", _threads(row), row.machine) if text)
+    if where:
+        said.append(f"{where[0].upper()}{where[1:]}.")
+    extra = ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in row.notes.items() if value != "")
+    if extra:
+        said.append(f"{extra[0].upper()}{extra[1:]}.")
+    said.extend(_beside(row))
+    commands = [_portable(command) for command in (row.train_command, row.eval_command) if command]
+    return "\n".join([*said, *(["", "```sh", *commands, "```"] if commands else [])])
+
+
+def _minutes(row: Row) -> str:
+    if not row.train_seconds:
+        return ""
+    return f"{row.train_seconds:.0f} s" if row.train_seconds < 120 else f"{row.train_seconds / 60:.0f} min"
+
+
+def _threads(row: Row) -> str:
+    return "" if row.threads is None else f"{row.threads} thread{'' if row.threads == 1 else 's'}"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def _beside(row: Row) -> list[str]:
+    """What was judged on the same episodes, and the paired difference."""
+    lines = []
+    for other in row.result.get("beside") or []:
+        if row.metric != "accuracy" or other.get("accuracy") is None:
+            continue
+        shown = percent(Estimate(other["accuracy"], other.get("ci95", float("nan")), 0))
+        pair = Estimate(other.get("difference", float("nan")), other.get("difference_ci95", float("nan")), 0)
+        sign = "+" if pair.mean > 0 else ""
+        better = f", so {sign}{percent(pair).replace(' %', ' points')} (paired)" if math.isfinite(pair.ci95) else ""
+        lines.append(f"On the same episodes `{other.get('learner', 'the baseline')}` has {shown}{better}.")
+    return lines
+
+
+def _portable(command: str) -> str:
+    """A command without the folders of the machine it ran on."""
+    command = re.sub(r"(--data[= ])\S+", r"\1DATA", command)
+    return re.sub(r"(?<=[\s=])/(?:[^\s/]+/)*([^\s/]+)", r"runs/\1", command)
+
+
+def _code(command: str) -> str:
+    return f"`{_portable(command)}`" if command else ""
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def main(words: Sequence[str]) -> int:
+    """Rewrite the blocks, or only look with --check; the exit code."""
+    if [word for word in words if word != "--check"]:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        found = stale(read_rows())
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for page, text in found:
+        if not words:
+            page.write_text(text, encoding="utf-8")
+        print(f"{page.relative_to(ROOT)}: {'not current, run python benchmarks/tables.py' if words else 'written'}")
+    return 1 if words and found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

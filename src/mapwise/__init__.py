@@ -1,0 +1,83 @@
+"""Meta-learning for PyTorch: a learner maps a small support set to a predictor.
+
+adapt(params, support)   -> fast       what this task taught
+predict(params, fast, x) -> scores     what the predictor says
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mapwise.core.laws import check
+    from mapwise.core.learner import Learner
+    from mapwise.core.outcome import Estimate, Paired, Report
+    from mapwise.core.task import Examples, Task, TaskSource, examples
+    from mapwise.engine.evaluate import evaluate
+    from mapwise.engine.gradient import meta_gradient
+    from mapwise.engine.train import Trained, train
+    from mapwise.learners.metric.protonet import ProtoNet
+    from mapwise.learners.optimization.maml import MAML
+    from mapwise.learners.pretraining.finetune import Finetune
+    from mapwise.learners.pretraining.supervised import Supervised
+    from mapwise.tasks.episodes import Episodes
+    from mapwise.tasks.rows import LabelledRows
+    from mapwise.tasks.sinusoid import Sinusoid
+
+# Names are looked up when first used, so that `mapwise --help` starts without importing torch.
+_HOME = {
+    "MAML": "mapwise.learners.optimization.maml",
+    "Episodes": "mapwise.tasks.episodes",
+    "Estimate": "mapwise.core.outcome",
+    "Examples": "mapwise.core.task",
+    "Finetune": "mapwise.learners.pretraining.finetune",
+    "LabelledRows": "mapwise.tasks.rows",
+    "Learner": "mapwise.core.learner",
+    "Paired": "mapwise.core.outcome",
+    "ProtoNet": "mapwise.learners.metric.protonet",
+    "Report": "mapwise.core.outcome",
+    "Sinusoid": "mapwise.tasks.sinusoid",
+    "Supervised": "mapwise.learners.pretraining.supervised",
+    "Task": "mapwise.core.task",
+    "TaskSource": "mapwise.core.task",
+    "Trained": "mapwise.engine.train",
+    "check": "mapwise.core.laws",
+    "evaluate": "mapwise.engine.evaluate",
+    "examples": "mapwise.core.task",
+    "meta_gradient": "mapwise.engine.gradient",
+    "train": "mapwise.engine.train",
+}
+
+__all__ = [
+    "MAML",
+    "Episodes",
+    "Estimate",
+    "Examples",
+    "Finetune",
+    "LabelledRows",
+    "Learner",
+    "Paired",
+    "ProtoNet",
+    "Report",
+    "Sinusoid",
+    "Supervised",
+    "Task",
+    "TaskSource",
+    "Trained",
+    "check",
+    "evaluate",
+    "examples",
+    "meta_gradient",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'mapwise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

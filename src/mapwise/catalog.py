@@ -1,0 +1,290 @@
+"""Every learner, net and source by name: the only file that knows them all."""
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mapwise.core.functional import Net
+from mapwise.core.learner import Learner
+from mapwise.core.task import TaskSource
+from mapwise.engine.aggregate import AGGREGATES
+from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.optimization.maml import MAML
+from mapwise.learners.pretraining.finetune import Finetune
+from mapwise.learners.pretraining.supervised import Supervised
+from mapwise.nets import MLP, Conv4, ResNet12
+from mapwise.tasks.augment import augmentation
+from mapwise.tasks.digits import digits
+from mapwise.tasks.episodes import Episodes, Span
+from mapwise.tasks.glyphs import glyphs
+from mapwise.tasks.images import images
+from mapwise.tasks.omniglot import omniglot
+from mapwise.tasks.rows import LabelledRows
+from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.tasks.supervised import Supervised as SupervisedSource
+from mapwise.tasks.table import table
+
+__all__ = ["AGGREGATES", "LEARNERS", "NETS", "SOURCES", "LearnerRow", "SourceRow", "SourceSettings"]
+
+
+@dataclass(frozen=True)
+class LearnerRow:
+    """One learner of the catalog: a class with some of its fields set."""
+
+    make: Callable[..., Learner]
+    family: str
+    paper: str
+    summary: str
+    page: str
+    """The docs page, docs/learners/<page>.md; kin share one."""
+    nets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Net options this learner prefers to the nets' own, by net."""
+    pretraining: bool = False
+    """It trains on all base classes at once instead of on episodes."""
+
+    @property
+    def fields(self) -> dict[str, dataclasses.Field[Any]]:
+        """The learner's hyperparameters by name, those that are networks left out."""
+        return {f.name: f for f in dataclasses.fields(self._class) if f.name not in BLUEPRINTS}
+
+    @property
+    def preset(self) -> dict[str, Any]:
+        """The fields this row sets."""
+        return dict(self.make.keywords) if isinstance(self.make, partial) else {}
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """The type of every field."""
+        return typing.get_type_hints(self._class)
+
+    @property
+    def blueprint(self) -> str | None:
+        """The field that takes a network, unless the row sets it."""
+        names = [f.name for f in dataclasses.fields(self._class) if f.name in BLUEPRINTS]
+        return next((name for name in names if name not in self.preset), None)
+
+    @property
+    def _class(self) -> Any:
+        return self.make.func if isinstance(self.make, partial) else self.make
+
+    def build(self, net: Net | None = None, fields: Mapping[str, Any] | None = None) -> Learner:
+        """The learner with this network and these fields."""
+        chosen = dict(fields or {})
+        if self.blueprint is not None:
+            assert net is not None
+            chosen[self.blueprint] = net
+        return self.make(**chosen)
+
+
+BLUEPRINTS = {"net": True, "encoder": False}
+"""Field names that take a network, and whether that network ends in a head of W columns."""
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What a source is asked for."""
+
+    data: Path | None = None
+    ways: Span = 5
+    shots: Span = 1
+    queries: int | None = None
+    tasks: int = 16
+    seed: int = 0
+    augment: tuple[str, ...] = ()
+    shuffle_labels: bool = False
+    device: str = "cpu"
+    label: str | None = None
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """One source of the catalog."""
+
+    open: Callable[[SourceSettings], TaskSource]
+    kind: str
+    summary: str
+    needs: str = ""
+    """What must be on the disk; "" for nothing."""
+    net: str = "conv4"
+    """The network its rows ask for."""
+    ways: int = 5
+    """Classes of a task when nobody says otherwise."""
+
+
+def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        return Episodes(
+            rows(wanted),
+            ways=wanted.ways,
+            shots=wanted.shots,
+            queries=wanted.queries,
+            tasks=wanted.tasks,
+            seed=wanted.seed,
+            augment=augmentation(wanted.augment) if wanted.augment else None,
+            shuffle_labels=wanted.shuffle_labels,
+            device=wanted.device,
+        )
+
+    return open_source
+
+
+def _sinusoid(wanted: SourceSettings) -> TaskSource:
+    if not isinstance(wanted.shots, int):
+        raise ValueError(
+            f"the sinusoid takes one number of shots and {wanted.shots} was given: give a number, such as 10"
+        )
+    return Sinusoid(
+        shots=wanted.shots,
+        queries=wanted.queries or 10,
+        tasks=wanted.tasks,
+        seed=wanted.seed,
+        device=wanted.device,
+    )
+
+
+def _folder(wanted: SourceSettings) -> LabelledRows:
+    if wanted.data is None:
+        raise ValueError("a folder of images is needed: give it with --data FOLDER, one subfolder a class")
+    # Not dealt by the run's seed: runs of different seeds are compared on the same unseen classes.
+    return images(wanted.data, skip_bad=wanted.skip_bad)
+
+
+def _table(wanted: SourceSettings) -> LabelledRows:
+    if wanted.data is None:
+        raise ValueError("a CSV file is needed: give it with --data FILE.csv, and its class column with --label")
+    return table(wanted.data, label=wanted.label)
+
+
+# Inductive by default: a prediction must not depend on its neighbours.
+_GRADIENT_NETS = {"conv4": {"norm": "support", "down": "stride"}, "resnet12": {"norm": "support"}}
+_METRIC_NETS = {"conv4": {"norm": "frozen"}, "resnet12": {"norm": "frozen"}}
+
+LEARNERS: dict[str, LearnerRow] = {
+    "maml": LearnerRow(
+        MAML,
+        "optimization",
+        "Finn 2017",
+        "a few gradient steps from a start learned for it",
+        page="maml",
+        nets=_GRADIENT_NETS,
+    ),
+    "fomaml": LearnerRow(
+        partial(MAML, first_order=True),
+        "optimization",
+        "Finn 2017",
+        "maml without second derivatives",
+        page="maml",
+        nets=_GRADIENT_NETS,
+    ),
+    "anil": LearnerRow(
+        partial(MAML, moves=("head",)),
+        "optimization",
+        "Raghu 2020",
+        "maml that moves only the head",
+        page="maml",
+        nets=_GRADIENT_NETS,
+    ),
+    "boil": LearnerRow(
+        partial(MAML, moves=("body",)),
+        "optimization",
+        "Oh 2021",
+        "maml that moves all but the head",
+        page="maml",
+        nets=_GRADIENT_NETS,
+    ),
+    "protonet": LearnerRow(
+        ProtoNet,
+        "metric",
+        "Snell 2017",
+        "nearest class mean in a learned space",
+        page="protonet",
+        nets=_METRIC_NETS,
+    ),
+    "protonet_cosine": LearnerRow(
+        partial(ProtoNet, distance="cosine"),
+        "metric",
+        "Snell 2017",
+        "protonet with cosines for distances",
+        page="protonet",
+        nets=_METRIC_NETS,
+    ),
+    "nearest_mean": LearnerRow(
+        partial(ProtoNet, encoder=nn.Flatten),
+        "metric",
+        "Snell 2017",
+        "nearest class mean of the raw inputs; nothing to train",
+        page="nearest_mean",
+    ),
+    "supervised": LearnerRow(
+        Supervised,
+        "pretraining",
+        "Chen 2021",
+        "a classifier of all base classes, then nearest mean",
+        page="supervised",
+        nets=_METRIC_NETS,
+        pretraining=True,
+    ),
+    "finetune": LearnerRow(
+        Finetune,
+        "pretraining",
+        "Chen 2019",
+        "a supervised encoder, tuned on each support set",
+        page="finetune",
+        nets=_METRIC_NETS,
+        pretraining=True,
+    ),
+}
+
+NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12}
+
+SOURCES: dict[str, SourceRow] = {
+    "glyphs": SourceRow(
+        _episodes(lambda wanted: glyphs()), "classification", "letters of the world's alphabets, drawn; no download"
+    ),
+    "omniglot": SourceRow(
+        _episodes(lambda wanted: omniglot(wanted.data)),
+        "classification",
+        "1,623 handwritten characters, Vinyals splits",
+        "omniglot/ under --data, or a network",
+    ),
+    "digits": SourceRow(
+        _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
+    ),
+    "sinusoid": SourceRow(_sinusoid, "regression", "sine waves of random amplitude and phase", net="mlp"),
+    "images": SourceRow(
+        _episodes(_folder), "classification", "a folder of images, one subfolder a class", "--data FOLDER"
+    ),
+    "table": SourceRow(_episodes(_table), "classification", "a CSV with a class column", "--data FILE.csv", net="mlp"),
+}
+
+
+def named(table_: Mapping[str, Any], name: str, what: str) -> Any:
+    """The row of this name; raises ValueError naming the nearest."""
+    if name not in table_:
+        near = difflib.get_close_matches(name, table_, n=1, cutoff=0)[0]
+        raise ValueError(f"there is no {what} {name!r}: did you mean {near!r}? (mapwise list shows all)")
+    return table_[name]
+
+
+def net_options(net: str) -> dict[str, inspect.Parameter]:
+    """The options of a network by name."""
+    parameters = inspect.signature(named(NETS, net, "net")).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def training_source(row: LearnerRow, source: TaskSource) -> TaskSource:
+    """The source a learner trains on: episodes, or all base classes at once."""
+    if not row.pretraining:
+        return source
+    if not isinstance(source, Episodes):
+        raise ValueError("supervised pretraining needs classes, and this source has none: choose a source of classes")
+    return SupervisedSource(source)

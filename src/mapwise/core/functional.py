@@ -1,0 +1,253 @@
+"""Run a module with borrowed weights and borrowed statistics, and make its first weights.
+
+A module is a blueprint: it says what is computed, never with which weights. Weights are a flat dict
+from the module's own parameter names; two names in it are reserved and hold, by module name, the
+statistics that normalisation layers use instead of those of the rows at hand:
+
+    "statistics"   made from one support set, kept in fast     (norm "support")
+    "measured"     made from many training tasks               (norm "frozen")
+"""
+
+import contextvars
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from mapwise.core import tree
+from mapwise.core.tree import Params
+
+Net: TypeAlias = nn.Module | Callable[[], nn.Module]
+"""A built module, which keeps the weights it has, or a callable that builds one under a seed."""
+
+RESERVED = ("statistics", "measured")
+
+
+@dataclass
+class Call:
+    """What a layer may ask about the call it is part of: row weights, and whose statistics to use."""
+
+    weight: Tensor | None = None
+    """[N], 1 for a row that counts; None: all count."""
+    given: dict[str, Tensor] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    """Layer names by id(layer)."""
+    keep: str | None = None
+    """Which statistics this call is made to collect."""
+    seen: dict[str, Tensor] = field(default_factory=dict)
+
+    def given_to(self, layer: nn.Module) -> Tensor | None:
+        """The statistics this layer is to use instead of those of the rows at hand."""
+        return self.given.get(self.names.get(id(layer), ""))
+
+    def collects(self, keep_in: str | None) -> bool:
+        """Whether this call is made to collect statistics that are kept in this place."""
+        return keep_in is not None and keep_in == self.keep
+
+    def collect(self, layer: nn.Module, statistics: Tensor) -> None:
+        """Hand over a layer's statistics of the rows at hand."""
+        self.seen[self.names[id(layer)]] = statistics
+
+
+_current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("mapwise_call", default=None)
+
+
+def current_call() -> Call:
+    """The call a layer is running in; a plain one when a module is called outside of mapwise."""
+    return _current.get() or Call()
+
+
+@contextmanager
+def _running(call: Call) -> Iterator[None]:
+    token = _current.set(call)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def blueprint(net: Net) -> nn.Module:
+    """The module that gives the structure; only its names, shapes and frozen weights are used.
+
+    Raises ValueError for a module that would change, or draw random numbers, while it runs.
+    """
+    module = net if isinstance(net, nn.Module) else _built(net)
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and part.track_running_stats and part.training:
+            raise ValueError(
+                f"layer {name!r} ({type(part).__name__}) updates running statistics while it runs: build it with "
+                "track_running_stats=False, freeze it with .eval(), or use mapwise.nets.Norm"
+            )
+        if isinstance(part, _DropoutNd) and part.p > 0 and part.training:
+            raise ValueError(
+                f"layer {name!r} ({type(part).__name__}) draws random numbers of its own: switch it off with .eval(), "
+                "since every random number of a task comes from the task's key"
+            )
+    return module
+
+
+# What is derived from a net is kept as long as the net itself; a net can't be built inside vmap.
+_blueprints: WeakKeyDictionary[Callable[[], nn.Module], nn.Module] = WeakKeyDictionary()
+_names: WeakKeyDictionary[nn.Module, dict[int, str]] = WeakKeyDictionary()
+_bodies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+
+
+def _built(build: Callable[[], nn.Module]) -> nn.Module:
+    if build not in _blueprints:
+        _blueprints[build] = _build(build, seed=0)
+    return _blueprints[build]
+
+
+def _build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def initial_weights(net: Net, seed: int) -> Params:
+    """The trainable weights a net starts with: a copy of a built module's, or fresh ones under the seed."""
+    module = blueprint(net) if isinstance(net, nn.Module) else _build(net, seed)
+    weights = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+    reserved = [name for name in weights if name in RESERVED]
+    if reserved:
+        raise ValueError(f"the module has a parameter named {reserved[0]!r}, a reserved name: rename it")
+    return weights
+
+
+def apply(net: Net, weights: Params, x: Any, weight: Tensor | None = None) -> Tensor:
+    """The net's output for rows x, [N, *input] -> [N, *output], with these weights and statistics."""
+    return observe(net, weights, x, weight, keep=None)[0]
+
+
+def observe(
+    net: Net, weights: Params, x: Any, weight: Tensor | None = None, keep: str | None = "statistics"
+) -> tuple[Tensor, Params]:
+    """The net's output, and {keep: statistics by layer} of these rows, {} when no layer keeps such.
+
+    Merge the second into the weights of a later call to normalise by these rows there.
+    """
+    module = blueprint(net)
+    call = Call(weight=None if _all_rows_count.get() else weight, names=_layer_names(module), keep=keep)
+    for place in RESERVED:
+        call.given.update(weights.get(place, {}))
+    own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
+    with _running(call):
+        out = torch.func.functional_call(module, own, (x,)) if own else module(x)
+    return out, ({keep: call.seen} if keep is not None and call.seen else {})
+
+
+_all_rows_count: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_all_rows_count", default=False)
+
+
+@contextmanager
+def all_rows_count(known: bool) -> Iterator[None]:
+    """Within, it is known that no row is padding, so layers may take the faster unweighted statistics.
+
+    Only who sees all tasks of a batch can know: inside vmap a weight can't be looked at.
+    """
+    token = _all_rows_count.set(known)
+    try:
+        yield
+    finally:
+        _all_rows_count.reset(token)
+
+
+def _layer_names(module: nn.Module) -> dict[int, str]:
+    if module not in _names:
+        _names[module] = {id(part): name for name, part in module.named_modules()}
+    return _names[module]
+
+
+def statistics_kept(net: Net) -> frozenset[str]:
+    """Whose statistics the net's layers use: a subset of {"rows", "statistics", "measured"}.
+
+    "rows" means the rows at hand, always: predictions then depend on their neighbours.
+    """
+    kinds = set()
+    for part in blueprint(net).modules():
+        if isinstance(part, _BatchNorm) and not part.track_running_stats:
+            kinds.add("rows")
+        elif hasattr(part, "keep_in"):
+            kinds.add(str(part.keep_in or "rows"))
+    return frozenset(kinds)
+
+
+def population(net: Net, weights: Params, batches: Iterable[Any]) -> Params:
+    """Statistics of the frozen layers over many batches of rows: {} when there are no such layers.
+
+    The mean of the batches' means, and the variance of all their rows around it.
+    """
+    if "measured" not in statistics_kept(net):
+        return {}
+    plain = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
+    with torch.no_grad():
+        found = [observe(net, plain, x, keep="measured")[1]["measured"] for x in batches]
+    return tree.map(_pooled, *found)
+
+
+def _pooled(*batches: Tensor) -> Tensor:
+    mean, variance = torch.stack(batches).unbind(1)  # each [batches, C]
+    centre = mean.mean(0)
+    return torch.stack([centre, (variance + (mean - centre) ** 2).mean(0)])
+
+
+def choose(net: Net, weights: Params, patterns: tuple[str, ...]) -> tuple[Params, Params]:
+    """Split a net's weights into those whose names match a glob pattern, and the rest.
+
+    "head" stands for the last module with parameters, and "body" for all the others.
+
+    Raises ValueError for a pattern that matches nothing.
+    """
+    own = [name for name in weights if name not in RESERVED]
+    # The last by the net's own order: weights that come from a file come in any.
+    head = _head(blueprint(net)) if own else set()
+    chosen: set[str] = set()
+    for pattern in patterns:
+        if pattern == "head":
+            matching = head
+        elif pattern == "body":
+            matching = set(own) - head
+        else:
+            matching = {name for name in own if fnmatchcase(name, pattern)}
+        if not matching:
+            raise ValueError(f"the pattern {pattern!r} matches none of the parameters {', '.join(own)}: correct it")
+        chosen |= matching
+    moved = {name: weights[name] for name in own if name in chosen}
+    return moved, {name: weights[name] for name in own if name not in chosen}
+
+
+def headless(net: Net) -> nn.Module:
+    """The blueprint without its last module with parameters: its outputs are the features before the head."""
+    return _headless(blueprint(net))
+
+
+def _headless(module: nn.Module) -> nn.Module:
+    if module not in _bodies:
+        head = next(iter(_head(module))).rpartition(".")[0]
+        if not head:
+            raise ValueError("the module is a single layer, without features before its head: use a deeper one")
+        body = copy.deepcopy(module)
+        body.set_submodule(head, nn.Identity())
+        _bodies[module] = body
+    return _bodies[module]
+
+
+def body_weights(net: Net, weights: Params) -> Params:
+    """The weights that a `headless` blueprint runs with, statistics included."""
+    _, body = choose(net, weights, ("head",))
+    return body | {name: weights[name] for name in RESERVED if name in weights}
+
+
+def _head(module: nn.Module) -> set[str]:
+    """The trainable parameters of the last module that holds some."""
+    own = [name for name, p in module.named_parameters() if p.requires_grad]
+    last = own[-1].rpartition(".")[0]
+    return {name for name in own if name.rpartition(".")[0] == last}

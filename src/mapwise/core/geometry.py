@@ -1,0 +1,24 @@
+"""Class means and distances: what every comparison of embedded rows is made of."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core.task import Examples
+
+
+def class_means(z: Float[Tensor, "N D"], rows: Examples) -> Float[Tensor, "W D"]:
+    """The weighted mean of each class's rows; zeros for a class without any."""
+    share = rows.y * rows.weight[:, None]  # [N, W]
+    return (share.T @ z) / share.sum(0).clamp(min=1e-12)[:, None]
+
+
+def squared_distances(z: Float[Tensor, "N D"], centres: Float[Tensor, "W D"]) -> Float[Tensor, "N W"]:
+    """|z - c|^2, written out: torch.cdist can't be differentiated twice."""
+    return (z**2).sum(-1, keepdim=True) - 2 * z @ centres.T + (centres**2).sum(-1)
+
+
+def cosines(z: Float[Tensor, "N D"], centres: Float[Tensor, "W D"]) -> Float[Tensor, "N W"]:
+    """The cosine of the angle between every row and every centre; 0 where one of them is zero."""
+    unit = torch.nn.functional.normalize
+    return unit(z, dim=-1) @ unit(centres, dim=-1).T

@@ -1,0 +1,575 @@
+"""The laws every learner keeps, and a way to ask whether one's own does.
+
+Each law is a question put to a learner and a source of tasks. Four of the ten may be waived by an
+instance that says so in `keeps`, with its reason in the docstring.
+"""
+
+import copy
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from mapwise.core import functional, random, tree
+from mapwise.core.functional import Net
+from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.losses import Gaussian, present_classes
+from mapwise.core.map_tasks import How, map_tasks, task_at, tasks_in
+from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.tree import Params
+
+HELD_OUT = 200
+"""Validation tasks on which law 2 compares."""
+STANDARD_ERRORS = 5
+YOUNG = 10
+"""Steps after which laws 1 and 5 look: parts that start at zero have moved, and gradients are still large."""
+SAME = 1e-8
+"""Largest difference of two float64 scores, relative to the largest of them, that counts as no difference."""
+ROUNDED = 1e-5
+"""The same for float32."""
+MAPPED = 1e-10
+SLOPE = 1e-6
+
+Finding = tuple[bool | None, str]
+"""(kept, or None where the law has no say here; what was seen)"""
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law: what it says, and how a learner is examined for it."""
+
+    number: int
+    name: str
+    statement: str
+    examine: Callable[["Case"], Finding]
+    """Looks at a case whether or not the learner waives the law."""
+
+    @property
+    def waivable(self) -> bool:
+        """Whether an instance may do without it."""
+        return self.name in WAIVABLE
+
+
+class Verdict(NamedTuple):
+    """Whether a learner keeps one law."""
+
+    law: Law
+    kept: bool | None
+    """None: waived by the learner, or without a say in this case; `detail` tells which."""
+    detail: str
+
+    def __str__(self) -> str:
+        word = {True: "kept", False: "BROKEN", None: "waived"}[self.kept]
+        return f"{self.law.number:2} {self.law.name:<9} {word:<7} {self.detail}"
+
+
+class BrokenLaw(AssertionError):
+    """A learner breaks a law that it doesn't waive."""
+
+
+class Verdicts(tuple[Verdict, ...]):
+    """The verdicts of all laws, in their order; print them to read them."""
+
+    __slots__ = ()
+
+    @property
+    def broken(self) -> tuple[Verdict, ...]:
+        """The verdicts of the laws that are broken and not waived."""
+        return tuple(verdict for verdict in self if verdict.kept is False)
+
+    def raise_if_broken(self) -> None:
+        """Raise BrokenLaw, naming every broken law with what it says and what was seen."""
+        if self.broken:
+            lines = [f"law {v.law.number} `{v.law.name}`: {v.law.statement}\n    seen: {v.detail}" for v in self.broken]
+            raise BrokenLaw("the learner breaks\n" + "\n".join(lines))
+
+    def __str__(self) -> str:
+        return "\n".join(str(verdict) for verdict in self)
+
+
+def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 100, lr: float = 0.01) -> Verdicts:
+    """Examine a learner for every law, on tasks of a source.
+
+    source: what the learner trains on; its split "val" holds the tasks it hasn't seen. A small net on a
+            toy family takes seconds; law 5 needs a smooth net (tanh, average pooling).
+    seed:   of the initial params and of the numbers the laws themselves draw.
+    steps:  of the training that law 2 asks for, with Adam at the rate `lr`.
+
+    Returns one Verdict per law; `.raise_if_broken()` turns broken ones into an error. Law 4 is asked within
+    this process, of a new object with the same fields. What a docs page must hold is not asked.
+
+    >>> mw.check(learner, source).raise_if_broken()
+    """
+    case = Case(learner, source, seed, steps, lr)
+    return Verdicts(_judge(law, case) for law in LAWS)
+
+
+def _judge(law: Law, case: "Case") -> Verdict:
+    waived = law.waivable and law.name not in case.learner.keeps
+    try:
+        kept, detail = law.examine(case)
+    except Exception as error:  # whatever a learner raises is a finding about it
+        kept, detail = False, f"{type(error).__name__}: {error}"
+    if waived:
+        held = {True: "it holds here", False: f"and broken here: {detail}", None: detail}[kept]
+        return Verdict(law, None, f"the learner waives it; {held}")
+    return Verdict(law, kept, detail)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A learner, a source, and what several laws need of them, made when first asked for."""
+
+    learner: Learner
+    source: TaskSource
+    seed: int = 0
+    steps: int = 100
+    lr: float = 0.01
+
+    @cached_property
+    def start(self) -> Params:
+        """Params before training."""
+        return self.learner.init(self.seed)
+
+    @cached_property
+    def path(self) -> tuple[Params, Params]:
+        """Params after the first few steps of a training, and after all of them."""
+        young = last = self.start
+        for step, last in enumerate(_descend(self.learner, self.start, self.source, self.steps, self.lr), start=1):
+            young = last if step <= YOUNG else young
+        return young, last
+
+    @cached_property
+    def trained(self) -> Params:
+        """Params after training, measured."""
+        return self.learner.measure(self.path[1], self.source)
+
+    @cached_property
+    def unseen(self) -> TaskSource:
+        """Tasks that were not trained on."""
+        return self.source.split("val")
+
+    @cached_property
+    def double(self) -> Learner:
+        """The learner, the frozen weights of its nets in float64."""
+        nets = {
+            field.name: copy.deepcopy(functional.blueprint(value)).double()
+            for field in dataclasses.fields(self.learner)
+            for value in [getattr(self.learner, field.name)]
+            if isinstance(value, nn.Module) or field.type in (Net, "Net")
+        }
+        return dataclasses.replace(self.learner, **nets)
+
+    def scores(self, task: Task) -> Any:
+        """Scores of the trained learner in float64."""
+        return _predict(self.double, _as_double(self.trained), task)
+
+    def loss(self, task: Task) -> Tensor:
+        """The objective of the trained learner in float64."""
+        return self.double.objective(_as_double(self.trained), task).detach()
+
+    def tasks(self) -> list[Task]:
+        """Two unseen tasks, in float64."""
+        batch = _as_double(_batch(self.unseen, 2))
+        return [task_at(batch, i) for i in range(2)]
+
+
+# 1 -------------------------------------------------------------------------------------------------------
+
+
+def _map(case: Case) -> Finding:
+    params = _as_double(case.path[0])
+    tasks = _as_double(_batch(case.source, 5))
+    unseen = _as_double(_batch(case.unseen, 5))
+
+    def found(how: How) -> list[Tensor]:
+        live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+        losses = map_tasks(partial(_objective, case.double, live), tasks, how)
+        scores = map_tasks(partial(_predict, case.double, params), unseen, how)
+        # The gradient as one vector: a part of it that is zero but for rounding differs by all of itself.
+        gradient = [slope.flatten() for slope in _gradient(losses.sum(), live).values()]
+        return [losses.detach(), torch.cat([losses.new_zeros(0), *gradient]), *pytree.tree_leaves(scores)]
+
+    looped = found("loop")
+    hows: tuple[How, ...] = ("vmap", 2)
+    try:
+        gaps = {how: max(map(_gap, found(how), looped)) for how in hows}
+    except RuntimeError as error:
+        return False, f"works in a loop and not under vmap: {error}"
+    worst = max(gaps, key=lambda how: gaps[how])
+    said = {"vmap": "vmapped", 2: "chunked"}[worst]
+    return gaps[worst] <= MAPPED, f"{said} and looped losses, gradients and scores differ by {gaps[worst]:.1e}"
+
+
+# 2 -------------------------------------------------------------------------------------------------------
+
+
+def _learns(case: Case) -> Finding:
+    trained, chance = _quality(case.learner, case.trained, case.unseen)
+    what = "accuracy" if case.source.kind == "classification" else "minus the squared error"
+    rivals = {"chance": chance}
+    if _learned(case.start):
+        untrained = case.learner.measure(case.start, case.source)
+        rivals["untrained"] = _quality(case.learner, untrained, case.unseen)[0]
+    kept, parts = True, []
+    for name, rival in rivals.items():
+        ahead = trained - rival
+        error = ahead.std() / len(ahead) ** 0.5
+        kept = kept and bool(ahead.mean() > STANDARD_ERRORS * error)
+        parts.append(f"{name} {float(rival.mean()):.3f} ({float(ahead.mean() / error.clamp(min=1e-12)):.1f} s.e.)")
+    return kept, f"{what} {float(trained.mean()):.3f} after {case.steps} steps, ahead of {', '.join(parts)}"
+
+
+def _descend(learner: Learner, params: Params, source: TaskSource, steps: int, lr: float) -> Iterator[Params]:
+    """Params after 1, 2, ... steps of plain meta-training; the laws stand below the engine and can't use it."""
+    leaves = {path: leaf.detach().clone().requires_grad_() for path, leaf in _learned(params).items()}
+    if not leaves:
+        return
+    rest = {name: params[name] for name in params if name == "measured"}
+    optimizer = torch.optim.Adam(list(leaves.values()), lr=lr)
+    for step in range(steps):
+        now, live = learner.at(step / steps), {**tree.unflatten(leaves), **rest}
+        loss = _mapped(partial(_objective, now, live), source(step)).mean()
+        if not bool(torch.isfinite(loss)):
+            raise ValueError(f"the loss is {float(loss)} at step {step} of training: lower lr, or the learner's rates")
+        gradient = _gradient(loss, live)
+        for path, leaf in leaves.items():
+            leaf.grad = gradient[path]
+        optimizer.step()
+        yield {**tree.unflatten({path: leaf.detach().clone() for path, leaf in leaves.items()}), **rest}
+
+
+def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tensor, Tensor]:
+    """How good the predictions of each held-out task are, higher being better, and how good a guess is, [E]."""
+    tasks = _batch(source, HELD_OUT)
+    with torch.no_grad():
+        scores = _mapped(partial(_predict, learner, params), tasks)
+    support, query = tasks
+    mean = (scores.mean if isinstance(scores, Gaussian) else scores).double()
+    total = query.weight.double().sum(1)
+    if source.kind == "classification":
+        right = (mean.argmax(-1) == query.y.argmax(-1)) * query.weight.double()
+        return right.sum(1) / total, 1 / torch.vmap(present_classes)(support).double().sum(1)
+
+    def value(predicted: Tensor) -> Tensor:
+        return -(((predicted - query.y) ** 2).mean(-1) * query.weight).sum(1) / total
+
+    share = support.weight / support.weight.sum(1, keepdim=True).clamp(min=1e-12)
+    return value(mean), value((support.y * share[..., None]).sum(1, keepdim=True).double())
+
+
+# 3 -------------------------------------------------------------------------------------------------------
+
+
+def _repeats(case: Case) -> Finding:
+    task, unseen = task_at(case.source(0), 0), task_at(case.unseen(0), 0)
+
+    def found() -> dict[str, list[Tensor]]:
+        params = case.learner.init(case.seed)
+        live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+        fast = case.learner.adapt(params, unseen.support)
+        loss = case.learner.objective(live, task)
+        return {
+            "init": pytree.tree_leaves(params),
+            "adapt": pytree.tree_leaves(fast),
+            "predict": pytree.tree_leaves(case.learner.predict(params, fast, unseen.query.x)),
+            "objective": [loss, *_gradient(loss, live).values()],
+        }
+
+    before = torch.random.get_rng_state()
+    first, second = found(), found()
+    if not torch.equal(before, torch.random.get_rng_state()):
+        return False, "torch's global generator is used: draw from mapwise.core.random and a key instead"
+    for name, leaves in first.items():
+        if not all(torch.equal(a, b) for a, b in zip(leaves, second[name], strict=True)):
+            return False, f"{name} gives other bits the second time"
+    return True, "init, adapt, predict, objective and its gradient give the same bits twice"
+
+
+# 4 -------------------------------------------------------------------------------------------------------
+
+
+def _travels(case: Case) -> Finding:
+    one, other = (task_at(_batch(case.unseen, 2), i) for i in range(2))
+    with torch.no_grad():
+        fast = case.learner.adapt(case.trained, one.support)
+        scores = case.learner.predict(case.trained, fast, one.query.x)
+        try:
+            parcels = [_packed(case.trained), _packed(fast)]
+        except (TypeError, AttributeError, ValueError) as error:
+            return False, f"params or fast is not a nested dict of tensors: {error}"
+        # What is kept on the object, and not in params and fast, is now another task's.
+        case.learner.predict(case.trained, case.learner.adapt(case.trained, other.support), other.query.x)
+        params, fast = map(_unpacked, parcels, (case.trained, fast))
+        elsewhere = dataclasses.replace(case.learner)
+        try:
+            again = elsewhere.predict(params, fast, one.query.x)
+        except Exception as error:  # whatever is missing elsewhere
+            return False, f"a learner with the same fields can't use the saved params and fast: {error!r}"
+    # Not bit for bit: a transposed tensor arrives as a plain one, and a kernel may add in another order.
+    gap = _scores_gap(again, scores)
+    return gap <= ROUNDED, f"scores differ by {gap:.1e} after {sum(map(len, parcels)):,} bytes were saved and loaded"
+
+
+def _packed(state: tree.Tree) -> bytes:
+    # Clones: safetensors refuses tensors that share memory, which views of one another do.
+    return safetensors.torch.save({path: leaf.clone().contiguous() for path, leaf in tree.flatten(state).items()})
+
+
+def _unpacked(parcel: bytes, like: tree.Tree) -> tree.Tree:
+    # The other way round: a file doesn't keep the order of names, so nothing may depend on it.
+    leaves = safetensors.torch.load(parcel)
+    return tree.unflatten({path: leaves[path] for path in reversed(tree.flatten(like))})
+
+
+# 5 -------------------------------------------------------------------------------------------------------
+
+
+def _slope(case: Case) -> Finding:
+    params, task = _as_double(case.path[0]), _as_double(task_at(case.source(0), 0))
+    live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+    found = _gradient(case.double.objective(live, task), live)
+    if not found:
+        return True, "there are no params to differentiate"
+    defined = case.double.surrogate(params, task)
+    rest = {name: params[name] for name in params if name == "measured"}
+    leaves = _learned(params)
+
+    def along(way: dict[str, Tensor], h: float) -> float:
+        moved = {path: leaf + h * way[path] for path, leaf in leaves.items()}
+        return float(defined({**tree.unflatten(moved), **rest}).detach())
+
+    def difference(way: dict[str, Tensor], h: float) -> float:
+        """The slope by central differences, to fourth order."""
+        near, far = along(way, h) - along(way, -h), along(way, 2 * h) - along(way, -2 * h)
+        return (8 * near - far) / (12 * h)
+
+    length = float(sum((g**2).sum() for g in found.values())) ** 0.5
+    worst, judged, ways = 0.0, 0, list(_ways(found, length, case.seed))
+    for way in ways:
+        claimed = float(sum((found[path] * way[path]).sum() for path in found))
+        # Along a way almost across the gradient, relative to the slope alone would be relative to rounding.
+        scale = max(abs(claimed), 1e-2 * length, 1e-8)
+        wide, narrow = difference(way, 1e-4), difference(way, 5e-5)
+        if not abs(claimed - narrow) <= SLOPE * scale and abs(wide - narrow) > 0.1 * SLOPE * scale:
+            continue  # the differences don't agree among themselves: there is a kink in between
+        judged += 1
+        worst = max(worst, abs(claimed - narrow) / scale)
+    if 2 * judged < len(ways):
+        return None, "the loss has kinks, so nothing can be said: give a smooth net (tanh, average pooling)"
+    return worst <= SLOPE, f"differs from central differences by {worst:.1e} of the slope, on {judged} directions"
+
+
+def _ways(gradient: dict[str, Tensor], length: float, seed: int) -> Iterator[dict[str, Tensor]]:
+    """Directions of length 1: the gradient's own, three random ones, and the steepest coordinate of three leaves."""
+    if length:
+        yield {path: leaf / length for path, leaf in gradient.items()}
+    for number in range(3):
+        key = random.fold(torch.tensor(seed), number)
+        drawn = {
+            path: random.normal(random.fold(key, place), tuple(leaf.shape)).double()
+            for place, (path, leaf) in enumerate(gradient.items())
+        }
+        size = float(sum((leaf**2).sum() for leaf in drawn.values())) ** 0.5
+        yield {path: leaf / size for path, leaf in drawn.items()}
+    for path in list(gradient)[:: max(1, len(gradient) // 3)][:3]:
+        way = {name: torch.zeros_like(leaf) for name, leaf in gradient.items()}
+        way[path].view(-1)[int(gradient[path].abs().argmax())] = 1
+        yield way
+
+
+# 6 -------------------------------------------------------------------------------------------------------
+
+
+def _is_told(case: Case) -> Finding:
+    text = type(case.learner).__dict__.get("__doc__") or ""
+    # A dataclass without a docstring is given its signature for one.
+    if not text or text.startswith(f"{type(case.learner).__name__}("):
+        return False, f"the class {type(case.learner).__name__} has no docstring"
+    if not re.match(r"\s*\w", text.partition("Paper:")[0]):
+        return False, "the docstring doesn't begin with a sentence that says what the learner does"
+    missing = [part for part in ("Paper", "Fast", "Loss", "Differs") if not re.search(rf"^ *{part}: +\S", text, re.M)]
+    if missing:
+        return False, f"the docstring has no line {', '.join(f'{part}: ...' for part in missing)}"
+    silent = [law for law in sorted(WAIVABLE - case.learner.keeps) if f"`{law}`" not in text]
+    if silent:
+        return False, f"the law `{silent[0]}` is waived and the docstring doesn't say why"
+    return True, "the docstring names the paper, fast, the loss and the differences"
+
+
+# 7 to 10 -------------------------------------------------------------------------------------------------
+
+
+def _order(case: Case) -> Finding:
+    gap = 0.0
+    for number, task in enumerate(case.tasks()):
+        rows = task.support
+        moved = random.permutation(random.fold(torch.tensor(case.seed), number), len(rows.y))
+        gap = max(gap, _scores_gap(case.scores(task._replace(support=_pick(rows, moved))), case.scores(task)))
+    return gap <= SAME, f"scores change by {gap:.1e} when the support rows are shuffled"
+
+
+def _relabel(case: Case) -> Finding:
+    if case.unseen.kind != "classification":
+        return None, "without a say: regression has no classes to permute"
+    gap = 0.0
+    for task in case.tasks():
+        columns = torch.arange(task.support.y.shape[1]).roll(1)
+        permuted = task._replace(support=task.support._replace(y=task.support.y[:, columns]))
+        gap = max(gap, _scores_gap(case.scores(permuted), case.scores(task)[:, columns]))
+    return gap <= SAME, f"scores differ by {gap:.1e} from the permuted ones when classes are permuted"
+
+
+def _padding(case: Case) -> Finding:
+    rows = classes = 0.0
+    for task in case.tasks():
+        padded = case.scores(Task(*(_with_garbage(part, case.seed) for part in task)))
+        rows = max(rows, _scores_gap(_rows(padded, 0, len(task.query.y)), case.scores(task)))
+        if case.unseen.kind == "classification":
+            narrow, wide = _without_last_class(task)
+            scores = case.scores(wide)
+            if float(scores[:, -1].max()) > torch.finfo(scores.dtype).min / 4:
+                return False, "a class without a support row can be chosen: its score is not finfo.min / 2"
+            classes = max(classes, _scores_gap(scores[:, :-1], case.scores(narrow)))
+    task = _as_double(task_at(case.source(0), 0))
+    loss = _gap(case.loss(Task(*(_with_garbage(part, case.seed) for part in task))), case.loss(task))
+    seen = (
+        f"scores change by {rows:.1e} with rows of weight 0 and by {classes:.1e} with an absent class, "
+        f"the objective by {loss:.1e}"
+    )
+    return max(rows, classes, loss) <= SAME, seen
+
+
+def _alone(case: Case) -> Finding:
+    gap = 0.0
+    for task in case.tasks():
+        together = case.scores(task)
+        for row in range(min(3, len(task.query.y))):
+            here = torch.tensor([row])
+            alone = case.scores(task._replace(query=_pick(task.query, here)))
+            gap = max(gap, _scores_gap(alone, _rows(together, row, row + 1)))
+    return gap <= SAME, f"scores change by {gap:.1e} when a query is predicted by itself"
+
+
+LAWS: tuple[Law, ...] = (
+    Law(1, "map", "vmapped, chunked and looped losses and gradients agree to 1e-10 in float64", _map),
+    Law(2, "learns", "trained, it beats chance and its untrained self on unseen tasks by 5 standard errors", _learns),
+    Law(3, "repeats", "the same seed gives the same bits, and torch's global generator is left alone", _repeats),
+    Law(4, "travels", "params and fast, saved and loaded without pickle, give the same scores elsewhere", _travels),
+    Law(5, "gradient", "the meta-gradient equals finite differences of what it is said to descend, to 1e-6", _slope),
+    Law(6, "is told", "the docstring says what it does, with lines Paper, Fast, Loss and Differs", _is_told),
+    Law(7, "order", "shuffling the support rows changes nothing", _order),
+    Law(8, "relabel", "permuting the classes permutes the scores", _relabel),
+    Law(9, "padding", "rows of weight 0 and absent classes change nothing", _padding),
+    Law(10, "alone", "predicting a query by itself equals predicting it among others", _alone),
+)
+"""Every law, in order."""
+
+
+# What the laws look with ---------------------------------------------------------------------------------
+
+
+def _learned(params: Params) -> dict[str, Tensor]:
+    """The leaves that training descends, by path."""
+    return tree.flatten({name: leaf for name, leaf in params.items() if name != "measured"})
+
+
+def _gradient(loss: Tensor, live: Params) -> dict[str, Tensor]:
+    """The slope of a loss at every learned leaf; zero where the leaf plays no part."""
+    leaves = _learned(live)
+    if not leaves or not loss.requires_grad:
+        return {path: torch.zeros_like(leaf) for path, leaf in leaves.items()}
+    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    return {
+        path: torch.zeros_like(leaf) if slope is None else slope
+        for (path, leaf), slope in zip(leaves.items(), found, strict=True)
+    }
+
+
+def _objective(learner: Learner, params: Params, task: Task) -> Tensor:
+    return learner.objective(params, task)
+
+
+def _predict(learner: Learner, params: Params, task: Task) -> Any:
+    # Detached and not under no_grad: a learner may need gradients to adapt.
+    scores = learner.predict(params, learner.adapt(params, task.support), task.query.x)
+    return pytree.tree_map(torch.Tensor.detach, scores)
+
+
+def _mapped(function: Callable[[Task], Any], batch: Task) -> Any:
+    """Over all tasks at once, or one by one if vmap can't; whether it can is law 1's question."""
+    try:
+        return map_tasks(function, batch, "vmap")
+    except RuntimeError:
+        return map_tasks(function, batch, "loop")
+
+
+def _batch(source: TaskSource, tasks: int) -> Task:
+    """The first tasks of a source as one batch, whatever the size of its own."""
+    pieces = [source(0)]
+    while sum(map(tasks_in, pieces)) < tasks:
+        pieces.append(source(len(pieces)))
+    return pytree.tree_map(lambda *leaves: torch.cat(leaves)[:tasks], *pieces)  # type: ignore[no-any-return]
+
+
+def _as_double(state: Any) -> Any:
+    return pytree.tree_map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, state)
+
+
+def _pick(rows: Examples, places: Tensor) -> Examples:
+    """These rows, in this order."""
+    x = pytree.tree_map(lambda leaf: leaf[places], rows.x)
+    return Examples(x, rows.y[places], rows.weight[places], rows.key)
+
+
+def _with_garbage(rows: Examples, seed: int) -> Examples:
+    """Three more rows of weight 0, with inputs and labels that would change any statistic they entered."""
+    if not len(rows.y):
+        return rows
+
+    def more(leaf: Tensor) -> Tensor:
+        extra = leaf[:1].expand(3, *leaf.shape[1:])
+        if leaf.is_floating_point():
+            extra = 2 + 3 * random.normal(torch.tensor(seed), tuple(extra.shape)).to(leaf)
+        return torch.cat([leaf, extra])
+
+    y = torch.cat([rows.y, rows.y[:1].expand(3, -1)])
+    return Examples(pytree.tree_map(more, rows.x), y, torch.cat([rows.weight, rows.weight.new_zeros(3)]), rows.key)
+
+
+def _without_last_class(task: Task) -> tuple[Task, Task]:
+    """The task without its last class, and the same with that class as padding: a column, and rows of weight 0."""
+    support = task.support
+    last = support.y[:, -1] > 0
+    narrow = _pick(support, (~last).nonzero()[:, 0])
+    wide = support._replace(weight=support.weight * ~last)
+    return task._replace(support=narrow._replace(y=narrow.y[:, :-1])), task._replace(support=wide)
+
+
+def _rows(scores: Any, first: int, end: int) -> Any:
+    return pytree.tree_map(lambda leaf: leaf[first:end], scores)
+
+
+def _scores_gap(found: Any, expected: Any) -> float:
+    """The largest difference of two scores of the same kind."""
+    return max(map(_gap, pytree.tree_leaves(found), pytree.tree_leaves(expected)))
+
+
+def _gap(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest number expected; infinite for NaN and for other shapes."""
+    if found.shape != expected.shape:
+        return float("inf")
+    if not expected.numel():
+        return 0.0
+    # The score of an absent class is a huge number that would hide every difference.
+    usual = expected.abs()[expected.abs() < torch.finfo(expected.dtype).max / 4]
+    scale = max(float(usual.max()) if usual.numel() else 0.0, 1e-12)
+    gap = float((found - expected).detach().abs().max()) / scale
+    return gap if gap == gap else float("inf")

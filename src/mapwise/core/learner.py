@@ -1,0 +1,75 @@
+"""A learner: the mapping from a support set to a predictor, as two pure functions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mapwise.core.functional import Net, blueprint
+from mapwise.core.losses import Loss, Scores, cross_entropy
+from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.tree import Fast, Params
+
+WAIVABLE = frozenset({"order", "relabel", "padding", "alone"})
+"""The laws an instance may do without, if it says so in `keeps`."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """How a support set becomes a predictor.
+
+    A frozen dataclass whose fields are its hyperparameters. Write `init`, `adapt` and `predict` for
+    one task; the engine adds the task axis. Nothing is stored: state is returned.
+    """
+
+    def __post_init__(self) -> None:
+        # A network is looked at now: an unfit one is an error here, and none is built inside vmap.
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, nn.Module) or field.type in (Net, "Net"):
+                blueprint(value)
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """The waivable laws this instance keeps: all of them unless it says otherwise."""
+        return WAIVABLE
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss between scores and rows that the default objective takes."""
+        return cross_entropy
+
+    def init(self, seed: int) -> Params:
+        """The params before any training, from a seed."""
+        raise NotImplementedError
+
+    def at(self, progress: float) -> Self:
+        """The learner for this moment of training, progress 0..1; schedules are `dataclasses.replace`."""
+        return self
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """What one support set teaches."""
+        raise NotImplementedError
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Scores:
+        """Scores of query rows, [Q, *input] -> [Q, W], or a Gaussian over W targets."""
+        raise NotImplementedError
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """What training descends: by default the query loss after adapting to the support."""
+        fast = self.adapt(params, task.support)
+        return self.criterion(self.predict(params, fast, task.query.x), task.query)
+
+    def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
+        """The function whose slope, at these params, is the gradient of the objective; the law `gradient` asks.
+
+        By default the objective itself. A learner that treats a part of its computation as constant makes
+        that part here, at `params`, and returns the function of the rest: its meta-gradient by definition.
+        """
+        return lambda point: self.objective(point, task)
+
+    def measure(self, params: Params, source: TaskSource) -> Params:
+        """Params with what is computed from training tasks rather than descended; by default nothing."""
+        return params

@@ -1,0 +1,80 @@
+"""Row-weighted losses: the mean over the rows that count."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core.task import Examples
+
+
+class Gaussian(NamedTuple):
+    """A predictive distribution: one normal per row and target."""
+
+    mean: Float[Tensor, "N W"]
+    scale: Float[Tensor, "N W"]
+
+
+Scores: TypeAlias = Tensor | Gaussian
+Loss: TypeAlias = Callable[..., Tensor]
+"""(scores, rows: Examples) -> a scalar"""
+
+
+def row_mean(values: Float[Tensor, "N"], weight: Float[Tensor, "N"]) -> Float[Tensor, ""]:
+    """The weighted mean; 0 when no row counts."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-12)
+
+
+def cross_entropy(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
+    """Mean negative log-probability of the true class, in nats; scores are logits."""
+    return row_mean(-(rows.y * torch.log_softmax(scores, dim=-1)).sum(-1), rows.weight)
+
+
+def squared_error(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
+    """Mean squared error over rows and targets, without a half."""
+    return row_mean(((scores - rows.y) ** 2).mean(-1), rows.weight)
+
+
+def binary_cross_entropy(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
+    """Mean over rows and columns of the negative log-probability of yes or no, in nats; scores are logits."""
+    each = torch.nn.functional.softplus(scores) - rows.y * scores
+    return row_mean(each.mean(-1), rows.weight)
+
+
+def gaussian(scores: Gaussian, rows: Examples) -> Float[Tensor, ""]:
+    """Mean negative log-density of the targets, in nats, summed over targets."""
+    z = (rows.y - scores.mean) / scores.scale
+    each = 0.5 * z**2 + torch.log(scores.scale) + 0.9189385332046727  # log sqrt(2 pi)
+    return row_mean(each.sum(-1), rows.weight)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "squared_error": squared_error,
+    "binary_cross_entropy": binary_cross_entropy,
+    "gaussian": gaussian,
+}
+
+
+def loss_named(loss: str | Loss) -> Loss:
+    """The loss of this name, or the function itself; raises ValueError for an unknown name."""
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"there is no loss {loss!r}: give one of {', '.join(LOSSES)}, or a function of (scores, rows)")
+    return LOSSES[loss]
+
+
+def present_classes(support: Examples) -> Float[Tensor, "W"]:
+    """1 for a class with a support row that counts, else 0."""
+    return ((support.y * support.weight[:, None]).sum(0) > 0).to(support.weight.dtype)
+
+
+def without_absent(scores: Float[Tensor, "N W"], present: Float[Tensor, "W"]) -> Float[Tensor, "N W"]:
+    """Scores in which a class that is absent from the support can't be chosen.
+
+    finfo.min / 2 and not -inf: a one-hot zero times -inf would be NaN.
+    """
+    return torch.where(present > 0, scores, torch.finfo(scores.dtype).min / 2)

@@ -1,0 +1,217 @@
+"""What an evaluation found, as plain numbers: computed by the engine, drawn by the reports."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over episodes with the half-width of its 95 % interval (1.96 standard errors)."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Estimate":
+        """The estimate from one value per episode, [E]."""
+        values = np.asarray(values, dtype=np.float64)
+        spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        return cls(float(values.mean()), 1.96 * spread / math.sqrt(len(values)), len(values))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the number was made: everything needed to make it again."""
+
+    learner: str
+    source: str
+    split: str
+    kind: str
+    ways: str
+    """"5", or "5-20" when drawn per task."""
+    shots: str
+    queries: int
+    """Query rows per class (for regression: per task)."""
+    episodes: int
+    seed: int
+    transductive: bool
+    """Measured: predicting a query alone gave other scores than among its neighbours."""
+    command: str = ""
+
+    def line(self) -> str:
+        """The protocol as one line for a person."""
+        if self.kind == "regression":
+            what = f"{self.shots} shots, {self.queries} queries"
+        else:
+            what = f"{self.ways}-way {self.shots}-shot, {self.queries} queries a class"
+        how = "transductive" if self.transductive else "inductive"
+        return f"{self.source} {self.split}, {what}, {self.episodes:,} episodes, {how}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Figures over real class names, counted over all episodes in which the class took part."""
+
+    names: list[str]
+    precision: np.ndarray
+    """[C]"""
+    recall: np.ndarray
+    """[C]"""
+    f1: np.ndarray
+    """[C]"""
+    rows: np.ndarray
+    """[C], query rows seen"""
+    confusions: dict[tuple[str, str], int]
+    """(true name, predicted name) -> query rows"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` found on one source and split."""
+
+    protocol: Protocol
+    values: np.ndarray
+    """[E], accuracy (0..1) or mean squared error of every episode, in the order of the source."""
+    nll: float | None = None
+    """Mean negative log-likelihood of a query row, in nats."""
+    ece: float | None = None
+    """Expected calibration error, 15 equal-mass bins, 0..1."""
+    auc: float | None = None
+    """Area under the ROC curve, one class against the rest, averaged over classes and episodes."""
+    classes: ClassFigures | None = None
+    reliability: np.ndarray | None = None
+    """[B, 3]: confidence, accuracy, share of rows, of each calibration bin."""
+    chance: float | None = None
+    adapt_ms: float | None = None
+    """Median milliseconds to adapt to one task and predict its queries."""
+
+    @property
+    def metric(self) -> str:
+        """The name of `values`: "accuracy" or "mse"."""
+        return "mse" if self.protocol.kind == "regression" else "accuracy"
+
+    @property
+    def estimate(self) -> Estimate:
+        """The headline number."""
+        return Estimate.of(self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers as one flat, JSON-ready object."""
+        p = self.protocol
+        estimate = self.estimate
+        out: dict[str, Any] = {
+            "learner": p.learner,
+            "source": p.source,
+            "split": p.split,
+            self.metric: estimate.mean,
+            "ci95": estimate.ci95,
+            "episodes": p.episodes,
+            "ways": p.ways,
+            "shots": p.shots,
+            "queries": p.queries,
+            "transductive": p.transductive,
+            "seed": p.seed,
+            "command": p.command,
+        }
+        if p.kind == "regression":
+            out["median"] = float(np.median(self.values))
+            out["diverged"] = float(np.mean(~(self.values < DIVERGED)))
+        optional = {"nll": self.nll, "ece": self.ece, "auc": self.auc, "chance": self.chance, "adapt_ms": self.adapt_ms}
+        return out | {name: value for name, value in optional.items() if value is not None}
+
+
+DIVERGED = 100.0
+"""A regression episode with a mean squared error above this (or NaN) counts as diverged."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference of two evaluations on the same episodes: first minus second."""
+
+    first: str
+    second: str
+    difference: Estimate
+
+    @classmethod
+    def of(cls, a: Report, b: Report) -> "Paired":
+        """Pair two reports; raises ValueError unless both saw the same episodes."""
+        same = ("source", "split", "ways", "shots", "queries", "episodes", "seed")
+        for name in same:
+            left, right = getattr(a.protocol, name), getattr(b.protocol, name)
+            if left != right:
+                raise ValueError(
+                    f"the reports can't be paired, their {name} differ ({left} and {right}): "
+                    "evaluate both on the same episodes"
+                )
+        return cls(a.protocol.learner, b.protocol.learner, Estimate.of(a.values - b.values))
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One task, with what the predictor said, to be looked at."""
+
+    support_x: np.ndarray
+    """[S, *input], float32"""
+    support_names: list[str]
+    query_x: np.ndarray
+    """[Q, *input], float32"""
+    query_names: list[str]
+    predicted: list[str]
+    confidence: np.ndarray
+    """[Q], probability of the predicted class"""
+
+
+@dataclass(frozen=True)
+class FunctionFit:
+    """One regression task in one dimension: the support, the truth and the prediction at its queries."""
+
+    support_x: np.ndarray
+    support_y: np.ndarray
+    query_x: np.ndarray
+    query_y: np.ndarray
+    predicted: np.ndarray
+    """all [N], sorted by x for the queries"""
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """The embedding of one unseen task in two dimensions."""
+
+    points: np.ndarray
+    """[N, 2]"""
+    names: list[str]
+    """[N], class of every point"""
+    support: np.ndarray
+    """[N] bool"""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line to draw: y against x, with half-widths of 95 % intervals where known."""
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+    ci95: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a full report shows; what is None or empty is left out of the page."""
+
+    title: str
+    reports: list[Report]
+    """The learner's own first, then what stands beside it (baselines, other shots)."""
+    training: list[Curve] = field(default_factory=list)
+    """Learning curves over steps: "training loss", "validation accuracy"."""
+    against_shots: list[Curve] = field(default_factory=list)
+    against_steps: list[Curve] = field(default_factory=list)
+    episode: Episode | None = None
+    fit: FunctionFit | None = None
+    embedding: EmbeddingMap | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The run's settings, for the table at the end."""

@@ -1,0 +1,54 @@
+"""Random numbers from a key and a counter: the same bits under vmap, in chunks and in a loop.
+
+The generator is splitmix64 (Steele, Lea, Flood 2014) in int64 arithmetic, which wraps like unsigned
+arithmetic does. A key is an int64 scalar; the counter is the place in the array asked for.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def _shift(bits: Tensor, by: int) -> Tensor:
+    """A logical right shift; torch's own keeps the sign."""
+    return (bits >> by) & ((1 << (64 - by)) - 1)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shift(bits, 30)) * _FIRST
+    bits = (bits ^ _shift(bits, 27)) * _SECOND
+    return bits ^ _shift(bits, 31)
+
+
+def bits(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Tensor:
+    """64 random bits for every place of an array of this shape, as int64."""
+    counter = torch.arange(1, math.prod(shape) + 1, dtype=torch.int64, device=key.device).reshape(shape)
+    # The key is mixed first: otherwise neighbouring keys would share shifted streams.
+    return _mix(_mix(key + _GOLDEN) + counter * _GOLDEN)
+
+
+def fold(key: Int64[Tensor, ""], number: int) -> Int64[Tensor, ""]:
+    """Another key, for purpose (or step) `number` of this key's owner."""
+    return _mix(_mix(key + _GOLDEN) ^ ((number + 1) * 0x2545F4914F6CDD1D & ((1 << 63) - 1)))
+
+
+def uniform(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """Uniform numbers in (0, 1), float32, never 0 or 1."""
+    return (_shift(bits(key, shape), 41).to(torch.float32) + 0.5) * 2.0**-23
+
+
+def normal(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Float[Tensor, "..."]:
+    """Standard normal numbers, float32 (Box-Muller)."""
+    pairs = uniform(key, (2, *shape))
+    return torch.sqrt(-2 * torch.log(pairs[0])) * torch.cos(2 * math.pi * pairs[1])
+
+
+def permutation(key: Int64[Tensor, ""], n: int) -> Int64[Tensor, "n"]:
+    """The numbers 0..n-1 in random order."""
+    return torch.argsort(bits(key, (n,)))

@@ -1,0 +1,163 @@
+"""Tasks: a few labelled rows to learn from, and rows to be judged on.
+
+The letters used in every shape of the library:
+
+    T  tasks in a batch        S  support rows of a task      Q  query rows of a task
+    N  rows, of either kind    W  classes of a task, or regression targets
+    D  length of an embedding
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Kind = Literal["classification", "regression"]
+
+
+class Examples(NamedTuple):
+    """Labelled rows of one task; a batch of tasks has one more leading axis everywhere.
+
+    x:      [N, *input], float32 and already scaled; or a dict of such tensors.
+    y:      [N, W], one-hot over the task's W classes, or W regression targets.
+    weight: [N], 1 for a row that counts and 0 for padding.
+    key:    [], int64; all randomness of the task comes from it. 0 for data of one's own.
+    """
+
+    x: Any
+    y: Float[Tensor, "N W"]
+    weight: Float[Tensor, "N"]
+    key: Int64[Tensor, ""]
+
+
+class Task(NamedTuple):
+    """A support set to adapt to, and a query set on which the adapted predictor is judged."""
+
+    support: Examples
+    query: Examples
+
+
+class About(NamedTuple):
+    """What the tasks of a source are, in the words of a protocol line."""
+
+    source: str
+    """What the data is called."""
+    split: str
+    ways: str
+    """"5", or "5-20" when drawn per task; "" for regression."""
+    shots: str
+    queries: int
+    """Query rows per class; for regression per task."""
+    seed: int
+
+
+class TaskSource(Protocol):
+    """A distribution of tasks: a pure function of its seed and the step.
+
+    Calling it with a step gives the same batch of T tasks every time, so that any episode can be
+    shown again and a run resumed exactly.
+    """
+
+    @property
+    def kind(self) -> Kind:
+        """What the tasks ask for: a class, or a number."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input row, without any leading axis."""
+        ...
+
+    @property
+    def outputs(self) -> int:
+        """W, the number of columns of y: the (largest) number of classes, or of targets."""
+        ...
+
+    @property
+    def about(self) -> About:
+        """What the tasks are, for reports."""
+        ...
+
+    def __call__(self, step: int) -> Task:
+        """The batch of tasks of this step, its tensors with a leading axis T."""
+        ...
+
+    def split(self, name: str) -> "TaskSource":
+        """The same source over the classes (or functions) of "train", "val" or "test"."""
+        ...
+
+    def names(self, step: int) -> list[list[str]]:
+        """The W class names of each of the T tasks of this step; empty lists for regression."""
+        ...
+
+
+def examples(
+    X: Any, labels: Sequence[Any] | np.ndarray | Tensor, classes: Sequence[str] | None = None
+) -> tuple[Examples, list[str]]:
+    """Labelled rows from plain arrays, with the names of their classes.
+
+    X:       [N, *input], an array or a tensor. Bytes (uint8) are scaled to 0..1; anything else
+             becomes float32 as it is.
+    labels:  N labels: strings, integers or booleans name classes; floating-point numbers, [N] or
+             [N, W], are regression targets.
+    classes: the classes and their order; by default those of `labels`, sorted. Give the support's
+             names here when making its query.
+
+    Returns the examples and the class names (an empty list for regression).
+
+    Raises ValueError when X holds NaN or infinity, when the lengths differ, or when a label is
+    not among `classes`.
+
+    >>> rows, names = examples([[0.0], [1.0], [5.0]], ["cat", "cat", "dog"])
+    >>> names, rows.y.tolist()
+    (['cat', 'dog'], [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    """
+    x = _float_rows(X)
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    values = np.asarray(labels)
+    if values.shape[:1] != (x.shape[0],):
+        given = len(values) if values.ndim else "no"
+        raise ValueError(f"X has {x.shape[0]} rows and there are {given} labels: give one label for each row")
+    weight = torch.ones(x.shape[0])
+    key = torch.zeros((), dtype=torch.int64)
+    if values.dtype.kind == "f":
+        targets = torch.as_tensor(values.astype(np.float32)).reshape(x.shape[0], -1)
+        if not bool(torch.isfinite(targets).all()):
+            raise ValueError("the targets hold NaN or infinity: drop or fill those rows first")
+        return Examples(x, targets, weight, key), []
+    if values.ndim != 1:
+        raise ValueError(f"class labels have shape {values.shape}: give one label for each row, shape ({x.shape[0]},)")
+    given_names = [str(label) for label in values.tolist()]
+    names = sorted(set(given_names), key=_natural) if classes is None else [str(name) for name in classes]
+    place = {name: i for i, name in enumerate(names)}
+    unknown = sorted(set(given_names) - place.keys())
+    if unknown:
+        raise ValueError(f"label {unknown[0]!r} is not one of the classes {names}: add it to classes or drop its rows")
+    columns = torch.tensor([place[name] for name in given_names], dtype=torch.int64)
+    y = torch.nn.functional.one_hot(columns, num_classes=max(1, len(names))).to(torch.float32)
+    return Examples(x, y, weight, key), names
+
+
+def _float_rows(X: Any) -> Tensor:
+    x = X if isinstance(X, Tensor) else torch.as_tensor(np.asarray(X))
+    if x.ndim == 0:
+        raise ValueError("X is a single number: give an array of rows, [N, *input]")
+    if x.dtype == torch.uint8:
+        return x.to(torch.float32) / 255
+    x = x.to(torch.float32)
+    if not bool(torch.isfinite(x).all()):
+        row = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0, 0]) if x.ndim > 1 else 0
+        raise ValueError(f"X holds NaN or infinity, first in row {row}: drop or fill those rows first")
+    return x
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    """Numbers by value, before words by spelling: 2 comes before 10."""
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)

@@ -1,0 +1,67 @@
+"""Arithmetic on nested dicts of tensors: params, fast weights, gradients."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Tree: TypeAlias = dict[str, Any]
+"""A tensor at every leaf, a dict at every branch."""
+Params: TypeAlias = Tree
+"""Slow weights: learned across tasks."""
+Fast: TypeAlias = Tree
+"""Quick weights: made from one support set."""
+
+
+def map(function: Callable[..., Tensor], *trees: Tree) -> Tree:
+    """Apply a function to the leaves that stand in the same place of every tree."""
+    first = trees[0]
+    return {
+        name: map(function, *(t[name] for t in trees))
+        if isinstance(leaf, dict)
+        else function(*(t[name] for t in trees))
+        for name, leaf in first.items()
+    }
+
+
+def flatten(tree: Tree, above: str = "") -> dict[str, Tensor]:
+    """Leaves by their path, parts joined with "/"."""
+    return dict(_walk(tree, above))
+
+
+def unflatten(leaves: dict[str, Tensor]) -> Tree:
+    """The tree whose leaves have these paths; the inverse of `flatten`."""
+    tree: Tree = {}
+    for path, leaf in leaves.items():
+        *branches, last = path.split("/")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[last] = leaf
+    return tree
+
+
+def dot(a: Tree, b: Tree) -> Tensor:
+    """The inner product of two trees of the same form."""
+    other = flatten(b)
+    return torch.stack([(leaf * other[path]).sum() for path, leaf in flatten(a).items()]).sum()
+
+
+def zeros_like(tree: Tree) -> Tree:
+    """The same form, all zeros."""
+    return map(torch.zeros_like, tree)
+
+
+def detach(tree: Tree) -> Tree:
+    """The same numbers, cut off from the graph that made them."""
+    return map(lambda leaf: leaf.detach(), tree)
+
+
+def _walk(tree: Tree, above: str) -> Iterator[tuple[str, Tensor]]:
+    for name, leaf in tree.items():
+        path = f"{above}/{name}" if above else name
+        if isinstance(leaf, dict):
+            yield from _walk(leaf, path)
+        else:
+            yield path, leaf

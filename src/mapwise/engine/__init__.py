@@ -1,0 +1,1 @@
+"""Training and evaluation: knows the protocol, never a learner."""

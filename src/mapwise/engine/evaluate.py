@@ -1,0 +1,276 @@
+"""Evaluation: how good the adapted predictors are, on episodes that anyone can make again."""
+
+import itertools
+import math
+import statistics
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapwise.core import map_tasks as mapping
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Gaussian, Scores
+from mapwise.core.map_tasks import How, map_tasks, tasks_in
+from mapwise.core.outcome import ClassFigures, Protocol, Report
+from mapwise.core.task import Examples, Kind, Task, TaskSource
+from mapwise.core.tree import Params
+
+BINS = 15
+"""Equal-mass bins of the calibration error."""
+
+ALONE_TOLERANCE = 1e-3
+"""Largest change of a score, relative to the scores' spread, that counts as the same prediction."""
+
+
+def evaluate(
+    learner: Learner,
+    params: Params,
+    source: TaskSource,
+    *,
+    episodes: int = 1000,
+    name: str = "",
+    command: str = "",
+    how: How = "vmap",
+) -> Report:
+    """Adapt to every episode of the source's split and judge the predictions on its queries.
+
+    params:   as `train` returned them, or `learner.measure`d.
+    source:   the split to judge on; its first `episodes` tasks are used, the same for every learner.
+    name:     what to call the learner in the report; by default its class.
+    command:  what makes the report again, for its protocol line.
+    how:      how tasks are mapped; a learner without a vmap rule is looped.
+
+    Returns a Report: accuracy (or mean squared error) per episode, calibration, ROC-AUC, figures per
+    real class name. Whether the learner is transductive is measured, not believed.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}: give 1 or more")
+    values, nlls, areas, rows = [], [], [], []
+    owners: list[list[str]] = []
+    left = episodes
+    for step in itertools.count():
+        tasks = source(step)
+        scores, how = _scores(learner, params, tasks, how)
+        query = tasks.query
+        values.append(_values(scores, query, source.kind)[:left])
+        nlls.append(_nll(scores, query, source.kind)[:left])
+        if source.kind == "classification":
+            probabilities = torch.softmax(_mean(scores).double(), -1).numpy()[:left]
+            truth = query.y.argmax(-1).cpu().numpy()[:left]
+            counted = query.weight.cpu().numpy()[:left] > 0
+            names = source.names(step)[:left]
+            areas.append(_auc(probabilities, truth, counted))
+            rows.append(_judged(probabilities, truth, counted, len(owners)))
+            owners.extend(names)
+        left -= len(values[-1])
+        if left == 0:
+            break
+
+    about = source.about
+    tasks = source(0)
+    protocol = Protocol(
+        learner=name or type(learner).__name__,
+        source=about.source,
+        split=about.split,
+        kind=source.kind,
+        ways=about.ways,
+        shots=about.shots,
+        queries=about.queries,
+        episodes=episodes,
+        seed=about.seed,
+        transductive=not predicts_alone(learner, params, tasks),
+        command=command,
+    )
+    nll = float(np.concatenate(nlls).mean())
+    report = Report(
+        protocol,
+        np.concatenate(values),
+        nll=nll if np.isfinite(nll) else None,
+        adapt_ms=_adapt_ms(learner, params, tasks),
+    )
+    if source.kind == "regression":
+        return report
+    judged = _Judged(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+    reliability = _reliability(judged.confidence, judged.said == judged.true)
+    area = np.concatenate(areas)
+    return replace(
+        report,
+        ece=float((reliability[:, 2] * np.abs(reliability[:, 0] - reliability[:, 1])).sum()),
+        auc=float(np.nanmean(area)) if np.isfinite(area).any() else None,
+        classes=_class_figures(judged, owners),
+        reliability=reliability,
+        chance=float(np.mean([1 / sum(1 for n in names if n) for names in owners])),
+    )
+
+
+def episode_values(
+    learner: Learner, params: Params, source: TaskSource, episodes: int, how: How = "vmap"
+) -> np.ndarray:
+    """Accuracy (or mean squared error) of each of the first `episodes` tasks, [E]."""
+    values: list[np.ndarray] = []
+    left = episodes
+    for step in itertools.count():
+        tasks = source(step)
+        scores, how = _scores(learner, params, tasks, how)
+        values.append(_values(scores, tasks.query, source.kind)[:left])
+        left -= len(values[-1])
+        if left <= 0:
+            break
+    return np.concatenate(values)
+
+
+def predicts_alone(learner: Learner, params: Params, tasks: Task, checked: int = 3) -> bool:
+    """Whether predicting a query by itself gives the scores it has among its neighbours."""
+    for i in range(min(checked, tasks_in(tasks))):
+        support, query = mapping.task_at(tasks, i)
+        with torch.no_grad():
+            fast = learner.adapt(params, support)
+            among = _mean(learner.predict(params, fast, query.x))
+            # Absent classes and a diverged prediction say nothing about the size of a score.
+            sized = among[torch.isfinite(among) & (among > torch.finfo(among.dtype).min / 4)]
+            spread = sized.std().clamp(min=1e-6) if sized.numel() > 1 else torch.ones(())
+            for row in range(min(3, among.shape[0])):
+                alone = _mean(learner.predict(params, fast, _rows(query.x, row)))
+                if bool(((alone[0] - among[row]).abs() > ALONE_TOLERANCE * spread).any()):
+                    return False
+    return True
+
+
+def _rows(x: Any, row: int) -> Any:
+    return {name: leaf[row : row + 1] for name, leaf in x.items()} if isinstance(x, dict) else x[row : row + 1]
+
+
+def _mean(scores: Scores) -> Tensor:
+    return scores.mean if isinstance(scores, Gaussian) else scores
+
+
+def _scores(learner: Learner, params: Params, tasks: Task, how: How) -> tuple[Scores, How]:
+    """Scores of all queries of all tasks, [T, Q, W], on the CPU; and how the next batch is to be mapped."""
+
+    def one(task: Task) -> Any:
+        return learner.predict(params, learner.adapt(params, task.support), task.query.x)
+
+    with torch.no_grad():
+        try:
+            scores = map_tasks(one, tasks, how)
+        except RuntimeError:
+            # An operation without a rule under vmap; a fault of the learner itself is raised by the loop as well.
+            if how == "loop":
+                raise
+            how = "loop"
+            scores = map_tasks(one, tasks, how)
+    return (Gaussian(scores.mean.cpu(), scores.scale.cpu()) if isinstance(scores, Gaussian) else scores.cpu()), how
+
+
+def _values(scores: Scores, query: Examples, kind: Kind) -> np.ndarray:
+    weight, y = query.weight.cpu(), query.y.cpu()
+    if kind == "regression":
+        each = ((_mean(scores) - y) ** 2).mean(-1)
+    else:
+        each = (_mean(scores).argmax(-1) == y.argmax(-1)).to(weight.dtype)
+    return ((each * weight).sum(-1) / weight.sum(-1)).double().numpy()
+
+
+def _nll(scores: Scores, query: Examples, kind: Kind) -> np.ndarray:
+    """Mean negative log-likelihood of each task, [T]; NaN for plain regression, which states no density."""
+    weight, y = query.weight.cpu().double(), query.y.cpu().double()
+    if isinstance(scores, Gaussian):
+        z = (y - scores.mean) / scores.scale
+        each = (0.5 * z**2 + torch.log(scores.scale.double()) + 0.5 * math.log(2 * math.pi)).sum(-1)
+    elif kind == "regression":
+        return np.full(len(y), np.nan)
+    else:
+        each = -(y * torch.log_softmax(scores.double(), -1)).sum(-1)
+    return np.asarray((each * weight).sum(-1) / weight.sum(-1))
+
+
+class _Judged(NamedTuple):
+    """Query rows that count, of all episodes; every array is [R]."""
+
+    episode: np.ndarray
+    true: np.ndarray
+    said: np.ndarray
+    """Columns of the episode, of its true class and of the predicted one."""
+    confidence: np.ndarray
+
+
+def _judged(p: np.ndarray, y: np.ndarray, counted: np.ndarray, first: int) -> _Judged:
+    episode = first + np.broadcast_to(np.arange(len(y))[:, None], y.shape)
+    return _Judged(episode[counted], y[counted], p.argmax(-1)[counted], p.max(-1)[counted])
+
+
+def _reliability(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Confidence, accuracy and share of rows in bins of equal mass, [B, 3]."""
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, BINS) if len(part)]
+    return np.array([[confidence[part].mean(), right[part].mean(), len(part) / len(order)] for part in parts])
+
+
+def _auc(p: np.ndarray, y: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """One class against the rest within each episode, averaged over its classes, [E] (Mann and Whitney's statistic).
+
+    p: [E, Q, W], y and counted: [E, Q]. NaN for an episode in which every query is of one class.
+    """
+    # Rows that don't count take the lowest ranks, which are then subtracted.
+    ranks = _ranks(np.where(counted[:, :, None], p, -1.0)) - (~counted).sum(1)[:, None, None]
+    mine = (y[:, :, None] == np.arange(p.shape[2])) & counted[:, :, None]  # [E, Q, W]
+    positives = mine.sum(1)
+    negatives = counted.sum(1)[:, None] - positives
+    pairs = positives * negatives  # [E, W]
+    above = (ranks * mine).sum(1) - positives * (positives + 1) / 2
+    # Averaged by hand: nanmean warns of an episode without any pair.
+    area = np.divide(above, pairs, out=np.zeros_like(above), where=pairs > 0).sum(1)
+    classes = (pairs > 0).sum(1)
+    means: np.ndarray = np.divide(area, classes, out=np.full(len(area), np.nan), where=classes > 0)
+    return means
+
+
+def _ranks(p: np.ndarray) -> np.ndarray:
+    """Ranks from 1 along axis 1, equal values sharing the middle of theirs, [E, Q, W]."""
+    order = np.argsort(p, axis=1)
+    ordered = np.take_along_axis(p, order, axis=1)
+    place = np.arange(p.shape[1])[None, :, None]
+    new = np.ones_like(p, dtype=bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+    ends = np.ones_like(new)
+    ends[:, :-1] = new[:, 1:]
+    last = np.minimum.accumulate(np.where(ends, place, p.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty_like(p)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
+    return ranks
+
+
+def _class_figures(judged: _Judged, owners: list[list[str]]) -> ClassFigures:
+    names = sorted({name for task in owners for name in task if name})
+    # An absent column has a place of its own, after the names: a learner that chooses it is wrong, not an error.
+    place = {name: i for i, name in enumerate([*names, ""])}
+    index = np.array([[place[name] for name in task] for task in owners])  # [E, W]
+    true, said = index[judged.episode, judged.true], index[judged.episode, judged.said]
+    rows = np.bincount(true, minlength=len(names))[: len(names)]
+    claimed = np.bincount(said, minlength=len(names))[: len(names)]
+    right = np.bincount(true[true == said], minlength=len(names))[: len(names)]
+    # 0 where a class was never claimed, or never seen.
+    precision, recall, f1 = (
+        np.divide(top, under, out=np.zeros(len(names)), where=under > 0)
+        for top, under in ((right, claimed), (right, rows), (2 * right, claimed + rows))
+    )
+    named = said < len(names)
+    pairs, counts = np.unique(np.stack([true[named], said[named]], 1), axis=0, return_counts=True)
+    confusions = {(names[a], names[b]): int(n) for (a, b), n in zip(pairs.tolist(), counts.tolist(), strict=True)}
+    return ClassFigures(names, precision, recall, f1, rows, confusions)
+
+
+def _adapt_ms(learner: Learner, params: Params, tasks: Task, repeats: int = 5) -> float:
+    spans = []
+    for i in range(repeats):
+        support, query = mapping.task_at(tasks, i % tasks_in(tasks))
+        start = time.perf_counter()
+        with torch.no_grad():
+            _mean(learner.predict(params, learner.adapt(params, support), query.x)).cpu()
+        spans.append(time.perf_counter() - start)
+    return statistics.median(spans) * 1000

@@ -1,0 +1,124 @@
+"""What a report shows beside its numbers: curves, one unseen task as points, one episode drawn out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapwise.core import map_tasks as mapping
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Gaussian, Scores
+from mapwise.core.map_tasks import How
+from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit
+from mapwise.core.task import Kind, TaskSource
+from mapwise.core.tree import Params
+from mapwise.engine.evaluate import episode_values
+
+
+def training_curves(records: Sequence[dict[str, Any]], kind: Kind) -> list[Curve]:
+    """The lines of a run's metrics: the loss of every record, and validation where there was one."""
+    metric = "mse" if kind == "regression" else "accuracy"
+    found = [("training loss", "loss"), (f"validation {metric}", "validation")]
+    curves = []
+    for label, name in found:
+        points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
+        if points:
+            curves.append(Curve(label, np.array([x for x, _ in points]), np.array([y for _, y in points], float)))
+    return curves
+
+
+def measured_curve(
+    label: str,
+    points: Sequence[tuple[float, Learner, TaskSource]],
+    params: Params,
+    *,
+    episodes: int,
+    how: How = "vmap",
+) -> Curve:
+    """Accuracy (or mean squared error) with its interval, for every (x, learner, source) of a line."""
+    estimates = [Estimate.of(episode_values(learner, params, source, episodes, how)) for _, learner, source in points]
+    return Curve(
+        label,
+        np.array([x for x, _, _ in points]),
+        np.array([estimate.mean for estimate in estimates]),
+        np.array([estimate.ci95 for estimate in estimates]),
+    )
+
+
+def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episode | None:
+    """The source's first task with what the learner said of its queries; None for regression."""
+    if source.kind == "regression":
+        return None
+    names = source.names(0)[0]
+    support, query = mapping.task_at(source(0), 0)
+    if isinstance(query.x, dict):
+        return None
+    with torch.no_grad():
+        scores = _mean(learner.predict(params, learner.adapt(params, support), query.x))
+    confidence, column = torch.softmax(scores, -1).max(-1)
+    rows, asked = support.weight > 0, query.weight > 0
+    return Episode(
+        _array(support.x[rows]),
+        [names[i] for i in support.y[rows].argmax(-1).tolist()],
+        _array(query.x[asked]),
+        [names[i] for i in query.y[asked].argmax(-1).tolist()],
+        [names[i] for i in column[asked].tolist()],
+        _array(confidence[asked]),
+    )
+
+
+def function_fit(learner: Learner, params: Params, source: TaskSource) -> FunctionFit | None:
+    """The source's first function and its prediction; None unless it is a number of one number."""
+    if source.kind != "regression" or source.input_shape != (1,) or source.outputs != 1:
+        return None
+    support, query = mapping.task_at(source(0), 0)
+    with torch.no_grad():
+        predicted = _mean(learner.predict(params, learner.adapt(params, support), query.x))
+    order = query.x[:, 0].argsort()
+    return FunctionFit(
+        _array(support.x[:, 0]),
+        _array(support.y[:, 0]),
+        _array(query.x[order, 0]),
+        _array(query.y[order, 0]),
+        _array(predicted[order, 0]),
+    )
+
+
+def embedding_map(learner: Learner, params: Params, source: TaskSource) -> EmbeddingMap | None:
+    """The rows of the source's first task in the two directions in which their embedding varies most.
+
+    None when the learner has no `embed`, or the source no classes.
+    """
+    embed = getattr(learner, "embed", None)
+    if embed is None or source.kind == "regression":
+        return None
+    names = source.names(0)[0]
+    support, query = mapping.task_at(source(0), 0)
+    with torch.no_grad():
+        fast = learner.adapt(params, support)
+        kept = [(rows, rows.weight > 0) for rows in (support, query)]
+        z = torch.cat([embed(params, fast, rows.x)[counted] for rows, counted in kept])  # [N, D]
+    columns = torch.cat([rows.y[counted].argmax(-1) for rows, counted in kept]).tolist()
+    count = int(kept[0][1].sum())
+    return EmbeddingMap(_plane(_array(z)), [names[i] for i in columns], np.arange(len(columns)) < count)
+
+
+def _plane(z: np.ndarray) -> np.ndarray:
+    """Rows in their first two principal components, [N, D] -> [N, 2]."""
+    centred = z.astype(np.float64) - z.mean(0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = np.zeros((len(z), 2))
+    found = (left * sizes)[:, :2]
+    plane[:, : found.shape[1]] = found
+    return plane
+
+
+def _mean(scores: Scores) -> Tensor:
+    return scores.mean if isinstance(scores, Gaussian) else scores
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    found: np.ndarray = tensor.detach().cpu().numpy()
+    return found

@@ -1,0 +1,90 @@
+"""Torch's optimizers and schedules by name."""
+
+import ast
+import copy
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of "Name option=value option=value".
+
+    >>> parse("SGD lr=0.1 momentum=0.9")
+    ('SGD', {'lr': 0.1, 'momentum': 0.9})
+    """
+    if not text.strip():
+        raise ValueError("the name is empty: give a torch name with options, such as 'Adam lr=0.001'")
+    name, *options = text.split()
+    found = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise ValueError(f"the option {option!r} of {text!r} has no value: write option=value")
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return name, found
+
+
+def optimizer_of(text: str, leaves: list[Tensor]) -> torch.optim.Optimizer | None:
+    """The torch optimizer over these tensors; None when there are none.
+
+    Raises ValueError for a name torch.optim lacks or an option it does not take.
+    """
+    name, options = parse(text)
+    known = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
+    # LBFGS evaluates the loss by itself, and SparseAdam wants sparse gradients.
+    for unfit in ("Optimizer", "LBFGS", "SparseAdam"):
+        known.pop(unfit, None)
+    make = _named(name, known, "optimizer")
+    return _made(lambda: make(leaves, **options), text) if leaves else None
+
+
+def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps: int) -> Any:
+    """The torch learning-rate schedule on this optimizer; None for none.
+
+    "cosine" and "linear" go from the optimizer's rate to zero over the run's steps.
+    """
+    if text is None or optimizer is None:
+        return None
+    short = {
+        "cosine": f"CosineAnnealingLR T_max={max(1, steps)}",
+        "linear": f"LinearLR start_factor=1.0 end_factor=0.0 total_iters={max(1, steps)}",
+    }
+    name, options = parse(short.get(text, text))
+    schedules = torch.optim.lr_scheduler
+    known = {n: c for n, c in vars(schedules).items() if inspect.isclass(c) and issubclass(c, schedules.LRScheduler)}
+    # ReduceLROnPlateau moves by a metric and not by the step; the rest are no schedules by themselves.
+    for unfit in ("ReduceLROnPlateau", "LRScheduler", "_LRScheduler", "ChainedScheduler", "SequentialLR"):
+        known.pop(unfit, None)
+    make = _named(name, known, "schedule")
+    # Some options are refused only when the schedule moves: let a copy move before the run does.
+    _made(lambda: _moved(make, copy.deepcopy(optimizer), options), text)
+    return _made(lambda: make(optimizer, **options), text)
+
+
+def _moved(make: Callable[..., Any], optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> None:
+    schedule = make(optimizer, **options)
+    optimizer.step()
+    schedule.step()
+
+
+def _named(name: str, known: dict[str, Any], what: str) -> Any:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        raise ValueError(f"torch has no {what} {name!r}: did you mean {near[0]!r}?")
+    return known[name]
+
+
+def _made(make: Callable[[], Any], text: str) -> Any:
+    try:
+        return make()
+    except (TypeError, ValueError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"torch refuses {text!r} ({reason}): correct its options") from None

@@ -1,0 +1,397 @@
+"""Meta-training: steps down the weighted objective, validation, checkpoints, and an exact way back in."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mapwise.core import tree
+from mapwise.core.learner import Learner
+from mapwise.core.map_tasks import How, tasks_in
+from mapwise.core.task import Kind, TaskSource
+from mapwise.core.tree import Params
+from mapwise.engine import checkpoint
+from mapwise.engine.aggregate import Aggregate
+from mapwise.engine.evaluate import episode_values
+from mapwise.engine.gradient import fastest, meta_gradient
+from mapwise.engine.optimizer import optimizer_of, schedule_of
+
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+METRICS = "metrics.jsonl"
+
+RECORDS = 1000
+"""About how many records a training leaves, beside those of its validations."""
+
+SAVE_SECONDS = 30.0
+"""How much work a crash may cost: the last checkpoint is written at least this often, and at every validation."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands, for whoever wants to show it."""
+
+    step: int
+    steps: int
+    loss: float
+    """Mean objective since the last record."""
+    validation: float | None
+    """The latest validation accuracy (or mean squared error)."""
+    best: float | None
+    tasks_per_second: float
+    """Of this process: what a resumed run did before doesn't count."""
+    seconds: float
+    """Of the whole run."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the selected params, and how it went."""
+
+    params: Params
+    """The params of the best validation (or the last, if so asked), measured."""
+    step: int
+    """The step they are from."""
+    validation: float | None
+    history: list[dict[str, Any]]
+    """One record per line of metrics.jsonl."""
+    how: How
+
+
+def train(
+    learner: Learner,
+    source: TaskSource,
+    *,
+    steps: int,
+    optimizer: str = "Adam lr=0.001",
+    schedule: str | None = None,
+    clip: float | None = None,
+    aggregate: str | Aggregate = "mean",
+    seed: int = 0,
+    params: Params | None = None,
+    validate_every: int | None = None,
+    validation: TaskSource | None = None,
+    validation_episodes: int = 200,
+    patience: int | None = None,
+    select: Literal["best", "last"] = "best",
+    how: How | Literal["auto"] = "auto",
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Meta-train a learner on a source of tasks.
+
+    source:     training tasks; its split "val" validates unless `validation` is given. The test split
+                is never touched.
+    steps:      meta-updates, each on one batch of tasks.
+    optimizer:  a torch.optim name with options: "Adam lr=0.001", "SGD lr=0.1 momentum=0.9".
+    schedule:   "cosine", "linear", or a torch.optim.lr_scheduler name with options:
+                "StepLR step_size=2000 gamma=0.5". It moves once a step.
+    clip:       largest norm of the meta-gradient; None: no clipping.
+    aggregate:  how tasks are weighed, see `meta_gradient`.
+    seed:       of the initial params.
+    params:     params to start from, instead of the seed's.
+    validate_every, validation_episodes: a validation on so many episodes after every so many steps
+                (default: ten in all).
+    patience:   stop after so many validations without a better one.
+    select:     return the params of the "best" validation, or the "last".
+    how:        how tasks are mapped; "auto" measures once before the first step.
+    out:        a folder for checkpoints and metrics.jsonl; None keeps all in memory. Checkpoints that a
+                run left there before are replaced, unless it is resumed.
+    resume:     go on from the folder's last checkpoint, or begin when there is none. The final params
+                are, on a CPU with the same `how` and threads, bit for bit those of a run that was never
+                stopped; "auto" is the `how` the run began with.
+    progress:   called after every step.
+
+    Raises ValueError for settings that can't be, for a resumed run that was begun with others, for a
+    damaged checkpoint, and when the loss stops being a number.
+    """
+    for name, count, least in (
+        ("steps", steps, 0),
+        ("validate_every", validate_every, 1),
+        ("validation_episodes", validation_episodes, 1),
+        ("patience", patience, 1),
+    ):
+        if count is not None and count < least:
+            raise ValueError(f"{name} is {count}: give {least} or more")
+    if select not in ("best", "last"):
+        raise ValueError(f"select is {select!r}: give 'best' or 'last'")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip is {clip}: give a norm above 0, or None for no clipping")
+    validate_every = max(1, steps // 10) if validate_every is None else validate_every
+    judge = source.split("val") if validation is None else validation
+    log_every = max(1, steps // RECORDS)
+
+    start = learner.init(seed) if params is None else params
+    state = _State(start, optimizer, schedule, steps)
+    given = {
+        "steps": steps,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "clip": clip,
+        "aggregate": aggregate if isinstance(aggregate, str) else getattr(aggregate, "__qualname__", "function"),
+        "seed": seed,
+        "validate_every": validate_every,
+        "validation_episodes": validation_episodes,
+        "patience": patience,
+        "select": select,
+    }
+    asked = _settings(given, learner, source, judge)
+    history: list[dict[str, Any]] = []
+    best: Params | None = None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    if resume and out is not None and (out / LAST).exists():
+        tensors, about = checkpoint.load(out / LAST)
+        how = _agreed(out, asked, how, about)
+        state.restore(out / LAST, tensors, about)
+        history = _cut(out / METRICS, state.step)
+        best = _best(out, state)
+    elif how == "auto":
+        how = fastest(learner.at(0.0), state.params(), source(0), aggregate=aggregate)
+
+    def save() -> None:
+        if out is not None:
+            with (out / METRICS).open("ab") as file:
+                os.fsync(file.fileno())  # the records of the steps that the checkpoint counts as done
+            tensors, about = state.as_file()
+            checkpoint.save(out / LAST, tensors, {**about, "settings": asked, "how": how})
+
+    def save_best(measured: Params) -> None:
+        if out is not None:
+            checkpoint.save(out / BEST, {"params": measured}, {"step": state.step, "validation": state.validation})
+
+    def validated() -> None:
+        nonlocal best
+        measured = learner.measure(tree.detach(state.params()), source)
+        state.validation = float(episode_values(learner, measured, judge, validation_episodes, how).mean())
+        if _improves(state.validation, state.best, judge.kind):
+            state.best, state.best_step, state.stale = state.validation, state.step, 0
+            # A copy: params without anything measured share memory with the optimizer's.
+            best = tree.map(torch.clone, measured)
+            # Best before last: a crash between the two repeats this validation and writes the same best again.
+            save_best(measured)
+        else:
+            state.stale += 1
+
+    if out is not None and state.step == 0:
+        # Last first: whatever is interrupted here, no file of an earlier run is taken for one of this.
+        for stale in (LAST, BEST):
+            (out / stale).unlink(missing_ok=True)
+        (out / METRICS).write_bytes(b"")
+        save()  # with `how`, so that a run killed before its first validation goes on in the way it began
+
+    began = saved = time.perf_counter()
+    earlier = history[-1]["seconds"] if history else 0.0
+    done_here = 0
+    whole = True
+    try:
+        while state.step < steps and not (patience is not None and state.stale >= patience):
+            batch = source(state.step)
+            moment = learner.at(state.step / steps)
+            gradient, loss = meta_gradient(moment, state.params(), batch, how=how, aggregate=aggregate)
+            value = float(loss)
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"the loss is {value} at step {state.step}: lower the learning rate, or set clip (such as clip=10)"
+                )
+            whole = False
+            rate = state.rate
+            state.update(gradient, clip)
+            state.sum += value
+            state.count += 1
+            done_here += tasks_in(batch)
+            seconds = earlier + time.perf_counter() - began
+            recent = state.sum / state.count
+            validates = state.step == steps or state.step % validate_every == 0
+            if validates:
+                validated()
+            if validates or state.step % log_every == 0:
+                record = {"step": state.step, "loss": recent, "lr": rate, "seconds": seconds}
+                if validates:
+                    record["validation"] = state.validation
+                state.sum, state.count = 0.0, 0
+                history.append(record)
+                if out is not None:
+                    with (out / METRICS).open("a") as file:
+                        file.write(json.dumps(record) + "\n")
+            whole = True
+            if validates or time.perf_counter() - saved > SAVE_SECONDS:
+                save()
+                saved = time.perf_counter()
+            if progress is not None:
+                spent = time.perf_counter() - began
+                speed = done_here / max(spent, 1e-9)
+                progress(Progress(state.step, steps, recent, state.validation, state.best, speed, earlier + spent))
+    except KeyboardInterrupt:
+        # In the middle of an update the state is neither before nor after a step: then the last checkpoint stands.
+        if whole:
+            save()
+        raise
+    if best is None or select == "last":
+        # Nothing was trained in no steps: what was measured for the given params is still true of them.
+        kept = {name: start[name] for name in start if name == "measured" and state.step == 0}
+        best = tree.map(torch.clone, learner.measure({**tree.detach(state.params()), **kept}, source))
+        state.best_step = state.step
+        save_best(best)
+    chosen = state.validation if select == "last" else state.best
+    return Trained(best, state.best_step, chosen, history, how)
+
+
+class _State:
+    """What a run carries from one step to the next; all of it goes into the last checkpoint."""
+
+    def __init__(self, params: Params, optimizer: str, schedule: str | None, steps: int) -> None:
+        learned = {name: leaf for name, leaf in params.items() if name != "measured"}
+        self.leaves = {path: leaf.detach().clone().requires_grad_() for path, leaf in tree.flatten(learned).items()}
+        self.optimizer = optimizer_of(optimizer, list(self.leaves.values()))
+        self.schedule = schedule_of(schedule, self.optimizer, steps)
+        self.step = 0
+        self.best: float | None = None
+        self.best_step = 0
+        self.stale = 0
+        self.validation: float | None = None
+        self.sum, self.count = 0.0, 0
+
+    def params(self) -> Params:
+        """The current params, sharing memory with the optimizer's."""
+        return tree.unflatten(dict(self.leaves))
+
+    @property
+    def rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"]) if self.optimizer is not None else 0.0
+
+    def update(self, gradient: Params, clip: float | None) -> None:
+        """One step of the optimizer and the schedule."""
+        if self.optimizer is not None:
+            for path, slope in tree.flatten(gradient).items():
+                self.leaves[path].grad = slope
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(list(self.leaves.values()), clip)
+            self.optimizer.step()
+            if self.schedule is not None:
+                self.schedule.step()
+        self.step += 1
+
+    _PLAIN = ("step", "best", "best_step", "stale", "validation", "sum", "count")
+
+    def as_file(self) -> tuple[tree.Tree, dict[str, Any]]:
+        """Tensors, and everything else as JSON."""
+        tensors: tree.Tree = {"params": self.params()}
+        about: dict[str, Any] = {name: getattr(self, name) for name in self._PLAIN}
+        if self.optimizer is not None:
+            state = self.optimizer.state_dict()
+            per_leaf = {str(i): entry for i, entry in state["state"].items()}
+            tensors["optimizer"] = {
+                i: {name: v for name, v in entry.items() if isinstance(v, Tensor)} for i, entry in per_leaf.items()
+            }
+            about["optimizer"] = {
+                "groups": state["param_groups"],
+                "plain": {
+                    i: {name: v for name, v in entry.items() if not isinstance(v, Tensor)}
+                    for i, entry in per_leaf.items()
+                },
+            }
+        if self.schedule is not None:
+            plain = (int, float, str, bool, list, type(None))
+            about["schedule"] = {n: v for n, v in self.schedule.state_dict().items() if isinstance(v, plain)}
+        return tensors, about
+
+    def restore(self, path: Path, tensors: tree.Tree, about: dict[str, Any]) -> None:
+        """Take up what `as_file` wrote."""
+        saved = tree.flatten(tensors.get("params", {}))
+        if saved.keys() != self.leaves.keys() or any(saved[p].shape != leaf.shape for p, leaf in self.leaves.items()):
+            raise ValueError(f"the weights in {path} are of another net than this run's: resume with the same settings")
+        with torch.no_grad():
+            for name, leaf in self.leaves.items():
+                leaf.copy_(saved[name])
+        try:
+            for name in self._PLAIN:
+                setattr(self, name, about[name])
+            if self.optimizer is not None:
+                entries = {int(i): dict(plain) for i, plain in about["optimizer"]["plain"].items()}
+                for i, found in tensors.get("optimizer", {}).items():
+                    entries.setdefault(int(i), {}).update(found)
+                self.optimizer.load_state_dict({"state": entries, "param_groups": about["optimizer"]["groups"]})
+            if self.schedule is not None:
+                self.schedule.load_state_dict(about["schedule"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} lacks {error}, so no run can go on from it: train the run again") from None
+
+
+def _settings(given: dict[str, Any], learner: Learner, source: TaskSource, judge: TaskSource) -> dict[str, Any]:
+    """Everything that decides the final weights and can be written as JSON."""
+    plain = (str, int, float, bool, tuple, type(None))
+    chosen = {f.name: getattr(learner, f.name) for f in fields(learner)}
+    everything = {
+        **given,
+        "learner": type(learner).__name__,
+        **{f"learner's {name}": value for name, value in chosen.items() if isinstance(value, plain)},
+        "tasks": tasks_in(source(0)),
+        **{f"source's {name}": value for name, value in source.about._asdict().items()},
+        **{f"validation's {name}": value for name, value in judge.about._asdict().items()},
+    }
+    found: dict[str, Any] = json.loads(json.dumps(everything, default=str))
+    return found
+
+
+def _agreed(out: Path, asked: dict[str, Any], how: How | Literal["auto"], about: dict[str, Any]) -> How:
+    """The `how` the run began with; ValueError when it began with other settings than it is to go on with."""
+    if "settings" not in about or "how" not in about:
+        raise ValueError(f"{out / LAST} doesn't say with which settings it was made: train the run again")
+    begun: dict[str, Any] = {**about["settings"], "how": about["how"]}
+    wanted = {**asked, "how": about["how"] if how == "auto" else how}
+    for name in sorted({*begun, *wanted}):
+        if begun.get(name) != wanted.get(name):
+            raise ValueError(
+                f"the run in {out} began with {name} {begun.get(name)!r} and is to go on with {wanted.get(name)!r}: "
+                "resume it with the settings it began with, or train in another folder"
+            )
+    agreed: How = begun["how"]
+    return agreed
+
+
+def _improves(value: float, best: float | None, kind: Kind) -> bool:
+    if best is None or math.isnan(value) or math.isnan(best):
+        return best is None or not math.isnan(value)
+    return value < best if kind == "regression" else value > best
+
+
+def _best(out: Path, state: _State) -> Params | None:
+    """The params of the best validation so far."""
+    if state.best is None:
+        return None
+    tensors, about = checkpoint.load(out / BEST)
+    # Of the step the last checkpoint names, or of a later one: after a crash between the two.
+    if not (about.get("step") == state.best_step or about.get("step", -1) >= state.step):
+        raise ValueError(
+            f"{out / BEST} is of step {about.get('step')} and {out / LAST} expects step {state.best_step}: "
+            "restore both from the same moment, or train the run again"
+        )
+    found: Params = tensors.get("params", {})
+    return found
+
+
+def _cut(path: Path, step: int) -> list[dict[str, Any]]:
+    """The records up to a step; what was written after the last checkpoint is cut off, to be written again."""
+    records: list[dict[str, Any]] = []
+    length = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            record = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or record.get("step", step + 1) > step:
+            break
+        records.append(record)
+        length += len(line)
+    if path.exists():
+        os.truncate(path, length)  # in one stroke: rewriting the file could itself be interrupted
+    return records

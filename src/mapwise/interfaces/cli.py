@@ -1,0 +1,399 @@
+"""The command mapwise. Everything heavy is imported by the command that needs it: help comes at once."""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from mapwise.interfaces.errors import FAILED, STOPPED, WrongUse, sentence, told
+from mapwise.interfaces.flags import booleans, rewritten
+from mapwise.interfaces.printing import answer, note, show
+
+app = typer.Typer(
+    name="mapwise",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Meta-learning: train a learner on many small tasks, then give it a few examples of a new one.",
+    epilog="Begin with: mapwise demo. Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C.",
+)
+
+
+class Part(StrEnum):
+    """What to train on."""
+
+    train = "train"
+    trainval = "trainval"
+
+
+class Select(StrEnum):
+    """Which params a training leaves."""
+
+    best = "best"
+    last = "last"
+
+
+class Split(StrEnum):
+    """Whose classes judge."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mapwise train wrote.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A field of the learner, or net.NAME; --inner-lr 0.4 says the same."
+    ),
+]
+Episodes = Annotated[int, typer.Option(min=2, help="Episodes to judge on.")]
+Ways = Annotated[str | None, typer.Option(help="Classes of a task, as in training if not given.", show_default=False)]
+Shots = Annotated[str | None, typer.Option(help="Examples of each class.", show_default=False)]
+Queries = Annotated[int | None, typer.Option(min=1, help="Questions for each class.", show_default=False)]
+EvalSeed = Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")]
+Data = Annotated[str | None, typer.Option(help="Data root, folder of images, or CSV file.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        from mapwise import __version__
+
+        show(f"mapwise {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: mapwise demo")
+def demo(json: Json = False) -> None:
+    """Train on drawn letters for a minute, judge on alphabets never seen, and write a report."""
+    from mapwise.interfaces.demo import run_demo
+
+    found, shown = run_demo(quiet=json)
+    answer(found) if json else show(*shown)
+    if not found["passed"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command("list", epilog="Examples: mapwise list; mapwise list maml")
+def list_(
+    learner: Annotated[str | None, typer.Argument(help="Show one learner's flags.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Show the learners, nets and sources, or all flags of one learner."""
+    from mapwise.interfaces import listing
+
+    found = listing.everything() if learner is None else listing.one(learner)
+    if json:
+        answer(found)
+    elif learner is None:
+        listing.show_everything(found)
+    else:
+        listing.show_one(found)
+
+
+@app.command(
+    epilog="Examples: mapwise train protonet glyphs --steps 500; mapwise train maml omniglot --inner-lr 0.4 "
+    "--net.norm support; mapwise train protonet photos/ --ways 5-20; mapwise train --resume runs/maml-omniglot. "
+    "mapwise train LEARNER --help shows the learner's own flags too."
+)
+def train(
+    ctx: typer.Context,
+    learner: Annotated[str | None, typer.Argument(help="See mapwise list.", show_default=False)] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A source's name, a folder of images, or a CSV file.", show_default=False)
+    ] = None,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder, runs/LEARNER-SOURCE if not given.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Meta-updates: 1000.", show_default=False)] = None,
+    ways: Annotated[
+        str | None, typer.Option(help="Classes of a task: 5, or drawn, such as 5-20.", show_default=False)
+    ] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Examples of each class: 1, or drawn, such as 1-10.", show_default=False)
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option(min=1, help="Questions for each class: up to 15.", show_default=False)
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="Tasks of one step: 16.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights and episodes: 0.", show_default=False)] = None,
+    device: Device = None,
+    init: Annotated[Path | None, typer.Option(help="A run to take weights from.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run to go on with, by its own settings.", show_default=False)
+    ] = None,
+    test_source: Annotated[
+        str | None, typer.Option(help="Another source to validate and test on.", show_default=False)
+    ] = None,
+    test_ways: Annotated[str | None, typer.Option(help="As in training.", show_default=False)] = None,
+    test_shots: Annotated[str | None, typer.Option(help="As in training.", show_default=False)] = None,
+    test_queries: Annotated[int | None, typer.Option(min=1, help="As in training.", show_default=False)] = None,
+    part: Annotated[
+        Part | None, typer.Option(help="trainval only for a last run, its settings chosen before.", show_default=False)
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="The class column of a CSV file.", show_default=False)] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that are no images.")] = False,
+    augment: Annotated[
+        list[str] | None, typer.Option(help="shift, flip, crop, colour; several with commas.", show_default=False)
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="mlp, conv4 or resnet12.", show_default=False)] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="A torch.optim name and options: 'Adam lr=0.001'.", show_default=False)
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="cosine, linear, or a torch schedule and options: 'StepLR step_size=2000'.", show_default=False
+        ),
+    ] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the meta-gradient.", show_default=False)] = None,
+    aggregate: Annotated[str | None, typer.Option(help="How tasks are weighed: mean.", show_default=False)] = None,
+    validate_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps; ten validations if not given.", show_default=False)
+    ] = None,
+    validation_episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes of a validation: 200.", show_default=False)
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many validations without a better.", show_default=False)
+    ] = None,
+    select: Annotated[Select | None, typer.Option(help="The params to keep: best.", show_default=False)] = None,
+    how: Annotated[
+        str | None, typer.Option(help="How tasks are mapped: auto, vmap, loop or a number.", show_default=False)
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)] = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Train a learner on the tasks of a source, into a run's folder."""
+    given = {name: value for name, value in ctx.params.items() if value is not None and value is not False}
+    for name in ("json", "resume", "set_", "out"):
+        given.pop(name, None)
+    if resume is not None:
+        extra = [*given, *(["out"] if out is not None else []), *(set_ or [])]
+        if extra:
+            raise WrongUse(f"--resume goes on with the run's own settings: leave {extra[0].replace('_', '-')} out")
+    elif learner is None or source is None:
+        raise WrongUse("a learner and a source are needed: mapwise train LEARNER SOURCE (mapwise list shows them)")
+    if "augment" in given:
+        given["augment"] = [word for text in given["augment"] for word in text.split(",")]
+    for name in ("data", "init"):
+        if name in given:
+            # A run is read from any folder.
+            given[name] = str(Path(given[name]).expanduser().resolve())
+
+    from mapwise.interfaces import train as training
+    from mapwise.interfaces.flags import clashes
+
+    options = _options("train")
+    for clash in clashes(options):
+        raise ValueError(clash)
+    if resume is not None:
+        found, said = training.run_training(lambda: training.go_on(resume))
+    else:
+        settings = training.asked_settings(given, set_ or [], list(options))
+        found, said = training.run_training(lambda: training.begin(settings, out, _command(ctx)))
+    answer(found) if json else show(said)
+
+
+@app.command(
+    "eval",
+    epilog="Examples: mapwise eval runs/protonet-glyphs; mapwise eval runs/maml-omniglot --episodes 1000 --seed 0 "
+    "--inner-steps 10 --json; mapwise eval runs/protonet-omniglot --net.norm batch",
+)
+def eval_(
+    ctx: typer.Context,
+    run: Run,
+    episodes: Episodes = 1000,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    seed: EvalSeed = 0,
+    split: Annotated[Split, typer.Option(help="test, val or train.")] = Split.test,
+    data: Data = None,
+    device: Device = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads, as in training.", show_default=False)] = None,
+    baselines: Annotated[bool, typer.Option(help="Show what needs no training beside it.")] = True,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Judge a run on tasks it has not seen; the same command gives the same number again."""
+    from mapwise.interfaces.evaluate import Asked, eval_run
+
+    asked = Asked(
+        run, episodes, split, seed, _judged_by(ways, shots, queries, data, device, threads), tuple(set_ or ())
+    )
+    found, reports = eval_run(
+        asked, list(_options("eval")), baselines=baselines, command=_command(ctx, episodes=episodes, seed=seed)
+    )
+    if json:
+        answer(found)
+    else:
+        from mapwise.report.table import accuracy_table
+
+        show(accuracy_table(reports, title=str(run)))
+
+
+@app.command(epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
+def compare(
+    ctx: typer.Context,
+    run: Run,
+    other: Annotated[Path, typer.Argument(metavar="RUN", help="The run to subtract.", show_default=False)],
+    episodes: Episodes = 1000,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    seed: EvalSeed = 0,
+    split: Annotated[Split, typer.Option(help="test, val or train.")] = Split.test,
+    data: Data = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Judge two runs on the same episodes and show the paired difference with its interval."""
+    from mapwise.interfaces.evaluate import Asked, compare_runs
+    from mapwise.report.table import paired_table, verdict
+
+    settings = _judged_by(ways, shots, queries, data, device, None)
+    first, second = (Asked(folder, episodes, split, seed, settings) for folder in (run, other))
+    found, pair, report = compare_runs(first, second, _command(ctx, episodes=episodes, seed=seed))
+    if json:
+        answer({**found, "verdict": verdict(pair, report.metric)})
+    else:
+        show(paired_table([pair], protocol=report.protocol))
+
+
+@app.command(epilog="Example: mapwise report runs/protonet-glyphs")
+def report(
+    ctx: typer.Context,
+    run: Run,
+    episodes: Episodes = 1000,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    seed: EvalSeed = 0,
+    curve_episodes: Annotated[int, typer.Option(min=2, help="Episodes of each point of a curve.")] = 200,
+    data: Data = None,
+    device: Device = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Judge a run and write all there is to show into RUN/report.html."""
+    from mapwise.interfaces.evaluate import Asked, opened
+    from mapwise.interfaces.report import write_report
+    from mapwise.report.page import summary
+
+    asked = Asked(run, episodes, "test", seed, _judged_by(ways, shots, queries, data, device, None), tuple(set_ or ()))
+    judged = opened(asked, list(_options("report")))
+    # The command in the page makes its number again.
+    command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)
+    reports = [judged.judge(episodes, command=command)]
+    beside = judged.baseline(episodes, command=command)
+    reports += [beside] if beside is not None else []
+    path = write_report(run, judged, reports, episodes=curve_episodes)
+    if json:
+        answer({"run": str(run), "page": str(path), **reports[0].to_json()})
+    else:
+        show(summary(reports), str(path))
+
+
+@app.command(epilog="Example: mapwise doctor")
+def doctor(json: Json = False) -> None:
+    """Look for what is broken in this installation, and say how to repair it."""
+    from mapwise.interfaces.doctor import examine, show_checks
+
+    checks = examine()
+    healthy = all(check.well for check in checks)
+    if json:
+        answer({"healthy": healthy, "checks": [check.to_json() for check in checks]})
+    else:
+        show_checks(checks)
+    if not healthy:
+        raise typer.Exit(FAILED)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; whatever goes wrong is one line on standard error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        line = "stopped" if code == STOPPED else ""
+    except TyperException as error:
+        code, line = error.exit_code, sentence(Exception(error.format_message()))
+    except BaseException as error:
+        found = told(error)
+        if found is None:
+            raise
+        line, code = found
+    if line:
+        note(f"mapwise: {line}")
+        if "--json" in words:
+            answer({"error": line, "exit": code})
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    words = words or ["--help"]
+    read, asks_help = words, "--help" in words
+    if words[0] in _commands() and not asks_help:
+        known = _options(words[0])
+        if "--set" in known:
+            read = [words[0], *rewritten(words[1:], known, booleans)]
+    code = app(read, prog_name="mapwise", standalone_mode=False, obj=words)
+    if words[0] == "train" and asks_help and len(words) > 2:
+        from mapwise.interfaces import listing
+
+        for word in words[1:]:
+            if not word.startswith("-"):
+                listing.show_one(listing.one(word))
+                break
+    return code if isinstance(code, int) else 0
+
+
+def _command(ctx: typer.Context, **defaults: int) -> str:
+    """The command line as one would type it again, with these options written out."""
+    import shlex
+
+    words = ["mapwise", *(word for word in ctx.obj or [] if word != "--json")]
+    for name, value in defaults.items():
+        if f"--{name}" not in words:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def _judged_by(
+    ways: str | None,
+    shots: str | None,
+    queries: int | None,
+    data: str | None,
+    device: str | None,
+    threads: int | None,
+) -> dict[str, Any]:
+    where = None if data is None else str(Path(data).expanduser().resolve())
+    named = {"test_ways": ways, "test_shots": shots, "test_queries": queries, "data": where, "device": device}
+    return {**named, "threads": threads}
+
+
+def _commands() -> dict[str, Any]:
+    group: Any = get_command(app)
+    found: dict[str, Any] = group.commands
+    return found
+
+
+def _options(command: str) -> dict[str, bool]:
+    """The flags of a command, and whether a value follows."""
+    found = {"--help": False}
+    for option in _commands()[command].params:
+        for flag in (*option.opts, *option.secondary_opts):
+            if flag.startswith("--"):
+                found[flag] = not option.is_flag
+    return found

@@ -1,0 +1,60 @@
+"""What goes wrong, as one line and an exit code.
+
+0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C. Wrong use is what the command line alone shows to
+be wrong; what only the data, a run's folder or the machine can show is a failure.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FAILED, WRONG_USE, STOPPED = 1, 2, 130
+
+
+class WrongUse(Exception):
+    """A command line that cannot be meant: an unknown name, a value of the wrong kind."""
+
+
+class Stopped(Exception):
+    """Ctrl-C, with how to go on."""
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """A ValueError inside is the command line's fault."""
+    try:
+        yield
+    except ValueError as error:
+        raise WrongUse(sentence(error)) from None
+
+
+def told(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit code for an error; None for one that is a bug, whose traceback is worth having."""
+    if isinstance(error, WrongUse):
+        return sentence(error), WRONG_USE
+    if isinstance(error, Stopped):
+        return sentence(error), STOPPED
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", STOPPED
+    if isinstance(error, MemoryError) or _is_memory(error):
+        return "there is not enough memory: lower --tasks, --ways or --queries, or take --how loop", FAILED
+    if isinstance(error, (ValueError, OSError)):
+        return sentence(error), FAILED
+    return None
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: make room or choose another folder, then run the command again"
+    text = str(error)
+    if hasattr(error, "errors"):  # pydantic's, which would take several lines
+        first = error.errors()[0]
+        text = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error) for sign in ("out of memory", "not enough memory", "can't allocate memory")
+    )

@@ -1,0 +1,142 @@
+"""mapwise eval and compare: how good a run is on tasks it has not seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mapwise.catalog import LEARNERS, SOURCES
+from mapwise.core.learner import Learner
+from mapwise.core.map_tasks import How
+from mapwise.core.outcome import Paired, Report
+from mapwise.core.task import TaskSource
+from mapwise.core.tree import Params
+from mapwise.engine.evaluate import evaluate
+from mapwise.interfaces.allocator import keep_freed_memory
+from mapwise.interfaces.errors import WrongUse, wrong_use
+from mapwise.interfaces.flags import settings_of
+from mapwise.run import RunSettings, judging, open_run, source_row, span
+
+BASELINE = "nearest_mean"
+"""What stands beside every classifier: the nearest class mean of the raw inputs."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation is asked for; None means as in the run's settings."""
+
+    run: Path
+    episodes: int = 1000
+    split: str = "test"
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of RunSettings: test_ways, test_shots, test_queries, data, device, threads."""
+    assignments: tuple[str, ...] = ()
+    """NAME=VALUE for the learner's fields and the net's options."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run ready to be judged."""
+
+    settings: RunSettings
+    learner: Learner
+    params: Params
+    source: TaskSource
+    how: How
+
+    def judge(self, episodes: int, *, name: str = "", command: str = "") -> Report:
+        """The run on its episodes."""
+        return evaluate(
+            self.learner,
+            self.params,
+            self.source,
+            episodes=episodes,
+            name=name or self.settings.learner,
+            command=command,
+            how=self.how,
+        )
+
+    def baseline(self, episodes: int, *, command: str = "") -> Report | None:
+        """The nearest mean of raw inputs on the same episodes; None for regression."""
+        if self.source.kind == "regression" or self.settings.learner == BASELINE:
+            return None
+        learner = LEARNERS[BASELINE].build()
+        return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
+
+
+def opened(asked: Asked, options: list[str]) -> Opened:
+    """The run with the changes asked for, and the episodes that judge it."""
+    keep_freed_memory()
+    settings = RunSettings.read(asked.run)
+    row = LEARNERS.get(settings.learner)
+    fields: dict[str, Any] = {}
+    net: dict[str, Any] = {}
+    if asked.assignments:
+        if row is None:
+            raise ValueError(f"{asked.run} is of the learner {settings.learner!r}, which this mapwise doesn't have")
+        name = settings.net or source_row(settings.source)[0].net
+        fields, net = settings_of(asked.assignments, settings.learner, row, name, options)
+    with wrong_use():
+        for what in ("ways", "shots"):
+            if asked.settings.get(f"test_{what}") is not None:
+                span(asked.settings[f"test_{what}"], f"--{what}")
+    if asked.split not in ("train", "val", "test"):
+        raise WrongUse(f"--split is {asked.split!r}: give test, val or train")
+    changes = {name: value for name, value in asked.settings.items() if value is not None}
+    if "data" in changes and settings.source not in SOURCES:
+        changes["source"] = changes.pop("data")  # the folder or file itself, which may have moved
+    threads = changes.get("threads", settings.threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    settings, learner, params, training = open_run(asked.run, fields, net=net, asked=changes)
+    source = judging(settings, asked.split, seed=asked.seed, training=training)
+    mapping = settings.mapping
+    return Opened(settings, learner, params, source, "vmap" if mapping == "auto" else mapping)
+
+
+def eval_run(asked: Asked, options: list[str], *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
+    """The run's report and the baseline's, as one JSON-ready object and as they are."""
+    run = opened(asked, options)
+    own = run.judge(asked.episodes, command=command)
+    beside = run.baseline(asked.episodes, command=command) if baselines else None
+    found = {"run": str(asked.run), **own.to_json()}
+    reports = [own]
+    if baselines:
+        found["beside"] = []
+    if beside is not None:
+        reports.append(beside)
+        pair = Paired.of(own, beside)
+        found["beside"].append(
+            {**beside.to_json(), "difference": pair.difference.mean, "difference_ci95": pair.difference.ci95}
+        )
+    return found, reports
+
+
+def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
+    """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
+    a, b = opened(first, []), opened(second, [])
+    left, right = a.source.about, b.source.about
+    differing = [name for name in left._fields if getattr(left, name) != getattr(right, name)]
+    if not differing and a.source.names(0) != b.source.names(0):
+        differing = ["classes"]
+    if differing:
+        raise ValueError(
+            f"{first.run} and {second.run} can't be paired, their {' and '.join(differing)} differ: "
+            "compare runs on the same data, with the same --ways, --shots and --queries"
+        )
+    reports = [
+        run.judge(asked.episodes, name=str(asked.run), command=command) for run, asked in ((a, first), (b, second))
+    ]
+    pair = Paired.of(*reports)
+    found = {
+        "first": reports[0].to_json(),
+        "second": reports[1].to_json(),
+        "metric": reports[0].metric,
+        "difference": pair.difference.mean,
+        "ci95": pair.difference.ci95,
+        "episodes": pair.difference.episodes,
+    }
+    return found, pair, reports[0]

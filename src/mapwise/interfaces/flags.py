@@ -1,0 +1,125 @@
+"""Flags that depend on the learner: its fields by their own names, the network's as --net.NAME.
+
+Which flags there are is known only once the learner is. So an unknown `--inner-lr 0.4` is first rewritten
+to `--set inner_lr=0.4`, and read by the field's type afterwards.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mapwise.interfaces.errors import WrongUse, wrong_use
+
+if TYPE_CHECKING:
+    from mapwise.catalog import LearnerRow
+
+_TRUTH = ("true", "false", "yes", "no", "1", "0")
+
+
+def rewritten(
+    words: Sequence[str],
+    takes_value: Mapping[str, bool],
+    yes_no: Callable[[], Collection[str]],
+) -> list[str]:
+    """The command line with unknown flags as `--set NAME=VALUE`.
+
+    takes_value: the flags that are known, and whether a value follows.
+    yes_no:      names of fields that are booleans; asked for only when there is an unknown flag.
+
+    Raises WrongUse for an unknown flag without a value.
+    """
+    out: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if word == "--":
+            return [*out, word, *rest]
+        if flag in takes_value or not flag.startswith("--"):
+            out.append(word)
+            if takes_value.get(flag) and not equals and rest:
+                out.append(rest.pop(0))
+            continue
+        name = _name(flag)
+        booleans = yes_no()
+        if not equals:
+            if name in booleans:
+                value = rest.pop(0) if rest and rest[0].lower() in _TRUTH else "true"
+            elif name.startswith("no_") and name[3:] in booleans:
+                name, value = name[3:], "false"
+            elif rest and not rest[0].startswith("--"):
+                value = rest.pop(0)
+            else:
+                near = difflib.get_close_matches(flag, takes_value, n=1, cutoff=0)[0]
+                raise WrongUse(f"there is no flag {flag} without a value: give it one, or did you mean {near}?")
+        out += ["--set", f"{name}={value}"]
+    return out
+
+
+def booleans() -> set[str]:
+    """The fields and net options of the whole catalog that are booleans."""
+    from mapwise.catalog import LEARNERS, NETS, net_options
+
+    fields = {name for row in LEARNERS.values() for name in row.fields if row.types[name] is bool}
+    options = {f"net.{name}" for net in NETS for name, option in net_options(net).items() if option.annotation is bool}
+    return fields | options
+
+
+def clashes(options: Collection[str]) -> list[str]:
+    """Fields of catalog learners that a train option would hide, as sentences."""
+    from mapwise.catalog import LEARNERS
+
+    taken = {_name(option) for option in options}
+    return [
+        f"the field {name!r} of {learner} is also a train option: rename the field"
+        for learner, row in LEARNERS.items()
+        for name in row.fields
+        if name in taken
+    ]
+
+
+def settings_of(
+    assignments: Sequence[str], learner: str, row: "LearnerRow", net: str, options: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The learner's fields and the net's options from NAME=VALUE texts, by their types.
+
+    Raises WrongUse for a name that neither has, with the nearest flag, and for a value of the wrong kind.
+    """
+    from mapwise.catalog import net_options
+    from mapwise.run import typed_field, typed_net_option
+
+    fields: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise WrongUse(f"--set takes NAME=VALUE and {text!r} was given: write --set {text}=VALUE")
+        if name.startswith("net.") and row.blueprint is not None:
+            known = net_options(net)
+            name = name.removeprefix("net.")
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+                raise WrongUse(f"net {net} has no option {name!r}: did you mean --net.{near}?")
+            with wrong_use():
+                chosen[name] = _kept(typed_net_option(net, name, value))
+        elif name in row.fields:
+            with wrong_use():
+                fields[name] = _kept(typed_field(row, name, value))
+        else:
+            flags = [*options, *(_flag(field) for field in row.fields)]
+            near = difflib.get_close_matches(_flag(name), flags, n=1, cutoff=0)[0]
+            raise WrongUse(f"{_flag(name)} is no option here and no field of {learner}: did you mean {near}?")
+    return fields, chosen
+
+
+def _kept(value: Any) -> Any:
+    # run.toml has no word for nothing.
+    return "none" if value is None else value
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

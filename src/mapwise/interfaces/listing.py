@@ -1,0 +1,161 @@
+"""mapwise list: what there is, and the flags of one learner."""
+
+import inspect
+import re
+from typing import Any
+
+from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, named, net_options
+from mapwise.interfaces.errors import wrong_use
+from mapwise.interfaces.printing import show
+
+
+def everything() -> dict[str, Any]:
+    """Learners, nets and sources, as one JSON-ready object."""
+    return {
+        "learners": [
+            {"name": name, "family": row.family, "paper": row.paper, "summary": row.summary}
+            for name, row in LEARNERS.items()
+        ],
+        "nets": [{"name": name, "summary": _first_line(net)} for name, net in NETS.items()],
+        "sources": [
+            {"name": name, "kind": row.kind, "needs": row.needs, "net": row.net, "summary": row.summary}
+            for name, row in SOURCES.items()
+        ],
+    }
+
+
+def one(name: str) -> dict[str, Any]:
+    """A learner with its fields and the options of every net, as one JSON-ready object.
+
+    Raises WrongUse for an unknown name, with the nearest.
+    """
+    with wrong_use():
+        row: LearnerRow = named(LEARNERS, name, "learner")
+    meanings = _meanings(row)
+    return {
+        "name": name,
+        "family": row.family,
+        "paper": row.paper,
+        "summary": row.summary,
+        "fields": [
+            {
+                "flag": f"--{field.replace('_', '-')}",
+                "type": _plain(row.types[field]),
+                "default": _shown(row.preset.get(field, about.default)),
+                "meaning": meanings.get(field, ""),
+            }
+            for field, about in row.fields.items()
+        ],
+        "nets": {net: _options(row, net) for net in NETS} if row.blueprint is not None else {},
+    }
+
+
+def show_everything(found: dict[str, Any]) -> None:
+    """The lists as tables."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for title, columns in (
+        ("learners", ("name", "family", "paper", "summary")),
+        ("nets", ("name", "summary")),
+        ("sources", ("name", "kind", "needs", "summary")),
+    ):
+        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in columns:
+            table.add_column(column, no_wrap=column == "name")
+        for row in found[title]:
+            table.add_row(*(Text(str(row[column])) for column in columns))
+        show(table)
+    show("mapwise list LEARNER shows a learner's flags")
+
+
+def show_one(found: dict[str, Any]) -> None:
+    """A learner's flags as tables."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    show(f"{found['name']} ({found['paper']}): {found['summary']}")
+    groups = [("its fields", found["fields"])]
+    groups += [(f"net {net}", options) for net, options in found["nets"].items()]
+    for title, flags in groups:
+        if not flags:
+            continue
+        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("flag", "type", "default", "meaning"):
+            table.add_column(column, no_wrap=column == "flag", overflow="fold")
+        for flag in flags:
+            table.add_row(*(Text(str(flag[column])) for column in ("flag", "type", "default", "meaning")))
+        show(table)
+
+
+def _options(row: LearnerRow, net: str) -> list[dict[str, Any]]:
+    meanings = described(NETS[net])
+    preferred = row.nets.get(net, {})
+    return [
+        {
+            "flag": f"--net.{name}",
+            "type": _plain(option.annotation),
+            "default": _shown(preferred.get(name, option.default)),
+            "meaning": meanings.get(name, ""),
+        }
+        for name, option in net_options(net).items()
+    ]
+
+
+def _meanings(row: LearnerRow) -> dict[str, str]:
+    """What a learner's docstring says of its fields; a variant's own lines before those it inherits."""
+    cls: Any = row.make
+    cls = getattr(cls, "func", cls)
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        found.update(described(part))
+    return found
+
+
+def described(part: Any) -> dict[str, str]:
+    """The lines "name: meaning" of a docstring, with what follows them further indented."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in inspect.cleandoc(part.__doc__ or "").splitlines():
+        begins = re.match(r"([a-z_][a-z_0-9, ]*):\s+(\S.*)", line)
+        if begins:
+            last = begins[1]
+            for name in last.split(","):
+                found[name.strip()] = begins[2]
+        elif last and line.startswith("  "):
+            for name in last.split(","):
+                found[name.strip()] += f" {line.strip()}"
+        else:
+            last = ""
+    return found
+
+
+def _first_line(part: Any) -> str:
+    return inspect.cleandoc(part.__doc__ or "").splitlines()[0]
+
+
+def _plain(kind: Any) -> str:
+    """A type in the words of a command line."""
+    if isinstance(kind, type):
+        return {"str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+    text = re.sub(r"collections\.abc\.|typing\.", "", str(kind))
+    if text.startswith("Literal"):
+        return " or ".join(re.findall(r"'([^']*)'", text))
+    if "Literal" in text:
+        return " or ".join([*re.findall(r"'([^']*)'", text), *(["none"] if "None" in text else [])])
+    if "Callable" in text:
+        return "text"
+    inner = re.match(r"(?:tuple|list|Sequence)\[(\w+)", text)
+    if inner:
+        return f"{ {'str': 'texts'}.get(inner[1], inner[1] + 's') }, comma-separated".replace("  ", " ").strip()
+    return text.replace(" | None", " or none")
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else value

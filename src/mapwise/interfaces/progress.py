@@ -1,0 +1,53 @@
+"""The progress bar: on standard error, and only where a person can see it."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mapwise.engine.train import Progress
+
+
+class Bar:
+    """Shows a training as it goes: loss, validation, tasks per second and time left. Silent without a terminal."""
+
+    def __init__(self, title: str, kind: str) -> None:
+        self.title, self.metric = title, "val mse" if kind == "regression" else "val acc"
+        self.bar: Any = None
+        self.line: Any = None
+
+    def __enter__(self) -> "Bar":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[said]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, progress: "Progress") -> None:
+        """Take up where the training stands."""
+        if self.bar is None:
+            return
+        if self.line is None:
+            self.line = self.bar.add_task(self.title, total=progress.steps, said="", completed=progress.step)
+        validation = "" if progress.validation is None else f"  {self.metric} {self._value(progress.validation)}"
+        said = f"loss {progress.loss:.3f}{validation}  {progress.tasks_per_second:,.0f} tasks/s"
+        self.bar.update(self.line, completed=progress.step, said=said)
+
+    def _value(self, value: float) -> str:
+        return f"{value:.3f}" if self.metric == "val mse" else f"{100 * value:.1f} %"

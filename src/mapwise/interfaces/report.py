@@ -1,0 +1,99 @@
+"""mapwise report: everything a run has to show, as one HTML page."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from mapwise.core.outcome import Curve, Findings, Report
+from mapwise.core.task import TaskSource
+from mapwise.engine import findings as found_in
+from mapwise.engine.train import METRICS
+from mapwise.interfaces.evaluate import BASELINE, Opened
+from mapwise.tasks.store import write_atomically
+
+PAGE, NUMBERS = "report.html", "report.json"
+SHOTS = (1, 2, 5, 10)
+STEPS = (0, 1, 2, 3, 5, 10)
+STEPS_FIELD = "inner_steps"
+"""The field by which a learner says that it takes steps; whoever has one gets a curve over it."""
+
+
+def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: int) -> Path:
+    """Write report.html and report.json into the run's folder; returns the page's path.
+
+    reports:  the run's own first.
+    episodes: of every point of the curves.
+    """
+    from mapwise.report.page import page
+
+    own = reports[0]
+    findings = Findings(
+        title=f"{own.protocol.learner} on {own.protocol.source}",
+        reports=reports,
+        training=found_in.training_curves(_records(folder), run.source.kind),
+        against_shots=_against_shots(run, episodes),
+        against_steps=_against_steps(run, episodes),
+        episode=found_in.drawn_episode(run.learner, run.params, run.source),
+        fit=found_in.function_fit(run.learner, run.params, run.source),
+        embedding=found_in.embedding_map(run.learner, run.params, _with_shots(run.source, 5) or run.source),
+        settings={name: value for name, value in run.settings.model_dump().items() if value not in (None, {}, [])},
+    )
+    html = page(findings)
+    numbers = json.dumps(as_json(findings), indent=1, ensure_ascii=False, default=float)
+    write_atomically(folder / NUMBERS, lambda file: file.write(numbers.encode()))
+    write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
+    return folder / PAGE
+
+
+def as_json(findings: Findings) -> dict[str, Any]:
+    """The numbers of the page."""
+    return {
+        "title": findings.title,
+        "reports": [report.to_json() for report in findings.reports],
+        "training": [_curve(curve) for curve in findings.training],
+        "against_shots": [_curve(curve) for curve in findings.against_shots],
+        "against_steps": [_curve(curve) for curve in findings.against_steps],
+        "settings": findings.settings,
+    }
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    ci95 = None if curve.ci95 is None else curve.ci95.tolist()
+    return {"label": curve.label, "x": curve.x.tolist(), "y": curve.y.tolist(), "ci95": ci95}
+
+
+def _against_shots(run: Opened, episodes: int) -> list[Curve]:
+    sources = [(shots, source) for shots in SHOTS if (source := _with_shots(run.source, shots)) is not None]
+    if len(sources) < 2:
+        return []
+    own = [(shots, run.learner, source) for shots, source in sources]
+    curves = [found_in.measured_curve(run.settings.learner, own, run.params, episodes=episodes, how=run.how)]
+    if run.source.kind == "classification" and run.settings.learner != BASELINE:
+        from mapwise.catalog import LEARNERS
+
+        raw = LEARNERS[BASELINE].build()
+        points = [(shots, raw, source) for shots, source in sources]
+        curves.append(found_in.measured_curve(BASELINE, points, raw.init(0), episodes=episodes))
+    return curves
+
+
+def _against_steps(run: Opened, episodes: int) -> list[Curve]:
+    if STEPS_FIELD not in {field.name for field in fields(run.learner)}:
+        return []
+    points = [(steps, replace(run.learner, **{STEPS_FIELD: steps}), run.source) for steps in STEPS]
+    return [found_in.measured_curve(run.settings.learner, points, run.params, episodes=episodes, how=run.how)]
+
+
+def _with_shots(source: TaskSource, shots: int) -> TaskSource | None:
+    """The same tasks with other shots; None where a class has too few rows for them."""
+    changed: Any = source
+    try:
+        return replace(changed, shots=shots)  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    path = folder / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

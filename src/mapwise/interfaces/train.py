@@ -1,0 +1,242 @@
+"""mapwise train: from the settings to a finished run."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mapwise import catalog
+from mapwise.catalog import LEARNERS, named
+from mapwise.engine.aggregate import aggregate_named
+from mapwise.engine.gradient import fastest
+from mapwise.engine.optimizer import optimizer_of, schedule_of
+from mapwise.engine.train import BEST, LAST, METRICS, Progress, Trained
+from mapwise.engine.train import train as meta_train
+from mapwise.interfaces.allocator import keep_freed_memory
+from mapwise.interfaces.errors import Stopped, wrong_use
+from mapwise.interfaces.flags import settings_of
+from mapwise.interfaces.printing import note
+from mapwise.interfaces.progress import Bar
+from mapwise.run import SETTINGS, RunSettings, initial_params, judging, learner_of, source_of, source_row, span
+from mapwise.tasks.augment import augmentation
+from mapwise.tasks.episodes import Episodes
+
+RUNS = Path("runs")
+
+
+def asked_settings(given: Mapping[str, Any], assignments: list[str], options: list[str]) -> RunSettings:
+    """The settings a command line asks for, checked as far as can be without looking at any data.
+
+    given:       options by the names of RunSettings, those not given left out.
+    assignments: NAME=VALUE texts for the learner's fields and the net's options.
+
+    Raises WrongUse.
+    """
+    with wrong_use():
+        row = named(LEARNERS, given["learner"], "learner")
+        source, path = source_row(given["source"])
+        net = given.get("net") or source.net
+        named(catalog.NETS, net, "net")
+    fields, net_options = settings_of(assignments, given["learner"], row, net, options)
+    with wrong_use():
+        settings = RunSettings(
+            **{
+                "ways": str(source.ways),
+                **given,
+                "source": str(path.resolve()) if path else given["source"],
+                "fields": fields,
+                "net_options": net_options,
+            }
+        )
+        _check(settings)
+    return settings
+
+
+def _check(settings: RunSettings) -> None:
+    for what in ("ways", "shots", "test_ways", "test_shots"):
+        text = getattr(settings, what)
+        if text is not None:
+            span(text, f"--{what.replace('_', '-')}")
+    if settings.test_source is not None:
+        source_row(settings.test_source)
+    _ = settings.mapping
+    aggregate_named(settings.aggregate)
+    augmentation(settings.augment)
+    optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
+    schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps)
+    try:
+        torch.zeros(1, device=settings.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the device {settings.device!r} can't be used here ({reason}): leave out --device") from None
+
+
+def begin(settings: RunSettings, out: Path | None, command: str) -> tuple[Path, RunSettings, Trained]:
+    """Train a new run in its folder, by default runs/LEARNER-SOURCE with a number where that is taken.
+
+    Raises ValueError when the folder holds a run already.
+    """
+    folder = _free(settings) if out is None else out
+    for name in (SETTINGS, LAST, BEST, METRICS):
+        if (folder / name).exists():
+            raise ValueError(
+                f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, or give another --out"
+            )
+    return train(settings.stamped(command), folder)
+
+
+def go_on(folder: Path) -> tuple[Path, RunSettings, Trained]:
+    """Go on with a run that was stopped, with its own settings."""
+    settings = RunSettings.read(folder)
+    if settings.torch != torch.__version__:
+        note(f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ")
+    return train(settings, folder, resume=True)
+
+
+def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple[Path, RunSettings, Trained]:
+    """Train, or go on training, in this folder; run.toml is complete before the first step.
+
+    Raises Stopped on Ctrl-C, after the step that was under way.
+    """
+    keep_freed_memory()
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    row = named(LEARNERS, settings.learner, "learner")
+    episodes = source_of(settings)
+    for remark in episodes.rows.notes if isinstance(episodes, Episodes) else ():
+        note(f"note: {remark}")
+    source = catalog.training_source(row, episodes)
+    validation = judging(settings, "val", training=episodes)
+    learner = learner_of(settings, source)
+    params = initial_params(learner, settings)
+    if settings.steps and not any(name != "measured" for name in params):
+        note(f"note: {settings.learner} has nothing to train, so no steps are taken")
+        settings = settings.model_copy(update={"steps": 0})
+    if settings.how == "auto":
+        chosen = fastest(learner.at(0.0), params, source(0), aggregate=settings.aggregate) if settings.steps else "vmap"
+        settings = settings.model_copy(update={"how": str(chosen)})
+    if not resume:
+        settings.write(folder)
+    at = 0
+
+    def follow(progress: Progress) -> None:
+        nonlocal at
+        at = progress.step
+        bar(progress)
+        stop_if_asked()
+
+    try:
+        with (
+            Bar(f"{settings.learner} on {episodes.about.source}", episodes.kind) as bar,
+            _interrupts() as stop_if_asked,
+        ):
+            trained = meta_train(
+                learner,
+                source,
+                steps=settings.steps,
+                optimizer=settings.optimizer,
+                schedule=settings.schedule,
+                clip=settings.clip,
+                aggregate=settings.aggregate,
+                seed=settings.seed,
+                params=params,
+                validate_every=settings.validate_every,
+                validation=validation,
+                validation_episodes=settings.validation_episodes,
+                patience=settings.patience,
+                select=settings.select,
+                how=settings.mapping,
+                out=folder,
+                resume=resume,
+                progress=follow,
+            )
+    except KeyboardInterrupt:
+        where = f" after step {at:,} of {settings.steps:,}" if at else ""
+        raise Stopped(f"stopped{where}: go on with mapwise train --resume {folder}") from None
+    return folder, settings, trained
+
+
+def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: float) -> dict[str, Any]:
+    """What a training came to, as one JSON-ready object."""
+    return {
+        "run": str(folder),
+        "learner": settings.learner,
+        "source": settings.source,
+        "steps": settings.steps,
+        "step": trained.step,
+        "validation": trained.validation,
+        "validation_episodes": settings.validation_episodes,
+        "how": settings.how,
+        "seed": settings.seed,
+        "seconds": round(seconds, 3),
+    }
+
+
+def in_words(found: Mapping[str, Any], kind: str) -> str:
+    """The same for a person, with what to do next."""
+    value = found["validation"]
+    if value is None:
+        said = "nothing was validated"
+    elif kind == "regression":
+        said = f"mean squared error {value:.4g} on {found['validation_episodes']:,} validation tasks"
+    else:
+        said = f"{100 * value:.1f} % on {found['validation_episodes']:,} validation episodes"
+    return (
+        f"{found['learner']} on {found['source']}: step {found['step']:,} of {found['steps']:,} selected, {said}\n"
+        f"next: mapwise eval {found['run']}"
+    )
+
+
+def run_training(
+    start: Callable[[], tuple[Path, RunSettings, Trained]],
+) -> tuple[dict[str, Any], str]:
+    """Train, and return what it came to, as an object and in words."""
+    began = time.perf_counter()
+    folder, settings, trained = start()
+    found = summary(folder, settings, trained, time.perf_counter() - began)
+    return found, in_words(found, source_row(settings.source)[0].kind)
+
+
+def _free(settings: RunSettings) -> Path:
+    name = Path(settings.source).stem or "source"
+    first = RUNS / f"{settings.learner}-{name}"
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits for the end of the step under way, so that the state saved is whole; a second one doesn't.
+
+    Yields what raises KeyboardInterrupt once it was asked for.
+    """
+    asked = False
+
+    def hear(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def stop_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    # A process told to ignore Ctrl-C (as by nohup) goes on ignoring it, and only the main thread may listen.
+    listening = threading.current_thread() is threading.main_thread()
+    if not listening or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stop_if_asked
+        return
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield stop_if_asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,1 @@
+"""One file, one algorithm, filed by the taxonomy of the field."""

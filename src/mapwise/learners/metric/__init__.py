@@ -1,0 +1,1 @@
+"""Adaptation by comparison: distances in a learned space."""

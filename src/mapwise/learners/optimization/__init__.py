@@ -1,0 +1,1 @@
+"""Adaptation by optimisation: a few steps down the support loss."""

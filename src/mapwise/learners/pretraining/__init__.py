@@ -1,0 +1,1 @@
+"""Encoders trained on all base classes at once, then adapted."""

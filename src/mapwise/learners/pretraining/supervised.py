@@ -1,0 +1,74 @@
+"""Supervised pretraining: one classifier of all base classes, whose features then serve new classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core import functional
+from mapwise.core.functional import Net
+from mapwise.core.geometry import class_means, cosines
+from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.losses import present_classes, without_absent
+from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.tree import Fast, Params
+
+MEASURED_BATCHES = 40
+
+
+@dataclass(frozen=True)
+class Supervised(Learner):
+    """Train one classifier on all base classes; for a new task, take the nearest class mean of its features.
+
+    Paper:   Chen, Liu, Xu, Darrell, Wang 2021, arXiv:2003.04390 (Classifier-Baseline), eq. 1-2.
+    Fast:    {"means": [W, D], "present": [W]}; with norm "support" also {"statistics": ...}.
+    Loss:    cross-entropy over the base classes of a shuffled batch; the support is not used.
+    Differs: nothing.
+
+    net:   [N, *input] -> [N, base classes]; what enters its last layer are the features.
+    scale: what a cosine is multiplied by, so that scores are log-probabilities of some use.
+
+    Trains on the source `supervised`: one task of all base classes, with an empty support.
+    A net with norm "batch" breaks `alone` and `padding`.
+    """
+
+    net: Net
+    scale: float = 10.0
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All, unless the net normalises by the rows at hand."""
+        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.net) else frozenset())
+
+    def init(self, seed: int) -> Params:
+        """The net's weights, head of the base classes included."""
+        return functional.initial_weights(self.net, seed)
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """Cross-entropy of the base classes."""
+        rows = task.query
+        return self.criterion(functional.apply(self.net, params, rows.x, rows.weight), rows)
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """The mean feature of every class."""
+        body = functional.body_weights(self.net, params)
+        z, seen = functional.observe(functional.headless(self.net), body, support.x, support.weight)
+        fast = {"means": class_means(z.flatten(1), support), "present": present_classes(support)}
+        return {**fast, **seen}
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """`scale` times the cosine to every class mean."""
+        return without_absent(self.scale * cosines(self.embed(params, fast, x), fast["means"]), fast["present"])
+
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+        """The features before the head."""
+        statistics = {"statistics": fast["statistics"]} if "statistics" in fast else {}
+        body = functional.body_weights(self.net, {**params, **statistics})
+        return functional.apply(functional.headless(self.net), body, x).flatten(1)
+
+    def measure(self, params: Params, source: TaskSource) -> Params:
+        """Population statistics of a frozen norm, from the first training batches."""
+        batches = (source(step).query.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
+        measured = functional.population(self.net, params, batches)
+        return {**params, "measured": measured} if measured else params

@@ -1,0 +1,50 @@
+"""A multi-layer perceptron."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mapwise.nets.norm import Norm, NormKind
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them.
+
+    input_shape: the shape of one row; it is flattened.
+    outputs:     length of the output; None stops at the last hidden layer (an encoder).
+    hidden:      units of each hidden layer.
+    norm:        a Norm before every activation; None for none.
+    activation:  "relu" or "tanh".
+
+    [N, *input_shape] -> [N, outputs].
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int | None = None,
+        *,
+        hidden: Sequence[int] = (64, 64),
+        norm: NormKind | None = None,
+        activation: Literal["relu", "tanh"] = "relu",
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        width = math.prod(input_shape)
+        for units in hidden:
+            layers.append(nn.Linear(width, units))
+            if norm is not None:
+                layers.append(Norm(units, norm))
+            layers.append(ACTIVATIONS[activation]())
+            width = units
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Identity() if outputs is None else nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, *input_shape] -> [N, outputs]."""
+        out: Tensor = self.head(self.body(x))
+        return out

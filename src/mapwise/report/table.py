@@ -1,0 +1,221 @@
+"""Numbers for the terminal: every one with its interval, its protocol and its command."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mapwise.core.outcome import DIVERGED, ClassFigures, Estimate, Paired, Protocol, Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ABSENT = "–"
+
+
+def percent(estimate: Estimate) -> str:
+    """An accuracy as people read it: "98.8 ± 0.1 %"."""
+    if not math.isfinite(estimate.mean):
+        return "not finite"
+    if not math.isfinite(estimate.ci95):
+        return f"{100 * estimate.mean:.1f} % (one episode, no interval)"
+    # A second decimal only where one would print a real interval as zero.
+    digits = 2 if 0 < estimate.ci95 < 0.0005 else 1
+    return f"{100 * estimate.mean:.{digits}f} ± {100 * estimate.ci95:.{digits}f} %"
+
+
+def number(estimate: Estimate) -> str:
+    """An error in its own unit, to two digits of its interval: "0.352 ± 0.012"."""
+    mean, ci = estimate.mean, estimate.ci95
+    if not math.isfinite(mean):
+        return "not finite"
+    if not math.isfinite(ci):
+        return f"{mean:.3g} (one task, no interval)"
+    if abs(mean) >= 1e5 or ci >= 1e5:
+        return f"{mean:.2e} ± {ci:.1e}"
+    digits = 3 if ci == 0 else min(6, max(0, 1 - math.floor(math.log10(ci))))
+    return f"{mean:.{digits}f} ± {ci:.{digits}f}"
+
+
+def headline(report: Report) -> str:
+    """The report's main number with its interval: accuracy in per cent, or a mean squared error."""
+    return number(report.estimate) if report.metric == "mse" else percent(report.estimate)
+
+
+def difference(pair: Paired, metric: str) -> str:
+    """First minus second with its sign and interval: "+43.4 ± 0.6 points"; an error in its own unit."""
+    size = replace(pair.difference, mean=abs(pair.difference.mean))
+    sign = "+" if pair.difference.mean > 0 else "−" if pair.difference.mean < 0 else ""
+    if metric == "mse":
+        return sign + number(size)
+    shown = percent(size)
+    return sign + (shown.replace(" %", " points", 1) if "%" in shown else shown)
+
+
+def verdict(pair: Paired, metric: str) -> str:
+    """Whether the first is "better" or "worse" than the second, or "no difference shown".
+
+    A difference is shown when its 95 % interval excludes zero; for "mse" lower is better.
+    """
+    mean, ci = pair.difference.mean, pair.difference.ci95
+    if not (math.isfinite(mean) and math.isfinite(ci)) or abs(mean) <= ci:
+        return "no difference shown"
+    return "better" if (mean > 0) != (metric == "mse") else "worse"
+
+
+def task_name(protocol: Protocol) -> str:
+    """What a task of this protocol asks, in a few words: "5-way 1-shot"."""
+    return f"{protocol.shots}-shot" if protocol.kind == "regression" else f"{protocol.ways}-way {protocol.shots}-shot"
+
+
+def normalisation(protocol: Protocol) -> str:
+    """Whether a prediction may depend on its neighbours: "transductive" or "inductive"."""
+    return "transductive" if protocol.transductive else "inductive"
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """A fraction in per cent; a dash when there is none."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def plain(value: float | None, digits: int = 3) -> str:
+    """A number with fixed decimals; a dash when there is none."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def median_and_diverged(report: Report) -> tuple[float, float]:
+    """The median task's error and the share of tasks that diverged (error above DIVERGED, or NaN)."""
+    return float(np.median(report.values)), float(np.mean(~(report.values < DIVERGED)))
+
+
+def worst_classes(figures: ClassFigures, worst: int = 20) -> list[int]:
+    """Places of the classes with the lowest F1, worst first; classes without a query row took no part."""
+    f1 = np.nan_to_num(np.asarray(figures.f1, dtype=float), nan=0.0)
+    order = np.argsort(f1, kind="stable")
+    return [int(i) for i in order if figures.rows[i] > 0][:worst]
+
+
+def classes_left_out(figures: ClassFigures, shown: int) -> int:
+    """How many classes took part and are not among those shown."""
+    return int(np.sum(np.asarray(figures.rows) > 0)) - shown
+
+
+def chances(reports: Sequence[Report]) -> list[tuple[str, float]]:
+    """Chance for every task the reports name; once, without a task, where it is the same for all."""
+    known = list(dict.fromkeys((task_name(r.protocol), r.chance) for r in reports if r.chance is not None))
+    return [("", known[0][1])] if len({chance for _, chance in known}) == 1 else known
+
+
+def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
+    """Learners beside each other, with the protocol and the commands below.
+
+    Classification: accuracy with its 95 % interval, NLL in nats, ECE, AUC. Regression: mean squared
+    error with its interval, median, share of diverged tasks. A column names the task where the
+    reports differ in it, and chance is a row of its own where it is known.
+    """
+    table = _table(title)
+    regression = bool(reports) and reports[0].metric == "mse"
+    tasks = list(dict.fromkeys(task_name(report.protocol) for report in reports))
+    table.add_column("learner", overflow="fold")
+    if len(tasks) > 1:
+        table.add_column("task", no_wrap=True)
+    figures = ["mse", "median", "diverged"] if regression else ["accuracy", "NLL", "ECE", "AUC"]
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=name in ("mse", "accuracy"))
+    table.add_column("protocol", no_wrap=True)
+    for report in reports:
+        row = [report.protocol.learner] + ([task_name(report.protocol)] if len(tasks) > 1 else [])
+        row.append(headline(report))
+        if regression:
+            median, diverged = median_and_diverged(report)
+            row += [plain(median), share(diverged, 2)]
+        else:
+            row += [plain(report.nll), share(report.ece), plain(report.auc)]
+        _add_row(table, [*row, normalisation(report.protocol)])
+    for task, chance in chances(reports):
+        row = ["chance"] + ([task] if len(tasks) > 1 else [])
+        shown = plain(chance) if regression else share(chance)
+        _add_row(table, [*row, shown] + [""] * len(figures))
+    _caption(table, _provenance([report.protocol for report in reports]))
+    return table
+
+
+def class_table(figures: ClassFigures, worst: int = 20, *, protocol: Protocol | None = None) -> "Table":
+    """The classes with the lowest F1, by their real names, and how many more there are.
+
+    protocol: how the figures were made; shown below them with its command.
+    """
+    places = worst_classes(figures, worst)
+    table = _table("Worst classes by F1")
+    table.add_column("class", overflow="fold")
+    for name in ("precision", "recall", "F1", "queries"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for i in places:
+        shares = [share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
+        _add_row(table, [figures.names[i], *shares, f"{int(figures.rows[i]):,}"])
+    more = classes_left_out(figures, len(places))
+    lines = [f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high"] if more else []
+    _caption(table, lines + (_provenance([protocol]) if protocol else []))
+    return table
+
+
+def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -> "Table":
+    """Differences on the same episodes, each with its 95 % interval and a verdict.
+
+    protocol: of the episodes, shown below with its command. Its kind says which way is better:
+              without it the numbers are taken for accuracies, of which more is better.
+    """
+    metric = "mse" if protocol is not None and protocol.kind == "regression" else "accuracy"
+    table = _table("Paired differences")
+    table.add_column("first", overflow="fold")
+    table.add_column("second", overflow="fold")
+    table.add_column("first minus second", justify="right", no_wrap=True)
+    table.add_column("episodes", justify="right", no_wrap=True)
+    table.add_column("the first is")
+    for pair in pairs:
+        shown = difference(pair, metric)
+        _add_row(table, [pair.first, pair.second, shown, f"{pair.difference.episodes:,}", verdict(pair, metric)])
+    lines = [VERDICT_RULE]
+    _caption(table, lines + (_provenance([protocol]) if protocol else []))
+    return table
+
+
+VERDICT_RULE = (
+    "Better or worse: the 95 % interval of the difference excludes zero. "
+    "That speaks of these trained weights; of a method only when 3 or more training seeds agree."
+)
+
+
+def _provenance(protocols: Iterable[Protocol]) -> list[str]:
+    """Each protocol line once, then each command once."""
+    protocols = list(protocols)
+    lines = list(dict.fromkeys(protocol.line() for protocol in protocols))
+    commands = list(dict.fromkeys(protocol.command for protocol in protocols if protocol.command))
+    return lines + [f"$ {command}" for command in commands]
+
+
+def _table(title: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = Text(title, style="bold")
+    return Table(title=heading, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _add_row(table: "Table", cells: Sequence[str]) -> None:
+    from rich.text import Text
+
+    # Text and not str: a class may be called "[red]", which rich would read as markup.
+    table.add_row(*(Text(cell) for cell in cells))
+
+
+def _caption(table: "Table", lines: Sequence[str]) -> None:
+    from rich.text import Text
+
+    if lines:
+        table.caption = Text("\n".join(lines), style="dim")
+        # A caption is as wide as its table: a command should not be broken without need.
+        table.min_width = min(100, max(len(line) for line in lines))

@@ -1,0 +1,207 @@
+"""Episodes: N-way K-shot tasks cut from labelled rows, one gather for a whole batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapwise.core.random import fold
+from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.tasks.rows import LabelledRows
+
+Span = int | tuple[int, int]
+"""A number, or an inclusive range from which each task draws its own."""
+Augment = Callable[[Tensor, Tensor], Tensor]
+"""(x [N, *input], key []) -> x of the same shape; a pure function."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """Tasks of `ways` classes with `shots` support and `queries` query rows each.
+
+    ways, shots: a number, or a range (5, 20) from which every task draws. Tasks smaller than the
+                 largest are padded with absent classes and rows of weight 0, so they share a batch.
+    queries:     query rows per class; None: min(15, rows of the smallest class - shots).
+    tasks:       T, tasks in a batch.
+    part:        the split whose classes are used.
+    augment:     applied to training rows only; other splits drop it.
+    shuffle_labels: deal the support's labels out at random within each task, a check that nothing leaks:
+                 every learner must fall to chance.
+    device:      where the rows live and the episodes are gathered.
+
+    Raises ValueError when a class has too few rows, or the split too few classes.
+    """
+
+    rows: LabelledRows
+    ways: Span = 5
+    shots: Span = 1
+    queries: int | None = None
+    tasks: int = 16
+    seed: int = 0
+    part: str = "train"
+    augment: Augment | None = None
+    shuffle_labels: bool = False
+    device: str = "cpu"
+
+    kind: Kind = "classification"
+
+    def __post_init__(self) -> None:
+        if self.part not in self.rows.splits:
+            raise ValueError(
+                f"{self.rows.name} has no split {self.part!r}: choose one of {', '.join(self.rows.splits)}"
+            )
+        if self.tasks < 1 or self.seed < 0:
+            raise ValueError(f"tasks is {self.tasks} and seed {self.seed}: give at least 1 task and a seed from 0 up")
+        classes = self.rows.splits[self.part]
+        fewest, most = _span(self.ways, "ways")
+        if most > len(classes):
+            raise ValueError(
+                f"{most} ways are asked of the {self.part} split of {self.rows.name}, "
+                f"which has {len(classes)} classes: lower ways to at most {len(classes)}, or add classes"
+            )
+        if fewest < 2:
+            raise ValueError(f"ways is {fewest}: at least 2 classes are needed in a task")
+        shots = _span(self.shots, "shots")[1]
+        sizes = np.diff(self.rows.starts)[classes]
+        smallest = int(sizes.argmin())
+        spare = int(sizes[smallest]) - shots
+        queries = min(15, spare) if self.queries is None else self.queries
+        if queries < 1 or queries > spare:
+            name, have = self.rows.names[int(classes[smallest])], int(sizes[smallest])
+            raise ValueError(
+                f"class {name!r} has {have} rows, and {shots} shots + {max(1, queries)} queries need "
+                f"{shots + max(1, queries)}: lower shots or queries, or drop the class"
+            )
+        # Beside the field, not in it: another split works out its own default.
+        object.__setattr__(self, "_queries", queries)
+        # The rows move to where they are gathered once, not once a step.
+        object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(self.device))
+
+    @property
+    def about(self) -> About:
+        """What the tasks are, for reports."""
+        return About(self.rows.name, self.part, _text(self.ways), _text(self.shots), self.queries_per_class, self.seed)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.rows.x.shape[1:])
+
+    @property
+    def outputs(self) -> int:
+        """W: the largest number of classes of a task."""
+        return _span(self.ways, "ways")[1]
+
+    def split(self, name: str) -> "Episodes":
+        """The same episodes over the classes of another split; only training rows are augmented."""
+        return replace(self, part=name, augment=self.augment if name in ("train", "trainval") else None)
+
+    def names(self, step: int) -> list[list[str]]:
+        """The class names of every task of this step; absent columns are named ""."""
+        drawn = self._draw(step)
+        return [
+            [self.rows.names[c] if i < ways else "" for i, c in enumerate(classes)]
+            for classes, ways in zip(drawn.classes.tolist(), drawn.ways.tolist(), strict=True)
+        ]
+
+    def __call__(self, step: int) -> Task:
+        """The batch of this step: support [T, W * shots, *input], query [T, W * queries, *input]."""
+        drawn = self._draw(step)
+        tasks, ways, per_class = drawn.rows.shape
+        shots = per_class - self.queries_per_class
+        keys = torch.from_numpy(drawn.keys).to(self.device)
+        parts = []
+        for rows, first, role in (
+            (drawn.rows[:, :, :shots], drawn.shots, 0),
+            (drawn.rows[:, :, shots:], np.full(tasks, self.queries_per_class), 1),
+        ):
+            count = rows.shape[2]
+            index = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1)).to(self.device)
+            x = self.gather(index)
+            if self.augment is not None:
+                x = self.augment(x, fold(keys[0], role))
+            x = x.reshape(tasks, ways * count, *self.input_shape)
+            present = np.arange(ways)[None] < drawn.ways[:, None]  # [T, W]
+            counted = np.arange(count)[None] < first[:, None]  # [T, count]
+            weight = (present[:, :, None] & counted[:, None, :]).astype(np.float32).reshape(tasks, -1)
+            y = np.broadcast_to(np.repeat(np.eye(ways, dtype=np.float32), count, axis=0), (tasks, ways * count, ways))
+            if self.shuffle_labels and role == 0:
+                y = np.take_along_axis(y, np.argsort(drawn.dealt, axis=1)[:, :, None], axis=1)
+            parts.append(
+                Examples(
+                    x,
+                    torch.from_numpy(y * weight[:, :, None]).to(self.device),
+                    torch.from_numpy(weight).to(self.device),
+                    keys,
+                )
+            )
+        return Task(*parts)
+
+    @property
+    def queries_per_class(self) -> int:
+        """Query rows per class, after the default is worked out."""
+        queries: int = self._queries  # type: ignore[attr-defined]
+        return queries
+
+    def gather(self, index: Tensor) -> Tensor:
+        """The rows at these places of the one array, float32 and scaled, [len(index), *input]."""
+        x: Tensor = self._x.index_select(0, index)  # type: ignore[attr-defined]
+        return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
+
+    def _draw(self, step: int) -> "_Drawn":
+        random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
+        fewest, ways = _span(self.ways, "ways")
+        least, shots = _span(self.shots, "shots")
+        among = self.rows.splits[self.part]
+        chosen = distinct(random, np.full(self.tasks, len(among)), ways)  # [T, W]
+        classes = among[chosen]
+        sizes = np.diff(self.rows.starts)[classes]
+        places = distinct(random, sizes, shots + self.queries_per_class)  # [T, W, shots + queries]
+        return _Drawn(
+            classes=classes,
+            rows=self.rows.starts[classes][:, :, None] + places,
+            ways=random.integers(fewest, ways + 1, self.tasks),
+            shots=random.integers(least, shots + 1, self.tasks),
+            keys=random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64),
+            dealt=random.random((self.tasks, ways * shots)),
+        )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    classes: np.ndarray  # [T, W]
+    rows: np.ndarray  # [T, W, shots + queries], places in the one array
+    ways: np.ndarray  # [T]
+    shots: np.ndarray  # [T]
+    keys: np.ndarray  # [T]
+    dealt: np.ndarray  # [T, W * shots], an order for shuffled labels
+
+
+def distinct(random: np.random.Generator, sizes: np.ndarray, k: int) -> np.ndarray:
+    """k different numbers below each size, in random order, [*sizes.shape, k] (Floyd's algorithm).
+
+    Its work grows with k and not with the sizes: a class of a million rows costs as much as one of twenty.
+    """
+    picked = np.empty((*sizes.shape, k), dtype=np.int64)
+    draws = random.random((k, *sizes.shape))
+    for i in range(k):
+        top = sizes - k + i
+        drawn = (draws[i] * (top + 1)).astype(np.int64)
+        taken = (picked[..., :i] == drawn[..., None]).any(axis=-1)
+        picked[..., i] = np.where(taken, top, drawn)
+    order = np.argsort(random.random(picked.shape), axis=-1)
+    return np.take_along_axis(picked, order, axis=-1)
+
+
+def _span(value: Span, what: str) -> tuple[int, int]:
+    low, high = value if isinstance(value, tuple) else (value, value)
+    if not (isinstance(low, int) and isinstance(high, int)) or low < 1 or low > high:
+        raise ValueError(f"{what} is {value}: give a number from 1 up, or a range such as 5-20")
+    return low, high
+
+
+def _text(value: Span) -> str:
+    low, high = _span(value, "span")
+    return str(low) if low == high else f"{low}-{high}"

@@ -1,0 +1,214 @@
+"""A folder of images, one subfolder a class."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mapwise.tasks.rows import LabelledRows, deal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+USUAL = 84
+"""Pixels a side when the images are at least as large: what the field uses for photographs."""
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # file managers leave these behind
+_GREY = ("1", "L", "LA", "La", "I", "F")
+
+
+def images(
+    folder: str | Path, *, size: int | None = None, colour: bool | None = None, skip_bad: bool = False, seed: int = 0
+) -> LabelledRows:
+    """A folder of images, one subfolder a class, of any type Pillow reads and at any depth below it.
+
+    When the subfolders are `train`, `val` and `test`, the classes are the folders inside them, and a
+    missing `val` takes a fifth of the training classes; otherwise the classes are dealt out by `seed`.
+    Images are turned as their EXIF data say, laid on white where transparent, taken at their first frame
+    where they move, and stretched to one square. Hidden files and files outside class folders are not read.
+
+    size:     pixels a side; by default 84, or the longest side of all images where that is less.
+    colour:   three channels or one; by default one when every image is grey.
+    skip_bad: leave out files that are no images or are cut short, and say so in `notes`.
+
+    x is uint8, [R, 1 or 3, size, size].
+
+    Raises ValueError for a folder that is missing, empty, or has no class folders or only one class;
+    for a class found in two splits; and for a file that cannot be read as an image.
+    """
+    folder = Path(folder).expanduser()
+    if size is not None and not 1 <= size <= 4096:
+        raise ValueError(f"size is {size}: give a number of pixels from 1 to 4096")
+    splits = _classes(folder)
+    files = [
+        (file, path.name) for chosen in splits.values() for path in chosen for file in _files(path)
+    ]  # in the order of splits, then of names
+    if not files:
+        raise ValueError(f"the class folders in {folder} hold no files: put at least two images into each")
+    side = size if size is not None else min(USUAL, max(1, *(_longest(file) for file, _ in files)))
+    pictures: list[np.ndarray] = []
+    labels: list[str] = []
+    left_out: list[str] = []
+    for file, label in files:
+        try:
+            pictures.append(_read(file, side))
+            labels.append(label)
+        except _Unreadable as problem:
+            if not skip_bad:
+                raise ValueError(
+                    f"{file} {problem}: replace or delete it, or leave such files out with --skip-bad"
+                ) from None
+            left_out.append(file.relative_to(folder).as_posix())
+    found = set(labels)
+    if len(found) < 2:
+        raise ValueError(
+            f"{folder} has images of {len(found)} class{'' if len(found) == 1 else 'es'}: at least two class folders "
+            "with images are needed"
+        )
+    if colour is None:
+        colour = any(picture.shape[0] == 3 and bool((picture != picture[:1]).any()) for picture in pictures)
+    empty = sorted({path.name for chosen in splits.values() for path in chosen} - found)
+    notes = []
+    if left_out:
+        shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+        notes.append(f"{len(left_out)} of {len(files)} files can't be read as images and were left out: {shown}")
+    if empty:
+        notes.append(f"{len(empty)} class folders without images were left out: {', '.join(empty[:3])}")
+    return LabelledRows.of(
+        np.stack([_channels(picture, 3 if colour else 1) for picture in pictures]),
+        labels,
+        name=folder.resolve().name,
+        splits=_named(splits, found, seed),
+        seed=seed,
+        notes=notes,
+    )
+
+
+class _Unreadable(Exception):
+    """Why a file is not an image, as the end of a sentence that begins with its name."""
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    """Split name -> class folders; all of them under "" when the folder has no splits."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: give a folder with one subfolder of images for each class")
+    inside = list(_visible(folder))
+    if not inside:
+        raise ValueError(f"{folder} is empty: put one subfolder of images for each class into it")
+    below = [path for path in inside if path.is_dir()]
+    if not below:
+        raise ValueError(f"{folder} has files but no subfolders: put the images of each class into a folder of its own")
+    within = {path: [inner for inner in _visible(path) if inner.is_dir()] for path in below}
+    if not all(path.name.lower() in _SPLITS and within[path] for path in below):
+        return {"": below}
+    splits: dict[str, list[Path]] = {}
+    home: dict[str, str] = {}
+    for path in below:
+        split = _SPLITS[path.name.lower()]
+        for inner in within[path]:
+            if inner.name in home:
+                raise ValueError(
+                    f"class {inner.name!r} is in {home[inner.name]} and in {path.name} of {folder}: splits hold "
+                    "different classes, so keep each class in one of them, or all classes side by side without splits"
+                )
+            home[inner.name] = path.name
+        splits.setdefault(split, []).extend(within[path])
+    for needed in ("train", "test"):
+        if needed not in splits:
+            raise ValueError(
+                f"{folder} has {', '.join(splits)} but no {needed} folder: add it, with class folders inside"
+            )
+    return splits
+
+
+def _named(splits: dict[str, list[Path]], found: set[str], seed: int) -> dict[str, list[str]] | None:
+    """The class names of every split; None when they are to be dealt out."""
+    if "" in splits:
+        return None
+    named = {split: [path.name for path in chosen if path.name in found] for split, chosen in splits.items()}
+    if "val" not in named:
+        names = named["train"]
+        dealt = deal(len(names), seed)
+        if len(names) < 3:  # too few to part with any
+            return {"train": names, "val": names, "test": named["test"]}
+        named["val"] = [names[i] for i in dealt["val"]]
+        named["train"] = [names[i] for i in sorted([*dealt["train"], *dealt["test"]])]
+    return {split: named[split] for split in ("train", "val", "test")}
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and path.name.lower() not in _IGNORED:
+            yield path
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _longest(file: Path) -> int:
+    """The longer side of an image in pixels; 0 where the file is none, which is told when it is read."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return max(image.size)
+    except Exception:  # as in _read
+        return 0
+
+
+def _read(file: Path, side: int) -> np.ndarray:
+    """One image, uint8 [1, side, side] when it is stored in grey and [3, side, side] otherwise."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings(), Image.open(file) as image:
+            warnings.simplefilter("ignore")  # oddities of metadata, which Pillow has got over
+            image.draft(image.mode, (2 * side, 2 * side))  # JPEG: decode at a smaller scale, several times faster
+            upright = ImageOps.exif_transpose(image)
+            picture = _flat(upright).resize((side, side), Image.Resampling.BILINEAR)
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        raise _Unreadable("is not an image" if file.stat().st_size else "is empty") from None
+    except PermissionError:
+        raise _Unreadable("may not be read by this user") from None
+    except Exception as problem:  # Pillow's decoders raise nearly anything when a file is damaged
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise _Unreadable(f"is damaged or cut short ({reason})") from None
+    return np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
+
+
+def _flat(image: "Image") -> "Image":
+    """The image in mode L or RGB: transparent parts on white, 16 bits brought to 8."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        if image.mode.startswith("I;16") or (image.mode == "I" and values.max() > 255):
+            values = values / 257
+        elif image.mode == "F" and values.max() <= 1:
+            values = values * 255
+        return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8))
+    grey = image.mode in _GREY
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        see_through = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(see_through)
+        image = paper
+    return image.convert("L" if grey else "RGB")
+
+
+def _channels(picture: np.ndarray, wanted: int) -> np.ndarray:
+    if picture.shape[0] == wanted:
+        return picture
+    if wanted == 3:
+        return np.repeat(picture, 3, axis=0)
+    # The weights of ITU-R 601, as Pillow's own conversion to grey.
+    return np.round(np.tensordot([0.299, 0.587, 0.114], picture, axes=1)).astype(np.uint8)[None]

@@ -1,0 +1,87 @@
+"""Labelled rows: the one array behind every classification source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Rows of many classes in one array, those of a class side by side.
+
+    x:      [R, *input], uint8 (scaled by 1/255 when used) or float32. May be memory-mapped.
+    starts: [C + 1]; the rows of class c are x[starts[c]:starts[c + 1]].
+    names:  C real class names.
+    splits: split name -> indices of its classes, disjoint between "train", "val" and "test".
+    name:   what the data is called in reports.
+    notes:  sentences a user should see once: files left out, classes merged.
+    """
+
+    x: np.ndarray
+    starts: np.ndarray
+    names: tuple[str, ...]
+    splits: Mapping[str, np.ndarray]
+    name: str
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls,
+        x: np.ndarray,
+        labels: Sequence[object] | np.ndarray,
+        *,
+        name: str = "arrays",
+        splits: Mapping[str, Sequence[str]] | None = None,
+        seed: int = 0,
+        notes: Sequence[str] = (),
+    ) -> "LabelledRows":
+        """Rows in any order, [R, *input], with one label each.
+
+        splits: split name -> class names; by default the classes are dealt out by `seed`, 60 % for
+                training, 20 % for validation and 20 % for testing, at least one each; with fewer than
+                three classes every split holds them all.
+
+        Raises ValueError for NaN or infinity, for labels that don't align, and for a single class.
+        """
+        x = np.asarray(x)
+        if len(x) != len(labels):
+            raise ValueError(f"there are {len(x)} rows and {len(labels)} labels: give one label for each row")
+        if x.dtype != np.uint8:
+            x = np.ascontiguousarray(x, dtype=np.float32)
+            bad = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+            if bad.any():
+                raise ValueError(
+                    f"{int(bad.sum())} of {len(x)} rows hold NaN or infinity, first row {int(bad.argmax())}: "
+                    "drop or fill those rows first"
+                )
+        texts = np.asarray([str(label) for label in np.asarray(labels).tolist()])
+        found, columns = np.unique(texts, return_inverse=True)
+        if len(found) < 2:
+            only = f"only one, {found[0]!r}" if len(found) else "none"
+            raise ValueError(f"the labels name {only} class: at least two classes are needed")
+        order = np.argsort(columns, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(found)))])
+        names = tuple(str(text) for text in found)
+        place = {text: i for i, text in enumerate(names)}
+        if splits is None:
+            indices = deal(len(names), seed)
+        else:
+            unknown = sorted({str(text) for chosen in splits.values() for text in chosen} - place.keys())
+            if unknown:
+                raise ValueError(f"the splits name class {unknown[0]!r}, which no row has: correct the splits")
+            indices = {split: np.asarray([place[text] for text in chosen]) for split, chosen in splits.items()}
+        return cls(x[order], starts, names, indices, name, tuple(notes))
+
+
+def deal(classes: int, seed: int) -> dict[str, np.ndarray]:
+    """Class indices for train, val and test: 60, 20 and 20 %, dealt by the seed, none left empty."""
+    if classes < 3:
+        return {split: np.arange(classes) for split in ("train", "val", "test")}
+    order = np.random.Generator(np.random.Philox(seed)).permutation(classes)
+    fifth = max(1, classes // 5)
+    return {
+        "train": np.sort(order[2 * fifth :]),
+        "val": np.sort(order[:fifth]),
+        "test": np.sort(order[fifth : 2 * fifth]),
+    }

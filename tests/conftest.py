@@ -1,0 +1,39 @@
+"""What all tests share: one torch thread, a cache of their own, and the real data sets where they are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before torch and matplotlib are imported, and inherited by the commands that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+# Kept between runs, so that drawn letters and font lists are built once a checkout and not once a test.
+os.environ["XDG_CACHE_HOME"] = str(ROOT / ".cache")
+# A data root of the user's own must not decide what a test finds.
+os.environ.pop("MAPWISE_DATA", None)
+
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# The workers of pytest-xdist share the cores already; and one thread adds in one order, so bits repeat.
+torch.set_num_threads(1)
+
+# Deadlines fail on a busy machine, and the same commit must give the same verdict twice.
+settings.register_profile("mapwise", deadline=None, derandomize=True)
+settings.load_profile("mapwise")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets, one folder each; tests that need it are skipped where it is absent."""
+    named = os.environ.get("MAPWISE_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        where = f"MAPWISE_TEST_DATA names {folder}" if named else f"MAPWISE_TEST_DATA is not set and {folder}"
+        pytest.skip(
+            f"no real data sets: {where}, which is not a folder (one folder per set, such as omniglot, is needed)"
+        )
+    return folder

@@ -1,0 +1,469 @@
+"""The command line: every command says what it should, in the form it was asked for, with the right exit code."""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import ROOT
+from mapwise.core import tree
+from mapwise.engine import checkpoint
+from mapwise.interfaces import allocator, doctor
+from mapwise.interfaces.cli import _options, main
+from mapwise.interfaces.errors import WrongUse, told
+from mapwise.interfaces.flags import clashes, rewritten
+from mapwise.interfaces.progress import Bar
+from mapwise.run import RunSettings, judging, load_params, source_of
+
+TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def found(self):
+        """The one JSON object on standard output."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        said = capsys.readouterr()
+        return Done(ended.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two tiny runs that several tests read: maml and protonet on digits."""
+    folder = tmp_path_factory.mktemp("trained")
+    for learner in ("maml", "protonet"):
+        with pytest.raises(SystemExit) as ended:
+            main(["train", learner, "digits", "--out", str(folder / learner), *TINY])
+        assert ended.value.code == 0
+    return folder
+
+
+def process(*words, cwd, **changes):
+    """The command line in a process of its own."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **changes}
+    return subprocess.run(
+        [sys.executable, "-m", "mapwise", *map(str, words)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["eval", "--help"], ["--version"]])
+def test_help_comes_without_torch(words):
+    code = (
+        "import sys\nfrom mapwise.interfaces.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL'} & sys.modules.keys()\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_takes_less_than_half_a_second(tmp_path):
+    # Processor time and the best of several: another process on the machine must not fail this.
+    code = (
+        "import sys, time\nfrom mapwise.interfaces.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(time.process_time(), file=sys.stderr)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    best = min(
+        float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stderr)
+        for _ in range(3)
+    )
+    assert best < 0.5
+
+
+def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
+    names = ("train", "evaluate", "report", "demo", "doctor", "listing", "cli")
+    imports = "; ".join(f"import mapwise.interfaces.{name}" for name in names)
+    code = f"import sys, time; {imports}; print(time.process_time())"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    best = 9.0
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        best = min(best, float(done.stdout))
+        if best < 3:
+            break
+    assert best < 3
+
+
+@pytest.mark.parametrize("command", ["demo", "list", "train", "eval", "compare", "report", "doctor"])
+def test_every_command_explains_itself_with_an_example(cli, command):
+    done = cli(command, "--help")
+    assert done.code == 0
+    assert "Example" in done.out
+    assert f"mapwise {command}" in done.out
+    assert "--json" in done.out
+
+
+def test_no_words_at_all_show_the_help(cli):
+    done = cli()
+    assert done.code == 0
+    assert "doctor" in done.out
+
+
+def test_help_of_train_with_a_learner_shows_its_fields(cli):
+    done = cli("train", "maml", "--help")
+    assert done.code == 0
+    for word in ("--optimizer", "--inner-lr", "0.4", "gradient steps of an adaptation", "--net.norm"):
+        assert word in done.out
+
+
+def test_a_run_is_trained_judged_compared_and_reported(cli):
+    done = cli("train", "maml", "digits", *TINY, "--inner-lr", "0.2", "--first-order", "--net.hidden", "16,8", "--json")
+    assert done.code == 0, done.err
+    run = Path(done.found["run"])
+    assert run == Path("runs/maml-digits")
+    assert done.found["step"] <= 4
+    assert 0 <= done.found["validation"] <= 1
+    settings = RunSettings.read(run)
+    assert settings.fields == {"inner_lr": 0.2, "first_order": True}
+    assert settings.net_options == {"hidden": [16, 8]}
+    assert settings.ways == "3"
+    assert settings.how in ("vmap", "loop", "4")
+    assert "--inner-lr 0.2 --first-order" in settings.command
+    assert [leaf.shape[0] for name, leaf in load_params(run)[0].items() if name.endswith("weight")] == [16, 8, 3]
+
+    other = cli("train", "protonet", "digits", *TINY, "--json").found["run"]
+    compared = cli("compare", run, other, "--episodes", "12", "--json").found
+    values = [compared[which]["accuracy"] for which in ("first", "second")]
+    assert compared["difference"] == pytest.approx(values[0] - values[1])
+    assert compared["episodes"] == 12
+    assert compared["verdict"] in ("better", "worse", "no difference shown")
+
+    done = cli("report", run, "--episodes", "10", "--curve-episodes", "4", "--json")
+    assert done.code == 0, done.err
+    page = Path(done.found["page"]).read_text()
+    for title in ("How it learned", "against inner steps", "against shots", "Where it goes wrong", "nearest_mean"):
+        assert title in page
+    numbers = json.loads((run / "report.json").read_text())
+    assert numbers["reports"][0]["accuracy"] == done.found["accuracy"]
+    assert [len(curve["x"]) for curve in numbers["against_steps"]] == [6]
+    assert len(numbers["against_shots"]) == 2
+
+
+def test_without_json_the_answer_is_for_a_person(cli, trained):
+    done = cli("eval", trained / "protonet", "--episodes", "10")
+    assert done.code == 0
+    assert done.err == ""
+    for word in ("protonet", "nearest_mean", "chance", "33.3 %", "10 episodes", "inductive", "mapwise eval"):
+        assert word in done.out
+
+
+def test_eval_gives_the_same_number_again(cli, trained):
+    words = ("eval", trained / "protonet", "--episodes", "20", "--seed", "3", "--json")
+    first, again = cli(*words), cli(*words)
+    found, repeated = first.found, again.found
+    for part in (found, repeated, *found["beside"], *repeated["beside"]):
+        part.pop("adapt_ms")  # a time
+    assert found == repeated
+    assert {"accuracy", "ci95", "episodes", "ways", "shots", "queries", "transductive", "seed"} <= found.keys()
+    assert (found["ways"], found["shots"], found["episodes"], found["seed"]) == ("3", "1", 20, 3)
+    assert found["transductive"] is False
+    other = cli("eval", trained / "protonet", "--episodes", "20", "--seed", "4", "--json").found
+    assert other["accuracy"] != found["accuracy"]
+
+
+def test_eval_takes_other_tasks_than_the_run_was_trained_on(cli, trained):
+    words = ("eval", trained / "protonet", "--episodes", "10", "--json", "--no-baselines")
+    found = cli(*words, "--shots", "5", "--queries", "4", "--ways", "2", "--split", "val").found
+    assert (found["ways"], found["shots"], found["queries"], found["split"]) == ("2", "5", 4, "val")
+    assert "beside" not in found or found["beside"] == []
+
+
+def test_eval_takes_other_fields_than_the_run_was_trained_with(cli, trained):
+    words = ("eval", trained / "maml", "--episodes", "10", "--json", "--no-baselines")
+    unmoved = cli(*words, "--inner-steps", "0").found
+    assert unmoved["accuracy"] != cli(*words).found["accuracy"]
+    assert "--inner-steps 0" in unmoved["command"]
+
+
+def test_eval_with_another_norm_is_seen_to_be_transductive(cli):
+    run = cli("train", "protonet", "digits", *TINY, "--net.norm", "frozen", "--json").found["run"]
+    words = ("eval", run, "--episodes", "10", "--json", "--no-baselines")
+    assert "measured" in load_params(Path(run))[0]
+    assert cli(*words).found["transductive"] is False
+    assert cli(*words, "--net.norm", "batch").found["transductive"] is True
+    assert cli(*words, "--net.norm", "support").found["transductive"] is False
+
+
+def test_a_regression_is_judged_by_its_error(cli):
+    done = cli("train", "maml", "sinusoid", *TINY, "--shots", "5", "--inner-lr", "0.01", "--net.hidden", "8")
+    assert done.code == 0, done.err
+    assert "mean squared error" in done.out
+    found = cli("eval", "runs/maml-sinusoid", "--episodes", "30", "--json").found
+    assert {"mse", "median", "diverged", "ci95", "episodes"} <= found.keys()
+    done = cli("report", "runs/maml-sinusoid", "--episodes", "10", "--curve-episodes", "4")
+    assert done.code == 0, done.err
+    assert "One task, drawn out" in Path("runs/maml-sinusoid/report.html").read_text()
+
+
+def test_pretraining_leads_to_fine_tuning(cli):
+    done = cli("train", "supervised", "digits", *TINY, "--json")
+    assert done.code == 0, done.err
+    done = cli("train", "finetune", "digits", "--steps", "0", "--init", done.found["run"], "--json")
+    assert done.code == 0, done.err
+    first, second = (load_params(Path(f"runs/{name}-digits"))[0] for name in ("supervised", "finetune"))
+    assert all(torch.equal(leaf, second[name]) for name, leaf in first.items())
+
+
+def test_a_learner_with_nothing_to_train_takes_no_steps(cli):
+    done = cli("train", "nearest_mean", "digits", "--json")
+    assert done.code == 0
+    assert done.found["steps"] == 0
+    assert "nothing to train" in done.err
+    assert cli("eval", done.found["run"], "--episodes", "5", "--json").code == 0
+
+
+def test_a_second_run_gets_a_folder_of_its_own(cli):
+    runs = [cli("train", "protonet", "digits", *TINY, "--json").found["run"] for _ in range(2)]
+    assert runs == ["runs/protonet-digits", "runs/protonet-digits-2"]
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(cli, monkeypatch):
+    words = ("train", "protonet", "digits", "--steps", "6", "--validate-every", "4", "--validation-episodes", "8")
+    assert cli(*words, "--out", "whole").code == 0
+
+    def interrupt(bar, progress):
+        if progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "__call__", interrupt)
+        done = cli(*words, "--out", "parts")
+    assert done.code == 130
+    assert done.err == "mapwise: stopped after step 3 of 6: go on with mapwise train --resume parts\n"
+    assert checkpoint.load(Path("parts/last.safetensors"))[1]["step"] == 3
+    done = cli("train", "--resume", "parts", "--json")
+    assert done.code == 0, done.err
+    for name in ("last.safetensors", "best.safetensors"):
+        whole, parts = (tree.flatten(checkpoint.load(Path(run) / name)[0]) for run in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(leaf, parts[path]) for path, leaf in whole.items())
+
+
+def test_ctrl_c_in_a_process_of_its_own_is_one_line(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    words = ["train", "protonet", "digits", "--steps", "50000", "--validate-every", "50000", "--out", "run"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "mapwise", *words],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 60
+        while not metrics.exists() or not metrics.stat().st_size:
+            assert time.monotonic() < deadline, "the training doesn't begin"
+            assert started.poll() is None, started.communicate()
+            time.sleep(0.05)
+        started.send_signal(signal.SIGINT)
+        out, err = started.communicate(timeout=60)
+    finally:
+        started.kill()
+    assert (started.returncode, out) == (130, "")
+    assert err.startswith("mapwise: stopped after step ")
+    assert err.count("\n") == 1
+
+
+def test_json_failures_are_one_object_too(cli):
+    done = cli("eval", "nowhere", "--json")
+    assert done.code == 1
+    assert done.found["exit"] == 1
+    assert done.err == f"mapwise: {done.found['error']}\n"
+
+
+def test_list_shows_the_whole_catalog(cli):
+    from mapwise.catalog import LEARNERS, NETS, SOURCES
+
+    found = cli("list", "--json").found
+    for what, table in (("learners", LEARNERS), ("nets", NETS), ("sources", SOURCES)):
+        assert [row["name"] for row in found[what]] == list(table)
+    shown = cli("list").out
+    assert all(name in shown for name in (*LEARNERS, *NETS, *SOURCES))
+
+
+@pytest.mark.parametrize("learner", list(__import__("mapwise.catalog", fromlist=["LEARNERS"]).LEARNERS))
+def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
+    found = cli("list", learner, "--json").found
+    for field in [*found["fields"], *(option for net in found["nets"].values() for option in net)]:
+        assert field["meaning"], field
+        assert field["type"], field
+
+
+def test_no_field_of_the_catalog_hides_a_train_option():
+    assert clashes(_options("train")) == []
+
+
+def test_a_clash_of_names_is_caught(cli, monkeypatch):
+    from mapwise import catalog
+
+    assert len(clashes([*_options("train"), "--inner-lr"])) == 4  # maml and its three variants
+    clash = catalog.LEARNERS["maml"]
+    monkeypatch.setitem(catalog.LEARNERS, "maml", clash)
+    monkeypatch.setattr(type(clash), "fields", property(lambda row: {"steps": None}))
+    done = cli("train", "protonet", "digits", *TINY)
+    assert done.code == 1
+    assert "'steps'" in done.err
+
+
+KNOWN = {"--steps": True, "--json": False, "--set": True, "--net": True}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("maml digits --steps 5 --json", "maml digits --steps 5 --json"),
+        ("--inner-lr 0.4 maml digits", "--set inner_lr=0.4 maml digits"),
+        ("maml --inner-lr=0.4 digits", "maml --set inner_lr=0.4 digits"),
+        ("--first-order maml digits", "--set first_order=true maml digits"),
+        ("--first-order false maml", "--set first_order=false maml"),
+        ("maml --no-first-order digits", "maml --set first_order=false digits"),
+        ("maml --net mlp --net.norm support", "maml --net mlp --set net.norm=support"),
+        ("maml --body-lr -1", "maml --set body_lr=-1"),
+        ("maml -- --inner-lr", "maml -- --inner-lr"),
+    ],
+)
+def test_unknown_flags_become_assignments(line, expected):
+    assert rewritten(line.split(), KNOWN, lambda: {"first_order"}) == expected.split()
+
+
+def test_a_flag_without_its_value_is_refused_with_the_nearest():
+    with pytest.raises(WrongUse, match="did you mean --json"):
+        rewritten(["--jsn"], KNOWN, set)
+
+
+def test_what_judges_is_the_same_for_every_run():
+    settings = RunSettings(learner="maml", source="digits", ways="3", tasks=2, seed=1)
+    other = settings.model_copy(update={"tasks": 7, "seed": 5, "learner": "protonet"})
+    first, second = (judging(s, "test", seed=0, training=source_of(s)) for s in (settings, other))
+    reopened = judging(settings, "test", seed=0)
+    for source in (second, reopened):
+        assert torch.equal(first(0).support.x, source(0).support.x)
+        assert first.names(3) == source.names(3)
+
+
+def test_settings_survive_the_file(tmp_path):
+    settings = RunSettings(
+        learner="maml",
+        source='a "quoted" \\ name ü',
+        fields={"moves": ["head", "*"], "inner_lr": 0.25, "first_order": True, "train_steps": "none"},
+        net_options={"hidden": [3, 4]},
+        clip=10.0,
+    ).stamped("mapwise train")
+    settings.write(tmp_path)
+    assert RunSettings.read(tmp_path) == settings
+
+
+def test_a_bug_keeps_its_traceback():
+    assert told(AssertionError("ours")) is None
+    assert told(RuntimeError("shapes differ")) is None
+    assert told(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))[1] == 1
+    assert told(MemoryError())[1] == 1
+
+
+def test_doctor_finds_this_installation_sound(cli, monkeypatch):
+    monkeypatch.setattr(doctor, "_import_fault", lambda module: "")
+    done = cli("doctor", "--json")
+    assert done.code == 0, done.out
+    assert done.found["healthy"] is True
+    assert {"python", "torch", "torchvision", "cache folder", "fonts"} <= {c["name"] for c in done.found["checks"]}
+
+
+def test_doctor_finds_a_broken_import(cli, monkeypatch):
+    assert doctor._import_fault("json") == ""
+    assert "no_such_module_of_anyone" in doctor._import_fault("no_such_module_of_anyone")
+    monkeypatch.setattr(doctor, "_import_fault", lambda module: "undefined symbol" if module == "torch" else "")
+    done = cli("doctor", "--json")
+    assert done.code == 1
+    (broken,) = (check for check in done.found["checks"] if not check["well"])
+    assert broken["name"] == "torch"
+    assert "undefined symbol" in broken["found"]
+    assert 'install --force-reinstall "torch>=2.13"' in broken["repair"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "fault", "well", "words"),
+    [
+        ({"torch": "2.13.0+cpu"}, "", True, ""),
+        ({"torch": "2.13.0+cpu", "torchvision": "0.28.0+cpu"}, "", True, ""),
+        ({"torch": "2.13.0+cpu", "torchvision": "0.20.1"}, "", False, '"torchvision==0.28.*" --index-url '),
+        ({"torch": "2.13.0", "torchvision": "0.28.0"}, "operator torchvision::nms", False, '"torchvision==0.28.*"'),
+        ({"torchvision": "0.28.0"}, "", False, "uninstall -y torchvision"),
+    ],
+)
+def test_doctor_repairs_a_torchvision_of_another_torch(versions, fault, well, words):
+    check = doctor.torchvision(versions.get, lambda module: fault)
+    assert check.well is well
+    assert (words in check.repair) if words else well
+
+
+def test_doctor_names_what_is_missing_or_too_old(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", {"numpy": "2.3.9"}.get)
+    old, missing = doctor.core("numpy"), doctor.core("rich")
+    assert not old.well
+    assert "2.4 or later" in old.found
+    assert "numpy>=2.4" in old.repair
+    assert not missing.well
+    assert missing.found == "missing"
+
+
+def test_doctor_asks_for_the_versions_that_the_package_asks_for():
+    import re
+    import tomllib
+
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pairs = dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups() for line in wanted)
+    assert pairs == {name: least for name, (_, least) in doctor.CORE.items()}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the thresholds are glibc's")
+def test_freed_memory_is_kept_where_glibc_is():
+    expected = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+    assert allocator.keep_freed_memory() is expected
+
+
+def test_importing_the_library_leaves_the_allocator_alone():
+    code = (
+        "import ctypes, sys\n"
+        "import mapwise, mapwise.catalog, mapwise.run\n"
+        "sys.exit('mapwise.interfaces.allocator' in sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0

@@ -1,0 +1,445 @@
+"""Evaluation: its figures equal scikit-learn's, on exactly the episodes asked for."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Gaussian, present_classes, without_absent
+from mapwise.core.map_tasks import tasks_in
+from mapwise.core.outcome import Paired
+from mapwise.core.task import About, Examples, Task
+from mapwise.engine.evaluate import BINS, episode_values, evaluate, predicts_alone
+from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.optimization.maml import MAML
+from mapwise.nets import MLP
+from mapwise.tasks.digits import digits
+from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.sinusoid import Sinusoid
+
+POOL = [f"kind {i:02d}" for i in range(12)]
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Tasks whose query inputs are the scores to be judged, so that the right answers are known.
+
+    Ways are drawn from `fewest` to `ways`; rows of weight 0 are certain and wrong, so that counting one shows.
+    """
+
+    tasks: int = 16
+    ways: int = 5
+    fewest: int = 5
+    queries: int = 12
+    unweighted: bool = False
+    visited: list[int] = field(default_factory=list)
+
+    kind = "classification"
+    part = "test"
+
+    @property
+    def input_shape(self):
+        return (self.ways,)
+
+    @property
+    def outputs(self):
+        return self.ways
+
+    @property
+    def about(self):
+        return About("logits", self.part, str(self.ways), "1", self.queries, 0)
+
+    def split(self, name):
+        return replace(self)
+
+    def drawn(self, step):
+        random = np.random.default_rng(step)
+        ways = random.integers(self.fewest, self.ways + 1, self.tasks)
+        truth = np.stack([random.permutation(np.resize(np.arange(w), self.queries)) for w in ways])
+        # To one decimal: ranks then have ties.
+        x = np.round(random.standard_normal((self.tasks, self.queries, self.ways)), 1).astype(np.float32)
+        x += np.eye(self.ways, dtype=np.float32)[truth]
+        weight = np.ones((self.tasks, self.queries), np.float32)
+        if self.unweighted:
+            weight[:, self.ways :] = random.integers(0, 2, (self.tasks, self.queries - self.ways))
+            wrong = np.eye(self.ways, dtype=np.float32)[(truth + 1) % ways[:, None]]
+            x = np.where(weight[..., None] > 0, x, 50 * wrong)
+        names = [[*random.permutation(POOL)[:w], *[""] * (self.ways - w)] for w in ways]
+        return ways, truth, x, weight, names
+
+    def __call__(self, step):
+        self.visited.append(step)
+        ways, truth, x, weight, _ = self.drawn(step)
+        eye = torch.eye(self.ways)
+        present = (torch.arange(self.ways)[None] < torch.from_numpy(ways)[:, None]).float()
+        keys = torch.zeros(self.tasks, dtype=torch.int64)
+        support = Examples(torch.zeros(self.tasks, self.ways, self.ways), eye * present[:, :, None], present, keys)
+        query = Examples(torch.from_numpy(x), eye[torch.from_numpy(truth)], torch.from_numpy(weight), keys)
+        return Task(support, query)
+
+    def names(self, step):
+        return [[str(name) for name in task] for task in self.drawn(step)[4]]
+
+
+@dataclass(frozen=True)
+class Reader(Learner):
+    """Reads its scores off the query."""
+
+    masked: bool = True
+
+    def adapt(self, params, support):
+        return {"present": present_classes(support)}
+
+    def predict(self, params, fast, x):
+        return without_absent(x, fast["present"]) if self.masked else x
+
+
+SOURCES = {
+    "plain": Logits(),
+    "two ways": Logits(ways=2, fewest=2),
+    "drawn ways": Logits(fewest=2),
+    "rows of weight 0": Logits(unweighted=True),
+    "both": Logits(fewest=2, unweighted=True, queries=20),
+}
+
+
+def counted_rows(source, episodes):
+    """(probabilities [Q, w], truth [Q], names [w]) of every episode, padding left out."""
+    found = []
+    for step in range(-(-episodes // source.tasks)):
+        for ways, truth, x, weight, names in zip(*source.drawn(step), strict=True):
+            logits = x[weight > 0][:, :ways].astype(np.float64)
+            shares = np.exp(logits - logits.max(1, keepdims=True))
+            found.append((shares / shares.sum(1, keepdims=True), truth[weight > 0], [str(n) for n in names[:ways]]))
+    return found[:episodes]
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def judged(request):
+    source = SOURCES[request.param]
+    return evaluate(Reader(), {}, source, episodes=40), counted_rows(source, 40)
+
+
+def test_accuracy_is_scikit_learns(judged):
+    from sklearn.metrics import accuracy_score
+
+    report, rows = judged
+    expected = [accuracy_score(truth, p.argmax(1)) for p, truth, _ in rows]
+    np.testing.assert_allclose(report.values, expected, atol=1e-6)
+    assert 0.3 < np.mean(expected) < 0.95
+
+
+def test_log_loss_is_scikit_learns(judged):
+    from sklearn.metrics import log_loss
+
+    report, rows = judged
+    expected = [log_loss(truth, p, labels=range(p.shape[1])) for p, truth, _ in rows]
+    assert report.nll == pytest.approx(np.mean(expected), rel=1e-6)
+
+
+def test_roc_auc_is_scikit_learns_one_class_against_the_rest_averaged_over_episodes(judged):
+    from sklearn.metrics import roc_auc_score
+
+    report, rows = judged
+    expected = []
+    for p, truth, _ in rows:
+        each = [roc_auc_score(truth == c, p[:, c]) for c in range(p.shape[1]) if 0 < (truth == c).sum() < len(truth)]
+        expected.append(np.mean(each))
+    assert report.auc == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_precision_recall_and_f1_of_real_classes_are_scikit_learns(judged):
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    report, rows = judged
+    true = [names[c] for _, truth, names in rows for c in truth]
+    said = [names[c] for p, _, names in rows for c in p.argmax(1)]
+    figures = report.classes
+    assert figures.names == sorted({name for _, _, names in rows for name in names})
+    precision, recall, f1, support = precision_recall_fscore_support(true, said, labels=figures.names, zero_division=0)
+    np.testing.assert_allclose(figures.precision, precision)
+    np.testing.assert_allclose(figures.recall, recall)
+    np.testing.assert_allclose(figures.f1, f1)
+    np.testing.assert_array_equal(figures.rows, support)
+    matrix = confusion_matrix(true, said, labels=figures.names)
+    found = np.zeros_like(matrix)
+    for (a, b), n in figures.confusions.items():
+        found[figures.names.index(a), figures.names.index(b)] = n
+    np.testing.assert_array_equal(found, matrix)
+
+
+def test_the_calibration_error_is_that_of_fifteen_bins_of_equal_mass(judged):
+    report, rows = judged
+    pairs = sorted(
+        ((float(row.max()), bool(row.argmax() == t)) for p, truth, _ in rows for row, t in zip(p, truth, strict=True)),
+        key=lambda pair: pair[0],
+    )
+    # Bins may differ by one row; which of two equal confidences is in which bin is not said.
+    sizes = [len(pairs) // BINS + (i < len(pairs) % BINS) for i in range(BINS)]
+    error, start = 0.0, 0
+    for size in sizes:
+        part = pairs[start : start + size]
+        start += size
+        error += abs(sum(c for c, _ in part) - sum(right for _, right in part)) / len(pairs)
+    assert report.ece == pytest.approx(error, abs=1e-9)
+    assert report.reliability.shape == (BINS, 3)
+    assert report.reliability[:, 2].sum() == pytest.approx(1)
+    assert (np.diff(report.reliability[:, 0]) >= 0).all()
+
+
+def test_chance_is_the_mean_of_one_over_the_ways(judged):
+    report, rows = judged
+    assert report.chance == pytest.approx(np.mean([1 / len(names) for _, _, names in rows]))
+
+
+def test_calibration_of_known_confidences():
+    """Always 90 % sure: right in 9 of 10 is calibrated, right in 6 of 10 is off by 0.3."""
+    sure = math.log(0.9 / 0.1)
+
+    @dataclass(frozen=True)
+    class Sure(Reader):
+        right: int = 9
+
+        def predict(self, params, fast, x):
+            told = torch.nn.functional.one_hot((torch.arange(10) >= self.right).long(), 2)
+            return sure * told.to(torch.float32)
+
+    @dataclass(frozen=True)
+    class Zeros(Logits):
+        def drawn(self, step):
+            ways, truth, *rest = super().drawn(step)
+            return (ways, np.zeros_like(truth), *rest)
+
+    source = Zeros(ways=2, fewest=2, queries=10, tasks=15)
+    # 15 episodes of 10 equal rows in 15 bins: each bin is one episode, as the sort is stable.
+    assert evaluate(Sure(right=9), {}, source, episodes=15).ece == pytest.approx(0.0, abs=1e-6)
+    assert evaluate(Sure(right=6), {}, source, episodes=15).ece == pytest.approx(0.3, abs=1e-6)
+    # With queries of one class only there is no curve to take an area under.
+    assert evaluate(Sure(), {}, source, episodes=15).auc is None
+
+
+def test_the_interval_is_1_96_standard_errors_of_the_episodes():
+    report = evaluate(Reader(), {}, Logits(), episodes=50)
+    values = report.values
+    spread = math.sqrt(((values - values.mean()) ** 2).sum() / 49)
+    assert report.to_json()["ci95"] == pytest.approx(1.96 * spread / math.sqrt(50))
+    assert report.to_json()["accuracy"] == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("episodes", [1, 15, 16, 17, 1000])
+def test_exactly_as_many_episodes_are_judged_as_asked_for(episodes):
+    source = Logits(queries=5)
+    report = evaluate(Reader(), {}, source, episodes=episodes)
+    assert len(report.values) == report.protocol.episodes == report.to_json()["episodes"] == episodes
+    assert report.classes.rows.sum() == 5 * episodes
+    assert max(source.visited) == (episodes - 1) // 16
+    more = evaluate(Reader(), {}, source, episodes=episodes + 3)
+    np.testing.assert_array_equal(more.values[:episodes], report.values)
+    np.testing.assert_array_equal(episode_values(Reader(), {}, source, episodes), report.values)
+
+
+def test_no_episodes_are_refused():
+    with pytest.raises(ValueError, match="episodes is 0: give 1 or more"):
+        evaluate(Reader(), {}, Logits(), episodes=0)
+
+
+def test_two_learners_see_the_same_episodes_and_can_be_paired():
+    first, second = Logits(), Logits()
+    a = evaluate(Reader(), {}, first, episodes=20, name="a")
+    b = evaluate(Reader(masked=False), {}, second, episodes=20, name="b")
+    assert first.visited == second.visited
+    np.testing.assert_array_equal(a.values, b.values)
+    paired = Paired.of(a, b)
+    assert (paired.first, paired.second, paired.difference.mean, paired.difference.episodes) == ("a", "b", 0.0, 20)
+
+
+def test_a_prediction_of_an_absent_class_is_wrong_and_no_error():
+    @dataclass(frozen=True)
+    class Wild(Reader):
+        def predict(self, params, fast, x):
+            return 100.0 * torch.nn.functional.one_hot(torch.tensor([4] * x.shape[0]), 5).to(x.dtype)
+
+    report = evaluate(Wild(), {}, Logits(fewest=2), episodes=32)
+    ways = np.concatenate([Logits(fewest=2).drawn(step)[0] for step in range(2)])
+    assert (report.values[ways < 5] == 0).all()
+    assert (report.values[ways == 5] > 0).all()
+    assert sum(report.classes.confusions.values()) == 12 * (ways == 5).sum()
+    assert report.classes.rows.sum() == 12 * 32
+
+
+def test_a_learner_without_a_rule_under_vmap_is_looped_and_vmap_is_tried_once():
+    tries = []
+
+    @dataclass(frozen=True)
+    class Stubborn(Reader):
+        def predict(self, params, fast, x):
+            tries.append(1)
+            return super().predict(params, fast, x) * (2.0 - float(x.shape[0] > 0)) + 0 * x.sum().item()
+
+    source = Logits()
+    report = evaluate(Stubborn(), {}, source, episodes=40)
+    np.testing.assert_array_equal(report.values, evaluate(Reader(), {}, Logits(), episodes=40).values)
+    tries.clear()
+    episode_values(Stubborn(), {}, source, 48)
+    assert len(tries) == 48 + 1
+
+
+def test_a_fault_of_the_learner_is_raised():
+    @dataclass(frozen=True)
+    class Broken(Reader):
+        def predict(self, params, fast, x):
+            raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        evaluate(Broken(), {}, Logits(), episodes=4)
+
+
+def digit_net(norm):
+    def build():
+        return MLP((1, 8, 8), None, hidden=(16,), norm=norm)
+
+    return build
+
+
+NETS = {norm: digit_net(norm) for norm in ("batch", "support", "frozen", "group", "layer", None)}
+
+
+@pytest.mark.parametrize(
+    ("norm", "measured", "transductive"),
+    [
+        ("batch", True, True),
+        ("support", True, False),
+        ("frozen", True, False),
+        ("frozen", False, True),
+        ("group", True, False),
+        ("layer", True, False),
+        (None, True, False),
+    ],
+)
+@pytest.mark.parametrize("family", ["protonet", "maml"])
+def test_transductive_is_measured(family, norm, measured, transductive):
+    source = Episodes(digits(), ways=3, shots=2, queries=5, tasks=4)
+    if family == "protonet":
+        learner = ProtoNet(encoder=NETS[norm])
+    else:
+        learner = MAML(net=lambda: MLP((1, 8, 8), 3, hidden=(16,), norm=norm), inner_steps=2)
+    params = learner.init(0)
+    if measured:
+        params = learner.measure(params, source)
+    # MAML measures nothing, so that its frozen statistics stay those of the rows at hand.
+    expected = transductive or (family == "maml" and norm == "frozen")
+    report = evaluate(learner, params, source.split("test"), episodes=8)
+    assert report.protocol.transductive is expected
+    assert report.to_json()["transductive"] is expected
+    assert ("transductive" if expected else "inductive") in report.protocol.line()
+
+
+def test_rounding_is_not_taken_for_a_neighbours_influence():
+    @dataclass(frozen=True)
+    class Noisy(Reader):
+        size: float = 1e-6
+
+        def predict(self, params, fast, x):
+            return x + self.size * x.mean()
+
+    tasks = Logits()(0)
+    assert predicts_alone(Noisy(), {}, tasks)
+    assert not predicts_alone(Noisy(size=0.1), {}, tasks)
+
+
+# Regression.
+
+
+@dataclass(frozen=True)
+class Line:
+    """Every task asks for y = [1, 2] at each query, whose last row has weight 0."""
+
+    tasks: int = 4
+
+    kind = "regression"
+    input_shape = (1,)
+    outputs = 2
+    about = About("line", "test", "", "1", 3, 7)
+
+    def __call__(self, step):
+        y = torch.tensor([1.0, 2.0]).expand(self.tasks, 3, 2)
+        weight = torch.tensor([1.0, 1.0, 0.0]).expand(self.tasks, 3)
+        # The tasks are told apart by their inputs: 0, 1, 2, ... over all steps.
+        x = (step * self.tasks + torch.arange(self.tasks)).float()[:, None, None].expand(self.tasks, 3, 1)
+        rows = Examples(x, y, weight, torch.zeros(self.tasks, dtype=torch.int64))
+        return Task(rows, rows)
+
+    def split(self, name):
+        return self
+
+    def names(self, step):
+        return [[] for _ in range(self.tasks)]
+
+
+@dataclass(frozen=True)
+class Off(Learner):
+    """Its error grows with the number of the task; the last row is always far off."""
+
+    lost: float | None = None
+    scale: float | None = None
+
+    def adapt(self, params, support):
+        return {}
+
+    def predict(self, params, fast, x):
+        wrong = x + torch.tensor([0.0, 0.0, 1e6])[: x.shape[0], None]
+        mean = torch.tensor([1.0, 2.0]) + wrong
+        if self.lost is not None:
+            mean = torch.where(x == 5, self.lost, mean)
+        return mean if self.scale is None else Gaussian(mean, torch.full_like(mean, self.scale))
+
+
+def test_the_mean_squared_error_is_that_of_rows_that_count():
+    report = evaluate(Off(), {}, Line(), episodes=6)
+    np.testing.assert_allclose(report.values, np.arange(6.0) ** 2)
+    found = report.to_json()
+    assert found["mse"] == pytest.approx(np.mean(np.arange(6.0) ** 2))
+    assert found["median"] == pytest.approx(6.5)
+    assert found["diverged"] == 0.0
+    assert (found["seed"], found["ways"], found["shots"]) == (7, "", "1")
+    assert {"accuracy", "auc", "ece", "nll", "chance"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf, 1e4])
+def test_a_task_that_diverged_is_counted_as_such(lost):
+    found = evaluate(Off(lost=lost), {}, Line(), episodes=8).to_json()
+    assert found["diverged"] == pytest.approx(1 / 8)
+    if math.isfinite(lost):
+        assert found["median"] == pytest.approx(np.median([0, 1, 4, 9, 16, 9998.5**2, 36, 49]), rel=1e-3)
+
+
+def test_gaussian_predictions_are_judged_by_their_mean_and_their_density():
+    from scipy.stats import norm
+
+    report = evaluate(Off(scale=2.0), {}, Line(), episodes=6)
+    np.testing.assert_allclose(report.values, np.arange(6.0) ** 2)
+    expected = np.mean([-2 * norm.logpdf(error, scale=2.0) for error in range(6)])
+    assert report.nll == pytest.approx(expected, rel=1e-6)
+
+
+def test_regression_targets_that_happen_to_be_0_or_1_have_no_log_loss():
+    @dataclass(frozen=True)
+    class Flat(Line):
+        def __call__(self, step):
+            task = super().__call__(step)
+            return task._replace(query=task.query._replace(y=torch.zeros(self.tasks, 3, 2)))
+
+    assert evaluate(Off(), {}, Flat(), episodes=4).nll is None
+
+
+def test_real_sources_are_judged_and_timed():
+    learner = MAML(net=lambda: MLP((1,), 1, hidden=(8,)), inner_steps=1, inner_lr=0.01, loss="squared_error")
+    report = evaluate(learner, learner.init(0), Sinusoid(tasks=25).split("test"), episodes=30, command="again")
+    assert (report.metric, report.protocol.source, report.protocol.split) == ("mse", "sinusoid", "test")
+    assert report.protocol.command == "again"
+    assert report.adapt_ms > 0
+    assert len(report.values) == 30
+    assert tasks_in(Sinusoid(tasks=25)(0)) == 25

@@ -1,0 +1,223 @@
+"""The numbers on the pages are those of the result files, and every one says how it was made."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from conftest import ROOT
+from mapwise.catalog import LEARNERS
+
+SCRIPT = ROOT / "benchmarks" / "tables.py"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("benchmark_tables", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass looks its own module up while it is made.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[spec.name]
+
+
+CLASSIFIED = {
+    "row": "protonet-omniglot",
+    "learner": "protonet",
+    "source": "omniglot",
+    "protocol": "trained 60-way 1-shot, judged 5-way",
+    "train_command": "mapwise train protonet omniglot --ways 60 --test-ways 5 --out runs/p",
+    "train_seconds": 912.4,
+    "threads": 2,
+    "eval_command": "mapwise eval runs/p --episodes 1000 --json",
+    "target": "98.3",
+    "machine": "2 CPU cores",
+    "result": {
+        "learner": "protonet",
+        "source": "omniglot",
+        "split": "test",
+        "accuracy": 0.98412,
+        "ci95": 0.00151,
+        "episodes": 1000,
+        "ways": "5",
+        "shots": "1",
+        "queries": 15,
+        "transductive": False,
+        "seed": 0,
+        "beside": [
+            {
+                "learner": "nearest_mean",
+                "accuracy": 0.45,
+                "ci95": 0.005,
+                "difference": 0.53412,
+                "difference_ci95": 0.0062,
+            }
+        ],
+    },
+}
+REGRESSED = {
+    "row": "maml-sinusoid-5",
+    "learner": "maml",
+    "train_seconds": 61,
+    "eval_command": "mapwise eval runs/s --episodes 10000 --inner-steps 5 --json",
+    "target": "0.38",
+    "result": {
+        "learner": "maml",
+        "source": "sinusoid",
+        "split": "test",
+        "mse": 0.4213,
+        "ci95": 0.012,
+        "episodes": 10000,
+        "ways": "",
+        "shots": "5",
+        "queries": 10,
+        "transductive": True,
+        "seed": 0,
+        "median": 0.2104,
+        "diverged": 0.0021,
+    },
+}
+UNKNOWN = {"row": "sampling", "learner": "none of ours", "result": {"episodes_per_minute": 512345.6}}
+
+
+@pytest.fixture
+def rows(tables, tmp_path):
+    for row in (CLASSIFIED, REGRESSED, UNKNOWN):
+        (tmp_path / f"{row['row']}.json").write_text(json.dumps(row), encoding="utf-8")
+    return tables.read_rows(tmp_path)
+
+
+def block(name, body="old"):
+    return f"above\n<!-- numbers:{name} -->\n{body}\n<!-- /numbers -->\nbelow\n"
+
+
+def test_every_page_shows_the_numbers_of_the_result_files(tables):
+    stale = [str(page.relative_to(ROOT)) for page, _ in tables.stale(tables.read_rows())]
+    assert not stale, f"run python benchmarks/tables.py: the numbers in {', '.join(stale)} are not current"
+
+
+def test_every_page_that_should_show_numbers_has_its_block(tables):
+    wanted = {ROOT / "README.md": "summary", ROOT / "benchmarks" / "README.md": "all"}
+    wanted |= {ROOT / "docs" / "learners" / f"{row.page}.md": row.page for row in LEARNERS.values()}
+    missing = [str(page) for page, name in wanted.items() if f"<!-- numbers:{name} -->" not in page.read_text("utf-8")]
+    assert not missing
+    assert set(wanted) == set(tables.pages())
+
+
+def test_every_learner_page_has_the_same_headings():
+    headings = ["Idea", "Equations", "When to use it, and when not", "Cost", "Measured", "Options", "Citation"]
+    for page in sorted((ROOT / "docs" / "learners").glob("*.md")):
+        found = [line[3:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+        assert found == headings, page.name
+
+
+def test_every_option_of_a_learner_is_on_its_page():
+    for key, row in LEARNERS.items():
+        text = (ROOT / "docs" / "learners" / f"{row.page}.md").read_text(encoding="utf-8")
+        options = text.partition("## Options")[2].partition("## Citation")[0]
+        shown = set(row.fields) - set(row.preset if key == row.page else ())
+        missing = [name for name in shown if f"`{name}`" not in options]
+        assert not missing, f"{key}: docs/learners/{row.page}.md doesn't explain {', '.join(missing)}"
+
+
+def test_a_number_comes_with_interval_protocol_and_commands(tables, rows):
+    page = tables.rendered(block("protonet"), rows)
+    for said in (
+        "98.4 ± 0.2 %",
+        "omniglot test, 5-way 1-shot, 15 queries a class, 1,000 episodes, inductive, seed 0",
+        "at least 98.3 %",
+        "15 min",
+        "2 threads, 2 CPU cores",
+        CLASSIFIED["protocol"][1:],
+        "`nearest_mean` has 45.0 ± 0.5 %, so +53.4 ± 0.6 points (paired)",
+        CLASSIFIED["train_command"],
+        CLASSIFIED["eval_command"],
+    ):
+        assert said in page
+    assert "missed" not in page and "maml" not in page and "old" not in page
+
+
+def test_a_regression_says_after_how_many_steps_and_what_diverged(tables, rows):
+    page = tables.rendered(block("maml"), rows)
+    for said in ("MSE 0.421 ± 0.012", "after 5 inner steps", "10,000 episodes, transductive", "Median 0.210", "0.2 %"):
+        assert said in page
+    assert "at most 0.38, missed" in page
+
+
+def test_a_page_without_results_says_so(tables, rows):
+    assert "Not measured yet." in tables.rendered(block("finetune"), rows)
+    for name in ("all", "maml"):
+        assert tables.rendered(block(name), []) == block(name, "Not measured yet.")
+
+
+def test_the_summary_names_every_learner_once(tables, rows):
+    page = tables.rendered(block("summary"), rows)
+    for key in LEARNERS:
+        assert page.count(f"[`{key}`]") == 1
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| [")}
+    assert "98.4 ± 0.2 %" in lines["protonet"] and CLASSIFIED["eval_command"] in lines["protonet"]
+    assert "not measured yet" in lines["finetune"] and "not measured yet" not in lines["maml"]
+
+
+def test_a_row_of_no_learner_is_listed_with_all_the_others(tables, rows):
+    page = tables.rendered(block("all"), rows)
+    assert page.index("### maml") < page.index("### protonet") < page.index("### none of ours")
+    assert "episodes per minute 512,346" in page
+    assert all(f"**`{row['row']}`" in page for row in (CLASSIFIED, REGRESSED, UNKNOWN))
+
+
+def test_no_folder_of_the_machine_is_shown(tables, tmp_path):
+    commands = {
+        "train_command": "mapwise train protonet omniglot --data /home/me/sets --out /home/me/runs/p --init=/tmp/q",
+        "eval_command": "mapwise eval runs/p --data=../sets --seed 0",
+    }
+    (tmp_path / "row.json").write_text(json.dumps({**CLASSIFIED, **commands}), encoding="utf-8")
+    page = tables.rendered(block("protonet"), tables.read_rows(tmp_path))
+    assert "mapwise train protonet omniglot --data DATA --out runs/p --init=runs/q\n" in page
+    assert "mapwise eval runs/p --data=DATA --seed 0\n" in page
+
+
+def test_writing_again_changes_nothing(tables, rows):
+    once = tables.rendered(block("all") + block("summary"), rows)
+    assert tables.rendered(once, rows) == once
+    assert once.startswith("above\n<!-- numbers:all -->\n| Row") and once.endswith("<!-- /numbers -->\nbelow\n")
+
+
+def test_a_page_that_is_not_current_is_caught(tables, rows, tmp_path):
+    for folder in ("benchmarks", "docs/learners"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "README.md").write_text(tables.rendered(block("summary"), rows), encoding="utf-8")
+    (tmp_path / "benchmarks" / "README.md").write_text("no block\n", encoding="utf-8")
+    page = tmp_path / "docs" / "learners" / "protonet.md"
+    page.write_text(tables.rendered(block("protonet"), rows).replace("98.4", "99.9"), encoding="utf-8")
+    assert [found for found, _ in tables.stale(rows, tmp_path)] == [page]
+
+
+@pytest.mark.parametrize(
+    ("page", "fault"),
+    [(block("no-such"), "no numbers called 'no-such'"), ("<!-- numbers:maml -->\nnever closed", "never closed")],
+)
+def test_a_block_that_cannot_be_filled_is_an_error(tables, rows, page, fault):
+    with pytest.raises(ValueError, match=fault):
+        tables.rendered(page, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("{", "is not JSON"), ('{"row": "x"}', "no object named result"), ("[]", "no object named result")],
+)
+def test_a_damaged_result_file_is_named(tables, tmp_path, text, fault):
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"x\.json.*{fault}"):
+        tables.read_rows(tmp_path)
+
+
+def test_two_rows_of_one_name_are_an_error(tables, tmp_path):
+    for file in ("a", "b"):
+        (tmp_path / f"{file}.json").write_text(json.dumps(CLASSIFIED), encoding="utf-8")
+    with pytest.raises(ValueError, match="rename one"):
+        tables.read_rows(tmp_path)
