@@ -25,8 +25,9 @@ check: $(STAMP) ## format, lint, types, floors
 	$(RUN) -m mypy
 	$(RUN) -m pytest -q tests/test_floors.py
 
-docs: $(STAMP) ## run the code in README and docs, follow every link
-	$(RUN) -m pytest -q tests/test_docs.py $(ARGS)
+docs: $(STAMP) ## write the measured numbers into the pages, run their code, follow every link
+	$(RUN) benchmarks/tables.py
+	$(RUN) -m pytest -q tests/test_docs.py tests/test_numbers.py tests/test_api_page.py $(ARGS)
 
 bench: $(STAMP) ## measure the numbers of benchmarks/README.md
 	$(RUN) benchmarks/run.py $(ARGS)

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,12 @@ def machine() -> str:
         models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = models[0] if models else model
     return f"{os.cpu_count()} CPU cores ({model}), torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def portable(command: str) -> str:
+    """The command as anyone would give it: runs in runs/, data sets in data/."""
+    command = re.sub(r"--data \S+", "--data data", command)
+    return re.sub(r"(?<=\s)\S*/(?=[\w.-]+(\s|$))", "runs/", command)
 
 
 def main() -> None:
@@ -58,7 +65,7 @@ def main() -> None:
         "learner": settings.learner,
         "source": settings.source,
         "protocol": given.protocol,
-        "train_command": settings.command,
+        "train_command": portable(settings.command),
         "train_steps": settings.steps,
         "train_seconds": round(records[-1]["seconds"], 1) if records else 0.0,
         "threads": settings.threads,

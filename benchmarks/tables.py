@@ -109,7 +109,9 @@ class Row:
         if self.metric is None:
             return self.protocol or self.source
         steps = f", {self.inner_steps} step{'' if self.inner_steps == '1' else 's'}" if self.inner_steps else ""
-        return f"{self.about.source}, {task_name(self.about)}{steps if self.metric == 'mse' else ''}"
+        # A control must not be taken for a bad result.
+        control = ", shuffled labels" if re.search("shuffle[-_]labels", self.train_command + self.eval_command) else ""
+        return f"{self.about.source}, {task_name(self.about)}{steps if self.metric == 'mse' else ''}{control}"
 
     @property
     def wanted(self) -> str:

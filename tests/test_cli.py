@@ -277,7 +277,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(cli, monkeypatch):
 
 def test_ctrl_c_in_a_process_of_its_own_is_one_line(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    words = ["train", "protonet", "digits", "--steps", "50000", "--validate-every", "50000", "--out", "run"]
+    words = ["train", "protonet", "digits", "--steps", "9000", "--validate-every", "9000", "--out", "run"]
     started = subprocess.Popen(
         [sys.executable, "-m", "mapwise", *words],
         cwd=tmp_path,
@@ -459,11 +459,7 @@ def test_freed_memory_is_kept_where_glibc_is():
     assert allocator.keep_freed_memory() is expected
 
 
-def test_importing_the_library_leaves_the_allocator_alone():
-    code = (
-        "import ctypes, sys\n"
-        "import mapwise, mapwise.catalog, mapwise.run\n"
-        "sys.exit('mapwise.interfaces.allocator' in sys.modules)"
-    )
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
+def test_only_commands_touch_the_allocator():
+    package = ROOT / "src" / "mapwise"
+    named = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "mallopt" in path.read_text()}
+    assert named == {"interfaces/allocator.py"}

@@ -189,3 +189,31 @@ def test_labels_that_do_not_align_or_name_one_class_are_refused():
         LabelledRows.of(np.zeros((6, 2)), list("aabbc"))
     with pytest.raises(ValueError, match="the labels name only one"):
         LabelledRows.of(np.zeros((3, 2)), list("aaa"))
+
+
+def test_shuffled_labels_keep_the_rows_and_deal_every_class_equally_often():
+    rows = numbered([20] * 10)
+    plain = Episodes(rows, ways=5, shots=2, tasks=2000)
+    dealt = Episodes(rows, ways=5, shots=2, tasks=2000, shuffle_labels=True)
+    true, shuffled = plain(0), dealt(0)
+    assert torch.equal(true.support.x, shuffled.support.x) and torch.equal(true.query.y, shuffled.query.y)
+    assert torch.equal(true.support.y.sum(1), shuffled.support.y.sum(1))
+    same = (true.support.y * shuffled.support.y).sum(-1).mean()
+    assert abs(float(same) - 0.2) < 0.01  # one in five by chance
+
+
+def test_a_learner_falls_to_chance_when_the_labels_are_shuffled():
+    from torch import nn
+
+    from mapwise.core.outcome import Estimate
+    from mapwise.engine.evaluate import episode_values
+    from mapwise.learners.metric.protonet import ProtoNet
+
+    random = np.random.default_rng(0)
+    x = (np.arange(10)[:, None, None] * 10 + random.normal(size=(10, 20, 1))).reshape(200, 1)
+    rows = LabelledRows.of(x, np.repeat(np.arange(10), 20), splits={"train": [str(c) for c in range(10)]})
+    learner = ProtoNet(encoder=nn.Flatten())
+    told = Estimate.of(episode_values(learner, {}, Episodes(rows, tasks=100), 500))
+    fooled = Estimate.of(episode_values(learner, {}, Episodes(rows, tasks=100, shuffle_labels=True), 500))
+    assert told.mean > 0.99
+    assert abs(fooled.mean - 0.2) < 2 * fooled.ci95

@@ -181,6 +181,12 @@ def test_no_folder_of_the_machine_is_shown(tables, tmp_path):
     assert "mapwise eval runs/p --data=DATA --seed 0\n" in page
 
 
+def test_a_control_is_told_from_a_bad_result(tables, tmp_path):
+    command = CLASSIFIED["train_command"] + " --shuffle-labels"
+    (tmp_path / "row.json").write_text(json.dumps({**CLASSIFIED, "train_command": command}), encoding="utf-8")
+    assert "omniglot, 5-way 1-shot, shuffled labels |" in tables.rendered(block("summary"), tables.read_rows(tmp_path))
+
+
 def test_writing_again_changes_nothing(tables, rows):
     once = tables.rendered(block("all") + block("summary"), rows)
     assert tables.rendered(once, rows) == once

@@ -176,7 +176,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a learner on the tasks of a source, into a run's folder."""
-    given = {name: value for name, value in ctx.params.items() if value is not None and value is not False}
+    # 0 is a value that was given; False and () are what an option holds that was not.
+    given = {n: v for n, v in ctx.params.items() if v is not None and v is not False and v not in ([], ())}
     for name in ("json", "resume", "set_", "out"):
         given.pop(name, None)
     if resume is not None:

@@ -121,7 +121,8 @@ def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple
         chosen = fastest(learner.at(0.0), params, source(0), aggregate=settings.aggregate) if settings.steps else "vmap"
         settings = settings.model_copy(update={"how": str(chosen)})
     if not resume:
-        settings.write(folder)
+        with _told_of(folder):
+            settings.write(folder)
     at = 0
 
     def follow(progress: Progress) -> None:
@@ -210,6 +211,17 @@ def _free(settings: RunSettings) -> Path:
         number += 1
         folder = first.with_name(f"{first.name}-{number}")
     return folder
+
+
+@contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    """An error of the disk that names no file names the run's folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.strerror:
+            raise OSError(error.errno, error.strerror, f"{folder}") from None
+        raise
 
 
 @contextmanager
