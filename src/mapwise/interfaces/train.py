@@ -133,6 +133,7 @@ def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple
 
     try:
         with (
+            _told_of(folder),
             Bar(f"{settings.learner} on {episodes.about.source}", episodes.kind) as bar,
             _interrupts() as stop_if_asked,
         ):
