@@ -463,3 +463,24 @@ def test_only_commands_touch_the_allocator():
     package = ROOT / "src" / "mapwise"
     named = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "mallopt" in path.read_text()}
     assert named == {"interfaces/allocator.py"}
+
+
+def test_another_run_is_judged_beside_it_on_the_same_episodes(cli, trained):
+    words = ("eval", trained / "maml", "--episodes", 20, "--beside", trained / "protonet", "--json")
+    found = json.loads(cli(*words).out)
+    assert [other["learner"] for other in found["beside"]] == ["nearest_mean", "protonet"]
+    alone = json.loads(cli("eval", trained / "protonet", "--episodes", 20, "--json").out)
+    assert found["beside"][1]["accuracy"] == alone["accuracy"]
+    assert found["beside"][1]["difference"] == pytest.approx(found["accuracy"] - alone["accuracy"], abs=1e-12)
+
+
+def test_shuffled_labels_give_chance_and_say_so(cli, trained):
+    found = json.loads(cli("eval", trained / "protonet", "--episodes", 300, "--shuffle-labels", "--json").out)
+    assert abs(found["accuracy"] - found["chance"]) < 2 * found["ci95"]
+    assert found["source"] == "digits with shuffled labels"
+
+
+def test_shuffled_labels_are_refused_where_there_are_none(cli, tmp_path):
+    assert cli("train", "maml", "sinusoid", "--steps", 1, "--out", tmp_path / "sine").code == 0
+    done = cli("eval", tmp_path / "sine", "--shuffle-labels")
+    assert done.code == 2 and "no class labels to shuffle" in done.err

@@ -57,7 +57,11 @@ Set = Annotated[
 Episodes = Annotated[int, typer.Option(min=2, help="Episodes to judge on.")]
 Ways = Annotated[str | None, typer.Option(help="Classes of a task, as in training if not given.", show_default=False)]
 Shots = Annotated[str | None, typer.Option(help="Examples of each class.", show_default=False)]
-Queries = Annotated[int | None, typer.Option(min=1, help="Questions for each class.", show_default=False)]
+Queries = Annotated[int | None, typer.Option(min=1, help="Query rows of each class.", show_default=False)]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="RUN", help="Another run on the same episodes; may be repeated.", show_default=False),
+]
 EvalSeed = Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")]
 Data = Annotated[str | None, typer.Option(help="Data root, folder of images, or CSV file.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda.", show_default=False)]
@@ -225,6 +229,8 @@ def eval_(
     device: Device = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads, as in training.", show_default=False)] = None,
     baselines: Annotated[bool, typer.Option(help="Show what needs no training beside it.")] = True,
+    beside: Beside = None,
+    shuffle_labels: Annotated[bool, typer.Option("--shuffle-labels", help="A check: must give chance.")] = False,
     set_: Set = None,
     json: Json = False,
 ) -> None:
@@ -232,7 +238,14 @@ def eval_(
     from mapwise.interfaces.evaluate import Asked, eval_run
 
     asked = Asked(
-        run, episodes, split, seed, _judged_by(ways, shots, queries, data, device, threads), tuple(set_ or ())
+        run,
+        episodes,
+        split,
+        seed,
+        _judged_by(ways, shots, queries, data, device, threads),
+        tuple(set_ or ()),
+        shuffle_labels,
+        tuple(beside or ()),
     )
     found, reports = eval_run(
         asked, list(_options("eval")), baselines=baselines, command=_command(ctx, episodes=episodes, seed=seed)
@@ -273,7 +286,10 @@ def compare(
         show(paired_table([pair], protocol=report.protocol))
 
 
-@app.command(epilog="Example: mapwise report runs/protonet-glyphs")
+@app.command(
+    epilog="Examples: mapwise report runs/protonet-glyphs; mapwise report runs/protonet-glyphs "
+    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs"
+)
 def report(
     ctx: typer.Context,
     run: Run,
@@ -285,21 +301,22 @@ def report(
     curve_episodes: Annotated[int, typer.Option(min=2, help="Episodes of each point of a curve.")] = 200,
     data: Data = None,
     device: Device = None,
+    beside: Beside = None,
     set_: Set = None,
     json: Json = False,
 ) -> None:
     """Judge a run and write all there is to show into RUN/report.html."""
-    from mapwise.interfaces.evaluate import Asked, opened
+    from mapwise.interfaces import evaluate as evaluating
     from mapwise.interfaces.report import write_report
     from mapwise.report.page import summary
 
-    asked = Asked(run, episodes, "test", seed, _judged_by(ways, shots, queries, data, device, None), tuple(set_ or ()))
-    judged = opened(asked, list(_options("report")))
+    settings = _judged_by(ways, shots, queries, data, device, None)
+    asked = evaluating.Asked(run, episodes, "test", seed, settings, tuple(set_ or ()), beside=tuple(beside or ()))
+    judged = evaluating.opened(asked, list(_options("report")))
     # The command in the page makes its number again.
     command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)
     reports = [judged.judge(episodes, command=command)]
-    beside = judged.baseline(episodes, command=command)
-    reports += [beside] if beside is not None else []
+    reports += evaluating.beside(judged, asked, baselines=True, command=command)
     path = write_report(run, judged, reports, episodes=curve_episodes)
     if json:
         answer({"run": str(run), "page": str(path), **reports[0].to_json()})

@@ -1,7 +1,7 @@
 """mapwise eval and compare: how good a run is on tasks it has not seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mapwise.interfaces.allocator import keep_freed_memory
 from mapwise.interfaces.errors import WrongUse, wrong_use
 from mapwise.interfaces.flags import settings_of
 from mapwise.run import RunSettings, judging, open_run, source_row, span
+from mapwise.tasks.episodes import Episodes
 
 BASELINE = "nearest_mean"
 """What stands beside every classifier: the nearest class mean of the raw inputs."""
@@ -35,6 +36,10 @@ class Asked:
     """Of RunSettings: test_ways, test_shots, test_queries, data, device, threads."""
     assignments: tuple[str, ...] = ()
     """NAME=VALUE for the learner's fields and the net's options."""
+    shuffle_labels: bool = False
+    """Deal the support's labels out at random: a check that every learner then falls to chance."""
+    beside: tuple[Path, ...] = ()
+    """Other runs, to be judged on the same episodes."""
 
 
 @dataclass(frozen=True)
@@ -93,40 +98,59 @@ def opened(asked: Asked, options: list[str]) -> Opened:
         torch.set_num_threads(threads)
     settings, learner, params, training = open_run(asked.run, fields, net=net, asked=changes)
     source = judging(settings, asked.split, seed=asked.seed, training=training)
+    if asked.shuffle_labels:
+        if not isinstance(source, Episodes):
+            raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
+        source = replace(source, shuffle_labels=True)
     mapping = settings.mapping
     return Opened(settings, learner, params, source, "vmap" if mapping == "auto" else mapping)
 
 
 def eval_run(asked: Asked, options: list[str], *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
-    """The run's report and the baseline's, as one JSON-ready object and as they are."""
+    """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
     run = opened(asked, options)
     own = run.judge(asked.episodes, command=command)
-    beside = run.baseline(asked.episodes, command=command) if baselines else None
+    others = beside(run, asked, baselines=baselines, command=command)
     found = {"run": str(asked.run), **own.to_json()}
-    reports = [own]
-    if baselines:
-        found["beside"] = []
-    if beside is not None:
-        reports.append(beside)
-        pair = Paired.of(own, beside)
-        found["beside"].append(
-            {**beside.to_json(), "difference": pair.difference.mean, "difference_ci95": pair.difference.ci95}
-        )
-    return found, reports
+    if baselines or asked.beside:
+        pairs = [(other, Paired.of(own, other).difference) for other in others]
+        found["beside"] = [
+            {**other.to_json(), "difference": difference.mean, "difference_ci95": difference.ci95}
+            for other, difference in pairs
+        ]
+    return found, [own, *others]
 
 
-def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
-    """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
-    a, b = opened(first, []), opened(second, [])
+def beside(run: Opened, asked: Asked, *, baselines: bool, command: str) -> list[Report]:
+    """Reports on the same episodes: the raw inputs' nearest mean, then the other runs that were named.
+
+    Raises ValueError for a run that can't be judged on these episodes.
+    """
+    raw = run.baseline(asked.episodes, command=command) if baselines else None
+    reports = [] if raw is None else [raw]
+    for folder in asked.beside:
+        other = opened(replace(asked, run=folder, assignments=()), [])
+        _same_episodes(asked.run, run, folder, other)
+        reports.append(other.judge(asked.episodes, command=command))
+    return reports
+
+
+def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
     left, right = a.source.about, b.source.about
     differing = [name for name in left._fields if getattr(left, name) != getattr(right, name)]
     if not differing and a.source.names(0) != b.source.names(0):
         differing = ["classes"]
     if differing:
         raise ValueError(
-            f"{first.run} and {second.run} can't be paired, their {' and '.join(differing)} differ: "
+            f"{first} and {second} can't be paired, their {' and '.join(differing)} differ: "
             "compare runs on the same data, with the same --ways, --shots and --queries"
         )
+
+
+def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
+    """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
+    a, b = opened(first, []), opened(second, [])
+    _same_episodes(first.run, a, second.run, b)
     reports = [
         run.judge(asked.episodes, name=str(asked.run), command=command) for run, asked in ((a, first), (b, second))
     ]

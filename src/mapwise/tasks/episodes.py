@@ -82,7 +82,8 @@ class Episodes:
     @property
     def about(self) -> About:
         """What the tasks are, for reports."""
-        return About(self.rows.name, self.part, _text(self.ways), _text(self.shots), self.queries_per_class, self.seed)
+        name = f"{self.rows.name} with shuffled labels" if self.shuffle_labels else self.rows.name
+        return About(name, self.part, _text(self.ways), _text(self.shots), self.queries_per_class, self.seed)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
