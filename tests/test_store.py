@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mapwise.tasks.store import Remote, cache_folder, data_root, fetch, fetch_all, write_atomically
+from mapwise.core.files import write_atomically
+from mapwise.tasks.store import Remote, cache_folder, data_root, fetch, fetch_all
 
 CONTENT = bytes(range(256)) * 3000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings, named, net_options
 from mapwise.core import tree
+from mapwise.core.files import write_atomically
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
 from mapwise.core.task import TaskSource
@@ -30,7 +31,6 @@ from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
 from mapwise.engine.train import BEST, LAST
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.store import write_atomically
 
 SETTINGS = "run.toml"
 SCHEMA = 1

@@ -1,7 +1,6 @@
 """Files that survive a crash: tensors and plain settings in one safetensors file, written whole or not at all."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import safetensors
 import safetensors.torch
 
 from mapwise.core import tree
+from mapwise.core.files import write_atomically
 from mapwise.core.tree import Tree
 
 VERSION = 1
@@ -24,18 +24,7 @@ def save(path: Path, tensors: Tree, about: dict[str, Any]) -> None:
     # cloned: two views of one tensor may not share memory in the file
     flat = {name: leaf.detach().cpu().clone().contiguous() for name, leaf in tree.flatten(tensors).items()}
     data = safetensors.torch.save(flat, header)
-    # Always the same name: what a crash left of an earlier attempt is overwritten, not piled up.
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _settle(path.parent)
+    write_atomically(path, lambda file: file.write(data), alone=True)
 
 
 def load(path: Path) -> tuple[Tree, dict[str, Any]]:
@@ -58,14 +47,3 @@ def load(path: Path) -> tuple[Tree, dict[str, Any]]:
     if version > VERSION:
         raise ValueError(f"{path} has format {version} and this mapwise reads up to {VERSION}: upgrade mapwise")
     return tree.unflatten(tensors), about
-
-
-def _settle(folder: Path) -> None:
-    """Put a rename on the disk: after a power cut, files would otherwise come back in any mixture of old and new."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

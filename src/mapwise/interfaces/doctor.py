@@ -151,7 +151,8 @@ def _threads() -> Check:
 
 
 def _cache() -> Check:
-    from mapwise.tasks.store import cache_folder, write_atomically
+    from mapwise.core.files import write_atomically
+    from mapwise.tasks.store import cache_folder
 
     folder = cache_folder()
     probe = folder / ".probe"

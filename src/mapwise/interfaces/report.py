@@ -5,12 +5,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from mapwise.core.files import write_atomically
 from mapwise.core.outcome import Curve, Findings, Report
 from mapwise.core.task import TaskSource
 from mapwise.engine import findings as found_in
 from mapwise.engine.train import METRICS
 from mapwise.interfaces.evaluate import BASELINE, Opened
-from mapwise.tasks.store import write_atomically
 
 PAGE, NUMBERS = "report.html", "report.json"
 SHOTS = (1, 2, 5, 10)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mapwise.core.files import write_atomically
 from mapwise.tasks import drawing
 from mapwise.tasks.rows import LabelledRows
-from mapwise.tasks.store import cache_folder, write_atomically
+from mapwise.tasks.store import cache_folder
 
 ALPHABETS = {
     "train": ("LATIN", "CYRILLIC", "COPTIC", "ARABIC", "CANADIAN SYLLABICS", "OLD ITALIC", "OGHAM", "LISU"),

@@ -1,11 +1,9 @@
 """Where data lies: the data root, the cache folder, downloads with a checksum, and whole-or-nothing writes."""
 
-import contextlib
 import hashlib
 import os
-import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -14,6 +12,8 @@ from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
+
+from mapwise.core.files import write_atomically
 
 BLOCK = 1 << 18
 
@@ -109,36 +109,6 @@ def fetch_all(remotes: Sequence[Remote], folder: str | Path, *, timeout: float =
                 "make room or give a folder that can be written, or put the file there"
             ) from None
     return paths
-
-
-def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it is there whole or not at all, even after a kill or a power cut.
-
-    writer: writes to the binary file it is handed. Whatever it raises is passed on, and a file that
-    was at `path` before stays as it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its final place, since a rename is atomic on one file system only; opened by name and not
-    # through tempfile, whose files no other user of a shared folder could read.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with part.open("xb") as file:
-            writer(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        # The new name lies in the folder, which is synced on its own; some file systems refuse, harmlessly.
-        with contextlib.suppress(OSError):
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
 
 class _NotHad(Exception):

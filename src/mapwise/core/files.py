@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object], *, alone: bool = False) -> None:
+    """Write a file so that it is there whole or not at all, even after a kill or a power cut.
+
+    writer: writes to the binary file it is handed. Whatever it raises is passed on, and a file that
+            was at `path` before stays as it was.
+    alone:  no other process writes this file: what a crash left of an earlier attempt is then overwritten
+            and not piled up.
+
+    Raises OSError when the disk is full or the folder can't be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its final place, since a rename is atomic on one file system only; opened by name and not
+    # through tempfile, whose files no other user of a shared folder could read.
+    part = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with part.open("wb" if alone else "xb") as file:
+            writer(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _settle(path.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Put a new name on the disk: it lies in the folder, which is synced on its own where that is possible."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
