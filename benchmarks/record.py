@@ -1,6 +1,6 @@
 """Evaluates a finished run and writes the benchmark row: what was run, what came out, on which machine.
 
-    python benchmarks/record.py ROW RUN --target 98.3 [-- flags of mapwise eval]
+    python benchmarks/record.py ROW RUN --target 98.3 [--flags "FLAGS OF mapwise eval"]
 
 The numbers are those `mapwise eval RUN --json` prints; the row is benchmarks/results/ROW.json.
 """
@@ -44,14 +44,15 @@ def main() -> None:
     asked.add_argument("run", type=Path, help="the run's folder")
     asked.add_argument("--target", default="", help="the number it should reach, in per cent or as an error")
     asked.add_argument("--protocol", default="", help="what else to know about how it was trained")
-    asked.add_argument("flags", nargs="*", help="flags of mapwise eval, after --")
+    asked.add_argument("--flags", default="", help='flags of mapwise eval, as in --flags "--ways 20 --episodes 1000"')
     given = asked.parse_args()
+    flags = given.flags.split()
 
     settings = RunSettings.read(given.run)
     records = [json.loads(line) for line in (given.run / "metrics.jsonl").read_text().splitlines()]
-    command = ["eval", f"runs/{given.run.name}", *given.flags, "--json"]
+    command = ["eval", f"runs/{given.run.name}", *flags, "--json"]
     ran = subprocess.run(
-        [sys.executable, "-m", "mapwise", "eval", str(given.run), *given.flags, "--json"],
+        [sys.executable, "-m", "mapwise", "eval", str(given.run), *flags, "--json"],
         capture_output=True,
         text=True,
         check=False,
@@ -59,7 +60,9 @@ def main() -> None:
     if ran.returncode:
         sys.exit(ran.stderr.strip())
     result = json.loads(ran.stdout)
-    result["command"] = "mapwise " + " ".join(command)
+    result["run"] = f"runs/{given.run.name}"
+    for found in (result, *result.get("beside", [])):
+        found["command"] = "mapwise " + " ".join(command)
     row = {
         "row": given.row,
         "learner": settings.learner,
