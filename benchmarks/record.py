@@ -37,6 +37,23 @@ def portable(command: str) -> str:
     return re.sub(r"(?<=\s)\S*/(?=[\w.-]+(\s|$))", "runs/", command)
 
 
+def runs(run: Path) -> list[Path]:
+    """The run, after those whose weights it started from."""
+    init = RunSettings.read(run).init
+    return [*(runs(Path(init)) if init else []), run]
+
+
+def lineage(run: Path) -> list[RunSettings]:
+    """The settings of a run, after those of the runs it started from: all of them make its number."""
+    return [RunSettings.read(one) for one in runs(run)]
+
+
+def seconds(run: Path) -> float:
+    """Wall-clock seconds of a training, validation included."""
+    records = (run / "metrics.jsonl").read_text().splitlines()
+    return float(json.loads(records[-1])["seconds"]) if records else 0.0
+
+
 def main() -> None:
     """Evaluate and write one row."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,8 +65,8 @@ def main() -> None:
     given = asked.parse_args()
     flags = given.flags.split()
 
-    settings = RunSettings.read(given.run)
-    records = [json.loads(line) for line in (given.run / "metrics.jsonl").read_text().splitlines()]
+    trained = lineage(given.run)
+    settings = trained[-1]
     command = ["eval", f"runs/{given.run.name}", *flags, "--json"]
     ran = subprocess.run(
         [sys.executable, "-m", "mapwise", "eval", str(given.run), *flags, "--json"],
@@ -68,9 +85,9 @@ def main() -> None:
         "learner": settings.learner,
         "source": settings.source,
         "protocol": given.protocol,
-        "train_command": portable(settings.command),
-        "train_steps": settings.steps,
-        "train_seconds": round(records[-1]["seconds"], 1) if records else 0.0,
+        "train_command": "\n".join(portable(one.command) for one in trained),
+        "train_steps": sum(one.steps for one in trained),
+        "train_seconds": round(sum(seconds(run) for run in runs(given.run)), 1),
         "threads": settings.threads,
         "eval_command": result["command"],
         "target": given.target,
