@@ -17,7 +17,7 @@ COMMAND = "mapwise demo"
 RECIPE = RunSettings(
     learner="protonet",
     source="glyphs",
-    # Strided convolutions cost a quarter of pooled ones: many more steps fit into the minute.
+    # A strided step took a third of the time of a pooled one: many more steps fit into the minute.
     net_options={"down": "stride"},
     # As many classes in an episode as the time allows: hard episodes teach most.
     ways="60",
