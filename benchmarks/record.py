@@ -48,10 +48,19 @@ def lineage(run: Path) -> list[RunSettings]:
     return [RunSettings.read(one) for one in runs(run)]
 
 
-def seconds(run: Path) -> float:
-    """Wall-clock seconds of a training, validation included."""
-    records = (run / "metrics.jsonl").read_text().splitlines()
-    return float(json.loads(records[-1])["seconds"]) if records else 0.0
+def spent(run: Path, name: str) -> float | None:
+    """The "seconds" or "processor_seconds" of a training and those it started from, validation included.
+
+    None when one of them didn't count it.
+    """
+    total = 0.0
+    for one in runs(run):
+        records = (one / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        found = json.loads(records[-1]).get(name) if records else 0.0
+        if found is None:
+            return None
+        total += found
+    return round(total, 1)
 
 
 def main() -> None:
@@ -80,6 +89,7 @@ def main() -> None:
     result["run"] = f"runs/{given.run.name}"
     for found in (result, *result.get("beside", [])):
         found["command"] = "mapwise " + " ".join(command)
+    processor = spent(given.run, "processor_seconds")
     row = {
         "row": given.row,
         "learner": settings.learner,
@@ -87,7 +97,8 @@ def main() -> None:
         "protocol": given.protocol,
         "train_command": "\n".join(portable(one.command) for one in trained),
         "train_steps": sum(one.steps for one in trained),
-        "train_seconds": round(sum(seconds(run) for run in runs(given.run)), 1),
+        "train_seconds": spent(given.run, "seconds"),
+        **({} if processor is None else {"train_processor_seconds": processor}),
         "threads": settings.threads,
         "eval_command": result["command"],
         "target": given.target,

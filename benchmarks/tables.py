@@ -43,6 +43,8 @@ class Row:
     """How it was trained and judged, in words."""
     train_command: str = ""
     train_seconds: float | None = None
+    train_processor_seconds: float | None = None
+    """Of all threads together; None for a run that didn't count it."""
     threads: int | None = None
     eval_command: str = ""
     target: str = ""
@@ -191,7 +193,10 @@ def _all(rows: Sequence[Row]) -> str:
     parts = []
     if judged:
         head = ["Row", "Task", "Result, 95 % interval", "Target", "Prediction", "Test episodes", "Training"]
-        lines = [[f"`{row.row}`", *_cells(row)[:2], row.wanted, *_cells(row)[2:], _minutes(row)] for row in judged]
+        lines = [
+            [f"`{row.row}`", *_cells(row)[:2], row.wanted, *_cells(row)[2:], _minutes(row.train_seconds)]
+            for row in judged
+        ]
         parts.append(_table(head, lines))
     for learner in dict.fromkeys(row.learner for row in rows):
         parts.append(f"### {learner}")
@@ -217,8 +222,7 @@ def _details(row: Row) -> str:
         said.append(f"Target: {row.wanted}.")
     if row.protocol:
         said.append(f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}.")
-    trained = _minutes(row)
-    where = ", ".join(text for text in (f"trained in {trained}" if trained else "", _threads(row), row.machine) if text)
+    where = ", ".join(text for text in (_trained(row), _threads(row), row.machine) if text)
     if where:
         said.append(f"{where[0].upper()}{where[1:]}.")
     extra = ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in row.notes.items() if value != "")
@@ -229,10 +233,17 @@ def _details(row: Row) -> str:
     return "\n".join([*said, *(["", "```sh", *commands, "```"] if commands else [])])
 
 
-def _minutes(row: Row) -> str:
-    if not row.train_seconds:
+def _trained(row: Row) -> str:
+    """How long training took, by the clock and on the processor; "" when the row doesn't say."""
+    processor = _minutes(row.train_processor_seconds)
+    said = f"trained in {_minutes(row.train_seconds)}" if row.train_seconds else ""
+    return f"{said} ({processor} of processor time)" if said and processor else said
+
+
+def _minutes(seconds: float | None) -> str:
+    if not seconds:
         return ""
-    return f"{row.train_seconds:.0f} s" if row.train_seconds < 120 else f"{row.train_seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _threads(row: Row) -> str:

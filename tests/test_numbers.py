@@ -1,5 +1,6 @@
 """The numbers on the pages are those of the result files, and every one says how it was made."""
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -8,13 +9,12 @@ import pytest
 
 from conftest import ROOT
 from mapwise.catalog import LEARNERS
+from mapwise.run import RunSettings
 
-SCRIPT = ROOT / "benchmarks" / "tables.py"
 
-
-@pytest.fixture(scope="module")
-def tables():
-    spec = importlib.util.spec_from_file_location("benchmark_tables", SCRIPT)
+@contextlib.contextmanager
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     # A dataclass looks its own module up while it is made.
     sys.modules[spec.name] = module
@@ -25,6 +25,18 @@ def tables():
         del sys.modules[spec.name]
 
 
+@pytest.fixture(scope="module")
+def tables():
+    with script("tables") as module:
+        yield module
+
+
+@pytest.fixture(scope="module")
+def record():
+    with script("record") as module:
+        yield module
+
+
 CLASSIFIED = {
     "row": "protonet-omniglot",
     "learner": "protonet",
@@ -32,6 +44,7 @@ CLASSIFIED = {
     "protocol": "trained 60-way 1-shot, judged 5-way",
     "train_command": "mapwise train protonet omniglot --ways 60 --test-ways 5 --out runs/p",
     "train_seconds": 912.4,
+    "train_processor_seconds": 1580.2,
     "threads": 2,
     "eval_command": "mapwise eval runs/p --episodes 1000 --json",
     "target": "98.3",
@@ -130,8 +143,7 @@ def test_a_number_comes_with_interval_protocol_and_commands(tables, rows):
         "98.4 ± 0.2 %",
         "omniglot test, 5-way 1-shot, 15 queries a class, 1,000 episodes, inductive, seed 0",
         "at least 98.3 %",
-        "15 min",
-        "2 threads, 2 CPU cores",
+        "Trained in 15 min (26 min of processor time), 2 threads, 2 CPU cores",
         CLASSIFIED["protocol"][1:],
         "`nearest_mean` has 45.0 ± 0.5 %, so +53.4 ± 0.6 points (paired)",
         CLASSIFIED["train_command"],
@@ -139,6 +151,35 @@ def test_a_number_comes_with_interval_protocol_and_commands(tables, rows):
     ):
         assert said in page
     assert "missed" not in page and "maml" not in page and "old" not in page
+
+
+def test_a_row_without_processor_time_says_only_the_clock(tables, rows):
+    page = tables.rendered(block("maml"), rows)
+    assert "Trained in 61 s." in page and "processor" not in page
+
+
+def trained(folder, records, init=None):
+    """A run that left these records."""
+    folder.mkdir()
+    RunSettings(learner="maml", source="digits", init=None if init is None else str(init)).write(folder)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+    return folder
+
+
+def test_times_are_those_of_the_whole_lineage(record, tmp_path):
+    counted = [{"seconds": 3.0, "processor_seconds": 2.0}, {"seconds": 10.26, "processor_seconds": 8.5}]
+    first = trained(tmp_path / "first", counted)
+    second = trained(tmp_path / "second", [{"seconds": 5.0, "processor_seconds": 4.26}], first)
+    third = trained(tmp_path / "third", [], second)
+    assert [record.spent(run, "seconds") for run in (first, second, third)] == [10.3, 15.3, 15.3]
+    assert [record.spent(run, "processor_seconds") for run in (first, second, third)] == [8.5, 12.8, 12.8]
+
+
+def test_processor_time_that_one_run_of_a_lineage_did_not_count_is_not_said(record, tmp_path):
+    first = trained(tmp_path / "first", [{"seconds": 10.0}])
+    second = trained(tmp_path / "second", [{"seconds": 5.0, "processor_seconds": 4.0}], first)
+    assert record.spent(second, "seconds") == 15.0
+    assert record.spent(second, "processor_seconds") is None
 
 
 def test_a_regression_says_after_how_many_steps_and_what_diverged(tables, rows):

@@ -90,6 +90,7 @@ def left(out: Path):
     records = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
     for record in records:
         assert record.pop("seconds") >= 0
+        assert record.pop("processor_seconds") >= 0
     assert sorted(path.name for path in out.iterdir()) == sorted([LAST, BEST, METRICS])
     return (out / LAST).read_bytes(), (out / BEST).read_bytes(), records
 
@@ -345,15 +346,23 @@ def test_metrics_after_the_checkpoint_are_cut_off_and_written_again(alone, tmp_p
     with pytest.raises(KeyboardInterrupt):
         ADAM.run(tmp_path, progress=stop)
     whole = (tmp_path / METRICS).read_text()
-    later = json.dumps({"step": 13, "loss": 99.0, "lr": 1.0, "seconds": 1.0})
+    later = json.dumps({"step": 13, "loss": 99.0, "lr": 1.0, "seconds": 1.0, "processor_seconds": 1.0})
     (tmp_path / METRICS).write_text(whole + later + "\n" + later[:11])
     ADAM.run(tmp_path, resume=True)
     assert left(tmp_path) == alone["adam"]
 
 
+def work(seconds):
+    """Keep the processor busy for so long."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
 def test_seconds_go_on_where_they_stopped(tmp_path):
     def stop(progress):
         time.sleep(0.02)
+        work(0.01)
         if progress.step == 10:
             raise KeyboardInterrupt
 
@@ -362,7 +371,38 @@ def test_seconds_go_on_where_they_stopped(tmp_path):
     found = ADAM.run(tmp_path, resume=True).history
     seconds = [record["seconds"] for record in found]
     assert seconds == sorted(seconds)
-    assert seconds[-1] > 0.18
+    assert seconds[-1] > 0.27
+    worked = [record["processor_seconds"] for record in found]
+    assert worked == sorted(worked)
+    assert 0.09 < worked[-1] < seconds[-1] - 0.17  # who sleeps doesn't work
+
+
+def test_seconds_count_the_validation_they_stand_beside(tmp_path, monkeypatch):
+    real = training.episode_values
+
+    def slow(*args):
+        work(0.05)
+        return real(*args)
+
+    monkeypatch.setattr(training, "episode_values", slow)
+    record = replace(ADAM, steps=1).run(None).history[-1]
+    assert record["seconds"] >= 0.05
+    assert record["processor_seconds"] >= 0.05
+
+
+def test_a_run_begun_without_processor_seconds_goes_on_without_them(tmp_path):
+    def stop(progress):
+        if progress.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ADAM.run(tmp_path, progress=stop)
+    records = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert all(record.pop("processor_seconds") >= 0 for record in records)
+    (tmp_path / METRICS).write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = ADAM.run(tmp_path, resume=True).history
+    assert len(found) > len(records)
+    assert not any("processor_seconds" in record for record in found)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -189,7 +189,10 @@ def train(
         save()  # with `how`, so that a run killed before its first validation goes on in the way it began
 
     began = saved = time.perf_counter()
+    worked = time.process_time()
     earlier = history[-1]["seconds"] if history else 0.0
+    # A run whose first part didn't count its processor time can't say it of the whole.
+    worked_earlier = history[-1].get("processor_seconds") if history else 0.0
     done_here = 0
     whole = True
     try:
@@ -208,13 +211,15 @@ def train(
             state.sum += value
             state.count += 1
             done_here += tasks_in(batch)
-            seconds = earlier + time.perf_counter() - began
             recent = state.sum / state.count
             validates = state.step == steps or state.step % validate_every == 0
             if validates:
                 validated()
             if validates or state.step % log_every == 0:
-                record = {"step": state.step, "loss": recent, "lr": rate, "seconds": seconds}
+                record: dict[str, Any] = {"step": state.step, "loss": recent, "lr": rate}
+                record["seconds"] = earlier + time.perf_counter() - began
+                if worked_earlier is not None:
+                    record["processor_seconds"] = worked_earlier + time.process_time() - worked
                 if validates:
                     record["validation"] = state.validation
                 state.sum, state.count = 0.0, 0
