@@ -206,6 +206,8 @@ def test_a_module_that_updates_running_statistics_is_refused():
         (("train", "maml", "digits", "--optimizer", "Adamm"), "did you mean 'Adam"),
         (("train", "maml", "digits", "--optimizer", "Adam rate=1"), "torch refuses"),
         (("train", "maml", "digits", "--schedule", "cosin"), "schedule"),
+        (("train", "maml", "digits", "--warmup", "-1"), "--warmup"),
+        (("train", "maml", "digits", "--warmup", "1000"), "warmup is 1000 and steps is 1000"),
         (("train", "maml", "digits", "--aggregate", "median"), "aggregate"),
         (("train", "maml", "digits", "--augment", "shake"), "augmentation 'shake'"),
         (("train", "maml", "digits", "--how", "fast"), "how is 'fast'"),

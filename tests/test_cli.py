@@ -241,8 +241,8 @@ def test_pretraining_leads_to_fine_tuning(cli):
 
 
 def test_a_learner_with_nothing_to_train_takes_no_steps(cli):
-    done = cli("train", "nearest_mean", "digits", "--json")
-    assert done.code == 0
+    done = cli("train", "nearest_mean", "digits", "--warmup", "5", "--json")
+    assert done.code == 0, done.err
     assert done.found["steps"] == 0
     assert "nothing to train" in done.err
     assert cli("eval", done.found["run"], "--episodes", "5", "--json").code == 0
@@ -255,6 +255,7 @@ def test_a_second_run_gets_a_folder_of_its_own(cli):
 
 def test_a_stopped_run_goes_on_to_the_same_bits(cli, monkeypatch):
     words = ("train", "protonet", "digits", "--steps", "6", "--validate-every", "4", "--validation-episodes", "8")
+    words += ("--warmup", "4", "--schedule", "cosine", "--optimizer", "Adam lr=0.008")
     words += ("--how", "vmap")  # measured anew, another way might win, and another way is another run
     assert cli(*words, "--out", "whole").code == 0
 
@@ -274,6 +275,9 @@ def test_a_stopped_run_goes_on_to_the_same_bits(cli, monkeypatch):
         whole, parts = (tree.flatten(checkpoint.load(Path(run) / name)[0]) for run in ("whole", "parts"))
         assert whole.keys() == parts.keys()
         assert all(torch.equal(leaf, parts[path]) for path, leaf in whole.items())
+    for run in ("whole", "parts"):
+        records = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+        assert [record["lr"] for record in records] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.008, 0.004])
 
 
 def test_ctrl_c_in_a_process_of_its_own_is_one_line(tmp_path):
@@ -389,6 +393,16 @@ def test_settings_survive_the_file(tmp_path):
         clip=10.0,
     ).stamped("mapwise train")
     settings.write(tmp_path)
+    assert RunSettings.read(tmp_path) == settings
+
+
+def test_settings_of_before_there_was_a_warm_up_are_read(tmp_path):
+    settings = RunSettings(learner="maml", source="digits", steps=7)
+    settings.write(tmp_path)
+    path = tmp_path / "run.toml"
+    text = path.read_text(encoding="utf-8")
+    assert "warmup = 0\n" in text
+    path.write_text(text.replace("warmup = 0\n", ""), encoding="utf-8")
     assert RunSettings.read(tmp_path) == settings
 
 

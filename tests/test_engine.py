@@ -1,6 +1,7 @@
 """Meta-gradients and training: every way of mapping tasks agrees, and a run does what its settings say."""
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -324,6 +325,46 @@ def test_a_schedule_moves_once_a_step(schedule, rates):
     assert [record["lr"] for record in walk(steps=4, schedule=schedule).history] == pytest.approx(rates)
 
 
+FIVE = range(5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after"),
+    [
+        (None, [1.0] * 5),
+        ("cosine", [(1 + math.cos(math.pi * k / 5)) / 2 for k in FIVE]),
+        ("linear", [1 - k / 5 for k in FIVE]),
+        ("StepLR step_size=2 gamma=0.5", [1, 1, 0.5, 0.5, 0.25]),
+        ("ExponentialLR gamma=0.9", [0.9**k for k in FIVE]),
+        ("PolynomialLR total_iters=5 power=2.0", [(1 - k / 5) ** 2 for k in FIVE]),
+    ],
+)
+def test_a_warm_up_rises_in_a_line_and_the_schedule_covers_the_rest(schedule, after, tmp_path):
+    trained = walk(steps=8, warmup=3, schedule=schedule, select="last", out=tmp_path)
+    rates = [1 / 3, 2 / 3, 1, *after]
+    assert [record["lr"] for record in trained.history] == pytest.approx(rates)
+    assert float(trained.params["w"]) == pytest.approx(sum(rates))  # the steps were taken at those rates
+    if schedule in ("cosine", "linear"):
+        groups = checkpoint.load(tmp_path / LAST)[1]["optimizer"]["groups"]
+        assert groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "OneCycleLR max_lr=2.0 total_steps=6 cycle_momentum=False",
+        "CyclicLR base_lr=0.5 max_lr=2.0 step_size_up=2 cycle_momentum=False",
+        "ConstantLR factor=0.25 total_iters=3",
+        "CosineAnnealingWarmRestarts T_0=2",
+        "MultiStepLR milestones=[1,3] gamma=0.1",
+    ],
+)
+def test_a_warm_up_rises_to_whatever_rate_the_schedule_begins_with(schedule):
+    alone = [record["lr"] for record in walk(steps=5, schedule=schedule).history]
+    warmed = [record["lr"] for record in walk(steps=9, schedule=schedule, warmup=4).history]
+    assert warmed == [alone[0] / 4, alone[0] / 2, alone[0] * 3 / 4, alone[0], *alone]
+
+
 def test_clipping_bounds_the_norm_of_the_meta_gradient():
     assert float(walk(steps=4, clip=0.25, select="last").params["w"]) == pytest.approx(1.0, rel=1e-4)
     assert float(walk(steps=4, clip=9.0, select="last").params["w"]) == 4.0
@@ -458,6 +499,9 @@ def test_a_loss_that_stops_being_a_number_is_one_sentence():
         ({"optimizer": "SGD lr"}, "the option 'lr' of 'SGD lr' has no value"),
         ({"optimizer": ""}, "the name is empty"),
         ({"optimizer": "LBFGS lr=1"}, "torch has no optimizer 'LBFGS'"),
+        ({"warmup": -1}, "warmup is -1 and steps is 6: give a warm-up of 0 or more"),
+        ({"warmup": 6}, "warmup is 6 and steps is 6: give a warm-up of 0 or more steps, below steps"),
+        ({"warmup": 1, "steps": 0}, "warmup is 1 and steps is 0"),
         ({"schedule": "StepL step_size=2"}, "torch has no schedule 'StepL': did you mean 'StepLR'"),
         ({"schedule": "StepLR"}, "torch refuses 'StepLR'"),
         ({"schedule": "StepLR step_size=0"}, "torch refuses 'StepLR step_size=0'"),

@@ -45,6 +45,7 @@ class Setting:
     schedule: str | None
     steps: int
     validate_every: int
+    warmup: int = 0
     clip: float | None = None
     patience: int | None = None
     select: str = "best"
@@ -64,6 +65,7 @@ class Setting:
             steps=self.steps,
             optimizer=self.optimizer,
             schedule=self.schedule,
+            warmup=self.warmup,
             clip=self.clip,
             seed=self.seed,
             validate_every=self.validate_every,
@@ -338,6 +340,39 @@ def test_a_window_of_losses_that_was_cut_in_two_has_the_mean_of_both_parts(alone
     assert record["loss"] == alone["adam"][2][1]["loss"]
 
 
+@pytest.mark.parametrize("schedule", [None, "cosine", "OneCycleLR max_lr=0.05 total_steps=4"])
+def test_a_warm_up_and_its_schedule_go_on_where_they_stopped(schedule, tmp_path):
+    setting = replace(ADAM, schedule=schedule, warmup=3, steps=6, validate_every=1)
+    setting.run(tmp_path / "alone")
+    stops = iter([1, 2, 3, 4, 5])  # within the warm-up, at its end, and after it
+
+    def stop(progress):
+        assert progress.step == next(stops)
+        raise KeyboardInterrupt
+
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            setting.run(tmp_path / "stopped", resume=True, progress=stop)
+    setting.run(tmp_path / "stopped", resume=True)
+    assert left(tmp_path / "stopped") == left(tmp_path / "alone")
+
+
+def test_a_run_begun_before_there_was_a_warm_up_goes_on(alone, tmp_path):
+    def stop(progress):
+        if progress.step == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ADAM.run(tmp_path, progress=stop)
+    tensors, about = checkpoint.load(tmp_path / LAST)
+    assert about["settings"].pop("warmup") == 0
+    checkpoint.save(tmp_path / LAST, tensors, about)
+    with pytest.raises(ValueError, match="warmup 0 and is to go on with 3"):
+        replace(ADAM, warmup=3).run(tmp_path, resume=True)
+    ADAM.run(tmp_path, resume=True)
+    assert left(tmp_path) == alone["adam"]
+
+
 def test_metrics_after_the_checkpoint_are_cut_off_and_written_again(alone, tmp_path):
     def stop(progress):
         if progress.step == 12:
@@ -472,6 +507,7 @@ def test_auto_is_written_down_before_the_first_step(tmp_path, monkeypatch):
         (replace(ADAM, optimizer="Adam lr=0.02"), "optimizer 'Adam lr=0.01'"),
         (replace(ADAM, steps=48), "steps 24"),
         (replace(ADAM, clip=None), "clip 1.0"),
+        (replace(ADAM, warmup=3), "warmup 0 and is to go on with 3"),
         (replace(ADAM, how="loop"), "how 'vmap'"),
         (replace(ADAM, seed=1), "seed 0"),
         (replace(ADAM, source="digits"), "learner 'MAML'|inner_lr"),

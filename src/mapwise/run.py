@@ -68,6 +68,7 @@ class RunSettings(BaseModel):
     steps: int = 1000
     optimizer: str = "Adam lr=0.001"
     schedule: str | None = None
+    warmup: int = 0
     clip: float | None = None
     aggregate: str = "mean"
     validate_every: int | None = None

@@ -46,16 +46,20 @@ def optimizer_of(text: str, leaves: list[Tensor]) -> torch.optim.Optimizer | Non
     return _made(lambda: make(leaves, **options), text) if leaves else None
 
 
-def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps: int) -> Any:
+def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps: int, warmup: int = 0) -> Any:
     """The torch learning-rate schedule on this optimizer; None for none.
 
-    "cosine" and "linear" go from the optimizer's rate to zero over the run's steps.
+    "cosine" and "linear" go from the optimizer's rate to zero over the steps of the run that a warm-up
+    leaves. Raises ValueError when it leaves none, for a name torch lacks and for options it doesn't take.
     """
+    if not 0 <= warmup < max(1, steps):
+        raise ValueError(f"warmup is {warmup} and steps is {steps}: give a warm-up of 0 or more steps, below steps")
+    rest = max(1, steps - warmup)
     if text is None or optimizer is None:
         return None
     short = {
-        "cosine": f"CosineAnnealingLR T_max={max(1, steps)}",
-        "linear": f"LinearLR start_factor=1.0 end_factor=0.0 total_iters={max(1, steps)}",
+        "cosine": f"CosineAnnealingLR T_max={rest}",
+        "linear": f"LinearLR start_factor=1.0 end_factor=0.0 total_iters={rest}",
     }
     name, options = parse(short.get(text, text))
     schedules = torch.optim.lr_scheduler

@@ -72,6 +72,7 @@ def train(
     steps: int,
     optimizer: str = "Adam lr=0.001",
     schedule: str | None = None,
+    warmup: int = 0,
     clip: float | None = None,
     aggregate: str | Aggregate = "mean",
     seed: int = 0,
@@ -94,6 +95,8 @@ def train(
     optimizer:  a torch.optim name with options: "Adam lr=0.001", "SGD lr=0.1 momentum=0.9".
     schedule:   "cosine", "linear", or a torch.optim.lr_scheduler name with options:
                 "StepLR step_size=2000 gamma=0.5". It moves once a step.
+    warmup:     so many first steps rise linearly to the rate the schedule begins with, which is the
+                optimizer's but for schedules that set their own; the schedule covers the steps after them.
     clip:       largest norm of the meta-gradient; None: no clipping.
     aggregate:  how tasks are weighed, see `meta_gradient`.
     seed:       of the initial params.
@@ -130,11 +133,12 @@ def train(
     log_every = max(1, steps // RECORDS)
 
     start = learner.init(seed) if params is None else params
-    state = _State(start, optimizer, schedule, steps)
+    state = _State(start, optimizer, schedule, steps, warmup)
     given = {
         "steps": steps,
         "optimizer": optimizer,
         "schedule": schedule,
+        "warmup": warmup,
         "clip": clip,
         "aggregate": aggregate if isinstance(aggregate, str) else getattr(aggregate, "__qualname__", "function"),
         "seed": seed,
@@ -253,17 +257,22 @@ def train(
 class _State:
     """What a run carries from one step to the next; all of it goes into the last checkpoint."""
 
-    def __init__(self, params: Params, optimizer: str, schedule: str | None, steps: int) -> None:
+    def __init__(self, params: Params, optimizer: str, schedule: str | None, steps: int, warmup: int) -> None:
         learned = {name: leaf for name, leaf in params.items() if name != "measured"}
         self.leaves = {path: leaf.detach().clone().requires_grad_() for path, leaf in tree.flatten(learned).items()}
         self.optimizer = optimizer_of(optimizer, list(self.leaves.values()))
-        self.schedule = schedule_of(schedule, self.optimizer, steps)
+        self.schedule = schedule_of(schedule, self.optimizer, steps, warmup)
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        # Known from the settings alone, so a warm-up has nothing to keep in a checkpoint.
+        self.warm_rates = [group["lr"] for group in groups]
+        self.warmup = warmup
         self.step = 0
         self.best: float | None = None
         self.best_step = 0
         self.stale = 0
         self.validation: float | None = None
         self.sum, self.count = 0.0, 0
+        self._warm_up()
 
     def params(self) -> Params:
         """The current params, sharing memory with the optimizer's."""
@@ -274,16 +283,24 @@ class _State:
         return float(self.optimizer.param_groups[0]["lr"]) if self.optimizer is not None else 0.0
 
     def update(self, gradient: Params, clip: float | None) -> None:
-        """One step of the optimizer and the schedule."""
+        """One step of the optimizer, and the rate of the next one."""
         if self.optimizer is not None:
             for path, slope in tree.flatten(gradient).items():
                 self.leaves[path].grad = slope
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(list(self.leaves.values()), clip)
             self.optimizer.step()
-            if self.schedule is not None:
+            # The first step after a warm-up has the rate the schedule begins with, which it has reached.
+            if self.schedule is not None and self.step >= self.warmup:
                 self.schedule.step()
         self.step += 1
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """The rate of a step of the warm-up."""
+        if self.optimizer is not None and self.step < self.warmup:
+            for group, rate in zip(self.optimizer.param_groups, self.warm_rates, strict=True):
+                group["lr"] = rate * ((self.step + 1) / self.warmup)
 
     _PLAIN = ("step", "best", "best_step", "stale", "validation", "sum", "count")
 
@@ -351,7 +368,8 @@ def _agreed(out: Path, asked: dict[str, Any], how: How | Literal["auto"], about:
     """The `how` the run began with; ValueError when it began with other settings than it is to go on with."""
     if "settings" not in about or "how" not in about:
         raise ValueError(f"{out / LAST} doesn't say with which settings it was made: train the run again")
-    begun: dict[str, Any] = {**about["settings"], "how": about["how"]}
+    # A run of a version that knew no warm-up began with none.
+    begun: dict[str, Any] = {"warmup": 0, **about["settings"], "how": about["how"]}
     wanted = {**asked, "how": about["how"] if how == "auto" else how}
     for name in sorted({*begun, *wanted}):
         if begun.get(name) != wanted.get(name):

@@ -160,6 +160,9 @@ def train(
             help="cosine, linear, or a torch schedule and options: 'StepLR step_size=2000'.", show_default=False
         ),
     ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="First steps, over which the rate rises: 0.", show_default=False)
+    ] = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the meta-gradient.", show_default=False)] = None,
     aggregate: Annotated[str | None, typer.Option(help="How tasks are weighed: mean.", show_default=False)] = None,
     validate_every: Annotated[

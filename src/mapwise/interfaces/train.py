@@ -68,7 +68,7 @@ def _check(settings: RunSettings) -> None:
     aggregate_named(settings.aggregate)
     augmentation(settings.augment)
     optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
-    schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps)
+    schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps, settings.warmup)
     try:
         torch.zeros(1, device=settings.device)
     except (RuntimeError, AssertionError) as error:
@@ -116,7 +116,7 @@ def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple
     params = initial_params(learner, settings)
     if settings.steps and not any(name != "measured" for name in params):
         note(f"note: {settings.learner} has nothing to train, so no steps are taken")
-        settings = settings.model_copy(update={"steps": 0})
+        settings = settings.model_copy(update={"steps": 0, "warmup": 0})
     if settings.how == "auto":
         chosen = fastest(learner.at(0.0), params, source(0), aggregate=settings.aggregate) if settings.steps else "vmap"
         settings = settings.model_copy(update={"how": str(chosen)})
@@ -143,6 +143,7 @@ def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple
                 steps=settings.steps,
                 optimizer=settings.optimizer,
                 schedule=settings.schedule,
+                warmup=settings.warmup,
                 clip=settings.clip,
                 aggregate=settings.aggregate,
                 seed=settings.seed,
