@@ -1,6 +1,7 @@
 """A training that is stopped, at whatever moment, ends in the same bytes as one that was left alone."""
 
 import functools
+import io
 import json
 import os
 import random
@@ -83,8 +84,9 @@ ADAM = Setting("sinusoid", "Adam lr=0.01", "cosine", steps=24, validate_every=5,
 MOMENTUM = Setting(
     "digits", "SGD lr=0.1 momentum=0.9", "StepLR step_size=4 gamma=0.5", steps=24, validate_every=4, patience=4
 )
+WHOLE = replace(ADAM, steps=45, validate_every=4, warmup=8, patience=3)
 LAST_ONE = replace(ADAM, optimizer="AdamW lr=0.01 amsgrad=True", schedule="OneCycleLR max_lr=0.05 total_steps=24")
-SETTINGS = {"adam": ADAM, "momentum": MOMENTUM, "last": replace(LAST_ONE, select="last")}
+SETTINGS = {"adam": ADAM, "whole": WHOLE, "momentum": MOMENTUM, "last": replace(LAST_ONE, select="last")}
 
 
 def left(out: Path):
@@ -116,6 +118,28 @@ def alone(tmp_path_factory):
     return found
 
 
+class AtCall:
+    """Acts at the count-th function call or return, of Python or of C, and counts them all."""
+
+    def __init__(self, count, act) -> None:
+        self.left, self.act = count, act
+        self.calls = 0
+
+    def __call__(self, frame, event, arg) -> None:
+        self.calls += 1
+        self.left -= 1
+        if self.left == 0:
+            sys.setprofile(None)
+            self.act()
+
+    def during(self, run):
+        sys.setprofile(self)
+        try:
+            return run()
+        finally:
+            sys.setprofile(None)
+
+
 # Real processes, killed for good. They are forked from a server that has imported torch, and has not used it.
 
 
@@ -127,33 +151,78 @@ class Life:
     out: str
     save_seconds: float = 1e9
     kill_after: float | None = None
+    """Seconds after which another process kills it."""
     die: tuple[str, int] | None = None
-    """A moment such as "fsync before", and at which such moment to die."""
+    """A function "call", or one of MOMENTS, and at which such moment to die."""
+    after: int = 0
+    """Moments are counted from the first step of this life that is so far in the run; 0: from its beginning."""
 
 
 def live(life: Life) -> None:
     torch.set_num_threads(1)
     training.SAVE_SECONDS, training.RECORDS = life.save_seconds, RECORDS
-    if life.die is not None:
-        die_at(*life.die)
-    SETTINGS[life.name].run(Path(life.out), resume=True)
+    armed = []
+
+    def arm(step):
+        if life.die is not None and step >= life.after and not armed:
+            armed.append(step)
+            die_at(*life.die)
+
+    arm(0)
+    SETTINGS[life.name].run(Path(life.out), resume=True, progress=lambda progress: arm(progress.step))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(real, *args) -> None:
+    die()
+
+
+def after(real, *args) -> None:
+    real(*args)
+    die()
+
+
+def halfway(real, path, writer, **settings) -> None:
+    """Write half of a file, as a process does that is killed meanwhile."""
+
+    def half(file):
+        whole = io.BytesIO()
+        writer(whole)
+        file.write(whole.getvalue()[: whole.tell() // 2])
+        file.flush()
+        die()
+
+    real(path, half, **settings)
+
+
+MOMENTS = {
+    "fsync before": (os, "fsync", before),
+    "fsync after": (os, "fsync", after),
+    "replace before": (os, "replace", before),
+    "replace after": (os, "replace", after),
+    "write halfway": (checkpoint, "write_atomically", halfway),
+}
 
 
 def die_at(moment: str, count: int) -> None:
     """Kill this process at the count-th such moment."""
-    call, when = moment.split()
-    real = getattr(os, call)
+    if moment == "call":
+        sys.setprofile(AtCall(count, die))
+        return
+    place, name, end = MOMENTS[moment]
+    real = getattr(place, name)
     coming = [count]
 
-    def deadly(*args):
+    def deadly(*args, **settings):
         coming[0] -= 1
         if coming[0] == 0:
-            if when == "after":
-                real(*args)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args)
+            end(real, *args, **settings)
+        return real(*args, **settings)
 
-    setattr(os, call, deadly)
+    setattr(place, name, deadly)
 
 
 def serve() -> None:
@@ -200,8 +269,8 @@ def process():
         server.stdin.close()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(name, alone, process, tmp_path):
+@pytest.mark.parametrize("name", ["momentum", "last"])
+def test_a_run_killed_from_outside_at_random_moments_ends_in_the_same_bytes(name, alone, process, tmp_path):
     moments = random.Random(name)
     killed = 0
     for attempt in range(15):
@@ -213,6 +282,45 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(name, alone, proc
     assert process(Life(name, str(tmp_path))) == 0
     assert killed > 0
     assert left(tmp_path) == alone[name]
+
+
+def ten_lives(out, end):
+    """Lives that are killed at moments all over the run "whole", which has so many steps; none reaches its last."""
+    moments = random.Random("whole")
+    counter = AtCall(-1, die)
+    counter.during(lambda: WHOLE.run(None))
+    lives = [
+        Life(
+            "whole",
+            str(out),
+            save_seconds=moments.choice((0.0, 1e9)),
+            die=("call", moments.randint(1, counter.calls // end)),
+            after=1 + int((end - 5) * (number + moments.random()) / 10),
+        )
+        for number in range(10)
+    ]
+    # One is killed before its first step, and one while it writes the checkpoint of a validation without a best.
+    lives[4] = replace(lives[4], after=0)
+    lives[8] = replace(lives[8], die=("write halfway", 1), after=end - 2 * WHOLE.validate_every - 1, save_seconds=1e9)
+    return lives
+
+
+def test_adam_warm_up_cosine_clipping_and_early_stopping_survive_ten_kills(alone, process, tmp_path):
+    end = alone["whole"][2][-1]["step"]
+    assert end < WHOLE.steps  # it lost its patience
+    found = []
+    for life in ten_lives(tmp_path, end):
+        assert process(life) == -signal.SIGKILL
+        about = checkpoint.load(tmp_path / LAST)[1]
+        recorded = [json.loads(line)["step"] for line in (tmp_path / METRICS).read_text().splitlines()]
+        found.append((about, max([0, *recorded])))
+        assert (tmp_path / f".{LAST}.part").exists() == (life.die[0] == "write halfway")
+    # So there was something to lose: a rate half-way up, a count of validations, a record of steps to be taken again.
+    assert any(0 < about["step"] < WHOLE.warmup for about, _ in found)
+    assert any(about["stale"] > 0 for about, _ in found)
+    assert any(recorded > about["step"] for about, recorded in found)
+    assert process(Life("whole", str(tmp_path))) == 0
+    assert left(tmp_path) == alone["whole"]
 
 
 @pytest.mark.parametrize("moment", ["fsync before", "fsync after", "replace before", "replace after"])
@@ -237,41 +345,23 @@ def test_a_kill_between_best_and_last_leaves_a_best_that_is_newer_than_last(proc
 # Ctrl-C, thrown at every kind of moment: between any two calls of a Python function.
 
 
-class Interrupt:
-    """Raises KeyboardInterrupt at the count-th function call or return of the training."""
-
-    def __init__(self, count: int) -> None:
-        self.left = count
-        self.calls = 0
-
-    def __call__(self, frame, event, arg) -> None:
-        self.calls += 1
-        self.left -= 1
-        if self.left == 0:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
-
-    def during(self, run):
-        sys.setprofile(self)
-        try:
-            return run()
-        finally:
-            sys.setprofile(None)
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("optimizer", ["Adam lr=0.01", "SGD lr=0.1 momentum=0.9"])
 def test_ctrl_c_at_any_moment_changes_nothing(optimizer, tmp_path):
     # Tasks are looped: an interrupt inside torch's vmap leaves its stack of transforms in disorder.
     setting = replace(MOMENTUM, optimizer=optimizer, how="loop")
-    counter = Interrupt(-1)
+    counter = AtCall(-1, interrupt)
     counter.during(lambda: setting.run(tmp_path / "alone"))
     moments = random.Random(optimizer)
     out = tmp_path / "stopped"
     stopped = 0
     for _ in range(30):
-        interrupt = Interrupt(moments.randint(1, counter.calls // 4))
+        stop = AtCall(moments.randint(1, counter.calls // 4), interrupt)
         try:
-            interrupt.during(lambda: setting.run(out, resume=True))
+            stop.during(lambda: setting.run(out, resume=True))
         except KeyboardInterrupt:
             stopped += 1
     setting.run(out, resume=True)
