@@ -1,6 +1,8 @@
 """The ground everything stands on: trees, keys, examples, losses, the inner loop, borrowed weights, norms."""
 
 import math
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -327,6 +329,85 @@ def test_adam_stays_differentiable_where_a_coordinate_never_moves():
     end = descend(loss, {"w": w}, Adam(0.1), 3)["w"]
     (slope,) = torch.autograd.grad(end.sum(), w)
     assert bool(slope.isfinite().all()) and float(slope[2]) == 1 and float(end[2].detach()) == 3
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["alone", "vmapped"])
+@pytest.mark.parametrize("steps", [1, 5, 32])
+@pytest.mark.parametrize("kind", ["rate", "rates", "by step", "momentum", "adam"])
+def test_recomputed_steps_have_the_gradients_of_kept_ones(kind, steps, mapped):
+    rules = {
+        "rate": lambda r: SGD(r["w"][0]),
+        "rates": SGD,
+        "by step": lambda r: SGD(lambda t: tree.map(lambda leaf: leaf / (1 + t), r)),
+        "momentum": lambda r: SGD(0.05, momentum=0.5),
+        "adam": lambda r: Adam(0.05),
+    }
+
+    def loss(point: tree.Tree, step: int, shape: torch.Tensor) -> torch.Tensor:
+        bent = torch.tanh(point["w"])
+        return (torch.cosh(bent * shape) + torch.sin(step + point["b"]) * bent).sum()
+
+    def end(start: tree.Tree, rate: tree.Tree, shape: torch.Tensor) -> torch.Tensor:
+        last = descend(loss, start, rules[kind](rate), steps, given=(shape,))
+        return torch.sin(last["w"]).sum() + last["b"].sum()
+
+    def gradients(recomputes: bool) -> list[torch.Tensor]:
+        start, rate = tree.map(torch.neg, bowl_start()), tree.map(lambda leaf: 0.02 * torch.tanh(leaf), bowl_start())
+        shapes = drawn(4, 3, seed=5)
+        leaves = [leaf.requires_grad_() for leaf in (*start.values(), *rate.values(), shapes)]
+        with inner_loop.recomputing(recomputes):
+            each = partial(end, start, rate)
+            total = torch.vmap(each)(shapes).sum() if mapped else torch.stack([each(one) for one in shapes]).sum()
+        found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        return [total.detach(), *found]
+
+    kept, recomputed = gradients(False), gradients(True)
+    assert float(kept[-1].abs().max()) > 0
+    for a, b in zip(kept, recomputed, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_recomputed_steps_keep_no_graph_of_their_own():
+    class Saved:
+        def __init__(self, tensor: torch.Tensor) -> None:
+            self.tensor = tensor
+
+    def graph(recomputes: bool, steps: int) -> int:
+        alive: weakref.WeakSet[Saved] = weakref.WeakSet()
+
+        def pack(tensor: torch.Tensor) -> Saved:
+            saved = Saved(tensor)
+            alive.add(saved)
+            return saved
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor)
+        w = drawn(50, seed=1).requires_grad_()
+        with inner_loop.recomputing(recomputes), hooks:
+            end = descend(lambda p, t: torch.cosh(torch.sin(p["w"]) * 2).sum(), {"w": w}, SGD(0.1), steps)
+        assert end["w"].requires_grad
+        return sum(saved.tensor.numel() for saved in alive)
+
+    assert graph(True, 8) <= 8 * 50 < graph(False, 8)
+
+
+def test_a_tensor_that_an_inner_loss_closes_over_is_named_when_steps_are_recomputed():
+    rows = drawn(3)
+    with inner_loop.recomputing(True), pytest.raises(ValueError, match="closes over 'rows', whose gradient would be"):
+        descend(lambda p, t: (p["w"] * rows).sum(), bowl_start(), SGD(0.1), 2)
+
+
+def test_the_slope_of_a_parameter_that_takes_no_part_is_zero():
+    point = {name: leaf.requires_grad_() for name, leaf in bowl_start().items()}
+    assert torch.equal(inner_loop.slope(lambda p: p["w"].sum(), point)["b"], torch.zeros(1).double())
+    assert torch.equal(inner_loop.slope(lambda p: torch.ones(()), point)["w"], torch.zeros(3).double())
+
+
+def test_nothing_of_the_inner_loop_is_kept_where_no_gradient_is_wanted():
+    start = {name: leaf.requires_grad_() for name, leaf in bowl_start().items()}
+    with torch.no_grad():
+        end = descend(bowl, start, SGD(0.3), 3)
+    assert not any(leaf.requires_grad for leaf in end.values())
+    assert torch.equal(end["w"], descend(bowl, start, SGD(0.3), 3)["w"])
 
 
 # map_tasks -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.task import About, Examples, Task
 from mapwise.engine import checkpoint
+from mapwise.engine import compiled as compiling
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.gradient import fastest, meta_gradient
@@ -86,6 +87,67 @@ def test_the_meta_gradient_is_the_weighted_sum_of_the_tasks_gradients(name, how,
     for path, leaf in found.items():
         torch.testing.assert_close(leaf, expected[path], rtol=1e-10, atol=1e-10)
         assert not leaf.requires_grad
+
+
+@pytest.mark.parametrize("weigh", ["mean", hardest])
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("how", ["vmap", "loop", 2])
+def test_recomputed_steps_give_the_same_meta_gradient(name, how, weigh):
+    learner, params, tasks = LEARNERS[name]()
+    gradient, loss = meta_gradient(learner, params, tasks, how=how, aggregate=weigh, remat=True)
+    kept, value = meta_gradient(learner, params, tasks, how=how, aggregate=weigh)
+    torch.testing.assert_close(loss, value, rtol=1e-12, atol=0)
+    for path, leaf in tree.flatten(kept).items():
+        torch.testing.assert_close(tree.flatten(gradient)[path], leaf, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "how", "weigh", "remat"),
+    [("maml", "vmap", hardest, False), ("maml", 4, "mean", True), ("protonet", "loop", "mean", False)],
+)
+def test_a_compiled_meta_gradient_is_the_same_and_compiled_once(name, how, weigh, remat, monkeypatch):
+    learner, params, tasks = LEARNERS[name]()
+    if name == "maml":
+        learner = replace(learner, inner_steps=1)  # the compiler takes its time for every step
+    asked = {"how": how, "aggregate": weigh, "remat": remat}
+    meta_gradient(learner, params, tasks, compile=True, **asked)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled again"))
+    other = pytree.tree_map(lambda leaf: leaf.flip(0), tasks)
+    gradient, loss = meta_gradient(learner, params, other, compile=True, **asked)
+    expected, value = meta_gradient(learner, params, other, **asked)
+    torch.testing.assert_close(loss, value, rtol=1e-12, atol=0)
+    for path, leaf in tree.flatten(expected).items():
+        torch.testing.assert_close(tree.flatten(gradient)[path], leaf, rtol=1e-9, atol=1e-12)
+
+
+def test_what_cannot_be_compiled_runs_uncompiled_with_one_line():
+    @dataclass(frozen=True)
+    class LooksAtANumber(ProtoNet):
+        def objective(self, params, task):
+            loss = super().objective(params, task)
+            return loss if float(loss.detach()) > 0 else 2 * loss
+
+    _, params, tasks = protonet()
+    learner = LooksAtANumber(encoder=digit_net)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match=r"can't be compiled here \(.*\), so it runs uncompiled$"):
+            gradient, _ = meta_gradient(learner, params, tasks, how="loop", compile=True)
+    for path, leaf in tree.flatten(meta_gradient(learner, params, tasks, how="loop")[0]).items():
+        torch.testing.assert_close(tree.flatten(gradient)[path], leaf)
+
+
+def test_a_learner_that_changes_all_the_time_is_not_compiled_all_the_time(monkeypatch):
+    made = []
+    monkeypatch.setattr(compiling, "_made", lambda function, inputs: made.append(1) or function)
+    monkeypatch.setattr(compiling, "_programs", [])
+    learner, params, tasks = maml()
+    for i in range(compiling.MOST):
+        meta_gradient(replace(learner, inner_lr=0.01 * i), params, tasks, how="vmap", compile=True)
+        meta_gradient(replace(learner, inner_lr=0.01 * i), params, tasks, how="vmap", compile=True)
+    assert len(made) == compiling.MOST
+    with pytest.warns(RuntimeWarning, match="the learner has changed 8 times"):
+        meta_gradient(replace(learner, inner_lr=1.0), params, tasks, how="vmap", compile=True)
 
 
 def test_hard_tasks_weigh_more_and_another_weighing_is_another_gradient():

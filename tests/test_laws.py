@@ -19,6 +19,7 @@ from conftest import ROOT
 from mapwise import catalog
 from mapwise.core import functional, tree
 from mapwise.core.geometry import class_means
+from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.laws import LAWS, BrokenLaw, Case, check
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import present_classes
@@ -149,6 +150,16 @@ class LooksAtANumber(ProtoNet):
     def objective(self, params, task):
         loss = super().objective(params, task)
         return loss if loss.item() < 10 else loss / 10
+
+
+@dataclass(frozen=True)
+class HidesWhatItsInnerLossUses(MAML):
+    def adapt(self, params, support):
+        def loss(weights, step):
+            return self.criterion(functional.apply(self.net, weights, support.x), support)
+
+        fast = descend(loss, params, SGD(self.inner_lr), self.inner_steps)
+        return {**fast, "present": present_classes(support)}
 
 
 @dataclass(frozen=True)
@@ -318,6 +329,7 @@ class ClaimsToPredictAlone(ProtoNet):
 PLANTED: list[tuple[str, type[Learner], str]] = [
     ("map", TakesAShortcutUnderVmap, "differ by"),
     ("map", LooksAtANumber, "works in a loop and not under vmap"),
+    ("map", HidesWhatItsInnerLossUses, "kept: the inner loop's loss closes over 'support'"),
     ("learns", TrainsOnADetachedLoss, "untrained"),
     ("learns", GuessesFromTheLabels, "chance"),
     ("repeats", DrawsFromTorch, "global generator"),

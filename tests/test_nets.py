@@ -9,6 +9,8 @@ from torch import nn
 from mapwise.core import functional
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP, Conv4, Norm, ResNet12
+from mapwise.nets.conv4 import channels_last
+from mapwise.nets.statistics import row_statistics
 
 NORMS = ["batch", "support", "frozen", "group", "layer"]
 
@@ -102,13 +104,84 @@ def test_rows_a_net_cannot_read_are_refused(make, told):
         make()
 
 
-def test_pooling_before_the_activation_changes_nothing():
-    net = Conv4((1, 28, 28), filters=4, norm="group")
-    x = torch.rand(3, 1, 28, 28)
-    expected = x
+@pytest.mark.parametrize("norm", ["batch", "support", "group", "layer"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_pooling_first_changes_nothing(norm, activation):
+    net = Conv4((2, 16, 20), filters=6, norm=norm, activation=activation).double()
     for block in net.body:
-        expected = block.pool(block.activation(block.norm(block.conv(expected))))
-    torch.testing.assert_close(net(x), expected.flatten(1), rtol=0, atol=0)
+        nn.init.normal_(block.norm.weight)  # scales of both signs
+        nn.init.normal_(block.norm.bias)
+    x = torch.rand(3, 2, 16, 20, dtype=torch.float64)
+
+    def in_the_usual_order(weights):
+        maps = x
+        for i, block in enumerate(net.body):
+            own = {name: weights[f"body.{i}.{name}"] for name in ("conv.weight", "norm.weight", "norm.bias")}
+            maps = nn.functional.conv2d(maps, own["conv.weight"], padding=1)
+            if norm in ("group", "layer"):
+                maps = nn.functional.group_norm(maps, block.norm.groups, own["norm.weight"], own["norm.bias"])
+            else:
+                maps = nn.functional.batch_norm(maps, None, None, own["norm.weight"], own["norm.bias"], training=True)
+            maps = nn.functional.max_pool2d(block.activation(maps), 2)
+        return maps.flatten(1)
+
+    weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters()}
+    found, expected = functional.apply(net, weights, x), in_the_usual_order(weights)
+    torch.testing.assert_close(found, expected)
+    seed = torch.rand_like(found)
+    slopes = (torch.autograd.grad((seed * out).sum(), list(weights.values())) for out in (found, expected))
+    for a, b in zip(*slopes, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 9)])
+def test_images_are_laid_out_with_the_channels_of_a_pixel_side_by_side(shape):
+    x = torch.rand(2, *shape)
+    turned = channels_last(x)
+    assert torch.equal(turned, x)
+    assert turned.stride(1) == 1 and turned.stride(3) == shape[0]
+    assert Conv4((1, 28, 28)).body[1].conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+# Statistics.
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 5), (4, 2, 3, 3), (1, 3)])
+def test_statistics_and_their_derivatives_of_three_orders_are_right(shape):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    around = (0, *range(2, len(shape)))
+    mean, variance = row_statistics(x)
+    torch.testing.assert_close(mean, x.mean(around))
+    torch.testing.assert_close(variance, x.var(around, correction=0))
+
+    def bent(x):
+        mean, variance = row_statistics(x)
+        return torch.sin(mean) + torch.exp(variance) * mean
+
+    def slope_of_bent(x):
+        (slope,) = torch.autograd.grad(bent(x).sum(), x, create_graph=True)
+        return torch.sin(slope) * x
+
+    assert torch.autograd.gradcheck(bent, (x,))
+    assert torch.autograd.gradgradcheck(bent, (x,))
+    assert torch.autograd.gradgradcheck(slope_of_bent, (x,))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_statistics_far_from_zero_lose_no_digits(layout):
+    x = (torch.randn(6, 4, 8, 8) + 1000).contiguous(memory_format=layout)
+    _, variance = row_statistics(x)
+    torch.testing.assert_close(variance.double(), x.double().var((0, 2, 3), correction=0), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_statistics_of_many_tasks_are_those_of_each(axis):
+    x = torch.rand(3, 4, 2, 5, dtype=torch.float64).movedim(0, axis)  # the axis of tasks may stand anywhere
+    mapped = torch.vmap(row_statistics, in_dims=axis)(x)
+    looped = [row_statistics(one) for one in x.movedim(axis, 0)]
+    for found, expected in zip(mapped, zip(*looped, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(expected))
 
 
 # A user's own module.

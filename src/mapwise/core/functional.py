@@ -144,7 +144,7 @@ def observe(
     return out, ({keep: call.seen} if keep is not None and call.seen else {})
 
 
-_all_rows_count: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_all_rows_count", default=False)
+_all_rows_count: contextvars.ContextVar[bool | None] = contextvars.ContextVar("mapwise_all_rows_count", default=None)
 
 
 @contextmanager
@@ -158,6 +158,11 @@ def all_rows_count(known: bool) -> Iterator[None]:
         yield
     finally:
         _all_rows_count.reset(token)
+
+
+def whether_all_rows_count() -> bool | None:
+    """What is known of it here; None where nobody has looked."""
+    return _all_rows_count.get()
 
 
 def _layer_names(module: nn.Module) -> dict[int, str]:

@@ -1,31 +1,41 @@
 """The one differentiable inner loop: gradient steps as a function of where they start."""
 
+import contextvars
+import inspect
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import Function
+from torch.utils import _pytree as pytree
 
 from mapwise.core import tree
 from mapwise.core.tree import Tree
 
 Rate: TypeAlias = float | Tensor | Tree | Callable[[int], Any]
 """One number for all, a tree like the point (a number or an array per leaf), or a function of the step."""
-StepLoss: TypeAlias = Callable[[Tree, int], Tensor]
-"""(point, step) -> a scalar"""
+StepLoss: TypeAlias = Callable[..., Tensor]
+"""(point, step, *given) -> a scalar"""
 
 
 class Rule(Protocol):
     """How a gradient becomes a step."""
 
+    def at(self, t: int) -> Self:
+        """The rule of step t, its rates numbers or tensors; it must be a pytree of torch's, so that they are seen."""
+        ...
+
     def start(self, point: Tree) -> Tree:
         """The state before the first step."""
         ...
 
-    def step(self, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
-        """What is added to the point at step t (counted from 0), and the next state."""
+    def step(self, point: Tree, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
+        """The point and the state after step t (counted from 0)."""
         ...
 
 
@@ -36,16 +46,20 @@ class SGD:
     rate: Rate
     momentum: float = 0.0
 
+    def at(self, t: int) -> Self:
+        """With the rate of step t."""
+        return replace(self, rate=self.rate(t)) if callable(self.rate) else self
+
     def start(self, point: Tree) -> Tree:
         """Zero velocity, if there is momentum."""
         return tree.zeros_like(point) if self.momentum else {}
 
-    def step(self, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
-        """-rate * slope, or -rate * velocity."""
+    def step(self, point: Tree, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
+        """point - rate * slope, or point - rate * velocity."""
         if self.momentum:
             state = tree.map(lambda v, g: self.momentum * v + g, state, slope)
             slope = state
-        return _scaled(slope, self.rate, t), state
+        return _moved(point, slope, self.rate), state
 
 
 @dataclass(frozen=True)
@@ -57,12 +71,16 @@ class Adam:
     beta2: float = 0.999
     epsilon: float = 1e-8
 
+    def at(self, t: int) -> Self:
+        """With the rate of step t."""
+        return replace(self, rate=self.rate(t)) if callable(self.rate) else self
+
     def start(self, point: Tree) -> Tree:
         """Zero moments."""
         return {"first": tree.zeros_like(point), "second": tree.zeros_like(point)}
 
-    def step(self, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
-        """-rate * m_hat / (sqrt(v_hat) + epsilon)."""
+    def step(self, point: Tree, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
+        """point - rate * m_hat / (sqrt(v_hat) + epsilon)."""
         b1, b2 = self.beta1, self.beta2
         first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state["first"], slope)
         second = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state["second"], slope)
@@ -73,14 +91,21 @@ class Adam:
             direction: Tensor = (m / (1 - b1 ** (t + 1))) / (root / math.sqrt(1 - b2 ** (t + 1)) + self.epsilon)
             return direction
 
-        return _scaled(tree.map(towards, first, second), self.rate, t), {"first": first, "second": second}
+        return _moved(point, tree.map(towards, first, second), self.rate), {"first": first, "second": second}
 
 
-def _scaled(step: Tree, rate: Rate, t: int) -> Tree:
-    now: Any = rate(t) if callable(rate) else rate
-    if isinstance(now, dict):
-        return tree.map(lambda g, r: -r * g, step, now)
-    return tree.map(lambda g: -now * g, step)
+# So that a step sees the rates it is a function of.
+pytree.register_dataclass(SGD)
+pytree.register_dataclass(Adam)
+
+
+def _moved(point: Tree, direction: Tree, rate: Any) -> Tree:
+    """point - rate * direction, in one operation a leaf."""
+    if isinstance(rate, dict):
+        return tree.map(lambda p, d, r: torch.addcmul(p, d, r, value=-1), point, direction, rate)
+    if isinstance(rate, Tensor):
+        return tree.map(lambda p, d: torch.addcmul(p, d, rate, value=-1), point, direction)
+    return tree.map(lambda p, d: torch.add(p, d, alpha=-rate), point, direction)
 
 
 def slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False) -> Tree:
@@ -88,6 +113,9 @@ def slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = Fa
 
     first_order: the gradient as a constant; no graph for a second derivative is built.
     """
+    constant = first_order or not torch.is_grad_enabled()
+    if peek_interpreter_stack() is None and (constant or any(leaf.requires_grad for leaf in pytree.tree_leaves(point))):
+        return _slope_of_graph(loss, point, constant)
     if first_order:
         value, pull, *_ = torch.func.vjp(loss, tree.detach(point))
         (gradient,) = pull(torch.ones_like(value), retain_graph=False, create_graph=False)
@@ -95,23 +123,126 @@ def slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = Fa
     return torch.func.grad(loss)(point)  # type: ignore[no-any-return]
 
 
-def trajectory(loss: StepLoss, point: Tree, rule: Rule, steps: int, *, first_order: bool = False) -> Iterator[Tree]:
-    """The points after 1, 2, ... `steps` steps down the loss, differentiable in the starting point."""
+def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool) -> Tree:
+    """The same by the plain graph, outside of every transform of torch.func, in a tenth less time."""
+    # A pytree and not a flat dict: a branch without leaves must be there for the loss, too.
+    leaves, form = pytree.tree_flatten(point)
+    live = [leaf.detach().requires_grad_() if constant or not leaf.requires_grad else leaf for leaf in leaves]
+    with torch.enable_grad():
+        value = loss(pytree.tree_unflatten(live, form))
+        if not (live and value.requires_grad):
+            return tree.zeros_like(point)
+        found = torch.autograd.grad(value, live, create_graph=not constant, allow_unused=True, materialize_grads=True)
+    return pytree.tree_unflatten(found, form)  # type: ignore[no-any-return]
+
+
+def trajectory(
+    loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = (), first_order: bool = False
+) -> Iterator[Tree]:
+    """The points after 1, 2, ... `steps` steps down the loss; see `descend`."""
     state = rule.start(point)
+    again = _recomputes.get() and not first_order
+    if again:
+        _closes_over_no_tensor(loss)
     for t in range(steps):
-        gradient = slope(lambda p, t=t: loss(p, t), point, first_order=first_order)  # type: ignore[misc]
-        step, state = rule.step(gradient, state, t)
-        point = tree.map(torch.add, point, step)
+
+        def step(point: Tree, state: Tree, rule: Rule, given: tuple[Any, ...], t: int = t) -> tuple[Tree, Tree]:
+            gradient = slope(lambda p: loss(p, t, *given), point, first_order=first_order)
+            return rule.step(point, gradient, state, t)
+
+        take = recomputed(step) if again else step
+        point, state = take(point, state, rule.at(t), given)
         yield point
 
 
-def descend(loss: StepLoss, point: Tree, rule: Rule, steps: int, *, first_order: bool = False) -> Tree:
-    """The point after `steps` steps; the starting point itself after none.
+def descend(
+    loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = (), first_order: bool = False
+) -> Tree:
+    """The point after `steps` steps, differentiable in the start, the rates and what is given.
 
-    loss:        (point, step) -> a scalar; the step lets a loss walk through mini-batches.
+    loss:        (point, step, *given) -> a scalar; the step lets a loss walk through mini-batches.
+    given:       whatever else with tensors the loss uses: weights that don't move, the support rows. What a
+                 loss only closes over has no gradient when steps are recomputed.
     first_order: gradients enter as constants, so the derivative with respect to the start is the identity's.
+
+    Returns the starting point itself after no steps.
     """
     last = point
-    for reached in trajectory(loss, point, rule, steps, first_order=first_order):
+    for reached in trajectory(loss, point, rule, steps, given=given, first_order=first_order):
         last = reached
     return last
+
+
+_recomputes: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_recomputes", default=False)
+
+
+@contextmanager
+def recomputing(on: bool) -> Iterator[None]:
+    """Within, an inner loop keeps only what goes into each step and takes the step again for the gradient.
+
+    Memory then doesn't grow with the graphs of the steps, and each costs one more forward and backward pass.
+    """
+    token = _recomputes.set(on)
+    try:
+        yield
+    finally:
+        _recomputes.reset(token)
+
+
+def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, of which nothing but the arguments is kept for the gradient; trees in and out.
+
+    The gradient reaches the tensors of the arguments, and none that the function closes over.
+    """
+
+    def call(*arguments: Any) -> Any:
+        leaves, form = pytree.tree_flatten(arguments)
+        live = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        out_form: list[Any] = []
+
+        def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+            filled = list(leaves)
+            for i, tensor in zip(live, tensors, strict=True):
+                filled[i] = tensor
+            found, found_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, form)))
+            out_form[:] = [found_form]
+            return tuple(found)
+
+        tensors = [leaves[i] for i in live]
+        found = _Recomputed.apply(flat, contextvars.copy_context(), *tensors)  # type: ignore[no-untyped-call]
+        return pytree.tree_unflatten(list(found), out_form[0])
+
+    return call
+
+
+def _closes_over_no_tensor(loss: StepLoss) -> None:
+    for name, value in inspect.getclosurevars(loss).nonlocals.items() if inspect.isfunction(loss) else ():
+        if any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value)):
+            raise ValueError(
+                f"the inner loop's loss closes over {name!r}, whose gradient would be lost when steps are recomputed: "
+                "hand it over in descend(..., given=(...)) and take it as an argument of the loss"
+            )
+
+
+class _Recomputed(Function):
+    @staticmethod
+    def forward(function: Callable[..., tuple[Tensor, ...]], context: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return function(*tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.function, ctx.context, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        # In the context of the first time, so that layers find there what they found then.
+        _, pull = ctx.context.run(torch.func.vjp, ctx.function, *ctx.saved_tensors)
+        return None, None, *pull(slopes)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], function: Any, context: Any, *tensors: Tensor) -> Any:
+        # The gradient is taken outside of the map: convolutions can't be differentiated twice within.
+        batched = torch.vmap(function, in_dims=in_dims[2:])
+        found = _Recomputed.apply(batched, context, *tensors)  # type: ignore[no-untyped-call]
+        return found, (0,) * len(found)

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch.utils import _pytree as pytree
 
-from mapwise.core.functional import all_rows_count
+from mapwise.core.functional import all_rows_count, whether_all_rows_count
 from mapwise.core.task import Task
 
 How: TypeAlias = Literal["vmap", "loop"] | int
@@ -41,14 +41,16 @@ def map_tasks(function: Callable[[Task], Any], batch: Task, how: How = "vmap") -
     >>> map_tasks(lambda task: task.query.y.sum(), batch).shape
     torch.Size([4])
     """
-    with all_rows_count(_no_padding(batch)):
+    known = whether_all_rows_count()
+    with all_rows_count(no_padding(batch) if known is None else known):
         pieces = [
             _alone(function, piece) if how == "loop" else _together(function, piece) for piece in chunks(batch, how)
         ]
     return pieces[0] if len(pieces) == 1 else pytree.tree_map(lambda *leaves: torch.cat(leaves), *pieces)
 
 
-def _no_padding(batch: Task) -> bool:
+def no_padding(batch: Task) -> bool:
+    """Whether every row of every task counts."""
     return bool((batch.support.weight > 0).all() & (batch.query.weight > 0).all())
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor
 
 from mapwise.core import tree
+from mapwise.core.functional import all_rows_count
+from mapwise.core.inner_loop import recomputing
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How, chunks, map_tasks, tasks_in
+from mapwise.core.map_tasks import How, chunks, map_tasks, no_padding, tasks_in
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import Aggregate, aggregate_named, mean
+from mapwise.engine.compiled import NotCompiled, compiled
 
 Gradient = tuple[Params, Tensor]
 
@@ -25,59 +29,87 @@ def meta_gradient(
     tasks: Task,
     *,
     how: How | Literal["auto"] = "auto",
+    compile: bool = False,
+    remat: bool = False,
     aggregate: str | Aggregate = "mean",
 ) -> Gradient:
     """The gradient of the weighted objective over a batch of tasks, and the value of that objective.
 
     tasks:     a batch, every tensor with a leading axis T.
     how:       "vmap", "loop", a number of tasks at a time, or "auto", which measures and takes the fastest.
+    compile:   make one program of it, which takes from seconds to minutes at the first call and pays for
+               small networks, and on a GPU. Warns once, and goes on without, where it can't be made.
+    remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
+               hardly grows with the number of steps, and each costs about a third more time.
     aggregate: "mean", or a function from detached losses [T] to weights [T] that sum to one.
 
     Returns (gradients, loss): gradients have the form of params without its "measured" part, and are
-    sum_t weights_t grad L_t; loss is sum_t weights_t L_t.
+    sum_t weights_t grad L_t; loss is sum_t weights_t L_t. They don't depend on how, compile and remat, but
+    for rounding.
 
     Piecewise (loop or chunks) the tasks' graphs are freed one piece after another, so memory does not
     grow with T. Weights that depend on the losses need all of them first: the losses are then computed
     once more beforehand, without a graph.
     """
     if how == "auto":
-        how = fastest(learner, params, tasks, aggregate=aggregate)
+        how = fastest(learner, params, tasks, aggregate=aggregate, remat=remat)
     weigh = aggregate_named(aggregate)
     pieces = chunks(tasks, how)
+    one: How = "loop" if how == "loop" else "vmap"
+    whole = no_padding(tasks)  # looked at here, since a compiled program can't look
+
+    def gradient_of(piece: Task, share: Tensor | None) -> Gradient:
+        run: Callable[..., Gradient] = partial(_piece, learner, one, remat, weigh)
+        if compile:
+            run = _program(run, (learner, one, remat, weigh, whole), params, piece, share)
+        return run(params, piece, share)
+
+    with all_rows_count(whole):
+        weights = None
+        if len(pieces) > 1:
+            if weigh is mean:
+                weights = mean(torch.empty(tasks_in(tasks), dtype=torch.float64))
+            else:
+                with torch.no_grad():
+                    losses = [_losses(learner, params, piece, one) for piece in pieces]
+                    weights = weigh(torch.cat(losses).detach())
+        sizes = [tasks_in(piece) for piece in pieces]
+        shares = [None] * len(pieces) if weights is None else torch.split(weights, sizes)
+        (gradients, total), *others = map(gradient_of, pieces, shares)
+    for gradient, loss in others:
+        gradients, total = tree.map(torch.add, gradients, gradient), total + loss
+    return gradients, total
+
+
+def _losses(learner: Learner, params: Params, piece: Task, how: How) -> Tensor:
+    losses: Tensor = map_tasks(lambda task: learner.objective(params, task), piece, how)
+    return losses
+
+
+def _piece(
+    learner: Learner, how: How, remat: bool, weigh: Aggregate, params: Params, piece: Task, share: Tensor | None
+) -> Gradient:
+    """The gradient and the value of one piece's part of the weighted sum; share: its tasks' weights, where known."""
     leaves = {path: leaf.detach().requires_grad_() for path, leaf in tree.flatten(_learned(params)).items()}
     live = tree.unflatten(leaves) | {name: params[name] for name in params if name == "measured"}
-
-    def losses_of(piece: Task) -> Tensor:
-        losses: Tensor = map_tasks(
-            lambda task: learner.objective(live, task), piece, "loop" if how == "loop" else "vmap"
-        )
-        return losses
-
-    weights = None
-    if len(pieces) > 1:
-        if weigh is mean:
-            weights = mean(torch.empty(tasks_in(tasks), dtype=torch.float64))
-        else:
-            with torch.no_grad():
-                weights = weigh(torch.cat([losses_of(piece) for piece in pieces]).detach())
-
-    total: Tensor | None = None
-    gradients: dict[str, Tensor] = {}
-    done = 0
-    for piece in pieces:
-        losses = losses_of(piece)
-        share = weigh(losses.detach()) if weights is None else weights[done : done + len(losses)].to(losses)
-        done += len(losses)
-        loss = (share * losses).sum()
-        total = loss.detach() if total is None else total + loss.detach()
+    with torch.enable_grad(), recomputing(remat):
+        losses = _losses(learner, live, piece, how)
+        loss = ((weigh(losses.detach()) if share is None else share.to(losses)) * losses).sum()
+        found: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if leaves and loss.requires_grad:
             found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-            for path, gradient in zip(leaves, found, strict=True):
-                if gradient is not None:
-                    gradients[path] = gradients[path] + gradient if path in gradients else gradient
-    assert total is not None
-    full = {path: gradients.get(path, torch.zeros_like(leaf)) for path, leaf in leaves.items()}
-    return tree.unflatten({path: gradient.detach() for path, gradient in full.items()}), total
+    slopes = zip(leaves.items(), found, strict=True)
+    full = {path: torch.zeros_like(leaf) if slope is None else slope.detach() for (path, leaf), slope in slopes}
+    return tree.unflatten(full), loss.detach()
+
+
+def _program(function: Callable[..., Gradient], owner: tuple[object, ...], *inputs: object) -> Callable[..., Gradient]:
+    """The function compiled, or as it is, with a warning, where it can't be."""
+    try:
+        return compiled(function, owner, *inputs)
+    except NotCompiled as reason:
+        warnings.warn(f"{reason}, so it runs uncompiled", RuntimeWarning, stacklevel=3)
+        return function
 
 
 def fastest(
@@ -86,6 +118,7 @@ def fastest(
     tasks: Task,
     *,
     aggregate: str | Aggregate = "mean",
+    remat: bool = False,
     repeats: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> How:
@@ -101,17 +134,18 @@ def fastest(
         ways.append(4)
     medians: dict[How, float] = {}
     for way in ways:
-        run = partial(meta_gradient, learner, params, tasks, how=way, aggregate=aggregate)
+        run = partial(meta_gradient, learner, params, tasks, how=way, aggregate=aggregate, remat=remat)
         try:
-            medians[way] = _time(run, repeats, clock)
+            medians[way] = seconds(run, repeats, clock)
         except (RuntimeError, ValueError):
             if way == "loop":
                 raise
     return min(medians, key=lambda way: medians[way])
 
 
-def _time(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    run()  # the first call pays for caches
+def seconds(run: Callable[[], object], repeats: int = 3, clock: Callable[[], float] = time.perf_counter) -> float:
+    """The median time of a call, after one that pays for caches."""
+    run()
     spans = []
     for _ in range(repeats):
         start = clock()

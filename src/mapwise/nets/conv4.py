@@ -1,13 +1,13 @@
 """Four convolution blocks: the standard encoder of few-shot images (Vinyals 2016, Finn 2017)."""
 
 import math
-from collections import OrderedDict
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from mapwise.nets.mlp import ACTIVATIONS
-from mapwise.nets.norm import Norm, NormKind
+from mapwise.nets.norm import Norm, NormKind, scaled
 
 
 class Conv4(nn.Module):
@@ -42,7 +42,7 @@ class Conv4(nn.Module):
             raise ValueError(f"images of {space[0]}x{space[1]} vanish when halved four times: set net.down to stride")
         blocks: list[nn.Module] = []
         for _ in range(4):
-            blocks.append(_block(channels, filters, norm, down, activation))
+            blocks.append(_Block(channels, filters, norm, down, activation))
             channels = filters
             space = [-(-side // 2) if down == "stride" else side // 2 for side in space]
         self.body = nn.Sequential(*blocks)
@@ -62,20 +62,43 @@ def channels_last(x: Tensor) -> Tensor:
 
     By permuting, since asking for the memory format has no rule under vmap.
     """
-    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    n, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n, -1)  # [N, H * W * C]
+    # Flat and back: a single channel is contiguous either way, and only fresh strides say which way is meant.
+    return pixels.reshape(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _block(channels: int, filters: int, norm: NormKind, down: str, activation: str) -> nn.Module:
-    stride = 2 if down == "stride" else 1
-    layers: dict[str, nn.Module] = {
+class _Block(nn.Module):
+    """Convolution, norm and activation, halving the image."""
+
+    def __init__(self, channels: int, filters: int, norm: NormKind, down: str, activation: str) -> None:
+        super().__init__()
+        stride = 2 if down == "stride" else 1
         # No bias: the norm's shift takes its place.
-        "conv": nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False),
-        "norm": Norm(filters, norm),
-    }
-    # Maxima commute with a rising activation, so pooling first gives the same numbers from a quarter of the work.
-    if down == "pool":
-        layers["pool"] = nn.MaxPool2d(2)
-    layers["activation"] = ACTIVATIONS[activation]()
-    if down == "average":
-        layers["pool"] = nn.AvgPool2d(2)
-    return nn.Sequential(OrderedDict(layers))
+        self.conv = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
+        # In the layout of the maps: otherwise the filters are copied into it at every call.
+        self.conv.weight = nn.Parameter(self.conv.weight.detach().contiguous(memory_format=torch.channels_last))
+        self.norm = Norm(filters, norm)
+        self.activation = ACTIVATIONS[activation]()
+        self.down = down
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, channels, H, W] -> [N, filters, H // 2, W // 2]."""
+        if self.down == "pool":
+            return self._pooled_first(x)
+        maps: Tensor = self.activation(self.norm(self.conv(x)))
+        return nn.functional.avg_pool2d(maps, 2) if self.down == "average" else maps
+
+    def _pooled_first(self, x: Tensor) -> Tensor:
+        """The maxima of the activations, from those of the convolution: norm and activation on a quarter of the map.
+
+        Maxima commute with whatever rises. A channel with a negative scale falls, so its filter's sign is turned.
+        """
+        if self.norm.groups:
+            out: Tensor = self.activation(nn.functional.max_pool2d(self.norm(self.conv(x)), 2))
+            return out
+        turned = torch.where(self.norm.weight < 0, -1.0, 1.0).to(x.dtype)  # [filters]
+        maps = nn.functional.conv2d(x, self.conv.weight * turned[:, None, None, None], padding=1)
+        scale, shift = self.norm.affine(maps, turned)
+        out = self.activation(scaled(nn.functional.max_pool2d(maps, 2), scale, shift))
+        return out

@@ -3,10 +3,11 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch._C._functorch import TransformType, get_interpreter_stack
 
 from mapwise.core.functional import current_call
+from mapwise.nets.statistics import per_channel, row_statistics
 
 NormKind = Literal["batch", "support", "frozen", "group", "layer"]
 
@@ -41,42 +42,40 @@ class Norm(nn.Module):
         """[N, C, *space] -> the same shape."""
         if self.groups:
             return nn.functional.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
+        return scaled(x, *self.affine(x))
+
+    def affine(self, x: Tensor, turned: Tensor | None = None) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"]]:
+        """The scale and the shift of every channel that normalise rows like x; not for kinds "group" and "layer".
+
+        turned: [C], -1 for a channel that x holds with its sign turned, else 1; None: none is turned.
+        """
         call = current_call()
-        statistics = call.given_to(self)
-        collects = call.collects(self.keep_in)
-        # The kernel refuses a single number per channel, such as one row of an MLP.
-        plain = call.weight is not None or collects or x.numel() == x.shape[1] or _differentiated_under_vmap()
-        if statistics is None and not plain:
-            # The same numbers by torch's own kernel, several times as fast as the plain formula on a CPU.
-            return nn.functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.epsilon)
-        if statistics is None:
-            statistics = _statistics(x, call.weight)
-            if collects:
-                call.collect(self, statistics)
-        mean, variance = statistics.unbind(0)
-        scale = self.weight * torch.rsqrt(variance + self.epsilon)
-        shape = (-1, *(1,) * (x.ndim - 2))
-        return x * scale.reshape(shape) + (self.bias - mean * scale).reshape(shape)
+        given = call.given_to(self)
+        if given is not None:
+            mean, variance = given.unbind(0)
+            mean = mean if turned is None else mean * turned
+        else:
+            mean, variance = row_statistics(x) if call.weight is None else _weighted_statistics(x, call.weight)
+            if call.collects(self.keep_in):
+                call.collect(self, torch.stack([mean if turned is None else mean * turned, variance]))
+        weight = self.weight if turned is None else self.weight * turned
+        scale = weight * torch.rsqrt(variance + self.epsilon)
+        return scale, self.bias - mean * scale
 
 
-def _differentiated_under_vmap() -> bool:
-    """Whether this call runs inside both vmap and a gradient.
-
-    There torch 2.13's batch_norm takes its statistics for constants when it is differentiated a second
-    time, and the second derivative is silently wrong.
-    """
-    kinds = {transform.key() for transform in get_interpreter_stack() or ()}
-    return TransformType.Vmap in kinds and TransformType.Grad in kinds
+def scaled(x: Float[Tensor, "N C *space"], scale: Float[Tensor, "C"], shift: Float[Tensor, "C"]) -> Tensor:
+    """scale * x + shift, channel by channel."""
+    return torch.addcmul(per_channel(shift, x), x, per_channel(scale, x))
 
 
-def _statistics(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean and variance of every channel over the rows that count, [2, C]."""
+def _weighted_statistics(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every channel over the rows that count, each [C]."""
     if x.ndim > 2:
         # Per row first: one pass over the large array, and the rest is on [N, C].
         variance, mean = torch.var_mean(x, dim=tuple(range(2, x.ndim)), correction=0)  # [N, C]
     else:
         variance, mean = torch.zeros_like(x), x
-    share = x.new_ones(x.shape[0]) if weight is None else weight.to(x.dtype)
+    share = weight.to(x.dtype)
     share = (share / share.sum().clamp(min=1e-12))[:, None]  # [N, 1]
     centre = (share * mean).sum(0)
-    return torch.stack([centre, (share * (variance + (mean - centre) ** 2)).sum(0)])
+    return centre, (share * (variance + (mean - centre) ** 2)).sum(0)

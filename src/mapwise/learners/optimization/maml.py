@@ -74,11 +74,12 @@ class MAML(Learner):
         # Only the cross-entropy is known to read columns as classes; another loss sees them all.
         present = {"present": present_classes(support)} if self.criterion is cross_entropy else {}
 
-        def support_loss(weights: Params, step: int) -> Tensor:
+        def support_loss(weights: Params, step: int, held: Params, support: Examples, present: Params) -> Tensor:
             scores = functional.apply(self.net, {**held, **weights}, support.x, support.weight)
             return self.criterion(_columns(scores, present, support.y.shape[-1]), support)
 
-        fast = descend(support_loss, moved, SGD(self.inner_lr), self.inner_steps, first_order=self.first_order)
+        rule, given = SGD(self.inner_lr), (held, support, present)
+        fast = descend(support_loss, moved, rule, self.inner_steps, given=given, first_order=self.first_order)
         return {**self._with_statistics(held, fast, support), **present}
 
     def _with_statistics(self, held: Params, moved: Params, support: Examples) -> Fast:

@@ -47,7 +47,7 @@ class Finetune(Supervised):
         ways = support.y.shape[1]
         start = {"head": {"weight": support.y.new_zeros(ways, width), "bias": support.y.new_zeros(ways)}, "body": moved}
 
-        def support_loss(point: Params, step: int) -> Tensor:
+        def support_loss(point: Params, step: int, body: Params, support: Examples, present: Tensor) -> Tensor:
             features = functional.apply(encoder, {**body, **point["body"]}, support.x, support.weight)
             return self.criterion(without_absent(_linear(point["head"], features), present), support)
 
@@ -55,8 +55,9 @@ class Finetune(Supervised):
             "head": {"weight": torch.as_tensor(self.head_lr), "bias": torch.as_tensor(self.head_lr)},
             "body": {name: torch.as_tensor(self.body_lr) for name in moved},
         }
+        given = (body, support, present)
         # First order: nothing is learned through these steps.
-        fast = descend(support_loss, start, SGD(rates), self.tune_steps, first_order=True)
+        fast = descend(support_loss, start, SGD(rates), self.tune_steps, given=given, first_order=True)
         _, seen = functional.observe(encoder, {**body, **fast["body"]}, support.x, support.weight)
         return {**fast, **seen, "present": present}
 

@@ -1,0 +1,81 @@
+"""A function of tensors as one compiled program.
+
+The function is run once and every operation it comes down to is written down, derivatives of derivatives
+included; torch's compiler then makes one program of the list. Whatever Python decides on the way is decided
+for good, so a program serves inputs of the same form, shapes and kinds alone, and the function must be pure.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+MOST = 8
+"""Programs of one owner, such as one for every moment of a learner's schedule; each takes seconds to make."""
+
+
+class NotCompiled(Exception):
+    """Why there is no program, in one sentence."""
+
+
+@dataclass(frozen=True)
+class _Program:
+    owner: Any
+    """What decides the function, beside the inputs: a learner, a weighing."""
+    form: Any
+    run: Callable[..., Any] | NotCompiled
+
+
+_programs: list[_Program] = []
+
+
+def compiled(function: Callable[..., Any], owner: Any, *inputs: Any) -> Callable[..., Any]:
+    """The program of this function for inputs of this form, made when first asked for.
+
+    owner: equal owners have equal functions; the program of one is then taken for the other.
+
+    Raises NotCompiled, every time it is asked for, when none can be made.
+    """
+    form = _form(inputs)
+    kin = [program for program in _programs if type(program.owner[0]) is type(owner[0]) and program.form == form]
+    run = next((program.run for program in kin if program.owner == owner), None)
+    if run is None:
+        if len(kin) < MOST:
+            run = _made(function, inputs)
+        else:
+            run = NotCompiled(f"the learner has changed {MOST} times, and every change takes another compilation")
+        _programs.append(_Program(owner, form, run))
+    if isinstance(run, NotCompiled):
+        raise run
+    return run
+
+
+def _form(inputs: Any) -> Any:
+    """What must be equal for a program to serve: the trees, shapes, kinds and places of all tensors."""
+    leaves, tree = pytree.tree_flatten(inputs)
+    kinds = [(tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    return kinds, tree, torch.get_num_threads()
+
+
+def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[..., Any] | NotCompiled:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler, about itself
+            listed = make_fx(function, tracing_mode="real")(*inputs)
+            with torch.no_grad():
+                run = torch.compile(listed, fullgraph=True, dynamic=False)
+                run(*inputs)
+    except Exception as error:  # whatever the compiler, the C++ compiler under it, or a learner may raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return NotCompiled(f"the meta-gradient can't be compiled here ({reason})")
+
+    def program(*inputs: Any) -> Any:
+        with torch.no_grad():
+            return run(*inputs)
+
+    return program
