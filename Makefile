@@ -29,7 +29,8 @@ docs: $(STAMP) ## write the measured numbers into the pages, run their code, fol
 	$(RUN) benchmarks/tables.py
 	$(RUN) -m pytest -q tests/test_docs.py tests/test_numbers.py tests/test_api_page.py $(ARGS)
 
-bench: $(STAMP) ## measure the numbers of benchmarks/README.md
+bench: $(STAMP) ## measure times and memory beside the peers, on a machine with nothing else to do
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	$(RUN) benchmarks/run.py $(ARGS)
 
 release: $(STAMP) ## build the wheel into dist/ and run the demo from it in an empty environment

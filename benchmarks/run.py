@@ -1,40 +1,57 @@
-"""Runs every quick benchmark, keeps what each one found, and writes the numbers into the pages.
+"""Runs every benchmark of time and memory, keeps what each one found, and writes the numbers into the pages.
 
-    python benchmarks/run.py [--data FOLDER] [--only NAME]
+    python benchmarks/run.py [--data FOLDER] [--only NAME] [--quick]
 
-Quick ones need no trained run and take seconds. Rows of trained learners take minutes to an hour each:
-their commands are in benchmarks/README.md, and benchmarks/record.py keeps what they found.
+Each takes from seconds to some minutes. Rows of trained learners take minutes to an hour each: their commands are in
+benchmarks/README.md, and benchmarks/record.py keeps what they found.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-QUICK = ("sampling",)
+
+BENCHMARKS: dict[str, tuple[str, ...]] = {
+    "maml-sinusoid-speed": ("maml_sinusoid.py",),
+    "maml-conv4-speed": ("maml_conv4.py",),
+    "maml-conv4-speed-2threads": ("maml_conv4.py", "--threads", "2"),
+    "protonet-training-speed": ("protonet_training.py",),
+    "sampling": ("sampling.py",),
+    "latency": ("latency.py",),
+    "growth": ("growth.py",),
+    "ranks": ("ranks.py",),
+}
+"""Row -> script and flags."""
 
 
 def main() -> int:
     """Run them one after another; 1 when one fails or misses its target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the data root, for those that use one")
-    parser.add_argument("--only", choices=QUICK, action="append", help="this one (may be repeated); default: all")
+    parser.add_argument("--only", choices=BENCHMARKS, action="append", help="this one (may be repeated); default: all")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: tiny shapes, and no result is kept")
     asked = parser.parse_args()
     environment = dict(os.environ)
     if asked.data is not None:
         environment["MAPWISE_DATA"] = asked.data
     failed = []
-    for name in asked.only or QUICK:
-        command = [sys.executable, str(HERE / f"{name}.py"), "--json", str(HERE / "results" / f"{name}.json")]
-        # Each in a process of its own: none inherits the memory or the threads of another.
-        if subprocess.run(command, env=environment, check=False).returncode:
-            failed.append(name)
-    if subprocess.run([sys.executable, str(HERE / "tables.py")], check=False).returncode:
+    with tempfile.TemporaryDirectory() as aside:
+        results = Path(aside) if asked.quick else HERE / "results"
+        for name in asked.only or BENCHMARKS:
+            script, *flags = BENCHMARKS[name]
+            command = [sys.executable, str(HERE / script), *flags, "--json", str(results / f"{name}.json")]
+            # Each in a process of its own: none inherits the memory or the threads of another.
+            quick = ["--quick"] if asked.quick else []
+            if subprocess.run([*command, *quick], env=environment, check=False).returncode:
+                failed.append(name)
+    if not asked.quick and subprocess.run([sys.executable, str(HERE / "tables.py")], check=False).returncode:
         failed.append("tables")
     for name in failed:
-        print(f"{name} failed or missed its target", file=sys.stderr)
+        print(f"{name} failed or missed a target", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,47 +1,48 @@
-"""How many episodes a minute are cut from one array: five ways, one shot, fifteen queries, as Omniglot's.
+"""How many episodes a minute are cut from one array, and what share of a training step that takes.
 
-    python benchmarks/sampling.py [--data FOLDER] [--json FILE]
+    python benchmarks/sampling.py [--data FOLDER] [--quick] [--json FILE]
 
-With --data (or MAPWISE_DATA) the rows are Omniglot's; without, a made-up array of the same size.
+With --data (or MAPWISE_DATA) the rows are Omniglot's; without, a made-up array of the same form.
 """
 
 import argparse
-import json
 import os
-import shlex
-import statistics
 import sys
 import time
-from pathlib import Path
 
-from record import machine
+import row
+from row import Line, Row, Target
+from side_by_side import Spread, interleaved
 
-from mapwise.interfaces.allocator import keep_freed_memory
-
-TARGET = 400_000
+EPISODES = 400_000
+"""A minute, on one core."""
+SHARE = 2.0
+"""Per cent of a training step."""
 BATCHES = (16, 64, 256)
-REPEATS = 7
 SECONDS = 1.0
-"""Of every repeat."""
+"""Of every round."""
 
 
 def rows(data: str | None):
-    """Omniglot's rows, or as many made-up ones, and what they are called."""
+    """Omniglot's rows, or as many made-up ones."""
+    from mapwise.tasks.omniglot import omniglot
+
+    return made_up(6492, training=4112) if data is None else omniglot(data)
+
+
+def made_up(classes: int, training: int | None = None):
+    """Random images of Omniglot's form, 20 of each class; `training` classes (default: all) are for training."""
     import numpy as np
 
-    from mapwise.tasks.omniglot import omniglot
     from mapwise.tasks.rows import LabelledRows
 
-    if data is not None:
-        return omniglot(data)
-    classes, drawings = 6492, 20
-    x = np.random.default_rng(0).integers(0, 256, (classes * drawings, 1, 28, 28), np.uint8)
+    drawings = 20
     return LabelledRows(
-        x=x,
+        x=np.random.default_rng(0).integers(0, 256, (classes * drawings, 1, 28, 28), np.uint8),
         starts=np.arange(classes + 1) * drawings,
         names=tuple(f"class {c}" for c in range(classes)),
-        splits={"train": np.arange(4112)},
-        name="made up, of Omniglot's size",
+        splits={"train": np.arange(classes if training is None else training)},
+        name="made up, of Omniglot's form",
     )
 
 
@@ -56,72 +57,92 @@ def episodes_a_minute(source, seconds: float) -> tuple[float, float]:
     return 60 * done / (time.process_time() - worked), 60 * done / spent
 
 
-def measure(data: str | None, asked: list[str]) -> dict:
-    import torch
-
+def found(asked: argparse.Namespace) -> Row:
     from mapwise.tasks.episodes import Episodes
 
-    torch.set_num_threads(1)
-    # Others at work take their share of the clock's minutes, so the figure is per minute of this process's work.
-    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-    found = rows(data)
-    table = []
+    labelled = made_up(20) if asked.quick else rows(asked.data)
+    result = Row(
+        "sampling",
+        labelled.name,
+        "five-way 1-shot 15-query episodes, float32 28x28 images scaled to 0..1, in a minute of one thread's processor "
+        "time; and the share of a training step, by the clock",
+    )
+    lines: list[Line] = []
+    seconds = 0.05 if asked.quick else SECONDS
     for tasks in BATCHES:
-        source = Episodes(found, ways=5, shots=1, queries=15, tasks=tasks)
-        episodes_a_minute(source, 0.2)  # the first batches pay for fresh memory
-        rates = sorted(episodes_a_minute(source, SECONDS) for _ in range(REPEATS))
-        table.append(
+        source = Episodes(labelled, ways=5, shots=1, queries=15, tasks=tasks, device=asked.device)
+        episodes_a_minute(source, seconds / 5)  # the first batches pay for fresh memory
+        # Others at work take their share of the clock's minutes, so the figure is per minute of this process's work.
+        rates = [episodes_a_minute(source, seconds) for _ in range(asked.rounds)]
+        lines.append(
             {
-                "tasks_a_batch": tasks,
-                "episodes_a_minute": round(statistics.median(worked for worked, _ in rates)),
-                "slowest": round(rates[0][0]),
-                "fastest": round(rates[-1][0]),
-                "by_the_clock": round(statistics.median(clock for _, clock in rates)),
+                "tasks a batch": tasks,
+                "episodes a minute": Spread.of([worked for worked, _ in rates]),
+                "by the clock": Spread.of([clock for _, clock in rates]),
             }
         )
-    best = max(table, key=lambda line: line["episodes_a_minute"])
+    result.tables.append(("episodes a minute", lines))
+    best = max(line["episodes a minute"].median for line in lines)
+    result.targets.append(Target("episodes a minute on one core", best, EPISODES))
+    shares = [share(name, *made, asked) for name, made in steps(labelled, asked).items()]
+    result.tables.append(("share of a training step", shares))
+    for line in shares:
+        what = f"sampling, per cent of a step of {line['training']}"
+        result.targets.append(Target(what, line["sampling, %"].median, SHARE, at_least=False))
+    return result
+
+
+def steps(labelled, asked: argparse.Namespace) -> dict[str, tuple]:
+    """The learner and the source of the trainings whose steps are looked at."""
+    from mapwise.learners.metric.protonet import ProtoNet
+    from mapwise.learners.optimization.maml import MAML
+    from mapwise.nets.conv4 import Conv4
+    from mapwise.tasks.episodes import Episodes
+
+    filters, ways, tasks = (8, 5, 2) if asked.quick else (64, 60, 16)
+    metric = ProtoNet(lambda: Conv4((1, 28, 28), filters=filters, norm="frozen"))
+    stepping = MAML(lambda: Conv4((1, 28, 28), 5, filters=filters, norm="support"), inner_steps=1)
     return {
-        "row": "sampling",
-        "learner": "none: data only",
-        "source": found.name,
-        "protocol": "five-way 1-shot 15-query episodes, float32 28x28 images scaled to 0..1, one thread, "
-        "a minute of its processor time",
-        "eval_command": shlex.join(["python", "benchmarks/sampling.py", *asked]),
-        "target": f"{TARGET:,} episodes a minute on one core",
-        "threads": 1,
-        "result": {
-            "episodes_a_minute": best["episodes_a_minute"],
-            "tasks_a_batch": best["tasks_a_batch"],
-            "repeats": REPEATS,
-            "seconds_a_repeat": SECONDS,
-            "load_before": load,
-            "batches": table,
-        },
-        "machine": machine(),
+        f"ProtoNet, {ways}-way 1-shot 5 queries": (
+            metric,
+            Episodes(labelled, ways=ways, shots=1, queries=5, tasks=1, device=asked.device),
+        ),
+        f"MAML, 1 step, {tasks} tasks of 5-way 1-shot 15 queries": (
+            stepping,
+            Episodes(labelled, ways=5, shots=1, queries=15, tasks=tasks, device=asked.device),
+        ),
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Episodes a minute on one core.")
+def share(name: str, learner, source, asked: argparse.Namespace) -> Line:
+    """Sampling and the gradient of what was sampled, in turn."""
+    from itertools import count
+
+    from ours import chosen, ours
+
+    params = {path: leaf.to(asked.device) for path, leaf in learner.init(0).items()}
+    tasks, at = source(0), count()
+    contenders = {
+        "sampling": lambda: source(next(at)),
+        "gradient": ours(learner, params, tasks, how=chosen(learner, params, tasks, clock=asked.clock)),
+    }
+    spans = interleaved(
+        contenders, rounds=asked.rounds, seconds=0.0 if asked.quick else 0.3, device=asked.device, clock=asked.clock
+    )
+    both = zip(spans["sampling"], spans["gradient"], strict=True)
+    return {
+        "training": name,
+        "sampling, ms": Spread.of(spans["sampling"]).times(1000),
+        "gradient, ms": Spread.of(spans["gradient"]).times(1000),
+        "sampling, %": Spread.of([100 * sampling / (sampling + gradient) for sampling, gradient in both]),
+    }
+
+
+def main(words: list[str]) -> int:
+    parser = row.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the data root that holds omniglot")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    asked = parser.parse_args()
-    # As in every command that runs for long: fresh pages cost more than the gather itself.
-    keep_freed_memory()
-    row = measure(asked.data, sys.argv[1:])
-    result = row["result"]
-    print(f"{row['source']}: {row['protocol']}, median of {REPEATS} repeats of {SECONDS:g} s")
-    print(f"{'tasks a batch':>14} {'episodes a minute':>18} {'slowest':>9} {'fastest':>9} {'by the clock':>13}")
-    for line in result["batches"]:
-        print(
-            f"{line['tasks_a_batch']:>14} {line['episodes_a_minute']:>18,} {line['slowest']:>9,} "
-            f"{line['fastest']:>9,} {line['by_the_clock']:>13,}"
-        )
-    if asked.json is not None:
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-    return 0 if result["episodes_a_minute"] >= TARGET else 1
+    return row.run(parser, found, words)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -4,8 +4,9 @@
     python benchmarks/tables.py --check    change nothing, and exit 1 when a block is not current
 
 A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "summary" (one table of all
-learners), "all" (every row with its commands), or the name of a learner's page. One result file is one row:
-what was run, what `mapwise eval RUN --json` printed, and on which machine. Nobody types a number into a page.
+learners), "all" (every evaluation with its commands), "speed" (every benchmark of time and memory), or the name of a
+learner's page. One result file is one row: what was run, what `mapwise eval RUN --json` printed or what
+benchmarks/row.py wrote, and on which machine. Nobody types a number into a page.
 """
 
 import json
@@ -73,6 +74,11 @@ class Row:
         return next((name for name in ("accuracy", "mse") if self.result.get(name) is not None), None)
 
     @property
+    def measures(self) -> bool:
+        """Whether it is of time or memory: tables with targets instead of an evaluation."""
+        return isinstance(self.result.get("tables"), list)
+
+    @property
     def inner_steps(self) -> str:
         """How many gradient steps it adapted with, where the file or its command says so; "" otherwise."""
         said = self.notes.get("inner_steps", self.result.get("inner_steps"))
@@ -131,6 +137,11 @@ def read_rows(folder: Path = RESULTS) -> list[Row]:
     """Every row of a folder, by learner in the order of the catalog; raises ValueError for two of one name."""
     rows = [Row.read(path) for path in sorted(folder.glob("*.json"))]
     names = [row.row for row in rows]
+    smoke = [row.row for row in rows if row.result.get("quick")]
+    if smoke:
+        raise ValueError(
+            f"row {smoke[0]!r} in {folder} is of a smoke test, which measures nothing: run it without --quick"
+        )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"two files in {folder} are named row {twice[0]!r}: rename one")
@@ -160,10 +171,14 @@ def _body(name: str, rows: Sequence[Row]) -> str:
     if name == "summary":
         return _summary(rows)
     if name == "all":
-        return _all(rows)
+        return _all([row for row in rows if not row.measures])
+    if name == "speed":
+        return _speed([row for row in rows if row.measures])
     keys = [key for key, row in LEARNERS.items() if row.page == name]
     if not keys:
-        raise ValueError(f"there are no numbers called {name!r}: give summary, all, or the name of a learner's page")
+        raise ValueError(
+            f"there are no numbers called {name!r}: give summary, all, speed, or the name of a learner's page"
+        )
     return "\n\n".join(_details(row) for row in rows if row.learner in keys) or NOTHING
 
 
@@ -202,6 +217,73 @@ def _all(rows: Sequence[Row]) -> str:
         parts.append(f"### {learner}")
         parts.extend(_details(row) for row in rows if row.learner == learner)
     return "\n\n".join(parts)
+
+
+def _speed(rows: Sequence[Row]) -> str:
+    """One table of every target, then the benchmarks one by one."""
+    if not rows:
+        return NOTHING
+    head = ["Benchmark", "Target", "Found", "Goal", ""]
+    lines = [
+        [
+            f"`{row.row}`",
+            target["what"],
+            cell(target["value"]) or "not measured",
+            f"{'≥' if target['at_least'] else '≤'} {cell(target['goal'])}",
+            {True: "met", False: "missed", None: target["because"]}[target["met"]],
+        ]
+        for row in rows
+        for target in row.result["targets"]
+    ]
+    return "\n\n".join([_table(head, lines), *(_measured(row) for row in rows)])
+
+
+def _measured(row: Row) -> str:
+    """One benchmark: its tables, what was made sure of, and the command that makes it again."""
+    found = row.result
+    said = f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}. " if row.protocol else ""
+    clock = ", of processor time" if found.get("clock") == "processor" else ""
+    rounds = f"{found['rounds']} interleaved rounds: median (lowest..highest){clock}. " if found.get("rounds") else ""
+    load = f"; load before: {found['load_before']}" if found.get("load_before") is not None else ""
+    device = f"; device: {found['device']}" if found.get("device") else ""
+    each = f"{_threads(row)}, " if row.threads else ""
+    parts = [f"### {row.row}", f"{said}{rounds}{each[:1].upper()}{each[1:]}{row.machine}{device}{load}."]
+    for table in found["tables"]:
+        names = columns(table)
+        lines = [[cell(line.get(name)) for name in names] for line in table["lines"]]
+        parts.append(f"**{table['title'][0].upper()}{table['title'][1:]}**")
+        parts.append(_table(names, lines))
+    remarks = [*(f"Target: {told(target)}" for target in found["targets"]), *found.get("notes", ())]
+    if remarks:
+        parts.append("\n".join(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks))
+    parts.append("\n".join(["```sh", _portable(row.eval_command), "```"]))
+    return "\n\n".join(parts)
+
+
+def columns(table: dict[str, Any]) -> list[str]:
+    """The columns of a table, in the order in which its lines name them."""
+    return list(dict.fromkeys(name for line in table["lines"] for name in line))
+
+
+def cell(value: Any) -> str:
+    """A cell in words."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return f"{cell(value['median'])} ({cell(value['low'])}..{cell(value['high'])})"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def told(target: dict[str, Any]) -> str:
+    """A target in words: what, the figure, what it should be, and whether it is."""
+    wanted = f"{'at least' if target['at_least'] else 'at most'} {cell(target['goal'])}"
+    if target["met"] is None:
+        return f"{target['what']}: {wanted}; not measured: {target['because']}"
+    return f"{target['what']}: {cell(target['value'])}, {wanted}, {'met' if target['met'] else 'missed'}"
 
 
 def _details(row: Row) -> str:

@@ -97,6 +97,36 @@ REGRESSED = {
 UNKNOWN = {"row": "sampling", "learner": "none of ours", "result": {"episodes_per_minute": 512345.6}}
 
 
+SPEED = {
+    "row": "maml-speed",
+    "learner": "none: speed",
+    "protocol": "time of one meta-gradient",
+    "eval_command": "python benchmarks/maml.py --data /home/me/sets",
+    "threads": 2,
+    "machine": "2 CPU cores",
+    "result": {
+        "rounds": 7,
+        "load_before": 0.1,
+        "device": "CPU (no GPU is at hand)",
+        "tables": [
+            {
+                "title": "5 steps",
+                "lines": [
+                    {"contender": "mapwise", "ms": {"median": 5.812, "low": 5.7, "high": 1234.5}},
+                    {"contender": "a peer", "ms": None},
+                ],
+            }
+        ],
+        "targets": [
+            {"what": "speed", "value": 6.25, "goal": 6, "at_least": True, "met": True, "because": ""},
+            {"what": "memory", "value": 1.4, "goal": 1.3, "at_least": False, "met": False, "because": ""},
+            {"what": "ranks", "value": None, "goal": 1.7, "at_least": True, "met": None, "because": "one core"},
+        ],
+        "notes": ["a peer is left out: not installed"],
+    },
+}
+
+
 @pytest.fixture
 def rows(tables, tmp_path):
     for row in (CLASSIFIED, REGRESSED, UNKNOWN):
@@ -114,6 +144,7 @@ def test_every_page_shows_the_numbers_of_the_result_files(tables):
 
 
 def test_every_page_that_should_show_numbers_has_its_block(tables):
+    assert "<!-- numbers:speed -->" in (ROOT / "benchmarks" / "README.md").read_text("utf-8")
     wanted = {ROOT / "README.md": "summary", ROOT / "benchmarks" / "README.md": "all"}
     wanted |= {ROOT / "docs" / "learners" / f"{row.page}.md": row.page for row in LEARNERS.values()}
     missing = [str(page) for page, name in wanted.items() if f"<!-- numbers:{name} -->" not in page.read_text("utf-8")]
@@ -242,6 +273,32 @@ def test_a_page_that_is_not_current_is_caught(tables, rows, tmp_path):
     page = tmp_path / "docs" / "learners" / "protonet.md"
     page.write_text(tables.rendered(block("protonet"), rows).replace("98.4", "99.9"), encoding="utf-8")
     assert [found for found, _ in tables.stale(rows, tmp_path)] == [page]
+
+
+def test_a_benchmark_shows_its_tables_its_targets_and_its_command(tables, tmp_path):
+    (tmp_path / "maml-speed.json").write_text(json.dumps(SPEED), encoding="utf-8")
+    page = tables.rendered(block("speed"), tables.read_rows(tmp_path))
+    for said in (
+        "| `maml-speed` | speed | 6.25 | ≥ 6 | met |",
+        "| `maml-speed` | memory | 1.4 | ≤ 1.3 | missed |",
+        "| `maml-speed` | ranks | not measured | ≥ 1.7 | one core |",
+        "### maml-speed",
+        "7 interleaved rounds: median (lowest..highest). 2 threads, 2 CPU cores; device: CPU (no GPU is at hand)",
+        "| contender | ms |",
+        "| mapwise | 5.81 (5.7..1,234) |",
+        "| a peer |  |",
+        "- A peer is left out: not installed.",
+        "python benchmarks/maml.py --data DATA\n",
+    ):
+        assert said in page
+    assert tables.rendered(block("all"), tables.read_rows(tmp_path)) == block("all", "Not measured yet.")
+
+
+def test_a_smoke_test_is_no_row(tables, tmp_path):
+    quick = {**SPEED, "result": {**SPEED["result"], "quick": True}}
+    (tmp_path / "maml-speed.json").write_text(json.dumps(quick), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"'maml-speed'.* smoke test"):
+        tables.read_rows(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""mapwise as a contender: a batch of tasks becomes a gradient."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+import mapwise as mw
+from mapwise.core import tree
+from mapwise.core.learner import Learner
+from mapwise.core.map_tasks import How
+from mapwise.core.task import Task
+from mapwise.core.tree import Params
+from mapwise.engine.gradient import fastest
+from side_by_side import CLOCKS
+
+
+class NotBuilt(Exception):
+    """The engine at hand lacks what was asked of it."""
+
+
+def ours(
+    learner: Learner, params: Params, tasks: Task, *, how: How, **options: Any
+) -> Callable[[], tuple[list[Tensor], Tensor]]:
+    """A function that computes the gradients, in the order of params, and the loss.
+
+    options: compile, remat. Raises NotBuilt where `meta_gradient` doesn't know one of them.
+    """
+    missing = [name for name in options if name not in inspect.signature(mw.meta_gradient).parameters]
+    if missing:
+        raise NotBuilt(f"{' and '.join(missing)} not built yet")
+
+    def run() -> tuple[list[Tensor], Tensor]:
+        gradients, loss = mw.meta_gradient(learner, params, tasks, how=how, **options)
+        return list(tree.flatten(gradients).values()), loss
+
+    return run
+
+
+def chosen(learner: Learner, params: Params, tasks: Task, *, clock: str = "wall") -> How:
+    """How training would map such a batch, measured once."""
+    return fastest(learner, params, tasks, clock=CLOCKS[clock])

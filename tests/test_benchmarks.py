@@ -1,0 +1,226 @@
+"""The benchmarks run, compare before they time, and say what is missing; their figures are not judged here."""
+
+import importlib
+import json
+import shlex
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import mapwise as mw
+from conftest import ROOT
+
+FOLDER = ROOT / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """As when a script of that folder is run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(FOLDER)):
+            del sys.modules[name]
+
+
+def load(name):
+    return importlib.import_module(name)
+
+
+def cells(row):
+    return [value for table in row["result"]["tables"] for line in table["lines"] for value in line.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maml_sinusoid", "maml_conv4", "protonet_training", "sampling", "latency", "growth"])
+def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
+    path = tmp_path / f"{name}.json"
+    asked = ["--quick", *(["--no-compile"] if name.startswith("maml") else [])]
+    # A process of its own, as by hand: a benchmark sets the allocator's thresholds for the whole process.
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *asked, "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    row = json.loads(path.read_text(encoding="utf-8"))
+    for table in row["result"]["tables"]:
+        assert table["title"] in ran.stdout and table["lines"]
+    spreads = [value for value in cells(row) if isinstance(value, dict)]
+    assert spreads and all(0 < value["low"] <= value["median"] <= value["high"] for value in spreads)
+    assert row["machine"] in ran.stdout
+    assert row["eval_command"] == shlex.join(["python", f"benchmarks/{name}.py", *asked])
+    assert "no GPU is at hand" in ran.stdout or torch.cuda.is_available()
+    assert row["result"]["quick"] is True
+
+
+def test_contenders_take_turns_and_each_round_has_a_figure():
+    timer = load("side_by_side")
+    calls = []
+    spans = timer.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3, seconds=0.0)
+    assert {name: len(rounds) for name, rounds in spans.items()} == {"a": 3, "b": 3}
+    assert "".join(calls[4:]) == "abbaab"  # after two calls each to warm up, another begins every round
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
+    timer = load("side_by_side")
+    assert timer.ratio([2.0, 9.0, 6.0], [1.0, 3.0, 3.0]) == (2.0, 2.0, 3.0)
+
+
+def problem():
+    meta = load("meta_gradients")
+    shape = load("maml_sinusoid").shape(2, 3, "cpu")
+    return meta, shape
+
+
+def by_hand(problem, *, first_order=False, rate=1.0):
+    """MAML by hand, right unless told otherwise."""
+
+    def run():
+        leaves = list(problem.net.parameters())
+        names = [name for name, _ in problem.net.named_parameters()]
+        total = 0
+        for x, y, query_x, query_y in problem.tasks:
+            fast = leaves
+            for _ in range(problem.inner_steps):
+                out = torch.func.functional_call(problem.net, dict(zip(names, fast, strict=True)), (x,))
+                slopes = torch.autograd.grad(problem.loss(out, y), fast, create_graph=not first_order)
+                fast = [p - rate * problem.inner_lr * g for p, g in zip(fast, slopes, strict=True)]
+            out = torch.func.functional_call(problem.net, dict(zip(names, fast, strict=True)), (query_x,))
+            total = total + problem.loss(out, query_y) / len(problem.tasks)
+        return list(torch.autograd.grad(total, leaves)), total.detach()
+
+    return run
+
+
+def test_a_peer_that_is_right_is_taken():
+    meta, shape = problem()
+    row = load("row").Row("x", "y", "z")
+    meta.compare(shape, {"by hand": (by_hand, "plain")}, row)
+    assert "by hand" in row.notes[0]
+
+
+@pytest.mark.parametrize("fault", [{"first_order": True}, {"rate": 1.001}])
+def test_a_peer_that_computes_something_else_stops_the_benchmark(fault):
+    meta, shape = problem()
+    row = load("row").Row("x", "y", "z")
+    with pytest.raises(RuntimeError, match="wrong computes something else"):
+        meta.compare(shape, {"wrong": (lambda given: by_hand(given, **fault), "plain")}, row)
+
+
+def test_in_first_order_only_the_first_order_gradient_is_taken():
+    meta, shape = problem()
+    shape = replace(shape, learner=replace(shape.learner, first_order=True))
+    row = load("row").Row("x", "y", "z")
+    meta.compare(shape, {"by hand": (lambda given: by_hand(given, first_order=True), "plain")}, row)
+    with pytest.raises(RuntimeError, match="wrong computes something else"):
+        meta.compare(shape, {"wrong": (by_hand, "plain")}, row)
+
+
+@pytest.mark.parametrize("name", ["higher", "torchopt", "learn2learn"])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_every_peer_computes_the_same_meta_gradient(name, first_order):
+    peers = load("peers")
+    found, absent = peers.installed()
+    if name in absent:
+        pytest.skip(absent[name])
+    meta, shape = problem()
+    shape = replace(shape, learner=replace(shape.learner, first_order=first_order))
+    meta.compare(shape, {name: (found[name].meta_gradient, "plain")}, load("row").Row("x", "y", "z"))
+
+
+def engine(monkeypatch, meta_gradient):
+    """The scripts with another engine."""
+    monkeypatch.setattr(load("ours"), "mw", SimpleNamespace(meta_gradient=meta_gradient))
+    monkeypatch.setattr(load("peers"), "PEERS", {})
+    return SimpleNamespace(device="cpu", clock="wall", rounds=1, quick=True)
+
+
+def test_a_benchmark_fails_when_compile_fell_back(monkeypatch):
+    meta, shape = problem()
+
+    def falls_back(learner, params, tasks, *, how, compile=False):
+        if compile:
+            warnings.warn("no compiler is at hand, so it runs uncompiled", RuntimeWarning, stacklevel=2)
+        return mw.meta_gradient(learner, params, tasks, how=how)
+
+    asked = engine(monkeypatch, falls_back)
+    with pytest.raises(RuntimeError, match="compile fell back"):
+        meta.measure(shape, asked, load("row").Row("x", "y", "z"), compiled=True)
+
+
+def test_a_compiled_gradient_that_is_another_one_stops_the_benchmark(monkeypatch):
+    meta, shape = problem()
+
+    def wrong(learner, params, tasks, *, how, compile=False):
+        gradients, loss = mw.meta_gradient(learner, params, tasks, how=how)
+        return ({name: 1.1 * leaf for name, leaf in gradients.items()} if compile else gradients), loss
+
+    asked = engine(monkeypatch, wrong)
+    with pytest.raises(RuntimeError, match="compiled computes something else"):
+        meta.measure(shape, asked, load("row").Row("x", "y", "z"), compiled=True)
+
+
+def test_a_compiled_gradient_is_a_contender_of_its_own(monkeypatch):
+    meta, shape = problem()
+
+    def right(learner, params, tasks, *, how, compile=False):
+        return mw.meta_gradient(learner, params, tasks, how=how)
+
+    asked, row = engine(monkeypatch, right), load("row").Row("x", "y", "z")
+    measured = meta.measure(shape, asked, row, compiled=True)
+    assert measured.mine == ["mapwise", "mapwise, compiled"] and any("compiling took" in note for note in row.notes)
+
+
+def test_an_absent_peer_is_left_out_with_its_reason(monkeypatch):
+    peers = load("peers")
+    monkeypatch.setattr(peers, "PEERS", {"nobody": "nobody_maml"})
+    found, absent = peers.installed()
+    assert not found and "not installed" in absent["nobody"]
+    monkeypatch.setattr(peers, "PEERS", {"json": "broken_maml"})  # the library is there, and can't be used
+    assert "broken_maml" in peers.installed()[1]["json"]
+
+
+def test_the_floor_sees_the_support_once_a_step_and_the_query_once():
+    _, shape = problem()
+    plain = load("peers.plain")
+    given = shape.problem("plain")
+    assert plain.rows_of(given) == 3 * (2 * 10 + 10)
+    seen = []
+    given.net.register_forward_hook(lambda module, inputs, out: seen.append(len(inputs[0])))
+    plain.floor(given)()
+    assert seen == [3 * (2 * 10 + 10)]
+
+
+def test_a_missed_target_is_a_failure_and_an_unmeasured_one_is_not():
+    row = load("row")
+    assert row.Target("speed", 2.0, 1.7).met is True
+    assert row.Target("speed", 1.6, 1.7).met is False
+    assert row.Target("time", 1.6, 1.7, at_least=False).met is True
+    unmeasured = row.Target("time", None, 1.7, because="no peer is installed")
+    assert unmeasured.met is None
+    assert load("tables").told(unmeasured.to_json()) == "time: at least 1.7; not measured: no peer is installed"
+
+
+def test_ranks_are_timed_after_the_warm_up_alone(tmp_path, monkeypatch):
+    ranks = load("ranks")
+
+    def training(command, **_):
+        out = tmp_path / "run"
+        out.mkdir()
+        records = [{"step": s, "loss": 1.0, "seconds": 100 + 0.5 * s} for s in range(1, 9)]
+        (out / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        assert command[-2:] == ["--out", str(out)] and "2" in command
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(ranks.subprocess, "run", training)
+    rate, loss = ranks.trained(2, ["train"], tmp_path / "run", tasks=16, warm=4)
+    assert rate == pytest.approx(16 / 0.5) and loss == 1.0
+
+
+def test_the_runner_knows_scripts_that_exist():
+    for script, *flags in load("run").BENCHMARKS.values():
+        assert (FOLDER / script).is_file(), script
+        assert all(flag.startswith("--") or flag.isdigit() for flag in flags)
