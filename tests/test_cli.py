@@ -77,7 +77,9 @@ def process(*words, cwd, **changes):
     )
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["eval", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["tune", "--help"], ["eval", "--help"], ["--version"]]
+)
 def test_help_comes_without_torch(words):
     code = (
         "import sys\nfrom mapwise.interfaces.cli import main\n"
@@ -107,7 +109,7 @@ def test_help_takes_less_than_half_a_second(tmp_path):
 
 
 def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
-    names = ("train", "evaluate", "report", "demo", "doctor", "listing", "cli")
+    names = ("train", "tune", "evaluate", "report", "demo", "doctor", "listing", "cli")
     imports = "; ".join(f"import mapwise.interfaces.{name}" for name in names)
     code = f"import sys, time; {imports}; print(time.process_time())"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -120,7 +122,7 @@ def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
     assert best < 3
 
 
-@pytest.mark.parametrize("command", ["demo", "list", "train", "eval", "compare", "report", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "list", "train", "tune", "eval", "compare", "report", "doctor"])
 def test_every_command_explains_itself_with_an_example(cli, command):
     done = cli(command, "--help")
     assert done.code == 0
@@ -332,8 +334,13 @@ def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
         assert field["type"], field
 
 
-def test_no_field_of_the_catalog_hides_a_train_option():
-    assert clashes(_options("train")) == []
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_no_field_of_the_catalog_hides_an_option(command):
+    assert clashes(_options(command)) == []
+
+
+def test_tune_takes_every_option_of_train():
+    assert _options("train").keys() <= _options("tune").keys()
 
 
 def test_a_clash_of_names_is_caught(cli, monkeypatch):

@@ -35,7 +35,7 @@ VARIANTS: dict[str, str] = {
     # a learner's file -> the file it is a variant of, and the only one of its neighbours it may import
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
 }
-HEAVY = {"sklearn", "scipy", "matplotlib", "PIL"}
+HEAVY = {"sklearn", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN = {"util", "helper", "misc", "common", "base", "manager", "handler"}
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
@@ -34,6 +34,8 @@ from mapwise.tasks.episodes import Episodes
 
 SETTINGS = "run.toml"
 SCHEMA = 1
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class RunSettings(BaseModel):
@@ -80,6 +82,8 @@ class RunSettings(BaseModel):
     init: str | None = None
     """A run whose weights this one starts from, where names and shapes agree."""
     how: str = "auto"
+    track: list[str] = []
+    """Where the records go besides metrics.jsonl."""
     threads: int | None = None
     """CPU threads; part of a run's identity, since they change the order of sums."""
     command: str = ""
@@ -89,9 +93,7 @@ class RunSettings(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write run.toml, whole or not at all; raises OSError when the folder can't be written."""
-        lines = [f"{name} = {_toml(value)}" for name, value in self.model_dump().items() if value is not None]
-        text = "\n".join(lines) + "\n"
-        write_atomically(folder / SETTINGS, lambda file: file.write(text.encode()))
+        write_toml(self, folder / SETTINGS)
 
     @classmethod
     def read(cls, folder: Path) -> "RunSettings":
@@ -99,22 +101,7 @@ class RunSettings(BaseModel):
         path = folder / SETTINGS
         if not path.is_file():
             raise ValueError(f"{folder} is not a run (it has no {SETTINGS}): give a folder that mapwise train wrote")
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is damaged ({error}): restore it, or train the run again") from None
-        version = found.get("schema_version")
-        if version != SCHEMA:
-            raise ValueError(
-                f"{path} has schema version {version} and this mapwise reads {SCHEMA}: "
-                "use the mapwise version that wrote it, or train the run again"
-            )
-        try:
-            return cls.model_validate(found)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{path}: {where}: {first['msg']}; restore it, or train the run again") from None
+        return read_toml(cls, path, SCHEMA, "train the run again")
 
     @property
     def mapping(self) -> How | Literal["auto"]:
@@ -359,6 +346,36 @@ def open_run(
 
 def _on(params: Params, device: str) -> Params:
     return tree.map(lambda leaf: leaf.to(device), params) if params else params
+
+
+def write_toml(settings: BaseModel, path: Path) -> None:
+    """Write settings, whole or not at all; raises OSError when the file can't be written."""
+    lines = [f"{name} = {_toml(value)}" for name, value in settings.model_dump().items() if value is not None]
+    text = "\n".join(lines) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_toml(kind: type[Settings], path: Path, schema: int, again: str) -> Settings:
+    """The settings of a file; raises ValueError for a damaged file or another schema version.
+
+    again: what to do when the file can't be restored.
+    """
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or {again}") from None
+    version = found.get("schema_version")
+    if version != schema:
+        raise ValueError(
+            f"{path} has schema version {version} and this mapwise reads {schema}: "
+            f"use the mapwise version that wrote it, or {again}"
+        )
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: {where}: {first['msg']}; restore it, or {again}") from None
 
 
 def _toml(value: Any) -> str:

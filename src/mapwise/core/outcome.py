@@ -215,3 +215,64 @@ class Findings:
     embedding: EmbeddingMap | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     """The run's settings, for the table at the end."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a search: the values it tried, and what came of them."""
+
+    number: int
+    values: dict[str, Any]
+    state: str
+    """ "complete", "pruned" (stopped early, as it was worse than most), "failed" or "stopped" (to go on)."""
+    validation: float | None
+    """The best of its validations, accuracy (0..1) or mean squared error."""
+    step: int
+    """Meta-updates it took."""
+    seconds: float = 0.0
+    failure: str = ""
+    """Why it failed, in one sentence."""
+    run: str = ""
+    """Its folder; "" where it left none."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything a search has to show; what is empty is left out of the page."""
+
+    title: str
+    metric: str
+    """ "accuracy" or "mse"."""
+    protocol: str
+    """What judged every trial, in a line for a person."""
+    steps: int
+    """Meta-updates of a trial that is not pruned."""
+    ranges: dict[str, str]
+    """Name -> what was searched, as it was written."""
+    logarithmic: frozenset[str]
+    trials: list[Trial]
+    """In the order they began."""
+    importances: dict[str, float] = field(default_factory=dict)
+    """Name -> its share of what moved the validation, 0..1."""
+    command: str = ""
+    best_command: str = ""
+    """Trains the best trial's run again."""
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """Best first: those that were completed, then the pruned ones, then the rest in their order."""
+        states = ["complete", "pruned"]
+        sign = 1 if self.metric == "mse" else -1
+
+        def place(trial: Trial) -> tuple[int, float, int]:
+            value = trial.validation
+            worth = math.inf if value is None or math.isnan(value) else sign * value
+            return states.index(trial.state) if trial.state in states else len(states), worth, trial.number
+
+        return sorted(self.trials, key=place)
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial that was completed; None when there is none."""
+        first = self.ranked[:1]
+        return first[0] if first and first[0].state == "complete" else None

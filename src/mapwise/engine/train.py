@@ -49,6 +49,8 @@ class Progress:
     """Of this process: what a resumed run did before doesn't count."""
     seconds: float
     """Of the whole run."""
+    record: dict[str, Any] | None = None
+    """The line of metrics.jsonl that this step left; None when it left none."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def train(
             validates = state.step == steps or state.step % validate_every == 0
             if validates:
                 validated()
+            record: dict[str, Any] | None = None
             if validates or state.step % log_every == 0:
                 record: dict[str, Any] = {"step": state.step, "loss": recent, "lr": rate}
                 record["seconds"] = earlier + time.perf_counter() - began
@@ -238,7 +241,8 @@ def train(
             if progress is not None:
                 spent = time.perf_counter() - began
                 speed = done_here / max(spent, 1e-9)
-                progress(Progress(state.step, steps, recent, state.validation, state.best, speed, earlier + spent))
+                spent += earlier
+                progress(Progress(state.step, steps, recent, state.validation, state.best, speed, spent, record))
     except KeyboardInterrupt:
         # In the middle of an update the state is neither before nor after a step: then the last checkpoint stands.
         if whole:

@@ -1,7 +1,8 @@
 """The command mapwise. Everything heavy is imported by the command that needs it: help comes at once."""
 
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -179,26 +180,21 @@ def train(
         str | None, typer.Option(help="How tasks are mapped: auto, vmap, loop or a number.", show_default=False)
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Also to tensorboard, wandb or mlflow; several with commas.", show_default=False),
+    ] = None,
     set_: Set = None,
     json: Json = False,
 ) -> None:
     """Train a learner on the tasks of a source, into a run's folder."""
-    # 0 is a value that was given; False and () are what an option holds that was not.
-    given = {n: v for n, v in ctx.params.items() if v is not None and v is not False and v not in ([], ())}
-    for name in ("json", "resume", "set_", "out"):
-        given.pop(name, None)
+    given = _given(ctx)
     if resume is not None:
         extra = [*given, *(["out"] if out is not None else []), *(set_ or [])]
         if extra:
             raise WrongUse(f"--resume goes on with the run's own settings: leave {extra[0].replace('_', '-')} out")
     elif learner is None or source is None:
         raise WrongUse("a learner and a source are needed: mapwise train LEARNER SOURCE (mapwise list shows them)")
-    if "augment" in given:
-        given["augment"] = [word for text in given["augment"] for word in text.split(",")]
-    for name in ("data", "init"):
-        if name in given:
-            # A run is read from any folder.
-            given[name] = str(Path(given[name]).expanduser().resolve())
 
     from mapwise.interfaces import train as training
     from mapwise.interfaces.flags import clashes
@@ -212,6 +208,87 @@ def train(
         settings = training.asked_settings(given, set_ or [], list(options))
         found, said = training.run_training(lambda: training.begin(settings, out, _command(ctx)))
     answer(found) if json else show(said)
+
+
+def _and_of_train(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with train's flags too, in their order; those that it has itself stay its own."""
+    own = inspect.signature(command).parameters
+    first = [part for part in own.values() if part.default is part.empty and part.kind is part.POSITIONAL_OR_KEYWORD]
+    of_train = [part for name, part in inspect.signature(train).parameters.items() if name not in own]
+    rest = [part for part in own.values() if part.default is not part.empty]
+    arguments = [part for part in of_train if part.name in ("learner", "source")]
+    flags = [part for part in of_train if part.name not in ("learner", "source")]
+    setattr(command, "__signature__", inspect.Signature([*first, *arguments, *rest, *flags]))  # noqa: B010
+    return command
+
+
+@app.command(
+    epilog="Examples: mapwise tune maml glyphs --search inner_lr=0.01..1:log --search inner_steps=1..5; "
+    "mapwise tune protonet photos/ --search optimizer.lr=1e-4..1e-2:log --search net.norm=frozen,group --trials 30; "
+    "mapwise tune --resume runs/tune-maml-glyphs. Other settings are fixed as for mapwise train."
+)
+@_and_of_train
+def tune(
+    ctx: typer.Context,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RANGE",
+            help="1..5, 0.01..1:log, 4..32:4 or a,b,c; may be repeated. The learner's rates if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="In all: 20, or as many as the minutes allow.", show_default=False)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="No trial begins later.", show_default=False)] = None,
+    prune: Annotated[bool, typer.Option(help="Stop a trial that is worse than the median at the same step.")] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The search's folder, runs/tune-LEARNER-SOURCE if not given.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the search, and of weights and episodes: 0.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A search to go on with, by its own settings.", show_default=False)
+    ] = None,
+    json: Json = False,
+    **as_for_train: Any,
+) -> None:
+    """Search a learner's settings for the best validation; every trial is a run of its own."""
+    given = _given(ctx)
+    for name in ("search", "trials", "minutes", "prune"):
+        given.pop(name, None)
+    assignments: list[str] = list(ctx.params["set_"] or [])
+    if resume is not None:
+        extra = [*given, *(["out"] if out is not None else []), *(["search"] if search else []), *assignments]
+        extra += [] if prune else ["no-prune"]
+        if extra:
+            raise WrongUse(f"--resume goes on with the search's own settings: leave {extra[0].replace('_', '-')} out")
+    elif "learner" not in given or "source" not in given:
+        raise WrongUse("a learner and a source are needed: mapwise tune LEARNER SOURCE (mapwise list shows them)")
+
+    from mapwise.interfaces import tune as tuning
+    from mapwise.interfaces.flags import clashes
+
+    options = _options("tune")
+    for clash in clashes(options):
+        raise ValueError(clash)
+    if resume is not None:
+        folder, found = tuning.go_on(resume, trials=trials, minutes=minutes, quiet=json)
+    else:
+        from mapwise.interfaces.train import asked_settings
+
+        run = asked_settings(given, assignments, list(options))
+        fixed = [*(given.keys() - {"learner", "source"}), *(text.partition("=")[0] for text in assignments)]
+        settings = tuning.asked_search(
+            run, search or [], fixed, trials=trials, minutes=minutes, prune=prune, command=_command(ctx)
+        )
+        folder, found = tuning.begin(settings, out, quiet=json)
+    answer(tuning.as_json(folder, found)) if json else show(*tuning.shown(folder, found))
+    if found.best is None:
+        raise typer.Exit(FAILED)
 
 
 @app.command(
@@ -370,7 +447,7 @@ def _run(words: list[str]) -> int:
         if "--set" in known:
             read = [words[0], *rewritten(words[1:], known, booleans)]
     code = app(read, prog_name="mapwise", standalone_mode=False, obj=words)
-    if words[0] == "train" and asks_help and len(words) > 2:
+    if words[0] in ("train", "tune") and asks_help and len(words) > 2:
         from mapwise.interfaces import listing
 
         for word in words[1:]:
@@ -389,6 +466,22 @@ def _command(ctx: typer.Context, **defaults: int) -> str:
         if f"--{name}" not in words:
             words += [f"--{name}", str(value)]
     return shlex.join(words)
+
+
+def _given(ctx: typer.Context) -> dict[str, Any]:
+    """The settings of a run that the command line names, by the names of RunSettings."""
+    # 0 is a value that was given; False and () are what an option holds that was not.
+    given = {n: v for n, v in ctx.params.items() if v is not None and v is not False and v not in ([], ())}
+    for name in ("json", "resume", "set_", "out"):
+        given.pop(name, None)
+    for name in ("augment", "track"):
+        if name in given:
+            given[name] = [word for text in given[name] for word in text.split(",")]
+    for name in ("data", "init"):
+        if name in given:
+            # A run is read from any folder.
+            given[name] = str(Path(given[name]).expanduser().resolve())
+    return given
 
 
 def _judged_by(

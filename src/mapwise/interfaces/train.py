@@ -12,6 +12,7 @@ import torch
 
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, named
+from mapwise.core.task import TaskSource
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.gradient import fastest
 from mapwise.engine.optimizer import optimizer_of, schedule_of
@@ -22,6 +23,7 @@ from mapwise.interfaces.errors import Stopped, wrong_use
 from mapwise.interfaces.flags import settings_of
 from mapwise.interfaces.printing import note
 from mapwise.interfaces.progress import Bar
+from mapwise.interfaces.tracking import TRACKERS, Tracking, installed
 from mapwise.run import SETTINGS, RunSettings, initial_params, judging, learner_of, source_of, source_row, span
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
@@ -53,11 +55,12 @@ def asked_settings(given: Mapping[str, Any], assignments: list[str], options: li
                 "net_options": net_options,
             }
         )
-        _check(settings)
+        check(settings)
     return settings
 
 
-def _check(settings: RunSettings) -> None:
+def check(settings: RunSettings) -> None:
+    """Raises ValueError for what is wrong with the settings whatever the data are."""
     for what in ("ways", "shots", "test_ways", "test_shots"):
         text = getattr(settings, what)
         if text is not None:
@@ -67,6 +70,9 @@ def _check(settings: RunSettings) -> None:
     _ = settings.mapping
     aggregate_named(settings.aggregate)
     augmentation(settings.augment)
+    for name in settings.track:
+        if name not in TRACKERS:
+            raise ValueError(f"--track is {name!r}: give {', '.join(TRACKERS)}, or several with commas")
     optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
     schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps, settings.warmup)
     try:
@@ -98,16 +104,30 @@ def go_on(folder: Path) -> tuple[Path, RunSettings, Trained]:
     return train(settings, folder, resume=True)
 
 
-def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple[Path, RunSettings, Trained]:
+def train(
+    settings: RunSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    opened: TaskSource | None = None,
+    watch: Callable[[Progress], None] | None = None,
+    title: str | None = None,
+) -> tuple[Path, RunSettings, Trained]:
     """Train, or go on training, in this folder; run.toml is complete before the first step.
+
+    opened: the episodes of these settings, where they are open already.
+    watch:  called after every step; what it raises ends the training, and is passed on.
+    title:  what the progress bar is called; None: the learner and its source.
 
     Raises Stopped on Ctrl-C, after the step that was under way.
     """
+    if not resume:
+        installed(settings.track)
     keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     row = named(LEARNERS, settings.learner, "learner")
-    episodes = source_of(settings)
+    episodes = source_of(settings) if opened is None else opened
     for remark in episodes.rows.notes if isinstance(episodes, Episodes) else ():
         note(f"note: {remark}")
     source = catalog.training_source(row, episodes)
@@ -120,23 +140,28 @@ def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple
     if settings.how == "auto":
         chosen = fastest(learner.at(0.0), params, source(0), aggregate=settings.aggregate) if settings.steps else "vmap"
         settings = settings.model_copy(update={"how": str(chosen)})
-    if not resume:
-        with _told_of(folder):
-            settings.write(folder)
     at = 0
 
     def follow(progress: Progress) -> None:
         nonlocal at
         at = progress.step
         bar(progress)
+        track(progress)
+        if watch is not None:
+            watch(progress)
         stop_if_asked()
 
     try:
         with (
             _told_of(folder),
-            Bar(f"{settings.learner} on {episodes.about.source}", episodes.kind) as bar,
+            Bar(title or f"{settings.learner} on {episodes.about.source}", episodes.kind) as bar,
             _interrupts() as stop_if_asked,
+            Tracking(
+                settings.track, folder, plain(settings), resume=resume, least=episodes.kind == "regression"
+            ) as track,
         ):
+            if not resume:
+                settings.write(folder)
             trained = meta_train(
                 learner,
                 source,
@@ -162,6 +187,13 @@ def train(settings: RunSettings, folder: Path, *, resume: bool = False) -> tuple
         where = f" after step {at:,} of {settings.steps:,}" if at else ""
         raise Stopped(f"stopped{where}: go on with mapwise train --resume {folder}") from None
     return folder, settings, trained
+
+
+def plain(settings: RunSettings) -> dict[str, Any]:
+    """The settings by the names of their flags, those that were left out too."""
+    found = {name: value for name, value in settings.model_dump().items() if value not in (None, {}, [])}
+    fields, options = found.pop("fields", {}), found.pop("net_options", {})
+    return {**found, **fields, **{f"net.{name}": value for name, value in options.items()}}
 
 
 def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.outcome import ClassFigures, Curve, Findings, Paired, Protocol, Report
+from mapwise.core.outcome import ClassFigures, Curve, Findings, Paired, Protocol, Report, Search
 from mapwise.report import plots, table
 
 
@@ -32,29 +32,109 @@ def page(findings: Findings) -> str:
         _fit(findings),
         _settings(findings.settings),
     ]
+    return _document(
+        "mapwise report",
+        findings.title,
+        summary(findings.reports),
+        [_headline(own), *sections],
+        "Every ± is the half-width of a 95 % interval over episodes (1.96 standard errors).",
+    )
+
+
+def search_page(found: Search) -> str:
+    """A search as one HTML page that needs nothing else; the same search gives the same bytes."""
+    head, cells = table.search_rows(found)
+    rows = [
+        f"<tr{_class('own') if i == 0 and found.best is not None else ''}>"
+        f"{''.join(_cell(cell, '' if name == 'state' else 'n') for name, cell in zip(head, row, strict=True))}</tr>"
+        for i, row in enumerate(cells)
+    ]
+    failed = [f"<p class='quiet'>trial {t.number}: {escape(t.failure)}</p>" for t in found.trials if t.failure]
+    trials = _table([(name, "" if name == "state" else "n") for name in head], rows, "Trials, best first")
+    searched = [f'<tr><th scope="row">{escape(name)}</th>{_cell(text, "")}</tr>' for name, text in found.ranges.items()]
+    sections = [
+        _section("How the search went", _search_figures(found)) if found.best is not None else "",
+        _section("One setting at a time", _slices(found)) if found.best is not None else "",
+        _section("All trials", trials + "".join(failed)),
+        _section("What was searched", _table([("setting", ""), ("range", "")], searched, "What was searched")),
+        _section("The best run again", _code(found.best_command)) if found.best_command else "",
+        _section("The search again", _code(found.command)) if found.command else "",
+    ]
+    return _document("mapwise search", found.title, search_summary(found), sections, table.SEARCH_RULE)
+
+
+def search_summary(found: Search) -> str:
+    """What a search found, in plain sentences."""
+    count = {state: sum(trial.state == state for trial in found.trials) for state in ("pruned", "failed")}
+    others = " and ".join(f"{number} {state}" for state, number in count.items() if number)
+    trials = f"{len(found.trials)} {'trial' if len(found.trials) == 1 else 'trials'}{f' ({others})' if others else ''}"
+    if found.best is None:
+        return f"None of {trials} was completed."
+    value = found.best.validation
+    shown = f"a mean squared error of {table.searched_value(value)}" if found.metric == "mse" else table.share(value)
+    values = ", ".join(f"{name} {table.searched_value(tried)}" for name, tried in found.best.values.items())
+    return f"The best of {trials} has {values}: {shown} on the validation split ({found.protocol})."
+
+
+def _search_figures(found: Search) -> str:
+    unit = "validation mean squared error" if found.metric == "mse" else "validation accuracy"
+    pruned = any(trial.state == "pruned" for trial in found.trials)
+    alt = f"{_capital(unit)} of {len(found.trials)} trials in their order. {search_summary(found)}"
+    caption = f"{_capital(unit)} of every trial." + (
+        " Open squares were pruned: stopped early, being worse than the median at the same step." if pruned else ""
+    )
+    top = plots.search_top(found)
+    if any(trial.validation is not None and trial.validation > top for trial in found.trials):
+        caption += f" Errors above {top:.3g} are drawn at the upper edge, here and below."
+    figures = [_figure(plots.search_history(found), alt, caption, "")]
+    if len(found.importances) > 1:
+        ranked = sorted(found.importances.items(), key=lambda entry: -entry[1])
+        alt = f"Importances: {', '.join(f'{name} {table.share(value, 0)}' for name, value in ranked)}."
+        complete = sum(trial.state == "complete" for trial in found.trials)
+        caption = (
+            f"How much each setting decided whether a trial was among the best (PED-ANOVA over {complete} trials)."
+        )
+        if complete < 20:
+            caption += " With so few trials, only large differences mean something."
+        figures.append(_figure(plots.importances(found.importances), alt, caption, ""))
+    return _grid(figures)
+
+
+def _slices(found: Search) -> str:
+    return _grid(
+        [
+            _figure(
+                plots.search_slice(found, name), f"Validation of every trial against {name}.", f"{name}: {text}", ""
+            )
+            for name, text in found.ranges.items()
+        ]
+    )
+
+
+def _document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str) -> str:
+    """A whole page around its parts; those that are empty are left out."""
     css = files("mapwise.report").joinpath("page.css").read_text("utf-8")
-    body = "\n".join(part for part in sections if part)
+    body = "\n".join(part for part in parts if part)
     html = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{escape(findings.title)}</title>
+<title>{escape(title)}</title>
 <style>
 {css}</style>
 </head>
 <body>
 <header>
-<p class="kicker">mapwise report</p>
-<h1>{escape(findings.title)}</h1>
-<p class="lede">{_unbroken(escape(summary(findings.reports)))}</p>
+<p class="kicker">{escape(kicker)}</p>
+<h1>{escape(title)}</h1>
+<p class="lede">{_unbroken(escape(lede))}</p>
 </header>
 <main>
-{_headline(own)}
 {body}
 </main>
-<footer>Every ± is the half-width of a 95 % interval over episodes (1.96 standard errors).</footer>
+<footer>{escape(foot)}</footer>
 </body>
 </html>
 """
@@ -445,4 +525,8 @@ def _class(kind: str) -> str:
 
 
 def _command(protocol: Protocol) -> str:
-    return f"<pre><code>{escape(protocol.command)}</code></pre>" if protocol.command else ""
+    return _code(protocol.command) if protocol.command else ""
+
+
+def _code(command: str) -> str:
+    return f"<pre><code>{escape(command)}</code></pre>"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapwise.core.outcome import DIVERGED, ClassFigures, Estimate, Paired, Protocol, Report
+from mapwise.core.outcome import DIVERGED, ClassFigures, Estimate, Paired, Protocol, Report, Search
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -181,6 +181,41 @@ def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -
     _caption(table, lines + (_provenance([protocol]) if protocol else []))
     return table
 
+
+def search_table(found: Search) -> "Table":
+    """The trials of a search, best first, with the values they tried and the steps they took."""
+    table = _table(found.title)
+    head, rows = search_rows(found)
+    for name in head:
+        table.add_column(name, justify="left" if name in ("state", "run") else "right", overflow="fold")
+    for row in rows:
+        _add_row(table, row)
+    lines = [f"trial {trial.number}: {trial.failure}" for trial in found.trials if trial.failure]
+    _caption(table, [f"validation: {found.protocol}", SEARCH_RULE, *lines])
+    return table
+
+
+def search_rows(found: Search) -> tuple[list[str], list[list[str]]]:
+    """The columns and cells of a search's trials, best first."""
+    metric = "mse" if found.metric == "mse" else "accuracy"
+    head = ["trial", *found.ranges, metric, "steps", "state"]
+    rows = []
+    for trial in found.ranked:
+        tried = [searched_value(trial.values.get(name)) for name in found.ranges]
+        shown = searched_value(trial.validation) if metric == "mse" else share(trial.validation)
+        rows.append([str(trial.number), *tried, shown, f"{trial.step:,}", trial.state])
+    return head, rows
+
+
+def searched_value(value: float | str | None) -> str:
+    """A value that a search tried, to the digits a person compares."""
+    return ABSENT if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+SEARCH_RULE = (
+    "The best of many is better on the episodes that chose it than on others: "
+    "only mapwise eval, on the test split, says how good it is."
+)
 
 VERDICT_RULE = (
     "Better or worse: the 95 % interval of the difference excludes zero. "

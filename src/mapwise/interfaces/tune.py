@@ -1,0 +1,509 @@
+"""mapwise tune: a search over a run's settings, judged on the validation split and on nothing else.
+
+A search is a folder:
+
+tune.toml       what is searched, and the settings that every trial shares
+search.sqlite3  what Optuna knows of the trials
+trial-NNN/      the run of each trial, as mapwise train would have left it
+search.html     the search in figures
+
+A trial that was stopped by Ctrl-C goes on from its checkpoint. One that was killed is a failed trial: what killed
+it once, such as a net too large for the memory, would kill it again.
+"""
+
+import importlib.util
+import math
+import os
+import shlex
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from mapwise.core.files import write_atomically
+from mapwise.core.outcome import Search, Trial
+from mapwise.core.task import TaskSource
+from mapwise.engine.train import METRICS, Progress
+from mapwise.interfaces.errors import FAILED, Stopped, WrongUse, sentence, told
+from mapwise.interfaces.printing import note
+from mapwise.interfaces.search import (
+    Choice,
+    Dimension,
+    dimensions,
+    keeps_the_source,
+    presently,
+    settings_with,
+)
+from mapwise.interfaces.tracking import installed
+from mapwise.interfaces.train import RUNS, train
+from mapwise.run import SETTINGS, RunSettings, read_toml, source_of, source_row, write_toml
+
+if TYPE_CHECKING:
+    import optuna
+
+SEARCH, STORAGE, PAGE, LOCK = "tune.toml", "search.sqlite3", "search.html", ".tune.lock"
+SCHEMA = 1
+TRIALS = 20
+FEWEST = 5
+"""Trials that are completed before any is pruned, and before importances are shown."""
+WARM = 0.2
+"""The share of a trial's steps in which it is never pruned: early validations say little of later ones."""
+STOPPED = "stopped"
+"""The mark of a trial that Ctrl-C stopped, and that is to go on."""
+
+
+class SearchSettings(BaseModel):
+    """What a search was asked for; tune.toml holds exactly this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA
+    run: RunSettings
+    """The settings of every trial but for what is searched."""
+    search: list[str]
+    """NAME=RANGE, as interfaces/search.py reads it."""
+    trials: int | None = None
+    """How many in all; None: as many as the minutes allow."""
+    minutes: float | None = None
+    """No trial begins later than this; None: no limit."""
+    prune: bool = True
+    command: str = ""
+
+    @property
+    def dimensions(self) -> list[Dimension]:
+        """What is searched."""
+        return dimensions(self.search, self.run, ())
+
+    @property
+    def least(self) -> bool:
+        """The validation is an error: less is better."""
+        return str(source_row(self.run.source)[0].kind) == "regression"
+
+
+def asked_search(
+    run: RunSettings,
+    searched: Sequence[str],
+    fixed: Sequence[str],
+    *,
+    trials: int | None,
+    minutes: float | None,
+    prune: bool,
+    command: str,
+) -> SearchSettings:
+    """The search a command line asks for, checked as far as can be without looking at any data.
+
+    fixed: names that the command line gave one value.
+
+    Raises WrongUse.
+    """
+    if run.steps < 1:
+        raise WrongUse("trials of 0 steps are all the same: give --steps 1 or more")
+    found = dimensions(searched, run, [name for name in fixed if name not in ("optimizer", "schedule", "net")])
+    for name in ("optimizer", "schedule", "net"):
+        if name in fixed and any(dimension.name == name for dimension in found):
+            raise WrongUse(f"{name} is searched and also fixed by --{name}: leave one out")
+    if trials is None and minutes is None:
+        trials = TRIALS
+    texts = [f"{dimension.name}={dimension.text}" for dimension in found]
+    return SearchSettings(run=run, search=texts, trials=trials, minutes=minutes, prune=prune, command=command)
+
+
+def begin(settings: SearchSettings, out: Path | None, *, quiet: bool) -> tuple[Path, Search]:
+    """A new search in its folder, by default runs/tune-LEARNER-SOURCE with a number where that is taken.
+
+    Raises ValueError when the folder holds a search already, and when Optuna isn't installed.
+    """
+    _needs_optuna()
+    installed(settings.run.track)
+    folder = _free(settings.run) if out is None else out
+    if (folder / SEARCH).exists() or (folder / SETTINGS).exists():
+        what = "search" if (folder / SEARCH).exists() else "run"
+        more = f"go on with it by mapwise tune --resume {folder}, or " if what == "search" else ""
+        raise ValueError(f"{folder} holds a {what} already: {more}give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_toml(settings, folder / SEARCH)
+    return folder, _searched(folder, settings, quiet=quiet)
+
+
+def go_on(folder: Path, *, trials: int | None, minutes: float | None, quiet: bool) -> tuple[Path, Search]:
+    """Go on with a search by its own settings, up to another number of trials or minutes where they are given."""
+    _needs_optuna()
+    if not (folder / SEARCH).is_file():
+        raise ValueError(f"{folder} is not a search (it has no {SEARCH}): give a folder that mapwise tune wrote")
+    settings = read_toml(SearchSettings, folder / SEARCH, SCHEMA, "search again in another folder")
+    if trials is not None or minutes is not None:
+        settings = settings.model_copy(update={"trials": trials, "minutes": minutes})
+        write_toml(settings, folder / SEARCH)
+    return folder, _searched(folder, settings, quiet=quiet)
+
+
+def _searched(folder: Path, settings: SearchSettings, *, quiet: bool) -> Search:
+    """Run trials until there are enough; what was found, also drawn into the folder."""
+    with _alone(folder), _study(folder, settings) as study:
+        try:
+            _run_trials(study, folder, settings, quiet=quiet)
+        except (Stopped, KeyboardInterrupt):
+            _draw(folder, _found(study, folder, settings))
+            done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+            of = "" if settings.trials is None else f" of {settings.trials}"
+            raise Stopped(f"stopped after {done}{of} trials: go on with mapwise tune --resume {folder}") from None
+        found = _found(study, folder, settings)
+        _draw(folder, found)
+        return found
+
+
+def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, *, quiet: bool) -> None:
+    from optuna.trial import TrialState
+
+    began = time.monotonic()
+    found = settings.dimensions
+    space = {dimension.name: _distribution(dimension) for dimension in found}
+    for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not left.user_attrs.get(STOPPED):
+            _fail(study, _open_again(study, left), "its process was killed")
+    # The source is read once, where no trial asks another one of it.
+    opened = source_of(settings.run) if keeps_the_source(found) else None
+    while True:
+        known = study.get_trials(deepcopy=False)
+        done = sum(trial.state.is_finished() for trial in known)
+        late = settings.minutes is not None and time.monotonic() - began >= 60 * settings.minutes
+        if late or (settings.trials is not None and done >= settings.trials):
+            return
+        # Drawn by the trial's number: a search that was resumed asks what one that never stopped asks.
+        study.sampler = _sampler(settings.run.seed, done)
+        trial = _stopped_trial(study) or study.ask(space)
+        said = ", ".join(f"{name} {_shown(trial.params[name])}" for name in space)
+        title = (
+            f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {said}"
+        )
+        _run_trial(study, trial, folder, settings, opened, title)
+        if not quiet:
+            note(f"{title}: {_came_to(study, trial.number, settings.least)}")
+
+
+class _Pruned(Stopped):
+    """Raised inside a training that is not worth its remaining steps."""
+
+
+def _run_trial(
+    study: "optuna.Study",
+    trial: "optuna.Trial",
+    folder: Path,
+    settings: SearchSettings,
+    opened: TaskSource | None,
+    title: str,
+) -> None:
+    """Train one trial's run, and tell the study what came of it.
+
+    Raises Stopped or KeyboardInterrupt on Ctrl-C, with the trial left to go on.
+    """
+    from optuna.trial import TrialState
+
+    place = folder / _run_name(trial.number)
+    trial.set_user_attr(STOPPED, False)
+
+    def watch(progress: Progress) -> None:
+        if progress.record is None or "validation" not in progress.record:
+            return
+        trial.report(float(progress.record["validation"]), progress.step)
+        if settings.prune and progress.step < progress.steps and trial.should_prune():
+            raise _Pruned
+
+    try:
+        run = settings_with(settings.run, trial.params)
+        resume = (place / SETTINGS).exists()
+        run = RunSettings.read(place) if resume else run.stamped(train_command(run))
+        value = train(run, place, resume=resume, opened=opened, watch=watch, title=title)[2].validation
+        if value is None:
+            raise ValueError("it has nothing to train, so nothing was validated")
+        if not math.isfinite(value):
+            raise ValueError(f"its validation is {value}: lower the learning rate, or set clip (such as clip=10)")
+        study.tell(trial, value)
+    except _Pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    except (Stopped, KeyboardInterrupt):
+        trial.set_user_attr(STOPPED, True)
+        raise
+    except Exception as error:
+        line = told(error)
+        _fail(study, trial, line[0] if line else sentence(error))
+        # What the settings did ends the trial alone. A full disk, or a fault of ours, would end all that follow.
+        if line is None or line[1] != FAILED or isinstance(error, OSError):
+            raise
+
+
+def _stopped_trial(study: "optuna.Study") -> "optuna.Trial | None":
+    """The trial that Ctrl-C stopped, to go on with."""
+    from optuna.trial import TrialState
+
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return _open_again(study, waiting[0]) if waiting else None
+
+
+def _open_again(study: "optuna.Study", left: "optuna.trial.FrozenTrial") -> "optuna.Trial":
+    from optuna.trial import Trial as Open
+
+    return Open(study, left._trial_id)
+
+
+def _fail(study: "optuna.Study", trial: "optuna.Trial", why: str) -> None:
+    from optuna.trial import TrialState
+
+    trial.set_user_attr("failure", why)
+    study.tell(trial, state=TrialState.FAIL)
+
+
+def _came_to(study: "optuna.Study", number: int, least: bool) -> str:
+    trial = study.get_trials(deepcopy=False)[number]
+    if "failure" in trial.user_attrs:
+        return f"failed, {trial.user_attrs['failure']}"
+    value = _best_of(trial, least)
+    assert value is not None
+    shown = f"mse {value:.4g}" if least else f"{100 * value:.1f} %"
+    complete = [t.number for t in study.best_trials] if trial.state.name == "COMPLETE" else []
+    if number in complete:
+        return f"{shown}, the best so far"
+    return shown if trial.state.name == "COMPLETE" else f"{shown}, pruned"
+
+
+def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Search:
+    """The search as plain numbers."""
+    states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": STOPPED}
+    trials = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name in states:
+            name = _run_name(trial.number)
+            step, seconds = _reached(folder / name)
+            trials.append(
+                Trial(
+                    trial.number,
+                    dict(trial.params),
+                    states[trial.state.name],
+                    _best_of(trial, settings.least),
+                    step,
+                    seconds,
+                    str(trial.user_attrs.get("failure", "")),
+                    str(folder / name) if (folder / name / SETTINGS).exists() else "",
+                )
+            )
+    found = settings.dimensions
+    run = settings.run
+    task = f"{run.test_shots or run.shots}-shot"
+    if not settings.least:
+        task = f"{run.test_ways or run.ways}-way {task}"
+    name = Path(run.test_source or run.source).name
+    judged = f"{name} val, {task}, {run.validation_episodes:,} episodes, seed {run.seed}"
+    search = Search(
+        f"search over {run.learner} on {Path(run.source).name}",
+        "mse" if settings.least else "accuracy",
+        judged,
+        run.steps,
+        {dimension.name: dimension.text for dimension in found},
+        frozenset(d.name for d in found if not isinstance(d, Choice) and d.log),
+        trials,
+        _importances(study, found),
+        settings.command,
+    )
+    if search.best is None or not search.best.run:
+        return search
+    best = train_command(RunSettings.read(Path(search.best.run)))
+    return Search(**{**vars(search), "best_command": best})
+
+
+def _best_of(trial: "optuna.trial.FrozenTrial", least: bool) -> float | None:
+    if trial.state.name == "COMPLETE":
+        return trial.value
+    seen = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    return (min if least else max)(seen) if seen else None
+
+
+def _reached(run: Path) -> tuple[int, float]:
+    """The step and the seconds of a run's last record."""
+    import json
+
+    try:
+        lines = (run / METRICS).read_text().splitlines()
+        last = json.loads(lines[-1])
+        return int(last["step"]), float(last["seconds"])
+    except (OSError, ValueError, IndexError, KeyError):
+        return 0, 0.0
+
+
+def _importances(study: "optuna.Study", found: Sequence[Dimension]) -> dict[str, float]:
+    from optuna.importance import get_param_importances
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(found) < 2 or len({trial.value for trial in complete}) < FEWEST:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of its own experimental parts
+        return {name: float(share) for name, share in get_param_importances(study).items()}
+
+
+def _draw(folder: Path, found: Search) -> None:
+    from mapwise.report.page import search_page
+
+    if found.trials:
+        html = search_page(found)
+        write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
+
+
+def as_json(folder: Path, settings: Search) -> dict[str, Any]:
+    """A search as one JSON-ready object."""
+    best = settings.best
+    failed = [trial.failure for trial in settings.trials if trial.failure]
+    found: dict[str, Any] = {
+        "search": str(folder),
+        "metric": settings.metric,
+        "protocol": settings.protocol,
+        "steps": settings.steps,
+        "searched": settings.ranges,
+        "best": None if best is None else {**_trial_json(best), "command": settings.best_command},
+        "importances": settings.importances,
+        "trials": [_trial_json(trial) for trial in settings.ranked],
+        "page": str(folder / PAGE),
+        "command": settings.command,
+    }
+    if best is None:
+        found["error"] = _nothing(failed)
+    return found
+
+
+def _trial_json(trial: Trial) -> dict[str, Any]:
+    about = {**vars(trial)}
+    return {name: value for name, value in about.items() if name != "failure" or value}
+
+
+def shown(folder: Path, found: Search) -> list[Any]:
+    """A search for a person: the table, best first, and what to do next."""
+    from mapwise.report.page import search_summary
+    from mapwise.report.table import search_table
+
+    best = found.best
+    last = (
+        _nothing([trial.failure for trial in found.trials if trial.failure])
+        if best is None
+        else f"{search_summary(found)}\nits run: {best.run}\nfigures: {folder / PAGE}\nnext: mapwise eval {best.run}"
+    )
+    return [search_table(found), last] if found.trials else [last]
+
+
+def _nothing(failures: Sequence[str]) -> str:
+    return f"no trial was completed{f', the first one failed: {failures[0]}' if failures else ': allow more --trials'}"
+
+
+def train_command(settings: RunSettings) -> str:
+    """The command line that trains a run of these settings."""
+    plain = RunSettings(learner="", source="")
+    words = ["mapwise", "train", settings.learner, settings.source]
+    for name, value in settings.model_dump(exclude={"learner", "source", "fields", "net_options"}).items():
+        if name in ("command", "mapwise", "torch", "platform", "schema_version") or value == getattr(plain, name):
+            continue
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [_word(value)])]
+    for name, value in settings.fields.items():
+        words += [f"--{name.replace('_', '-')}", _word(value)]
+    for name, value in settings.net_options.items():
+        words += [f"--net.{name}", _word(value)]
+    return shlex.join(words)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _run_name(number: int) -> str:
+    return f"trial-{number:03d}"
+
+
+def _free(settings: RunSettings) -> Path:
+    first = RUNS / f"tune-{settings.learner}-{Path(settings.source).stem or 'source'}"
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def _needs_optuna() -> None:
+    if importlib.util.find_spec("optuna") is None:
+        raise ValueError('a search needs Optuna, which is not installed: pip install "mapwise[tune]"')
+
+
+def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.choices)
+    if dimension.whole:
+        step = int(dimension.step or 1)
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log, step=step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+
+
+def _sampler(seed: int, number: int) -> "optuna.samplers.BaseSampler":
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+
+
+@contextmanager
+def _study(folder: Path, settings: SearchSettings) -> Iterator["optuna.Study"]:
+    """The study in the folder's database, begun with the settings as they are; its failures are one sentence."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = folder / STORAGE
+    storage = None
+    try:
+        # Opened by path: in a URL, a "?" or "%" of a folder's name would mean something else.
+        opening = {"creator": lambda: sqlite3.connect(path, timeout=60), "poolclass": NullPool}
+        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opening)
+        study = optuna.create_study(
+            storage=storage,
+            study_name="search",
+            direction="minimize" if settings.least else "maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(FEWEST, n_warmup_steps=round(WARM * settings.run.steps)),
+        )
+        now = presently(settings.dimensions, settings.run)
+        if now and not study.get_trials(deepcopy=False):
+            study.enqueue_trial(now)
+        yield study
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise ValueError(f"{path} can't be used ({reason}): restore it, or search again in another folder") from None
+    finally:
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: a second one would take the first one's trial for a killed one."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another mapwise tune is at work in {folder}: wait for it, or stop it first") from None
+        yield

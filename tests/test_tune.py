@@ -1,0 +1,601 @@
+"""A search finds better settings, survives being stopped or killed, and never looks at the test split."""
+
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from mapwise.catalog import LEARNERS
+from mapwise.core.outcome import Search, Trial
+from mapwise.interfaces import tracking, tune
+from mapwise.interfaces.cli import main
+from mapwise.interfaces.errors import WrongUse
+from mapwise.interfaces.progress import Bar
+from mapwise.interfaces.search import (
+    FIXED,
+    Choice,
+    Range,
+    by_default,
+    dimensions,
+    parsed,
+    presently,
+    settable,
+    settings_with,
+)
+from mapwise.report.page import search_page, search_summary
+from mapwise.report.plots import search_top
+from mapwise.report.table import search_rows
+from mapwise.run import RunSettings, load_params
+from mapwise.tasks.sinusoid import Sinusoid
+
+TINY = ("--steps", "10", "--validate-every", "2", "--validation-episodes", "10", "--tasks", "2", "--how", "vmap")
+WORDS = ("maml", "sinusoid", "--net.hidden", "8", "--inner-steps", "1", "--shots", "5", *TINY)
+SPACE = ("--search", "inner_lr=0.001..0.1:log", "--search", "optimizer.lr=1e-6..0.1:log")
+
+
+def command(*words):
+    """The command line in this process: its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return ended.value.code
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        capsys.readouterr()
+        code = command(*words)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search that nobody disturbed, several of its trials pruned."""
+    folder = tmp_path_factory.mktemp("searched") / "search"
+    assert command("tune", *WORDS, *SPACE, "--trials", "9", "--out", folder, "--json") == 0
+    return folder
+
+
+def trials(folder):
+    """What the folder's database says of every trial, by another road than mapwise's own."""
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(folder / "search.sqlite3")) as store:
+        rows = store.execute("select number, trial_id, state from trials order by number").fetchall()
+        tried = {
+            number: dict(
+                store.execute(
+                    "select param_name, param_value from trial_params where trial_id = ? order by param_name", (key,)
+                ).fetchall()
+            )
+            for number, key, _ in rows
+        }
+        values = {
+            number: store.execute("select value from trial_values where trial_id = ?", (key,)).fetchall()
+            for number, key, _ in rows
+        }
+    return [(state, tried[number], values[number]) for number, _, state in rows]
+
+
+def metrics(run):
+    return [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+
+
+# What a search finds.
+
+
+def test_a_search_finds_the_better_of_two_obviously_different_rates(cli):
+    code, out, err = cli("tune", *WORDS, "--search", "optimizer.lr=1e-7,0.02", "--trials", "5", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["best"]["values"] == {"optimizer.lr": "0.02"}
+    assert {trial["values"]["optimizer.lr"] for trial in found["trials"]} == {"1e-7", "0.02"}
+    worst = max(trial["validation"] for trial in found["trials"] if trial["values"]["optimizer.lr"] == "1e-7")
+    assert found["best"]["validation"] < worst
+
+
+def test_an_accuracy_is_raised_and_an_error_lowered():
+    rows = [Trial(0, {}, "complete", 0.5, 9), Trial(1, {}, "pruned", 0.1, 3), Trial(2, {}, "complete", 0.7, 9)]
+    rows.append(Trial(3, {}, "failed", None, 0))
+    search = {"title": "", "protocol": "", "steps": 9, "ranges": {}, "logarithmic": frozenset(), "trials": rows}
+    assert [trial.number for trial in Search(metric="accuracy", **search).ranked] == [2, 0, 1, 3]
+    assert [trial.number for trial in Search(metric="mse", **search).ranked] == [0, 2, 1, 3]
+    assert Search(metric="mse", **{**search, "trials": rows[1:2] + rows[3:]}).best is None
+
+
+def test_the_first_trial_has_the_settings_as_they_are(searched):
+    # maml's own inner_lr is 0.4, outside of what is searched; the optimizer's is inside.
+    assert RunSettings.read(searched / "trial-000").optimizer == "Adam lr=0.001"
+    assert 0.001 <= RunSettings.read(searched / "trial-000").fields["inner_lr"] <= 0.1
+
+
+def test_every_trial_is_a_run_of_its_own_with_the_values_it_tried(searched):
+    for number, (_, tried, _) in enumerate(trials(searched)):
+        settings = RunSettings.read(searched / f"trial-{number:03d}")
+        assert settings.fields["inner_lr"] == tried["inner_lr"]
+        assert settings.optimizer == f"Adam lr={tried['optimizer.lr']}"
+        assert settings.fields["inner_steps"] == 1
+
+
+def test_pruned_trials_leave_whole_runs(searched, cli):
+    pruned = [number for number, (state, _, _) in enumerate(trials(searched)) if state == "PRUNED"]
+    assert pruned
+    for number in pruned:
+        run = searched / f"trial-{number:03d}"
+        records = metrics(run)
+        assert 2 <= records[-1]["step"] < 10
+        assert "validation" in records[-1]
+        assert load_params(run)[1] <= records[-1]["step"]
+        assert {path.name for path in run.iterdir()} == {
+            "run.toml",
+            "metrics.jsonl",
+            "last.safetensors",
+            "best.safetensors",
+        }
+    assert cli("eval", searched / f"trial-{pruned[0]:03d}", "--episodes", "5", "--json")[0] == 0
+
+
+def test_a_search_that_does_not_prune_takes_every_step(cli):
+    words = ("--search", "optimizer.lr=1e-7,0.02", "--trials", "8", "--no-prune", "--json")
+    found = json.loads(cli("tune", *WORDS, *words)[1])
+    assert [trial["step"] for trial in found["trials"]] == [10] * 8
+
+
+def test_the_validation_of_a_trial_is_that_of_its_run(searched):
+    for number, (state, _, values) in enumerate(trials(searched)):
+        best = min(r["validation"] for r in metrics(searched / f"trial-{number:03d}") if "validation" in r)
+        if state == "COMPLETE":
+            assert values == [(pytest.approx(best),)]
+
+
+def test_the_command_of_the_best_trains_its_run_again_to_the_bit(searched, cli):
+    number = next(n for n, (state, _, _) in enumerate(trials(searched)) if state == "COMPLETE" and n)
+    run = searched / f"trial-{number:03d}"
+    words = shlex.split(RunSettings.read(run).command)
+    assert words[:2] == ["mapwise", "train"]
+    assert cli(*words[1:], "--out", "again")[0] == 0
+    for name in ("best.safetensors", "last.safetensors"):
+        assert Path("again", name).read_bytes() == (run / name).read_bytes()
+
+
+def test_a_search_never_opens_the_test_split(cli, monkeypatch):
+    from mapwise.tasks.episodes import Episodes
+
+    asked = set()
+    for kind in (Sinusoid, Episodes):
+        draw = kind.__call__
+
+        def drawn(source, step, draw=draw):
+            asked.add(source.part)
+            return draw(source, step)
+
+        monkeypatch.setattr(kind, "__call__", drawn)
+    assert cli("tune", *WORDS, "--search", "inner_lr=0.001..0.1:log", "--trials", "2")[0] == 0
+    words = ("--search", "optimizer.lr=0.001,0.01", "--trials", "2", "--net.hidden", "8", *TINY)
+    assert cli("tune", "protonet", "digits", *words)[0] == 0
+    assert asked == {"train", "val"}
+
+
+# What a search says.
+
+
+def test_the_answer_is_a_table_best_first_and_what_to_do_next(searched, cli):
+    code, out, err = cli("tune", "--resume", searched)
+    assert (code, err) == (0, "")
+    found = json.loads(cli("tune", "--resume", searched, "--json")[1])
+    rows = [line.split() for line in out.splitlines() if line.split()[-1:] in (["complete"], ["pruned"])]
+    assert [int(row[0]) for row in rows] == [trial["number"] for trial in found["trials"]]
+    complete = [trial["validation"] for trial in found["trials"] if trial["state"] == "complete"]
+    assert complete == sorted(complete)
+    for word in ("inner_lr", "optimizer.lr", "mse", "steps", "state", "sinusoid val, 5-shot, 10 episodes, seed 0"):
+        assert word in out
+    assert f"next: mapwise eval {searched}/trial-" in out
+    assert found["best"] == {**found["trials"][0], "command": found["best"]["command"]}
+    assert found["searched"] == {"inner_lr": "0.001..0.1:log", "optimizer.lr": "1e-06..0.1:log"}
+    assert sum(found["importances"].values()) == pytest.approx(1)
+
+
+def test_the_page_shows_the_search_and_needs_nothing_else(searched):
+    page = (searched / "search.html").read_text()
+    assert page.count("<svg") == 4  # the history, the importances, and a slice for each setting
+    for text in ("The best of 9 trials", "optimizer.lr", "pruned", "mapwise train maml sinusoid", "on the test split"):
+        assert text in page
+    assert "http://" not in page
+    assert "<script" not in page
+
+
+def test_a_page_of_one_failed_trial_says_so():
+    failed = Trial(0, {"inner_lr": 0.1}, "failed", None, 0, failure="the loss is <nan>")
+    found = Search("a search", "accuracy", "digits val", 10, {"inner_lr": "0.1..1"}, frozenset(), [failed])
+    assert search_summary(found) == "None of 1 trial (1 failed) was completed."
+    page = search_page(found)
+    assert "the loss is &lt;nan&gt;" in page
+    assert "<svg" not in page
+    assert search_rows(found)[1] == [["0", "0.1", "–", "0", "failed"]]
+
+
+def test_a_page_draws_texts_numbers_and_accuracies():
+    rows = [
+        Trial(i, {"net.norm": "layer" if i % 2 else "none", "tasks": 4 + i}, "complete", 0.5 + i / 100, 10)
+        for i in range(6)
+    ]
+    found = Search("a search", "accuracy", "", 10, {"net.norm": "", "tasks": ""}, frozenset(), rows)
+    assert found.best is rows[-1]
+    page = search_page(found)
+    assert page.count("<svg") == 3
+    assert all(text in page for text in (">layer<", ">none<", "validation accuracy (%)", "55.0"))
+    assert page == search_page(found)
+
+
+def test_an_error_that_ran_away_does_not_flatten_the_figures():
+    errors = (2.0, 3.0, 7e9, 2.5)
+    rows = [Trial(i, {"inner_lr": 0.1 + i}, "complete", error, 10) for i, error in enumerate(errors)]
+    found = Search("a search", "mse", "", 10, {"inner_lr": ""}, frozenset(), rows)
+    assert search_top(found) == 27.5
+    assert search_top(replace(found, metric="accuracy")) == math.inf
+    page = search_page(found)
+    assert "Errors above 27.5 are drawn at the upper edge" in page
+    assert "7e+09" in page  # in the table
+    assert "1e+09" not in page  # on no axis
+    assert "upper edge" not in search_page(replace(found, trials=rows[:2]))
+
+
+# Stopped, killed, and gone on with.
+
+
+def test_a_search_resumed_in_a_fresh_process_counts_on_and_asks_what_it_would_have_asked(searched, cli):
+    assert cli("tune", *WORDS, *SPACE, "--trials", "3", "--out", "parts")[0] == 0
+    before = trials(Path("parts"))
+    assert len(before) == 3
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    words = [sys.executable, "-m", "mapwise", "tune", "--resume", "parts", "--trials", "9", "--json"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["trials"]) == 9
+    assert trials(Path("parts"))[:3] == before
+    assert trials(Path("parts")) == trials(searched)
+
+
+def test_a_trial_that_ctrl_c_stopped_goes_on_to_the_same_bits(searched, cli, monkeypatch):
+    def interrupt(bar, progress):
+        if progress.step == 5 and bar.title.startswith("trial 2 "):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "__call__", interrupt)
+        code, _, err = cli("tune", *WORDS, *SPACE, "--trials", "5", "--out", "parts")
+    assert code == 130
+    assert err.splitlines()[-1] == "mapwise: stopped after 2 of 5 trials: go on with mapwise tune --resume parts"
+    assert trials(Path("parts"))[2][0] == "RUNNING"
+    assert cli("tune", "--resume", "parts")[0] == 0
+    assert trials(Path("parts")) == trials(searched)[:5]
+    for number in range(5):
+        name = Path(f"trial-{number:03d}", "last.safetensors")
+        assert (Path("parts") / name).read_bytes() == (searched / name).read_bytes()
+
+
+def test_a_killed_trial_is_recorded_as_failed_and_the_search_goes_on(cli):
+    code = (
+        "import os, signal, sys\n"
+        "from mapwise.interfaces.cli import main\nfrom mapwise.interfaces.progress import Bar\n"
+        "def kill(bar, progress):\n"
+        "    if progress.step == 5 and bar.title.startswith('trial 1 '): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Bar.__call__ = kill\n"
+        "main(sys.argv[1:])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    words = [sys.executable, "-c", code, "tune", *WORDS, *SPACE, "--trials", "4", "--out", "run"]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, out, err = cli("tune", "--resume", "run", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    states = {trial["number"]: trial["state"] for trial in found["trials"]}
+    assert states == {0: "complete", 1: "failed", 2: "complete", 3: "complete"}
+    (killed,) = (trial for trial in found["trials"] if trial["state"] == "failed")
+    assert killed["failure"] == "its process was killed"
+    assert killed["step"] == 5
+
+
+def test_a_trial_whose_settings_fail_is_recorded_with_its_sentence_and_the_search_goes_on(cli):
+    code, out, err = cli("tune", *WORDS, "--search", "inner_lr=1e30,0.01", "--trials", "4", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    failed = [trial for trial in found["trials"] if trial["state"] == "failed"]
+    assert failed
+    assert all(trial["failure"].startswith("the loss is ") for trial in failed)
+    assert found["best"]["values"] == {"inner_lr": "0.01"}
+
+
+def test_when_all_trials_fail_the_exit_code_says_so(cli):
+    words = ("tune", *WORDS, "--search", "inner_lr=1e30,1e31", "--trials", "2", "--out", "run")
+    code, out, _ = cli(*words)
+    assert code == 1
+    assert "no trial was completed, the first one failed: the loss is " in out
+    code, out, _ = cli("tune", "--resume", "run", "--json")
+    assert code == 1
+    assert json.loads(out)["best"] is None
+    assert json.loads(out)["error"].startswith("no trial was completed")
+
+
+def test_a_fault_of_ours_ends_the_search_with_its_traceback(cli, monkeypatch):
+    def broken(*words, **more):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(tune, "train", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["tune", *WORDS, *SPACE, "--trials", "2", "--out", "run"])
+    assert [state for state, _, _ in trials(Path("run"))] == ["FAIL"]
+
+
+def test_the_minutes_begin_no_trial_after_their_end(cli):
+    code, out, _ = cli("tune", *WORDS, *SPACE, "--minutes", "0.0001", "--json")
+    assert code == 1
+    assert json.loads(out)["trials"] == []
+
+
+def test_two_processes_are_not_at_work_in_one_search(searched, cli):
+    with tune._alone(searched):
+        code, _, err = cli("tune", "--resume", searched, "--trials", "13")
+    assert code == 1
+    assert err == f"mapwise: another mapwise tune is at work in {searched}: wait for it, or stop it first\n"
+
+
+# What a search is told.
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("inner_steps=1..5", Range("inner_steps", 1, 5, whole=True)),
+        ("--inner-lr=0.01..1:log", Range("inner_lr", 0.01, 1, log=True)),
+        ("tasks=4..33:4", Range("tasks", 4, 32, step=4, whole=True)),
+        ("clip=0.5..2:0.5", Range("clip", 0.5, 2.0, step=0.5)),
+        ("optimizer.lr=1e-4..1e-2:log", Range("optimizer.lr", 1e-4, 1e-2, log=True)),
+        ("a=-1..-.5", Range("a", -1, -0.5)),
+        ("net.norm=batch, support", Choice("net.norm", ("batch", "support"))),
+        ("net.hidden=64,64|128", Choice("net.hidden", ("64,64", "128"))),
+    ],
+)
+def test_ranges_and_choices_are_read(text, found):
+    assert parsed(text) == found
+    assert parsed(f"{found.name}={found.text}") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("inner_lr", "takes NAME=RANGE and 'inner_lr' was given: write a range such as inner_lr=0.01..1:log"),
+        ("inner_lr=", "takes NAME=RANGE"),
+        (
+            "inner_lr=0.1",
+            "has one value: write a range such as 1..5, or several with commas, or fix it with --inner-lr",
+        ),
+        ("inner_lr=0.1-1", "write 0.1..1, or fix it"),
+        ("inner_lr=1..0.1", "begins at 1 and ends at 0.1: write the lower end first"),
+        ("inner_lr=1..1", "write the lower end first"),
+        ("inner_lr=0..1:log", "is logarithmic and begins at 0: begin above 0"),
+        ("inner_lr=0.1..1:lin", "ends in 'lin': write :log, or a step such as :2"),
+        ("inner_lr=0.1..1:log:2", "more than one suffix"),
+        ("inner_lr=0.1..1:2", "has the step 2: write one above 0 and at most 0.9"),
+        ("inner_lr=0.1..1:0", "has the step 0"),
+        ("inner_lr=a..1", "has the end 'a', which is no number"),
+        ("inner_lr=1..inf", "has the end 'inf': write a number that is finite"),
+        ("net.norm=batch,,layer", "has an empty choice"),
+        ("net.norm=batch,batch", "names 'batch' twice"),
+        # What the grammar allows and the setting doesn't.
+        ("inner_lr=a,b", "--inner-lr is 'a': input should be a valid number"),
+        ("inner_steps=0.5..3", "inner_steps takes whole numbers: write whole ends"),
+        ("inner_rate=0.1..1", "there is no 'inner_rate' to search: did you mean inner_lr? (maml has inner_steps,"),
+        ("net.nrom=none,layer", "net mlp has no option 'nrom' to search: did you mean net.norm?"),
+        ("net.norm=none,lyer", "--net.norm is 'lyer'"),
+        ("optimizer.lrr=0.1..1", "torch refuses 'Adam lr=0.001 lrr=0.1'"),
+        ("optimizer=Adam,Adm", "torch has no optimizer 'Adm'"),
+        ("schedule.gamma=0.1..1", "an option of the schedule is searched and there is no schedule"),
+        ("seed=0..9", "seed can't be searched: the luckiest seed says nothing of the settings"),
+        ("steps=10..100", "steps can't be searched: trials are compared at the same steps, so give it one value"),
+        (
+            "test_shots=1..5",
+            "can't be searched: it changes what judges a trial, so give it one value with --test-shots",
+        ),
+        ("shots=1..5", "shots is searched and judges as well: fix what judges with --test-shots"),
+        ("tasks=0..4:log", "begin above 0"),
+        ("learner=maml,anil", "there is no 'learner' to search"),
+    ],
+)
+def test_a_bad_search_is_one_sentence_of_wrong_use(cli, text, said):
+    code, out, err = cli("tune", "maml", "sinusoid", "--search", text)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.startswith("mapwise: ")
+    assert err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--inner-lr", "0.1", "--search", "inner_lr=0.1..1"), "inner_lr is searched and also fixed by --inner-lr"),
+        (("--optimizer", "Adam", "--search", "optimizer=Adam,SGD"), "optimizer is searched and also fixed"),
+        (("--search", "inner_lr=0.1..1", "--search", "inner_lr=1..2"), "--search names inner_lr twice"),
+        (("--steps", "0", "--search", "inner_lr=0.1..1"), "trials of 0 steps are all the same"),
+        (("--resume", "x"), "--resume goes on with the search's own settings: leave learner out"),
+    ],
+)
+def test_a_search_that_contradicts_itself_is_wrong_use(cli, words, said):
+    code, _, err = cli("tune", "maml", "sinusoid", *words)
+    assert code == 2
+    assert said in err
+
+
+@pytest.mark.parametrize("words", [("--search", "inner_lr=0.1..1"), ("--no-prune",), ("--steps", "3"), ("--out", "y")])
+def test_a_resumed_search_takes_only_another_end(cli, words):
+    code, _, err = cli("tune", "--resume", "x", *words)
+    assert code == 2
+    assert f"leave {words[0].removeprefix('--')} out" in err
+
+
+def test_every_setting_is_searched_or_fixed_for_a_reason():
+    names = set(RunSettings.model_fields)
+    assert set(FIXED) < names
+    assert not set(settable()) & set(FIXED)
+    assert {"optimizer", "schedule", "clip", "tasks", "net", "augment", "aggregate", "ways"} <= set(settable())
+    assert not set(settable()) & {"learner", "source", "fields", "net_options", "command", "torch"}
+
+
+def test_values_go_where_their_names_say():
+    base = RunSettings(
+        learner="maml", source="sinusoid", fields={"inner_steps": 2}, optimizer="SGD lr=0.1 momentum=0.9"
+    )
+    found = settings_with(
+        base,
+        {
+            "optimizer.lr": 0.25,
+            "schedule.gamma": 0.5,
+            "schedule": "StepLR step_size=5",
+            "inner_lr": 0.125,
+            "first_order": "true",
+            "net.hidden": "8,4",
+            "tasks": 4,
+            "clip": "none",
+            "ways": 7,
+            "augment": "flip,shift",
+        },
+    )
+    assert found.optimizer == "SGD momentum=0.9 lr=0.25"
+    assert found.schedule == "StepLR step_size=5 gamma=0.5"
+    assert found.fields == {"inner_steps": 2, "inner_lr": 0.125, "first_order": True}
+    assert found.net_options == {"hidden": [8, 4]}
+    assert (found.tasks, found.clip, found.ways, found.augment) == (4, None, "7", ["flip", "shift"])
+    assert settings_with(found, {"augment": "none"}).augment == []
+
+
+def test_a_part_is_tried_with_every_choice_of_its_whole():
+    base = RunSettings(learner="maml", source="sinusoid")
+    assert len(dimensions(["optimizer.momentum=0..0.9", "optimizer=SGD,RMSprop"], base, ())) == 2
+    with pytest.raises(WrongUse, match=r"torch refuses 'Adam momentum=0\.0'"):
+        dimensions(["optimizer.momentum=0..0.9", "optimizer=SGD,Adam"], base, ())
+
+
+def test_whole_ends_are_numbers_where_the_setting_takes_fractions():
+    base = RunSettings(learner="maml", source="sinusoid", schedule="StepLR step_size=5")
+    texts = ["inner_lr=0..1", "inner_steps=1..3", "optimizer.weight_decay=0..1", "schedule.step_size=1..3", "clip=1..9"]
+    found = {dimension.name: dimension.whole for dimension in dimensions(texts, base, ())}
+    assert [name for name, whole in found.items() if whole] == ["inner_steps", "schedule.step_size"]
+
+
+@pytest.mark.parametrize("learner", list(LEARNERS))
+def test_without_ranges_a_learners_rates_are_searched(learner):
+    base = RunSettings(learner=learner, source="digits")
+    found = {dimension.name: dimension for dimension in by_default(base, ())}
+    assert found["optimizer.lr"] == Range("optimizer.lr", 1e-4, 1e-2, log=True)
+    rates = {n for n in LEARNERS[learner].fields if isinstance(LEARNERS[learner].fields[n].default, float)}
+    assert set(found) == {"optimizer.lr", *rates}
+    assert set(presently(list(found.values()), base)) == set(found)
+    fixed = {dimension.name for dimension in by_default(base, sorted(rates))}
+    assert fixed == {"optimizer.lr"}
+
+
+def test_settings_as_they_are_are_found_among_ranges_and_choices():
+    base = RunSettings(learner="boil", source="glyphs", fields={"inner_lr": 0.2}, clip=None)
+    texts = [
+        "inner_lr=0.1..1",
+        "inner_steps=6..9",
+        "net.norm=batch,support",
+        "moves=body|head",
+        "clip=none,10",
+        "net=mlp,conv4",
+    ]
+    texts += ["tasks=4..16:4", "augment=none|flip", "first_order=true,false", "optimizer.lr=0.002..1"]
+    found = presently([parsed(text) for text in texts], base)
+    assert found == {
+        "inner_lr": 0.2,
+        "net.norm": "support",
+        "moves": "body",
+        "clip": "none",
+        "net": "conv4",
+        "tasks": 16,
+        "augment": "none",
+        "first_order": "false",
+    }
+
+
+def test_a_folder_that_holds_a_search_or_a_run_is_left_as_it_is(searched, cli):
+    code, _, err = cli("tune", *WORDS, *SPACE, "--out", searched)
+    assert code == 1
+    assert "holds a search already: go on with it by mapwise tune --resume" in err
+    code, _, err = cli("tune", *WORDS, *SPACE, "--out", searched / "trial-000")
+    assert code == 1
+    assert "holds a run already: give another --out" in err
+
+
+def test_a_folder_may_have_any_name(cli):
+    odd = Path("what? 100%20 #1 ü")
+    assert cli("tune", *WORDS, *SPACE, "--trials", "1", "--out", odd)[0] == 0
+    assert [state for state, _, _ in trials(odd)] == ["COMPLETE"]
+    assert [path.name for path in Path().iterdir()] == [odd.name]
+
+
+def test_a_pruned_trial_is_tracked_as_stopped(cli, monkeypatch):
+    ends = []
+
+    class Told:
+        def start(self, run):
+            return run.folder.name
+
+        def log(self, record):
+            pass
+
+        def finish(self, ended):
+            ends.append(ended)
+
+    monkeypatch.setitem(tracking.TRACKERS, "json", Told)
+    found = json.loads(cli("tune", *WORDS, *SPACE, "--trials", "9", "--track", "json", "--json")[1])
+    states = [trial["state"] for trial in sorted(found["trials"], key=lambda trial: trial["number"])]
+    assert ends == [{"complete": "finished", "pruned": "stopped"}[state] for state in states]
+    assert set(ends) == {"finished", "stopped"}
+
+
+def test_a_folder_that_is_no_search_is_refused(cli):
+    code, _, err = cli("tune", "--resume", "nowhere")
+    assert code == 1
+    assert "nowhere is not a search (it has no tune.toml)" in err
+
+
+def test_a_damaged_search_is_one_sentence(cli):
+    assert cli("tune", *WORDS, *SPACE, "--trials", "1", "--out", "run")[0] == 0
+    Path("run/search.sqlite3").write_bytes(b"no database at all, and long enough to be read as one" * 99)
+    code, _, err = cli("tune", "--resume", "run")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "search.sqlite3 can't be used" in err
+    Path("run/tune.toml").write_text("schema_version = 9")
+    assert "schema version 9" in cli("tune", "--resume", "run")[2]
+
+
+def test_without_optuna_the_extra_is_named(cli, monkeypatch):
+    monkeypatch.setattr(tune.importlib.util, "find_spec", lambda name: None)
+    code, _, err = cli("tune", *WORDS, *SPACE)
+    assert code == 1
+    assert err == 'mapwise: a search needs Optuna, which is not installed: pip install "mapwise[tune]"\n'
+
+
+def test_a_learner_with_nothing_to_train_cannot_be_searched(cli):
+    code, out, _ = cli("tune", "nearest_mean", "digits", *TINY, "--trials", "2")
+    assert code == 1
+    assert "it has nothing to train" in out
