@@ -1,6 +1,5 @@
 """mapwise as a contender: a batch of tasks becomes a gradient."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +15,13 @@ from mapwise.engine.gradient import fastest
 from side_by_side import CLOCKS
 
 
-class NotBuilt(Exception):
-    """The engine at hand lacks what was asked of it."""
-
-
 def ours(
     learner: Learner, params: Params, tasks: Task, *, how: How, **options: Any
 ) -> Callable[[], tuple[list[Tensor], Tensor]]:
     """A function that computes the gradients, in the order of params, and the loss.
 
-    options: compile, remat. Raises NotBuilt where `meta_gradient` doesn't know one of them.
+    options: compile, remat.
     """
-    missing = [name for name in options if name not in inspect.signature(mw.meta_gradient).parameters]
-    if missing:
-        raise NotBuilt(f"{' and '.join(missing)} not built yet")
 
     def run() -> tuple[list[Tensor], Tensor]:
         gradients, loss = mw.meta_gradient(learner, params, tasks, how=how, **options)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mapwise.core.task import Examples, Task, TaskSource, examples
     from mapwise.engine.evaluate import evaluate
     from mapwise.engine.gradient import meta_gradient
+    from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
@@ -36,6 +37,7 @@ _HOME = {
     "Learner": "mapwise.core.learner",
     "Paired": "mapwise.core.outcome",
     "ProtoNet": "mapwise.learners.metric.protonet",
+    "Ranks": "mapwise.engine.ranks",
     "Report": "mapwise.core.outcome",
     "Sinusoid": "mapwise.tasks.sinusoid",
     "Supervised": "mapwise.learners.pretraining.supervised",
@@ -59,6 +61,7 @@ __all__ = [
     "Learner",
     "Paired",
     "ProtoNet",
+    "Ranks",
     "Report",
     "Sinusoid",
     "Supervised",

@@ -82,6 +82,8 @@ class RunSettings(BaseModel):
     init: str | None = None
     """A run whose weights this one starts from, where names and shapes agree."""
     how: str = "auto"
+    compile: bool = False
+    remat: bool = False
     track: list[str] = []
     """Where the records go besides metrics.jsonl."""
     threads: int | None = None

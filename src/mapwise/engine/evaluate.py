@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from mapwise.core import map_tasks as mapping
 from mapwise.core.learner import Learner
@@ -18,6 +19,7 @@ from mapwise.core.map_tasks import How, map_tasks, tasks_in
 from mapwise.core.outcome import ClassFigures, Protocol, Report
 from mapwise.core.task import Examples, Kind, Task, TaskSource
 from mapwise.core.tree import Params
+from mapwise.engine.ranks import ALONE, Ranks
 
 BINS = 15
 """Equal-mass bins of the calibration error."""
@@ -108,19 +110,27 @@ def evaluate(
 
 
 def episode_values(
-    learner: Learner, params: Params, source: TaskSource, episodes: int, how: How = "vmap"
+    learner: Learner, params: Params, source: TaskSource, episodes: int, how: How = "vmap", ranks: Ranks = ALONE
 ) -> np.ndarray:
-    """Accuracy (or mean squared error) of each of the first `episodes` tasks, [E]."""
+    """Accuracy (or mean squared error) of each of the first `episodes` tasks, [E]; every rank gets those of all."""
     values: list[np.ndarray] = []
     left = episodes
     for step in itertools.count():
         tasks = source(step)
-        scores, how = _scores(learner, params, tasks, how)
-        values.append(_values(scores, tasks.query, source.kind)[:left])
+        total = tasks_in(tasks)
+        low, high = ranks.span(total)
+        found = np.zeros(total)  # what the other ranks add their own to
+        if low < high:
+            part = tasks if ranks.world == 1 else pytree.tree_map(lambda leaf, at=slice(low, high): leaf[at], tasks)
+            scores, how = _scores(learner, params, part, how)
+            found[low:high] = _values(scores, part.query, source.kind)
+        values.append(found[:left])
         left -= len(values[-1])
         if left <= 0:
             break
-    return np.concatenate(values)
+    (together,) = ranks.sum([torch.from_numpy(np.concatenate(values))])
+    judged: np.ndarray = together.numpy()
+    return judged
 
 
 def predicts_alone(learner: Learner, params: Params, tasks: Task, checked: int = 3) -> bool:

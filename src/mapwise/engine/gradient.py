@@ -1,9 +1,11 @@
 """The one place where a batch of tasks becomes a gradient."""
 
+import math
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -19,6 +21,7 @@ from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import Aggregate, aggregate_named, mean
 from mapwise.engine.compiled import NotCompiled, compiled
+from mapwise.engine.ranks import ALONE, Ranks
 
 Gradient = tuple[Params, Tensor]
 
@@ -32,6 +35,7 @@ def meta_gradient(
     compile: bool = False,
     remat: bool = False,
     aggregate: str | Aggregate = "mean",
+    ranks: Ranks = ALONE,
 ) -> Gradient:
     """The gradient of the weighted objective over a batch of tasks, and the value of that objective.
 
@@ -42,17 +46,20 @@ def meta_gradient(
     remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
                hardly grows with the number of steps, and each costs about a third more time.
     aggregate: "mean", or a function from detached losses [T] to weights [T] that sum to one.
+    ranks:     the processes that share the batch out; each gives the whole batch and gets the whole gradient.
 
     Returns (gradients, loss): gradients have the form of params without its "measured" part, and are
     sum_t weights_t grad L_t; loss is sum_t weights_t L_t. They don't depend on how, compile and remat, but
     for rounding.
 
     Piecewise (loop or chunks) the tasks' graphs are freed one piece after another, so memory does not
-    grow with T. Weights that depend on the losses need all of them first: the losses are then computed
-    once more beforehand, without a graph.
+    grow with T. Weights that depend on the losses need all of them first: piecewise, or in many processes,
+    the losses are then computed once more beforehand, without a graph.
     """
+    every, tasks = tasks_in(tasks), ranks.share(tasks)
     if how == "auto":
-        how = fastest(learner, params, tasks, aggregate=aggregate, remat=remat)
+        quickest: How = ranks.first(lambda: fastest(learner, params, tasks, aggregate=aggregate, remat=remat))
+        how = quickest
     weigh = aggregate_named(aggregate)
     pieces = chunks(tasks, how)
     one: How = "loop" if how == "loop" else "vmap"
@@ -66,19 +73,20 @@ def meta_gradient(
 
     with all_rows_count(whole):
         weights = None
-        if len(pieces) > 1:
-            if weigh is mean:
-                weights = mean(torch.empty(tasks_in(tasks), dtype=torch.float64))
-            else:
-                with torch.no_grad():
-                    losses = [_losses(learner, params, piece, one) for piece in pieces]
-                    weights = weigh(torch.cat(losses).detach())
+        if weigh is mean:
+            weights = ranks.share(mean(torch.empty(every, dtype=torch.float64)))
+        elif len(pieces) > 1 or ranks.world > 1:
+            with torch.no_grad():
+                losses = torch.cat([_losses(learner, params, piece, one) for piece in pieces])
+                weights = ranks.share(weigh(ranks.gather(losses)))
         sizes = [tasks_in(piece) for piece in pieces]
         shares = [None] * len(pieces) if weights is None else torch.split(weights, sizes)
         (gradients, total), *others = map(gradient_of, pieces, shares)
     for gradient, loss in others:
         gradients, total = tree.map(torch.add, gradients, gradient), total + loss
-    return gradients, total
+    slopes = tree.flatten(gradients)
+    *summed, total = ranks.sum([*slopes.values(), total])
+    return tree.unflatten(dict(zip(slopes, summed, strict=True))), total
 
 
 def _losses(learner: Learner, params: Params, piece: Task, how: How) -> Tensor:
@@ -110,6 +118,50 @@ def _program(function: Callable[..., Gradient], owner: tuple[object, ...], *inpu
     except NotCompiled as reason:
         warnings.warn(f"{reason}, so it runs uncompiled", RuntimeWarning, stacklevel=3)
         return function
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What compiling a meta-gradient takes and brings, in seconds."""
+
+    once: float
+    """Of the compilation."""
+    uncompiled: float
+    """Of a meta-gradient."""
+    compiled: float
+
+    @property
+    def pays_after(self) -> int | None:
+        """Steps after which the time is won back; None: never."""
+        won = self.uncompiled - self.compiled
+        return math.ceil(self.once / won) if won > 0 else None
+
+
+def compilation(
+    learner: Learner,
+    params: Params,
+    tasks: Task,
+    *,
+    how: How,
+    remat: bool = False,
+    aggregate: str | Aggregate = "mean",
+    clock: Callable[[], float] = time.perf_counter,
+) -> Compilation:
+    """Compile the meta-gradient of such a batch now, and measure what that brings.
+
+    Raises NotCompiled, with the reason, when it can't be compiled.
+    """
+    run = partial(meta_gradient, learner, params, tasks, how=how, remat=remat, aggregate=aggregate)
+    uncompiled = seconds(run, clock=clock)
+    start = clock()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            run(compile=True)
+        except RuntimeWarning as reason:
+            raise NotCompiled(str(reason)) from None
+    _wait()
+    return Compilation(clock() - start, uncompiled, seconds(partial(run, compile=True), clock=clock))
 
 
 def fastest(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from mapwise.engine.aggregate import Aggregate
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.gradient import fastest, meta_gradient
 from mapwise.engine.optimizer import optimizer_of, schedule_of
+from mapwise.engine.ranks import ALONE, Ranks
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -85,9 +86,12 @@ def train(
     patience: int | None = None,
     select: Literal["best", "last"] = "best",
     how: How | Literal["auto"] = "auto",
+    compile: bool = False,
+    remat: bool = False,
     out: Path | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Meta-train a learner on a source of tasks.
 
@@ -108,15 +112,18 @@ def train(
     patience:   stop after so many validations without a better one.
     select:     return the params of the "best" validation, or the "last".
     how:        how tasks are mapped; "auto" measures once before the first step.
+    compile, remat: see `meta_gradient`.
     out:        a folder for checkpoints and metrics.jsonl; None keeps all in memory. Checkpoints that a
                 run left there before are replaced, unless it is resumed.
     resume:     go on from the folder's last checkpoint, or begin when there is none. The final params
                 are, on a CPU with the same `how` and threads, bit for bit those of a run that was never
                 stopped; "auto" is the `how` the run began with.
-    progress:   called after every step.
+    progress:   called after every step; KeyboardInterrupt from it stops the training, on all ranks.
+    ranks:      the processes that train together, all with the same arguments. Every one returns the same;
+                only rank 0 reads and writes `out`. Another number of them may resume the run.
 
     Raises ValueError for settings that can't be, for a resumed run that was begun with others, for a
-    damaged checkpoint, and when the loss stops being a number.
+    damaged checkpoint, and when the loss stops being a number; LostRank when another process is gone.
     """
     for name, count, least in (
         ("steps", steps, 0),
@@ -134,7 +141,7 @@ def train(
     judge = source.split("val") if validation is None else validation
     log_every = max(1, steps // RECORDS)
 
-    start = learner.init(seed) if params is None else params
+    start = ranks.hand_out(learner.init(seed) if params is None else params)
     state = _State(start, optimizer, schedule, steps, warmup)
     given = {
         "steps": steps,
@@ -148,20 +155,30 @@ def train(
         "validation_episodes": validation_episodes,
         "patience": patience,
         "select": select,
+        "compile": compile,
+        "remat": remat,
     }
     asked = _settings(given, learner, source, judge)
     history: list[dict[str, Any]] = []
     best: Params | None = None
-    if out is not None:
+
+    def begun() -> bool:
+        """Whether there is something to resume; the folder is there afterwards."""
+        if out is None:
+            return False
         out.mkdir(parents=True, exist_ok=True)
-    if resume and out is not None and (out / LAST).exists():
-        tensors, about = checkpoint.load(out / LAST)
-        how = _agreed(out, asked, how, about)
-        state.restore(out / LAST, tensors, about)
-        history = _cut(out / METRICS, state.step)
-        best = _best(out, state)
+        return resume and (out / LAST).exists()
+
+    if not ranks.leads:
+        out = None  # the others hear from rank 0 what is in it
+    if ranks.first(begun):
+        how, history, best = _taken_up(ranks, out, state, asked, how)
     elif how == "auto":
-        how = fastest(learner.at(0.0), state.params(), source(0), aggregate=aggregate)
+        batch = ranks.share(source(0))
+        quickest: How = ranks.first(
+            lambda: fastest(learner.at(0.0), state.params(), batch, aggregate=aggregate, remat=remat)
+        )
+        how = quickest
 
     def save() -> None:
         if out is not None:
@@ -177,7 +194,7 @@ def train(
     def validated() -> None:
         nonlocal best
         measured = learner.measure(tree.detach(state.params()), source)
-        state.validation = float(episode_values(learner, measured, judge, validation_episodes, how).mean())
+        state.validation = float(episode_values(learner, measured, judge, validation_episodes, how, ranks).mean())
         if _improves(state.validation, state.best, judge.kind):
             state.best, state.best_step, state.stale = state.validation, state.step, 0
             # A copy: params without anything measured share memory with the optimizer's.
@@ -187,12 +204,13 @@ def train(
         else:
             state.stale += 1
 
-    if out is not None and state.step == 0:
-        # Last first: whatever is interrupted here, no file of an earlier run is taken for one of this.
-        for stale in (LAST, BEST):
-            (out / stale).unlink(missing_ok=True)
-        (out / METRICS).write_bytes(b"")
-        save()  # with `how`, so that a run killed before its first validation goes on in the way it began
+    with ranks.alike():
+        if out is not None and state.step == 0:
+            # Last first: whatever is interrupted here, no file of an earlier run is taken for one of this.
+            for stale in (LAST, BEST):
+                (out / stale).unlink(missing_ok=True)
+            (out / METRICS).write_bytes(b"")
+            save()  # with `how`, so that a run killed before its first validation goes on in the way it began
 
     began = saved = time.perf_counter()
     worked = time.process_time()
@@ -201,16 +219,28 @@ def train(
     worked_earlier = history[-1].get("processor_seconds") if history else 0.0
     done_here = 0
     whole = True
+    record: dict[str, Any] | None
     try:
         while state.step < steps and not (patience is not None and state.stale >= patience):
             batch = source(state.step)
             moment = learner.at(state.step / steps)
-            gradient, loss = meta_gradient(moment, state.params(), batch, how=how, aggregate=aggregate)
+            gradient, loss = meta_gradient(
+                moment,
+                state.params(),
+                batch,
+                how=how,
+                compile=compile,
+                remat=remat,
+                aggregate=aggregate,
+                ranks=ranks,
+            )
             value = float(loss)
             if not math.isfinite(value):
-                raise ValueError(
-                    f"the loss is {value} at step {state.step}: lower the learning rate, or set clip (such as clip=10)"
-                )
+                with ranks.alike():  # the loss is that of all ranks, so they come here together
+                    raise ValueError(
+                        f"the loss is {value} at step {state.step}: "
+                        "lower the learning rate, or set clip (such as clip=10)"
+                    )
             whole = False
             rate = state.rate
             state.update(gradient, clip)
@@ -221,9 +251,9 @@ def train(
             validates = state.step == steps or state.step % validate_every == 0
             if validates:
                 validated()
-            record: dict[str, Any] | None = None
+            record = None
             if validates or state.step % log_every == 0:
-                record: dict[str, Any] = {"step": state.step, "loss": recent, "lr": rate}
+                record = {"step": state.step, "loss": recent, "lr": rate}
                 record["seconds"] = earlier + time.perf_counter() - began
                 if worked_earlier is not None:
                     record["processor_seconds"] = worked_earlier + time.process_time() - worked
@@ -238,11 +268,17 @@ def train(
             if validates or time.perf_counter() - saved > SAVE_SECONDS:
                 save()
                 saved = time.perf_counter()
+            stopped = False
             if progress is not None:
                 spent = time.perf_counter() - began
                 speed = done_here / max(spent, 1e-9)
                 spent += earlier
-                progress(Progress(state.step, steps, recent, state.validation, state.best, speed, spent, record))
+                try:
+                    progress(Progress(state.step, steps, recent, state.validation, state.best, speed, spent, record))
+                except KeyboardInterrupt:
+                    stopped = True
+            if ranks.either(stopped):  # a signal may reach the ranks at different steps
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
         # In the middle of an update the state is neither before nor after a step: then the last checkpoint stands.
         if whole:
@@ -372,8 +408,9 @@ def _agreed(out: Path, asked: dict[str, Any], how: How | Literal["auto"], about:
     """The `how` the run began with; ValueError when it began with other settings than it is to go on with."""
     if "settings" not in about or "how" not in about:
         raise ValueError(f"{out / LAST} doesn't say with which settings it was made: train the run again")
-    # A run of a version that knew no warm-up began with none.
-    begun: dict[str, Any] = {"warmup": 0, **about["settings"], "how": about["how"]}
+    # A run of a version that knew none of these began without them.
+    unknown = {"warmup": 0, "compile": False, "remat": False}
+    begun: dict[str, Any] = {**unknown, **about["settings"], "how": about["how"]}
     wanted = {**asked, "how": about["how"] if how == "auto" else how}
     for name in sorted({*begun, *wanted}):
         if begun.get(name) != wanted.get(name):
@@ -383,6 +420,33 @@ def _agreed(out: Path, asked: dict[str, Any], how: How | Literal["auto"], about:
             )
     agreed: How = begun["how"]
     return agreed
+
+
+def _taken_up(
+    ranks: Ranks, out: Path | None, state: _State, asked: dict[str, Any], how: How | Literal["auto"]
+) -> tuple[How, list[dict[str, Any]], Params | None]:
+    """Go on where the run in this folder stopped: rank 0 reads it, and the others hear of it.
+
+    Returns the `how` the run began with, its records, and its best params so far.
+    """
+    tensors: tree.Tree = {}
+    about: dict[str, Any] = {}
+    history: list[dict[str, Any]] = []
+    best: Params | None = None
+    with ranks.alike():
+        if out is not None:
+            tensors, about = checkpoint.load(out / LAST)
+            how = _agreed(out, asked, how, about)
+            state.restore(out / LAST, tensors, about)
+            history = _cut(out / METRICS, state.step)
+            best = _best(out, state)
+    words: list[Any] = ranks.agree([about, how, history, best is not None])
+    about, how, history, some = words
+    heard = ranks.hand_out({"last": tensors, "best": best or {}})
+    if not ranks.leads:
+        state.restore(Path(LAST), heard.get("last", {}), about)
+        best = heard.get("best", {}) if some else None
+    return cast(How, how), history, best
 
 
 def _improves(value: float, best: float | None, kind: Kind) -> bool:

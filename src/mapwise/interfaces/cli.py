@@ -11,9 +11,9 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from mapwise.interfaces.errors import FAILED, STOPPED, WrongUse, sentence, told
+from mapwise.interfaces.errors import FAILED, STOPPED, WrongUse, sentence, shared, told
 from mapwise.interfaces.flags import booleans, rewritten
-from mapwise.interfaces.printing import answer, note, show
+from mapwise.interfaces.printing import answer, complain, note, show
 
 app = typer.Typer(
     name="mapwise",
@@ -179,6 +179,12 @@ def train(
     how: Annotated[
         str | None, typer.Option(help="How tasks are mapped: auto, vmap, loop or a number.", show_default=False)
     ] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Make one program of the meta-gradient; pays for small nets.")
+    ] = False,
+    remat: Annotated[
+        bool, typer.Option("--remat", help="Take inner steps again instead of keeping them: less memory.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)] = None,
     track: Annotated[
         list[str] | None,
@@ -205,8 +211,11 @@ def train(
     if resume is not None:
         found, said = training.run_training(lambda: training.go_on(resume))
     else:
-        settings = training.asked_settings(given, set_ or [], list(options))
-        found, said = training.run_training(lambda: training.begin(settings, out, _command(ctx)))
+        found, said = training.run_training(
+            lambda: training.begin(
+                lambda: training.asked_settings(given, set_ or [], list(options)), out, _command(ctx)
+            )
+        )
     answer(found) if json else show(said)
 
 
@@ -422,6 +431,7 @@ def doctor(json: Json = False) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; whatever goes wrong is one line on standard error."""
     words = list(sys.argv[1:] if argv is None else argv)
+    alone = False
     try:
         code = _run(words)
         line = "stopped" if code == STOPPED else ""
@@ -432,8 +442,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if found is None:
             raise
         line, code = found
+        alone = not shared(error)
     if line:
-        note(f"mapwise: {line}")
+        complain(line) if alone else note(f"mapwise: {line}")
         if "--json" in words:
             answer({"error": line, "exit": code})
     sys.exit(code)

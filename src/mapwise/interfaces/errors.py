@@ -18,6 +18,15 @@ class Stopped(Exception):
     """Ctrl-C, with how to go on."""
 
 
+class Untold(Exception):
+    """A failure that another process of the same training puts into words."""
+
+
+def shared(error: BaseException) -> bool:
+    """Whether every process of a training comes to this error, so that one telling is enough."""
+    return isinstance(error, (WrongUse, Stopped, KeyboardInterrupt, Untold))
+
+
 @contextmanager
 def wrong_use() -> Iterator[None]:
     """A ValueError inside is the command line's fault."""
@@ -33,6 +42,8 @@ def told(error: BaseException) -> tuple[str, int] | None:
         return sentence(error), WRONG_USE
     if isinstance(error, Stopped):
         return sentence(error), STOPPED
+    if isinstance(error, Untold):
+        return "", FAILED
     if isinstance(error, KeyboardInterrupt):
         return "stopped", STOPPED
     if isinstance(error, MemoryError) or _is_memory(error):

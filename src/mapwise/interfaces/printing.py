@@ -1,18 +1,30 @@
-"""Where words go: the answer to standard output, everything else to standard error."""
+"""Where words go: the answer to standard output, everything else to standard error.
+
+Of the processes that torchrun started, only the first speaks.
+"""
 
 import json
 import math
+import os
 import sys
 from typing import Any
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks; looked up here, since help comes without torch."""
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def answer(found: dict[str, Any]) -> None:
     """One JSON object on standard output; numbers that JSON can't say become null."""
-    print(json.dumps(_sayable(found), ensure_ascii=False))
+    if speaks():
+        print(json.dumps(_sayable(found), ensure_ascii=False))
 
 
 def show(*shown: Any) -> None:
     """Text or rich tables on standard output."""
+    if not speaks():
+        return
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
@@ -25,7 +37,14 @@ def show(*shown: Any) -> None:
 
 def note(text: str) -> None:
     """A remark on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    if speaks():
+        print(text, file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """What only this process knows went wrong, on standard error, whichever of several it is."""
+    rank = "" if speaks() else f", process {os.environ['RANK']}"
+    print(f"mapwise{rank}: {text}", file=sys.stderr, flush=True)
 
 
 def _sayable(value: Any) -> Any:

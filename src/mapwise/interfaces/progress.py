@@ -4,6 +4,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mapwise.interfaces.printing import speaks
+
 if TYPE_CHECKING:
     from mapwise.engine.train import Progress
 
@@ -17,7 +19,7 @@ class Bar:
         self.line: Any = None
 
     def __enter__(self) -> "Bar":
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and speaks():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

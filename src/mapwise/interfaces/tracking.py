@@ -208,7 +208,8 @@ class Tracking:
 
     def __enter__(self) -> "Tracking":
         path = self.folder / KEYS
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.names:
+            self.folder.mkdir(parents=True, exist_ok=True)
         keys: dict[str, str] = {}
         with suppress(OSError, ValueError):
             keys = json.loads(path.read_bytes()) if self.resume else {}

@@ -6,20 +6,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, named
-from mapwise.core.task import TaskSource
+from mapwise.core.learner import Learner
+from mapwise.core.map_tasks import How
+from mapwise.core.task import Task, TaskSource
+from mapwise.core.tree import Params
 from mapwise.engine.aggregate import aggregate_named
-from mapwise.engine.gradient import fastest
+from mapwise.engine.compiled import NotCompiled
+from mapwise.engine.gradient import compilation, fastest
 from mapwise.engine.optimizer import optimizer_of, schedule_of
+from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
 from mapwise.engine.train import BEST, LAST, METRICS, Progress, Trained
 from mapwise.engine.train import train as meta_train
 from mapwise.interfaces.allocator import keep_freed_memory
-from mapwise.interfaces.errors import Stopped, wrong_use
+from mapwise.interfaces.errors import Stopped, Untold, wrong_use
 from mapwise.interfaces.flags import settings_of
 from mapwise.interfaces.printing import note
 from mapwise.interfaces.progress import Bar
@@ -76,32 +81,45 @@ def check(settings: RunSettings) -> None:
     optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
     schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps, settings.warmup)
     try:
-        torch.zeros(1, device=settings.device)
+        torch.zeros(1, device=local_device(settings.device))
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"the device {settings.device!r} can't be used here ({reason}): leave out --device") from None
 
 
-def begin(settings: RunSettings, out: Path | None, command: str) -> tuple[Path, RunSettings, Trained]:
+def begin(asked: Callable[[], RunSettings], out: Path | None, command: str) -> tuple[Path, RunSettings, Trained]:
     """Train a new run in its folder, by default runs/LEARNER-SOURCE with a number where that is taken.
+
+    asked: the settings; called once for all processes of a training, so that one mistake is one error.
 
     Raises ValueError when the folder holds a run already.
     """
-    folder = _free(settings) if out is None else out
-    for name in (SETTINGS, LAST, BEST, METRICS):
-        if (folder / name).exists():
-            raise ValueError(
-                f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, or give another --out"
-            )
-    return train(settings.stamped(command), folder)
+
+    def stamped() -> tuple[str, dict[str, Any]]:
+        settings = asked()
+        folder = _free(settings) if out is None else out
+        for name in (SETTINGS, LAST, BEST, METRICS):
+            if (folder / name).exists():
+                raise ValueError(
+                    f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, "
+                    "or give another --out"
+                )
+        return str(folder), settings.stamped(command).model_dump()
+
+    with _ranks() as ranks:
+        place, found = ranks.first(stamped)
+        return train(RunSettings(**found), Path(place), ranks=ranks)
 
 
 def go_on(folder: Path) -> tuple[Path, RunSettings, Trained]:
-    """Go on with a run that was stopped, with its own settings."""
-    settings = RunSettings.read(folder)
-    if settings.torch != torch.__version__:
-        note(f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ")
-    return train(settings, folder, resume=True)
+    """Go on with a run that was stopped, with its own settings; in as many processes as there are now."""
+    with _ranks() as ranks:
+        settings = RunSettings(**ranks.first(lambda: RunSettings.read(folder).model_dump()))
+        if settings.torch != torch.__version__:
+            note(
+                f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ"
+            )
+        return train(settings, folder, resume=True, ranks=ranks)
 
 
 def train(
@@ -109,12 +127,14 @@ def train(
     folder: Path,
     *,
     resume: bool = False,
+    ranks: Ranks = ALONE,
     opened: TaskSource | None = None,
     watch: Callable[[Progress], None] | None = None,
     title: str | None = None,
 ) -> tuple[Path, RunSettings, Trained]:
     """Train, or go on training, in this folder; run.toml is complete before the first step.
 
+    ranks:  the processes that train together; the folder is that of the first, and may be there for it alone.
     opened: the episodes of these settings, where they are open already.
     watch:  called after every step; what it raises ends the training, and is passed on.
     title:  what the progress bar is called; None: the learner and its source.
@@ -126,20 +146,42 @@ def train(
     keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    row = named(LEARNERS, settings.learner, "learner")
-    episodes = source_of(settings) if opened is None else opened
-    for remark in episodes.rows.notes if isinstance(episodes, Episodes) else ():
-        note(f"note: {remark}")
-    source = catalog.training_source(row, episodes)
-    validation = judging(settings, "val", training=episodes)
-    learner = learner_of(settings, source)
-    params = initial_params(learner, settings)
-    if settings.steps and not any(name != "measured" for name in params):
-        note(f"note: {settings.learner} has nothing to train, so no steps are taken")
-        settings = settings.model_copy(update={"steps": 0, "warmup": 0})
-    if settings.how == "auto":
-        chosen = fastest(learner.at(0.0), params, source(0), aggregate=settings.aggregate) if settings.steps else "vmap"
-        settings = settings.model_copy(update={"how": str(chosen)})
+    with ranks.alike():
+        # run.toml names the kind of device, since each process has its own.
+        here = settings.model_copy(update={"device": local_device(settings.device)})
+        if torch.device(here.device).type == "cuda":
+            torch.cuda.set_device(here.device)
+        row = named(LEARNERS, settings.learner, "learner")
+        episodes = source_of(here) if opened is None else opened
+        for remark in episodes.rows.notes if isinstance(episodes, Episodes) else ():
+            note(f"note: {remark}")
+        source = catalog.training_source(row, episodes)
+        validation = judging(here, "val", training=episodes)
+        learner = learner_of(here, source)
+        # The weights of another run are read where runs are, and handed out.
+        params = initial_params(learner, here if ranks.leads else here.model_copy(update={"init": None}))
+        if settings.steps and not any(name != "measured" for name in params):
+            note(f"note: {settings.learner} has nothing to train, so no steps are taken")
+            settings = settings.model_copy(update={"steps": 0, "warmup": 0})
+        if settings.steps:
+            ranks.share(source(0))  # so that a number of tasks that can't be shared out leaves no run behind
+
+    def mapped() -> str:
+        """How tasks are mapped, measured by this process if it is to be."""
+        if settings.how != "auto":
+            return settings.how
+        if not settings.steps:
+            return "vmap"
+        batch = ranks.share(source(0))
+        return str(fastest(learner.at(0.0), params, batch, aggregate=settings.aggregate, remat=settings.remat))
+
+    settings = settings.model_copy(update={"how": ranks.first(mapped)})
+    if settings.compile and settings.steps:
+        batch = ranks.share(source(0))
+        able, said = _compiled_ahead(learner.at(0.0), params, batch, settings)
+        note(f"note: {said}")
+        # In every process or in none, since all of them make one run.
+        settings = settings.model_copy(update={"compile": not ranks.either(not able)})
     at = 0
 
     def follow(progress: Progress) -> None:
@@ -155,13 +197,19 @@ def train(
         with (
             _told_of(folder),
             Bar(title or f"{settings.learner} on {episodes.about.source}", episodes.kind) as bar,
-            _interrupts() as stop_if_asked,
+            _interrupts(ranks) as stop_if_asked,
             Tracking(
-                settings.track, folder, plain(settings), resume=resume, least=episodes.kind == "regression"
+                settings.track if ranks.leads else [],
+                folder,
+                plain(settings),
+                resume=resume,
+                least=episodes.kind == "regression",
             ) as track,
         ):
             if not resume:
-                settings.write(folder)
+                with ranks.alike():
+                    if ranks.leads:
+                        settings.write(folder)
             trained = meta_train(
                 learner,
                 source,
@@ -179,14 +227,37 @@ def train(
                 patience=settings.patience,
                 select=settings.select,
                 how=settings.mapping,
+                compile=settings.compile,
+                remat=settings.remat,
                 out=folder,
                 resume=resume,
                 progress=follow,
+                ranks=ranks,
             )
     except KeyboardInterrupt:
         where = f" after step {at:,} of {settings.steps:,}" if at else ""
         raise Stopped(f"stopped{where}: go on with mapwise train --resume {folder}") from None
+    except LostRank as error:
+        raise ValueError(
+            f"another process of this training is gone ({error.reason}): "
+            f"go on with mapwise train --resume {folder}, in as many processes as you like"
+        ) from None
     return folder, settings, trained
+
+
+def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: RunSettings) -> tuple[bool, str]:
+    """Whether the meta-gradient could be compiled; and what that brings, or why not, in a sentence."""
+    mapping = cast(How, settings.mapping)
+    try:
+        found = compilation(learner, params, batch, how=mapping, remat=settings.remat, aggregate=settings.aggregate)
+    except NotCompiled as reason:
+        return False, str(reason)
+    steps = found.pays_after
+    pays = "which never pays: leave out --compile" if steps is None else f"which pays after {steps:,} steps"
+    return True, (
+        f"compiled in {found.once:.0f} s; a meta-gradient takes {1000 * found.compiled:.2f} ms instead of "
+        f"{1000 * found.uncompiled:.2f}, {pays}"
+    )
 
 
 def plain(settings: RunSettings) -> dict[str, Any]:
@@ -259,8 +330,21 @@ def _told_of(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], None]]:
+def _ranks() -> Iterator[Ranks]:
+    """The processes that torchrun started; what the first tells of, the others don't repeat."""
+    try:
+        with Ranks.started() as ranks:
+            yield ranks
+    except ToldByFirst:
+        raise Untold from None
+
+
+@contextmanager
+def _interrupts(ranks: Ranks) -> Iterator[Callable[[], None]]:
     """Ctrl-C waits for the end of the step under way, so that the state saved is whole; a second one doesn't.
+
+    So does the signal by which torchrun ends its processes: when one of them is gone, the others learn of
+    it within that step, and still say so.
 
     Yields what raises KeyboardInterrupt once it was asked for.
     """
@@ -281,8 +365,14 @@ def _interrupts() -> Iterator[Callable[[], None]]:
     if not listening or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield stop_if_asked
         return
-    signal.signal(signal.SIGINT, hear)
+    heard = [signal.SIGINT] if ranks.world == 1 else [signal.SIGINT, signal.SIGTERM]
+    before = [signal.signal(number, hear) for number in heard]
+    ends = False
     try:
         yield stop_if_asked
+    except LostRank:
+        ends = True  # and is not to be ended before it has said why
+        raise
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in zip(heard, before, strict=True):
+            signal.signal(number, signal.SIG_IGN if ends else handler)
