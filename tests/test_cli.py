@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 from conftest import ROOT
 from mapwise.core import tree
 from mapwise.engine import checkpoint
+from mapwise.engine.compiled import NotCompiled
 from mapwise.interfaces import allocator, doctor
 from mapwise.interfaces.cli import _options, main
 from mapwise.interfaces.errors import WrongUse, told
@@ -506,3 +508,35 @@ def test_shuffled_labels_are_refused_where_there_are_none(cli, tmp_path):
     assert cli("train", "maml", "sinusoid", "--steps", 1, "--out", tmp_path / "sine").code == 0
     done = cli("eval", tmp_path / "sine", "--shuffle-labels")
     assert done.code == 2 and "no class labels to shuffle" in done.err
+
+
+@pytest.mark.slow
+def test_compiling_says_what_it_takes_and_is_part_of_the_run(cli):
+    words = ("train", "maml", "sinusoid", "--net.hidden", "4", "--inner-steps", "1", "--tasks", "2", "--queries", "5")
+    words += ("--steps", "4", "--validation-episodes", "2", "--how", "vmap", "--out", "run", "--compile", "--remat")
+    done = cli(*words)
+    assert done.code == 0
+    assert re.search(
+        r"compiled in \d+ s; a meta-gradient takes [\d.]+ ms instead of [\d.]+, which pays after", done.err
+    )
+    settings = RunSettings.read(Path("run"))
+    assert settings.compile and settings.remat
+    assert cli("train", "--resume", "run").code == 0
+
+
+def test_what_cannot_be_compiled_is_said_and_trained_uncompiled(cli, monkeypatch):
+    monkeypatch.setattr("mapwise.engine.gradient.compiled", raises(NotCompiled("there is no compiler")))
+    words = ("train", "maml", "sinusoid", "--net.hidden", "4", "--steps", "2", "--validation-episodes", "2")
+    done = cli(*words, "--how", "vmap", "--out", "run", "--compile")
+    assert done.code == 0
+    assert done.err.count("there is no compiler, so it runs uncompiled") == 1
+    assert not RunSettings.read(Path("run")).compile
+
+
+def raises(error):
+    """A function that does nothing but fail."""
+
+    def fail(*_):
+        raise error
+
+    return fail

@@ -217,7 +217,7 @@ def test_tensorboard_holds_what_the_metrics_hold(cli):
     assert code == 0, err
     assert json.loads(out)["run"] == "run"
     found = events()
-    assert set(found) == {"loss", "lr", "seconds", "validation", "best_validation"}
+    assert set(found) == {"loss", "lr", "seconds", "processor_seconds", "validation", "best_validation"}
     for name in ("loss", "lr", "validation"):
         assert dict(found[name]) == expected(name)
 
