@@ -643,6 +643,30 @@ def test_a_best_from_another_moment_than_the_last_is_refused(tmp_path):
         ADAM.run(tmp_path, resume=True)
 
 
+def test_a_run_goes_on_though_its_params_come_in_another_order(tmp_path):
+    # As safetensors gives them back: equal shapes, so that moments on the wrong leaf would go unnoticed.
+    def trained(out, params, steps_here=None):
+        def stop(progress):
+            if progress.step == steps_here:
+                raise KeyboardInterrupt
+
+        learner = MAML(
+            net=lambda: MLP((1,), 1, hidden=(4, 4, 4, 4)), inner_steps=1, inner_lr=0.05, loss="squared_error"
+        )
+        source = Sinusoid(shots=5, queries=5, tasks=4)
+        start = learner.init(0) if params is None else params(learner.init(0))
+        return train(learner, source, steps=8, params=start, how="vmap", out=out, resume=True, progress=stop).params
+
+    def backwards(params):
+        return dict(reversed(params.items()))
+
+    whole = trained(tmp_path / "whole", None)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", None, steps_here=5)
+    again = trained(tmp_path / "cut", backwards)
+    assert all(torch.equal(again[name], leaf) for name, leaf in whole.items())
+
+
 def test_resuming_where_nothing_is_begins(alone, tmp_path):
     ADAM.run(tmp_path / "new", resume=True)
     assert left(tmp_path / "new") == alone["adam"]

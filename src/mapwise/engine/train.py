@@ -355,6 +355,7 @@ class _State:
                 i: {name: v for name, v in entry.items() if isinstance(v, Tensor)} for i, entry in per_leaf.items()
             }
             about["optimizer"] = {
+                "leaves": list(self.leaves),
                 "groups": state["param_groups"],
                 "plain": {
                     i: {name: v for name, v in entry.items() if not isinstance(v, Tensor)}
@@ -378,9 +379,12 @@ class _State:
             for name in self._PLAIN:
                 setattr(self, name, about[name])
             if self.optimizer is not None:
-                entries = {int(i): dict(plain) for i, plain in about["optimizer"]["plain"].items()}
+                # torch knows leaves by their place, and params that come from a file may stand in another order.
+                place = {path: i for i, path in enumerate(self.leaves)}
+                here = [place[path] for path in about["optimizer"].get("leaves", self.leaves)]
+                entries = {here[int(i)]: dict(plain) for i, plain in about["optimizer"]["plain"].items()}
                 for i, found in tensors.get("optimizer", {}).items():
-                    entries.setdefault(int(i), {}).update(found)
+                    entries.setdefault(here[int(i)], {}).update(found)
                 self.optimizer.load_state_dict({"state": entries, "param_groups": about["optimizer"]["groups"]})
             if self.schedule is not None:
                 self.schedule.load_state_dict(about["schedule"])
