@@ -402,6 +402,15 @@ def test_the_slope_of_a_parameter_that_takes_no_part_is_zero():
     assert torch.equal(inner_loop.slope(lambda p: torch.ones(()), point)["w"], torch.zeros(3).double())
 
 
+def test_a_leaf_made_from_another_one_is_a_place_of_its_own():
+    body = drawn(3, seed=2).requires_grad_()
+    point = {"body": body, "head": 2 * body}
+    slope = inner_loop.slope(lambda p: (p["head"] * p["body"]).sum(), point)
+    assert torch.equal(slope["body"], point["head"]) and torch.equal(slope["head"], body)
+    (through,) = torch.autograd.grad(slope["body"].sum(), body)
+    assert torch.equal(through, torch.full((3,), 2.0).double())
+
+
 def test_nothing_of_the_inner_loop_is_kept_where_no_gradient_is_wanted():
     start = {name: leaf.requires_grad_() for name, leaf in bowl_start().items()}
     with torch.no_grad():

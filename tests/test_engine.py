@@ -101,6 +101,33 @@ def test_recomputed_steps_give_the_same_meta_gradient(name, how, weigh):
         torch.testing.assert_close(tree.flatten(gradient)[path], leaf, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("weigh", ["mean", hardest])
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("how", ["loop", 2])
+def test_tasks_shared_out_over_threads_give_the_same_bits_every_time(name, how, weigh, remat):
+    learner, params, tasks = LEARNERS[name]()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = meta_gradient(learner, params, tasks, how=how, aggregate=weigh, remat=remat)
+        torch.set_num_threads(3)
+        shared = [meta_gradient(learner, params, tasks, how=how, aggregate=weigh, remat=remat) for _ in range(5)]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    for path, leaf in tree.flatten(alone[0]).items():
+        torch.testing.assert_close(tree.flatten(shared[0][0])[path], leaf, rtol=1e-10, atol=1e-13)
+        assert all(torch.equal(tree.flatten(again)[path], tree.flatten(shared[0][0])[path]) for again, _ in shared)
+
+
+def test_an_error_in_a_thread_is_raised_where_the_gradient_was_asked_for(monkeypatch):
+    learner, params, tasks = maml()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        meta_gradient(learner, params, tasks._replace(query=tasks.query._replace(x=tasks.query.x[..., :0])), how="loop")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how", "weigh", "remat"),

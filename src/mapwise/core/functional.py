@@ -10,6 +10,7 @@ statistics that normalisation layers use instead of those of the rows at hand:
 
 import contextvars
 import copy
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -134,7 +135,7 @@ def observe(
 
     Merge the second into the weights of a later call to normalise by these rows there.
     """
-    module = blueprint(net)
+    module = _of_this_thread(blueprint(net))
     call = Call(weight=None if _all_rows_count.get() else weight, names=_layer_names(module), keep=keep)
     for place in RESERVED:
         call.given.update(weights.get(place, {}))
@@ -163,6 +164,25 @@ def all_rows_count(known: bool) -> Iterator[None]:
 def whether_all_rows_count() -> bool | None:
     """What is known of it here; None where nobody has looked."""
     return _all_rows_count.get()
+
+
+_copies = threading.local()
+
+
+def _of_this_thread(module: nn.Module) -> nn.Module:
+    """The module, or for other threads than the first a copy that shares its tensors.
+
+    Weights are lent by putting them into the module for the time of a call, so threads can't use the same one.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return module
+    if not hasattr(_copies, "by_module"):
+        _copies.by_module = WeakKeyDictionary()
+    if module not in _copies.by_module:
+        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        _copies.by_module[module] = copy.deepcopy(module, shared)
+    mine: nn.Module = _copies.by_module[module]
+    return mine
 
 
 def _layer_names(module: nn.Module) -> dict[int, str]:

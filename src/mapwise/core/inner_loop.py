@@ -127,7 +127,11 @@ def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool)
     """The same by the plain graph, outside of every transform of torch.func, in a tenth less time."""
     # A pytree and not a flat dict: a branch without leaves must be there for the loss, too.
     leaves, form = pytree.tree_flatten(point)
-    live = [leaf.detach().requires_grad_() if constant or not leaf.requires_grad else leaf for leaf in leaves]
+    # A view is a place of its own in the graph: a leaf may be a function of another one (a head made from the
+    # body's features), and the slope along the other is not to pass through it.
+    live = [
+        leaf.detach().requires_grad_() if constant or not leaf.requires_grad else leaf.view_as(leaf) for leaf in leaves
+    ]
     with torch.enable_grad():
         value = loss(pytree.tree_unflatten(live, form))
         if not (live and value.requires_grad):

@@ -1,12 +1,15 @@
 """The one place where a batch of tasks becomes a gradient."""
 
+import contextvars
 import math
+import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import torch
@@ -81,12 +84,40 @@ def meta_gradient(
                 weights = ranks.share(weigh(ranks.gather(losses)))
         sizes = [tasks_in(piece) for piece in pieces]
         shares = [None] * len(pieces) if weights is None else torch.split(weights, sizes)
-        (gradients, total), *others = map(gradient_of, pieces, shares)
+        (gradients, total), *others = _side_by_side(gradient_of, pieces, shares)
     for gradient, loss in others:
         gradients, total = tree.map(torch.add, gradients, gradient), total + loss
     slopes = tree.flatten(gradients)
     *summed, total = ranks.sum([*slopes.values(), total])
     return tree.unflatten(dict(zip(slopes, summed, strict=True))), total
+
+
+def _side_by_side(
+    function: Callable[[Task, Tensor | None], Gradient], pieces: list[Task], shares: Sequence[Tensor | None]
+) -> list[Gradient]:
+    """function(piece, share) of each, on a CPU as many at a time as torch has threads, each with one of them.
+
+    A task is too little work to be shared out over threads; tasks are not. The order of sums inside a piece is
+    that of one thread, and pieces are added up in their order, so the bits don't depend on who was first.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or len(pieces) == 1 or pieces[0].query.y.device.type != "cpu":
+        return [function(piece, share) for piece, share in zip(pieces, shares, strict=True)]
+    try:
+        # Each in its own copy of the context, where layers find what is known of the rows.
+        asked = [
+            _pool(threads, os.getpid()).submit(contextvars.copy_context().run, function, piece, share)
+            for piece, share in zip(pieces, shares, strict=True)
+        ]
+        return [one.result() for one in asked]
+    finally:
+        torch.set_num_threads(threads)  # some of torch's libraries have one number for all threads
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay from step to step; another process than the one that made them has none of them."""
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _losses(learner: Learner, params: Params, piece: Task, how: How) -> Tensor:
