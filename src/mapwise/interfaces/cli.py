@@ -165,7 +165,9 @@ def train(
         int | None, typer.Option(min=0, help="First steps, over which the rate rises: 0.", show_default=False)
     ] = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the meta-gradient.", show_default=False)] = None,
-    aggregate: Annotated[str | None, typer.Option(help="How tasks are weighed: mean.", show_default=False)] = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="How tasks are weighed: mean, max, inverse or pyramid.", show_default=False)
+    ] = None,
     validate_every: Annotated[
         int | None, typer.Option(min=1, help="Steps; ten validations if not given.", show_default=False)
     ] = None,
