@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mapwise.engine.train import Trained, train
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
+    from mapwise.learners.optimization.meta_sgd import MetaSGD
     from mapwise.learners.pretraining.finetune import Finetune
     from mapwise.learners.pretraining.supervised import Supervised
     from mapwise.tasks.episodes import Episodes
@@ -35,6 +36,7 @@ _HOME = {
     "Finetune": "mapwise.learners.pretraining.finetune",
     "LabelledRows": "mapwise.tasks.rows",
     "Learner": "mapwise.core.learner",
+    "MetaSGD": "mapwise.learners.optimization.meta_sgd",
     "Paired": "mapwise.core.outcome",
     "ProtoNet": "mapwise.learners.metric.protonet",
     "Ranks": "mapwise.engine.ranks",
@@ -59,6 +61,7 @@ __all__ = [
     "Finetune",
     "LabelledRows",
     "Learner",
+    "MetaSGD",
     "Paired",
     "ProtoNet",
     "Ranks",

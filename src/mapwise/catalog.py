@@ -18,6 +18,7 @@ from mapwise.core.task import TaskSource
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
+from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.pretraining.finetune import Finetune
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
@@ -199,6 +200,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "Oh 2021",
         "maml that moves all but the head",
         page="maml",
+        nets=_GRADIENT_NETS,
+    ),
+    "meta_sgd": LearnerRow(
+        MetaSGD,
+        "optimization",
+        "Li 2017",
+        "one step from a learned start, with a learned rate per parameter",
+        page="meta_sgd",
         nets=_GRADIENT_NETS,
     ),
     "protonet": LearnerRow(

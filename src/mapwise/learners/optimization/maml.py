@@ -7,10 +7,11 @@ from typing import Any, Self
 from torch import Tensor
 
 from mapwise.core import functional
+from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import SGD, descend
-from mapwise.core.learner import WAIVABLE, Learner
-from mapwise.core.losses import Loss, cross_entropy, loss_named, present_classes, without_absent
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
@@ -52,8 +53,7 @@ class MAML(Learner):
     @property
     def keeps(self) -> frozenset[str]:
         """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        by_rows = functional.statistics_kept(self.net) - {"statistics"}
-        return WAIVABLE - {"relabel"} - ({"alone", "padding"} if by_rows else frozenset())
+        return kept_laws(self.net)
 
     @property
     def criterion(self) -> Loss:
@@ -71,29 +71,19 @@ class MAML(Learner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta' = theta - inner_lr * grad L_support(theta), K times (eq. 1)."""
         moved, held = functional.choose(self.net, params, self.moves)
-        # Only the cross-entropy is known to read columns as classes; another loss sees them all.
-        present = {"present": present_classes(support)} if self.criterion is cross_entropy else {}
+        present = present_in(support, self.criterion)
 
         def support_loss(weights: Params, step: int, held: Params, support: Examples, present: Params) -> Tensor:
             scores = functional.apply(self.net, {**held, **weights}, support.x, support.weight)
-            return self.criterion(_columns(scores, present, support.y.shape[-1]), support)
+            return self.criterion(columns(scores, present, support.y.shape[-1]), support)
 
         rule, given = SGD(self.inner_lr), (held, support, present)
         fast = descend(support_loss, moved, rule, self.inner_steps, given=given, first_order=self.first_order)
-        return {**self._with_statistics(held, fast, support), **present}
-
-    def _with_statistics(self, held: Params, moved: Params, support: Examples) -> Fast:
-        if "statistics" not in functional.statistics_kept(self.net):
-            return moved
-        _, seen = functional.observe(self.net, {**held, **moved}, support.x, support.weight)
-        return {**moved, **seen}
+        return {**with_statistics(self.net, held, fast, support), **present}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
         """The net's output with the adapted weights, [Q, W]."""
-        present = {"present": fast["present"]} if "present" in fast else {}
-        weights = {**params, **{name: leaf for name, leaf in fast.items() if name != "present"}}
-        scores = functional.apply(self.net, weights, x)
-        return _columns(scores, present, present["present"].shape[0] if present else scores.shape[-1])
+        return predicted(self.net, params, fast, x)
 
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
         """The objective; in first order, the query loss with the sum of the steps held constant (section 5.2)."""
@@ -106,17 +96,7 @@ class MAML(Learner):
         def shifted(point: Params) -> Tensor:
             moved, held = functional.choose(self.net, point, self.moves)
             moved = {name: leaf + steps[name] for name, leaf in moved.items()}
-            again = {**fast, **self._with_statistics(held, moved, task.support)}
+            again = {**fast, **with_statistics(self.net, held, moved, task.support)}
             return self.criterion(self.predict(point, again, task.query.x), task.query)
 
         return shifted
-
-
-def _columns(scores: Tensor, present: dict[str, Tensor], ways: int) -> Tensor:
-    """The head's columns of a task with this many classes, absent classes out of reach."""
-    if scores.shape[-1] < ways:
-        raise ValueError(
-            f"the head has {scores.shape[-1]} columns and the task has {ways} classes: build the net for {ways} ways, "
-            "or take a learner without a fixed head, such as protonet"
-        )
-    return without_absent(scores[..., :ways], present["present"]) if present else scores
