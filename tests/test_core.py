@@ -101,6 +101,12 @@ def test_permutations_and_folded_keys_are_the_same_under_vmap():
     assert all(sorted(order.tolist()) == list(range(6)) for order in orders)
 
 
+def test_a_key_may_be_folded_with_a_number_in_a_tensor():
+    key = torch.tensor(7)
+    for number in (-1, 0, 3, 10**12):
+        assert int(random.fold(key, torch.tensor(number))) == int(random.fold(key, number))
+
+
 def test_keys_folded_for_different_purposes_never_meet():
     keys = {int(random.fold(torch.tensor(key), number)) for key in range(100) for number in range(-1, 100)}
     assert len(keys) == 100 * 101

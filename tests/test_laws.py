@@ -43,6 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "anil": {"inner_steps": 2},
     # At larger rates so narrow a body adapts as well before training as after it.
     "boil": {"inner_steps": 2, "inner_lr": 0.1},
+    "reptile": {"inner_steps": 3, "inner_batch": 4, "train_steps": None, "train_batch": None, "inner_lr": 0.02},
     "finetune": {"tune_steps": 20},
 }
 

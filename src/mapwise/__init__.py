@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.meta_sgd import MetaSGD
+    from mapwise.learners.optimization.reptile import Reptile
     from mapwise.learners.pretraining.finetune import Finetune
     from mapwise.learners.pretraining.supervised import Supervised
     from mapwise.tasks.episodes import Episodes
@@ -41,6 +42,7 @@ _HOME = {
     "ProtoNet": "mapwise.learners.metric.protonet",
     "Ranks": "mapwise.engine.ranks",
     "Report": "mapwise.core.outcome",
+    "Reptile": "mapwise.learners.optimization.reptile",
     "Sinusoid": "mapwise.tasks.sinusoid",
     "Supervised": "mapwise.learners.pretraining.supervised",
     "Task": "mapwise.core.task",
@@ -66,6 +68,7 @@ __all__ = [
     "ProtoNet",
     "Ranks",
     "Report",
+    "Reptile",
     "Sinusoid",
     "Supervised",
     "Task",

@@ -19,6 +19,7 @@ from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
+from mapwise.learners.optimization.reptile import Reptile
 from mapwise.learners.pretraining.finetune import Finetune
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
@@ -208,6 +209,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "Li 2017",
         "one step from a learned start, with a learned rate per parameter",
         page="meta_sgd",
+        nets=_GRADIENT_NETS,
+    ),
+    "reptile": LearnerRow(
+        Reptile,
+        "optimization",
+        "Nichol 2018",
+        "a start moved towards where training on each task leads",
+        page="reptile",
         nets=_GRADIENT_NETS,
     ),
     "protonet": LearnerRow(

@@ -33,8 +33,8 @@ def bits(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Tensor:
     return _mix(_mix(key + _GOLDEN) + counter * _GOLDEN)
 
 
-def fold(key: Int64[Tensor, ""], number: int) -> Int64[Tensor, ""]:
-    """Another key, for purpose (or step) `number` of this key's owner."""
+def fold(key: Int64[Tensor, ""], number: int | Int64[Tensor, ""]) -> Int64[Tensor, ""]:
+    """Another key, for purpose (or step) `number` of this key's owner; an equal number gives an equal key."""
     return _mix(_mix(key + _GOLDEN) ^ ((number + 1) * 0x2545F4914F6CDD1D & ((1 << 63) - 1)))
 
 

@@ -1,0 +1,136 @@
+"""Reptile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from mapwise.core import functional, random, tree
+from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
+from mapwise.core.functional import Net
+from mapwise.core.inner_loop import Adam, descend
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Loss, loss_named
+from mapwise.core.task import Examples, Task
+from mapwise.core.tree import Fast, Params
+
+
+@dataclass(frozen=True)
+class Reptile(Learner):
+    """Train on one task's support for a few mini-batches, then move the start towards where that led.
+
+    Paper:   Nichol, Achiam, Schulman 2018, arXiv:1803.02999, algorithm 2.
+    Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
+             cross-entropy also {"present": [W]}.
+    Loss:    value of the query loss; the slope is that of half the squared distance to the adapted
+             weights, which are a constant. The query is looked at and not learned from.
+    Differs: the inner Adam's second moments start afresh for every task, and the published code carries them
+             over from task to task. With norm "support" a query is normalised by the support alone, not
+             by the support and itself.
+
+    net:         [N, *input] -> [N, W]; its head is fixed in ways.
+    inner_steps: K, mini-batches of an adaptation.
+    inner_batch: support rows in each; None: all of them. Rows come in a random order, each once before any comes again.
+    train_steps: mini-batches while training; None: as many as `inner_steps`.
+    train_batch: rows in each while training; None: as many as `inner_batch`.
+    inner_lr:    rate of the inner Adam, whose beta1 is 0.
+    loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
+
+    The outer step is plain: train with the optimizer "SGD lr=1" and the schedule "linear".
+
+    Breaks `relabel`: each column of a learned head has its own start; and with an `inner_batch` also `order`, since
+    the order of the rows says which of them share a mini-batch. A net whose norm uses the rows at hand also
+    breaks `alone` and `padding` (unless its rows are the support's).
+
+    Raises ValueError for a task with more classes than the head has columns, and for an empty mini-batch.
+    """
+
+    net: Net
+    inner_steps: int = 50
+    inner_batch: int | None = 5
+    train_steps: int | None = 5
+    train_batch: int | None = 10
+    inner_lr: float = 0.001
+    loss: str | Loss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("inner_batch", "train_batch"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name} is {size}: give at least one row, or none for all rows of the support")
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """As MAML, and `order` only when every step sees all rows."""
+        return kept_laws(self.net) - (frozenset() if self.inner_batch is None else {"order"})
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss of support and query."""
+        return loss_named(self.loss)
+
+    def init(self, seed: int) -> Params:
+        """The net's weights."""
+        return functional.initial_weights(self.net, seed)
+
+    def at(self, progress: float) -> Self:
+        """Training takes `train_steps` mini-batches of `train_batch` rows."""
+        steps = self.inner_steps if self.train_steps is None else self.train_steps
+        batch = self.inner_batch if self.train_batch is None else self.train_batch
+        return replace(self, inner_steps=steps, inner_batch=batch)
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """phi = K steps of Adam from the params, each on the next mini-batch."""
+        present = present_in(support, self.criterion)
+
+        def batch_loss(weights: Params, step: int, support: Examples, present: Params) -> Tensor:
+            rows = support if self.inner_batch is None else mini_batch(support, step, self.inner_batch)
+            scores = functional.apply(self.net, weights, rows.x, rows.weight)
+            return self.criterion(columns(scores, present, rows.y.shape[-1]), rows)
+
+        weights, _ = functional.choose(self.net, params, ("*",))
+        rule, given = Adam(self.inner_lr, beta1=0.0), (support, present)
+        fast = descend(batch_loss, weights, rule, self.inner_steps, given=given, first_order=True)
+        return {**with_statistics(self.net, {}, fast, support), **present}
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
+        """The net's output with the adapted weights, [Q, W]."""
+        return predicted(self.net, params, fast, x)
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """The query loss in value; in slope params - phi."""
+        fast = tree.detach(self.adapt(tree.detach(params), task.support))
+        loss = self.criterion(self.predict(tree.detach(params), fast, task.query.x), task.query)
+        pull = _half_squared_distance(params, fast)
+        return loss.detach() + pull - pull.detach()
+
+    def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
+        """Half the squared distance to the adapted weights."""
+        fast = tree.detach(self.adapt(tree.detach(params), task.support))
+        return lambda point: _half_squared_distance(point, fast)
+
+
+def mini_batch(support: Examples, step: int, size: int) -> Examples:
+    """The rows of this step: passes over the support follow one another, each in a random order of its own.
+
+    Rows of weight 0 are in no pass, and leave the order of the others as it is.
+    """
+    counts = support.weight > 0  # [S]
+    rows = counts.sum().clamp(min=1)
+    place = torch.arange(step * size, (step + 1) * size, device=counts.device)  # [B], among the rows of all passes
+    drawn = torch.vmap(lambda number: random.bits(random.fold(support.key, number), tuple(counts.shape)))(place // rows)
+    # The n-th row that counts has the n-th number, whatever padding lies between.
+    drawn = torch.where(counts, drawn[:, (counts.cumsum(0) - 1).clamp(min=0)], torch.iinfo(drawn.dtype).max)  # [B, S]
+    chosen = drawn.argsort(1).gather(1, (place % rows)[:, None])[:, 0]  # [B]
+    x = pytree.tree_map(lambda leaf: leaf[chosen], support.x)
+    return Examples(x, support.y[chosen], support.weight[chosen], support.key)
+
+
+def _half_squared_distance(params: Params, fast: Fast) -> Tensor:
+    own = {name: leaf for name, leaf in params.items() if name not in functional.RESERVED}
+    return torch.stack([((leaf - fast[name]) ** 2).sum() / 2 for name, leaf in own.items()]).sum()
