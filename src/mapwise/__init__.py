@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mapwise.engine.gradient import meta_gradient
     from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
+    from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.meta_sgd import MetaSGD
@@ -37,6 +38,7 @@ _HOME = {
     "Finetune": "mapwise.learners.pretraining.finetune",
     "LabelledRows": "mapwise.tasks.rows",
     "Learner": "mapwise.core.learner",
+    "Matching": "mapwise.learners.metric.matching",
     "MetaSGD": "mapwise.learners.optimization.meta_sgd",
     "Paired": "mapwise.core.outcome",
     "ProtoNet": "mapwise.learners.metric.protonet",
@@ -63,6 +65,7 @@ __all__ = [
     "Finetune",
     "LabelledRows",
     "Learner",
+    "Matching",
     "MetaSGD",
     "Paired",
     "ProtoNet",

@@ -16,6 +16,7 @@ from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
 from mapwise.core.task import TaskSource
 from mapwise.engine.aggregate import AGGREGATES
+from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
@@ -233,6 +234,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "Snell 2017",
         "protonet with cosines for distances",
         page="protonet",
+        nets=_METRIC_NETS,
+    ),
+    "matching": LearnerRow(
+        Matching,
+        "metric",
+        "Vinyals 2016",
+        "attention over the support rows by cosine",
+        page="matching",
         nets=_METRIC_NETS,
     ),
     "nearest_mean": LearnerRow(

@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from mapwise.core import tree
-from mapwise.core.tree import Params
+from mapwise.core.tree import Fast, Params
 
 Net: TypeAlias = nn.Module | Callable[[], nn.Module]
 """A built module, which keeps the weights it has, or a callable that builds one under a seed."""
@@ -247,6 +247,16 @@ def choose(net: Net, weights: Params, patterns: tuple[str, ...]) -> tuple[Params
         chosen |= matching
     moved = {name: weights[name] for name in own if name in chosen}
     return moved, {name: weights[name] for name in own if name not in chosen}
+
+
+def part(params: Params, name: str, fast: Fast | None = None) -> Params:
+    """The weights of the net that this part of params belongs to, with the statistics kept in params and in fast.
+
+    For params in parts, such as {"encoder": {...}, "scale": ...}, where only one net normalises by kept statistics.
+    """
+    kept = {**params, **(fast or {})}
+    # A net without weights is an empty part, and those are not in a saved file.
+    return {**params.get(name, {}), **{place: kept[place] for place in RESERVED if place in kept}}
 
 
 def headless(net: Net) -> nn.Module:

@@ -1,0 +1,154 @@
+"""Matching networks against numpy, and what their attention does to unequal shots and to rows far away."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mapwise.core import functional, tree
+from mapwise.core.task import Examples, Task
+from mapwise.learners.metric.matching import Matching
+from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.nets import MLP
+from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.rows import LabelledRows
+
+
+def encoder() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5)).double()
+
+
+def rows(labels: list[int], ways: int, seed: int = 0) -> Examples:
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(len(labels), 4)))
+    return Examples(x, F.one_hot(torch.tensor(labels), ways).double(), torch.ones(len(x)).double(), torch.tensor(0))
+
+
+def scores(learner: Matching, support: Examples, x: torch.Tensor) -> torch.Tensor:
+    params = tree.map(torch.Tensor.double, learner.init(0))
+    return learner.predict(params, learner.adapt(params, support), x)
+
+
+SUPPORT = rows([0, 1, 2, 0, 1, 0], ways=3)  # unequal shots
+QUERY = rows([2, 1, 0, 1], ways=3, seed=1)
+
+
+def attention(module: nn.Module, temperature: float) -> np.ndarray:
+    z, q = (module(part.x).detach().numpy() for part in (SUPPORT, QUERY))
+    cosine = (q @ z.T) / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(z, axis=1)
+    raised = np.exp(temperature * cosine)
+    return raised / raised.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 10.0])
+def test_scores_and_loss_equal_numpys(temperature):
+    module = encoder()
+    learner = Matching(module, temperature=temperature)
+    expected = np.log(attention(module, np.exp(np.float64(np.float32(math.log(temperature))))) @ SUPPORT.y.numpy())
+    assert np.allclose(scores(learner, SUPPORT, QUERY.x).detach().numpy(), expected, rtol=1e-12)
+    loss = -expected[np.arange(4), QUERY.y.argmax(1).numpy()].mean()
+    params = tree.map(torch.Tensor.double, learner.init(0))
+    assert learner.objective(params, Task(SUPPORT, QUERY)).item() == pytest.approx(loss, rel=1e-12)
+
+
+def test_a_temperature_of_1_caps_the_probability_where_the_paper_says():
+    directions = torch.tensor([[1.0], [-1.0], [-1.0], [-1.0], [-1.0]])
+    support = Examples(directions, torch.eye(5), torch.ones(5), torch.tensor(0))
+    learner = Matching(nn.Flatten(), temperature=1.0)
+    params = learner.init(0)
+    likely = learner.predict(params, learner.adapt(params, support), torch.ones(1, 1)).exp()
+    assert likely[0, 0].item() == pytest.approx(math.e / (math.e + 4 / math.e), rel=1e-6)
+
+
+def test_one_shot_equals_prototypes_with_cosines():
+    support = rows([2, 0, 1], ways=3)
+    module = encoder()
+    other = ProtoNet(module, distance="cosine", scale=10.0)
+    params = other.init(0)
+    expected = torch.log_softmax(other.predict(params, other.adapt(params, support), QUERY.x), -1)
+    assert torch.allclose(scores(Matching(module), support, QUERY.x), expected, rtol=1e-6)
+
+
+def test_the_temperature_is_learned():
+    learner = Matching(encoder())
+    params = tree.map(lambda leaf: leaf.double().requires_grad_(), learner.init(0))
+    learner.objective(params, Task(SUPPORT, QUERY)).backward()
+    assert params["log_temperature"].grad.item() != 0
+
+
+def test_a_row_far_away_keeps_its_slope_where_its_attention_rounds_to_nothing():
+    support = Examples(torch.tensor([[1.0, 0.0], [-1.0, 0.01]]), torch.eye(2), torch.ones(2), torch.tensor(0))
+    learner = Matching(nn.Flatten(), temperature=1000.0)
+    params = learner.init(0)
+    x = torch.tensor([[1.0, 0.5]], requires_grad=True)
+    found = learner.predict(params, learner.adapt(params, support), x)
+    assert found[0, 1].exp().item() == 0
+    assert bool(torch.isfinite(found).all())
+    found[0, 1].backward()
+    assert bool((x.grad.abs() > 1).all())
+
+
+@pytest.mark.parametrize("left_out", [[3], [1, 4]])
+def test_a_weight_of_0_leaves_a_row_out(left_out):
+    kept = [i for i in range(6) if i not in left_out]
+    weight = torch.tensor([float(i in kept) for i in range(6)]).double()
+    removed = Examples(SUPPORT.x[kept], SUPPORT.y[kept], SUPPORT.weight[kept], SUPPORT.key)
+    learner = Matching(encoder())
+    a, b = (scores(learner, support, QUERY.x) for support in (SUPPORT._replace(weight=weight), removed))
+    assert torch.allclose(a, b, rtol=1e-12)
+
+
+def test_an_absent_class_changes_no_probability_and_cannot_be_chosen():
+    wide = SUPPORT._replace(y=torch.cat([SUPPORT.y, torch.zeros(6, 1).double()], 1))
+    learner = Matching(encoder())
+    found, narrow = scores(learner, wide, QUERY.x), scores(learner, SUPPORT, QUERY.x)
+    assert torch.allclose(found[:, :3], narrow, rtol=1e-12)
+    assert bool((found[:, 3] == torch.finfo(torch.float64).min / 2).all())
+
+
+def test_probabilities_sum_to_1_for_any_number_of_ways():
+    learner = Matching(encoder())
+    for ways in (2, 7):
+        found = scores(learner, rows(list(range(ways)) * 2, ways), QUERY.x)
+        assert torch.allclose(found.exp().sum(1), torch.ones(4).double(), rtol=1e-12)
+
+
+def test_a_temperature_that_is_not_positive_is_refused():
+    for temperature in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="must be positive"):
+            Matching(encoder(), temperature=temperature)
+
+
+def test_frozen_statistics_are_measured_on_the_training_supports():
+    x = np.random.default_rng(0).normal(2, 3, size=(60, 4)).astype(np.float32)
+    source = Episodes(LabelledRows.of(x, np.repeat(np.arange(12), 5)), ways=3, shots=2, queries=1, tasks=2)
+    learner = Matching(MLP((4,), hidden=(6,), norm="frozen"))
+    params = learner.measure(learner.init(0), source)
+    seen = torch.cat([source(step).support.x.flatten(0, 1) for step in range(20)])
+    hidden = seen @ params["encoder"]["body.1.weight"].T + params["encoder"]["body.1.bias"]
+    assert torch.allclose(params["measured"]["body.2"][0], hidden.mean(0), rtol=1e-4, atol=1e-5)
+    # They are used: a query's embedding doesn't depend on its neighbours.
+    queries = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(learner.embed(params, {}, queries)[:1], learner.embed(params, {}, queries[:1]), atol=1e-6)
+
+
+def test_support_statistics_are_kept_in_fast():
+    learner = Matching(MLP((4,), hidden=(6,), norm="support").double())
+    params = tree.map(torch.Tensor.double, learner.init(0))
+    fast = learner.adapt(params, SUPPORT)
+    together = learner.predict(params, fast, QUERY.x)
+    assert torch.allclose(learner.predict(params, fast, QUERY.x[:1]), together[:1], rtol=1e-12)
+
+
+def test_a_part_of_params_brings_the_statistics_along():
+    params = {"encoder": {"weight": torch.ones(1)}, "scale": torch.ones(()), "measured": {"norm": torch.ones(2, 1)}}
+    fast = {"rows": torch.ones(1), "statistics": {"norm": torch.zeros(2, 1)}}
+    assert functional.part(params, "encoder", fast) == {
+        "weight": params["encoder"]["weight"],
+        "measured": params["measured"],
+        "statistics": fast["statistics"],
+    }
+    assert functional.part({"scale": torch.ones(())}, "encoder") == {}
