@@ -45,6 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "boil": {"inner_steps": 2, "inner_lr": 0.1},
     "reptile": {"inner_steps": 3, "inner_batch": 4, "train_steps": None, "train_batch": None, "inner_lr": 0.02},
     "finetune": {"tune_steps": 20},
+    "r2d2": {"learn_ridge": True},
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.meta_sgd import MetaSGD
+    from mapwise.learners.optimization.r2d2 import R2D2
     from mapwise.learners.optimization.reptile import Reptile
     from mapwise.learners.pretraining.finetune import Finetune
     from mapwise.learners.pretraining.supervised import Supervised
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
     "MAML": "mapwise.learners.optimization.maml",
+    "R2D2": "mapwise.learners.optimization.r2d2",
     "Episodes": "mapwise.tasks.episodes",
     "Estimate": "mapwise.core.outcome",
     "Examples": "mapwise.core.task",
@@ -59,6 +61,7 @@ _HOME = {
 
 __all__ = [
     "MAML",
+    "R2D2",
     "Episodes",
     "Estimate",
     "Examples",

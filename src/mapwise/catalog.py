@@ -21,6 +21,7 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.reptile import Reptile
+from mapwise.learners.optimization.r2d2 import R2D2
 from mapwise.learners.pretraining.finetune import Finetune
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
@@ -219,6 +220,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "a start moved towards where training on each task leads",
         page="reptile",
         nets=_GRADIENT_NETS,
+    ),
+    "r2d2": LearnerRow(
+        R2D2,
+        "optimization",
+        "Bertinetto 2019",
+        "ridge regression on learned features, in closed form",
+        page="r2d2",
+        nets=_METRIC_NETS,
     ),
     "protonet": LearnerRow(
         ProtoNet,
