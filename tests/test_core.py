@@ -402,6 +402,17 @@ def test_a_tensor_that_an_inner_loss_closes_over_is_named_when_steps_are_recompu
         descend(lambda p, t: (p["w"] * rows).sum(), bowl_start(), SGD(0.1), 2)
 
 
+def test_the_slope_along_a_leaf_does_not_pass_through_another_that_was_made_from_it():
+    def slopes(body: torch.Tensor) -> torch.Tensor:
+        point = {"body": body, "head": 3 * body}
+        return torch.stack(list(inner_loop.slope(lambda p: p["body"] * p["head"], point).values()))
+
+    body = torch.tensor(2.0).double().requires_grad_()
+    assert slopes(body).tolist() == torch.vmap(slopes)(body[None])[0].tolist() == [6, 2]
+    # And the graph that made the one from the other is still there for the second derivative.
+    assert torch.autograd.grad(slopes(body).sum(), body)[0] == 4
+
+
 def test_the_slope_of_a_parameter_that_takes_no_part_is_zero():
     point = {name: leaf.requires_grad_() for name, leaf in bowl_start().items()}
     assert torch.equal(inner_loop.slope(lambda p: p["w"].sum(), point)["b"], torch.zeros(1).double())

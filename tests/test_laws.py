@@ -28,6 +28,7 @@ from mapwise.core.task import TaskSource
 from mapwise.engine import checkpoint
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
+from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.nets import MLP, Conv4
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
@@ -44,6 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # At larger rates so narrow a body adapts as well before training as after it.
     "boil": {"inner_steps": 2, "inner_lr": 0.1},
     "reptile": {"inner_steps": 3, "inner_batch": 4, "train_steps": None, "train_batch": None, "inner_lr": 0.02},
+    "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
     "r2d2": {"learn_ridge": True},
 }
@@ -95,6 +97,11 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
         for name in ("maml", "protonet")
         for norm in ("batch", "support", "group", "layer", "frozen")
     },
+    "proto_maml support": lambda: built("proto_maml", blobs(), MLP, norm="support", **TINY),
+    "proto_maml first order": lambda: (
+        ProtoMAML(partial(MLP, (8,), **TINY), inner_steps=2, first_order=True),
+        blobs(),
+    ),
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.meta_sgd import MetaSGD
+    from mapwise.learners.optimization.proto_maml import ProtoMAML
     from mapwise.learners.optimization.r2d2 import R2D2
     from mapwise.learners.optimization.reptile import Reptile
     from mapwise.learners.pretraining.finetune import Finetune
@@ -43,6 +44,7 @@ _HOME = {
     "Matching": "mapwise.learners.metric.matching",
     "MetaSGD": "mapwise.learners.optimization.meta_sgd",
     "Paired": "mapwise.core.outcome",
+    "ProtoMAML": "mapwise.learners.optimization.proto_maml",
     "ProtoNet": "mapwise.learners.metric.protonet",
     "Ranks": "mapwise.engine.ranks",
     "Report": "mapwise.core.outcome",
@@ -71,6 +73,7 @@ __all__ = [
     "Matching",
     "MetaSGD",
     "Paired",
+    "ProtoMAML",
     "ProtoNet",
     "Ranks",
     "Report",

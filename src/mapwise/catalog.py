@@ -20,8 +20,9 @@ from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
-from mapwise.learners.optimization.reptile import Reptile
+from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.learners.optimization.r2d2 import R2D2
+from mapwise.learners.optimization.reptile import Reptile
 from mapwise.learners.pretraining.finetune import Finetune
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
@@ -228,6 +229,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "ridge regression on learned features, in closed form",
         page="r2d2",
         nets=_METRIC_NETS,
+    ),
+    "proto_maml": LearnerRow(
+        ProtoMAML,
+        "optimization",
+        "Triantafillou 2020",
+        "maml from the head that protonet would take; any ways",
+        page="proto_maml",
+        nets=_GRADIENT_NETS,
     ),
     "protonet": LearnerRow(
         ProtoNet,
