@@ -102,6 +102,8 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
         ProtoMAML(partial(MLP, (8,), **TINY), inner_steps=2, first_order=True),
         blobs(),
     ),
+    "siamese frozen": lambda: built("siamese", blobs(), MLP, norm="frozen", **TINY),
+    "siamese batch": lambda: built("siamese", blobs(), MLP, norm="batch", **TINY),
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),

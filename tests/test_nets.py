@@ -1,6 +1,7 @@
 """Networks: shapes, sizes, and what they refuse."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -38,6 +39,22 @@ def test_conv4_gives_so_many_features_per_filter(shape, down, features, filters)
     encoder = Conv4(shape, filters=filters, down=down)
     assert encoder(torch.rand(2, *shape)).shape == (2, features * filters)
     assert Conv4(shape, 7, filters=filters, down=down)(torch.rand(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(Conv4, (1, 28, 28), filters=5),
+        partial(Conv4, (3, 40, 33), filters=5),
+        partial(Conv4, (1, 8, 8), filters=5, down="stride"),
+        partial(ResNet12, (3, 16, 16), filters=(4, 5, 6, 7)),
+        partial(MLP, (2, 3), hidden=(7, 5)),
+    ],
+)
+def test_every_net_says_the_shape_of_its_outputs(make):
+    for net in (make(), make(outputs=3)):
+        shape = next(iter(make.args))
+        assert functional.output_shape(net) == net(torch.rand(2, *shape)).shape[1:]
 
 
 def test_the_standard_encoder_has_as_many_parameters_as_published():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mapwise.engine.train import Trained, train
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
+    from mapwise.learners.metric.siamese import Siamese
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.meta_sgd import MetaSGD
     from mapwise.learners.optimization.proto_maml import ProtoMAML
@@ -49,6 +50,7 @@ _HOME = {
     "Ranks": "mapwise.engine.ranks",
     "Report": "mapwise.core.outcome",
     "Reptile": "mapwise.learners.optimization.reptile",
+    "Siamese": "mapwise.learners.metric.siamese",
     "Sinusoid": "mapwise.tasks.sinusoid",
     "Supervised": "mapwise.learners.pretraining.supervised",
     "Task": "mapwise.core.task",
@@ -78,6 +80,7 @@ __all__ = [
     "Ranks",
     "Report",
     "Reptile",
+    "Siamese",
     "Sinusoid",
     "Supervised",
     "Task",

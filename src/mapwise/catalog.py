@@ -18,6 +18,7 @@ from mapwise.core.task import TaskSource
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
@@ -260,6 +261,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "Vinyals 2016",
         "attention over the support rows by cosine",
         page="matching",
+        nets=_METRIC_NETS,
+    ),
+    "siamese": LearnerRow(
+        Siamese,
+        "metric",
+        "Koch 2015",
+        "whether a query and a support row are of one class, pair by pair",
+        page="siamese",
         nets=_METRIC_NETS,
     ),
     "nearest_mean": LearnerRow(

@@ -275,6 +275,21 @@ def _headless(module: nn.Module) -> nn.Module:
     return _bodies[module]
 
 
+def output_shape(net: Net) -> tuple[int, ...]:
+    """The shape of what the net makes of one row, by which a learner sizes parts of its own.
+
+    Raises ValueError for a net that doesn't say it, as its attribute `output_shape`.
+    """
+    module = blueprint(net)
+    said = getattr(module, "output_shape", None)
+    if not isinstance(said, tuple):
+        raise ValueError(
+            f"the net ({type(module).__name__}) doesn't say what shape its outputs have, by which a part of the "
+            "learner is sized: set it, such as net.output_shape = (64,)"
+        )
+    return said
+
+
 def body_weights(net: Net, weights: Params) -> Params:
     """The weights that a `headless` blueprint runs with, statistics included."""
     _, body = choose(net, weights, ("head",))

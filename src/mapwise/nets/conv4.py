@@ -49,6 +49,7 @@ class Conv4(nn.Module):
         self.average = down == "stride"
         features = filters if self.average else filters * math.prod(space)
         self.head = nn.Identity() if outputs is None else nn.Linear(features, outputs)
+        self.output_shape = (features if outputs is None else outputs,)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs]."""

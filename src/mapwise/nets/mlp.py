@@ -43,6 +43,7 @@ class MLP(nn.Module):
             width = units
         self.body = nn.Sequential(*layers)
         self.head = nn.Identity() if outputs is None else nn.Linear(width, outputs)
+        self.output_shape = (width if outputs is None else outputs,)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, *input_shape] -> [N, outputs]."""

@@ -40,6 +40,7 @@ class ResNet12(nn.Module):
         widths = [input_shape[0], *filters]
         self.body = nn.Sequential(*(_Residual(below, above, norm, pool) for below, above in pairwise(widths)))
         self.head = nn.Identity() if outputs is None else nn.Linear(widths[-1], outputs)
+        self.output_shape = (widths[-1] if outputs is None else outputs,)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs]."""

@@ -1,0 +1,97 @@
+"""Siamese networks."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from mapwise.core import functional
+from mapwise.core.functional import Net
+from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.losses import present_classes, without_absent
+from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.tree import Fast, Params
+
+MEASURED_BATCHES = 20
+
+
+@dataclass(frozen=True)
+class Siamese(Learner):
+    """Two rows go through twins of one encoder, and a unit says from their differences whether they are of one class.
+
+    Paper:   Koch, Zemel, Salakhutdinov 2015, Siamese Neural Networks for One-shot Image Recognition, section 3.
+    Fast:    {"rows": [S, D], "classes": [S, W], "present": [W]}; with norm "support" also {"statistics": ...}.
+    Loss:    cross-entropy of "same or not" over all pairs of a query and a support row, same ones weighted by ways - 1.
+    Differs: pairs come from episodes and not from all classes at once. Shots, which the paper has none of, combine by
+             the mean probability of their pairs. The head starts at one negative weight for all, and is not drawn.
+
+    encoder: [N, *input] -> [N, D], with its attribute `output_shape`.
+
+    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+
+    Raises ValueError for an encoder that doesn't say its output shape.
+
+    >>> fast = learner.adapt(params, support)
+    >>> learner.predict(params, fast, query.x).sigmoid()  # the probability of "same", class by class
+    """
+
+    encoder: Net
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All, unless the encoder normalises by the rows at hand."""
+        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
+
+    def init(self, seed: int) -> Params:
+        """The encoder's weights, and a head to which the farther is the less the same."""
+        width = math.prod(functional.output_shape(self.encoder))
+        head = {"weight": torch.full((width,), -(width**-0.5)), "bias": torch.ones(())}
+        return {"encoder": functional.initial_weights(self.encoder, seed), "head": head}
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """Remember the embedded rows, and which class each one speaks for."""
+        z, seen = functional.observe(self.encoder, _twin(params), support.x, support.weight)
+        classes = support.y * support.weight[:, None]  # a padding row speaks for none
+        return {"rows": z.flatten(1), "classes": classes, "present": present_classes(support), **seen}
+
+    def pairs(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q S"]:
+        """The logit of "same" for every pair: sum_j a_j |h_j(x) - h_j(x_i)| + b."""
+        gaps = (self.embed(params, fast, x)[:, None] - fast["rows"]).abs()  # [Q, S, D]
+        logits: Tensor = gaps @ params["head"]["weight"] + params["head"]["bias"]
+        return logits
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """The logit of the mean probability of "same" over each class's rows."""
+        pairs, classes = self.pairs(params, fast, x)[:, :, None], fast["classes"]  # [Q, S, 1] and [S, W]
+        share = torch.where(classes > 0, classes.clamp(min=1e-12).log(), torch.finfo(pairs.dtype).min / 2)
+        # log sum p - log sum (1 - p): a probability that rounds to 1 still has a logit.
+        same, other = ((logsigmoid(logit) + share).logsumexp(1) for logit in (pairs, -pairs))  # [Q, W]
+        return without_absent(same - other, fast["present"])
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """Cross-entropy of all pairs; same ones are ways - 1 times as rare and weigh as much more."""
+        support, query = task
+        fast = self.adapt(params, support)
+        pairs, same = self.pairs(params, fast, query.x), query.y @ support.y.T  # [Q, S]
+        weight = torch.where(same > 0, fast["present"].sum() - 1, 1) * query.weight[:, None] * support.weight
+        return (weight * (softplus(pairs) - same * pairs)).sum() / weight.sum().clamp(min=1e-12)
+
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+        """Rows in the learned space."""
+        statistics = {"statistics": fast["statistics"]} if "statistics" in fast else {}
+        return functional.apply(self.encoder, {**_twin(params), **statistics}, x).flatten(1)
+
+    def measure(self, params: Params, source: TaskSource) -> Params:
+        """Population statistics of a frozen norm, from the first training episodes of the source."""
+        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
+        measured = functional.population(self.encoder, params["encoder"], batches)
+        return {**params, "measured": measured} if measured else params
+
+
+def _twin(params: Params) -> Params:
+    """The encoder's weights and its measured statistics, as `functional.apply` takes them."""
+    return {**params["encoder"], **{name: params[name] for name in functional.RESERVED if name in params}}
