@@ -29,6 +29,8 @@ def chunks(batch: Any, how: How) -> list[Any]:
     size = {"vmap": total, "loop": 1}.get(how, how) if isinstance(how, str) else how
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"how is {how!r}: give 'vmap', 'loop', or the number of tasks to do at a time")
+    if size >= total:
+        return [batch]
     return [pytree.tree_map(lambda leaf, i=i: leaf[i : i + size], batch) for i in range(0, total, size)]
 
 

@@ -54,7 +54,7 @@ class Siamese(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """Remember the embedded rows, and which class each one speaks for."""
-        z, seen = functional.observe(self.encoder, _twin(params), support.x, support.weight)
+        z, seen = functional.observe(self.encoder, functional.part(params, "encoder"), support.x, support.weight)
         classes = support.y * support.weight[:, None]  # a padding row speaks for none
         return {"rows": z.flatten(1), "classes": classes, "present": present_classes(support), **seen}
 
@@ -82,16 +82,10 @@ class Siamese(Learner):
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """Rows in the learned space."""
-        statistics = {"statistics": fast["statistics"]} if "statistics" in fast else {}
-        return functional.apply(self.encoder, {**_twin(params), **statistics}, x).flatten(1)
+        return functional.apply(self.encoder, functional.part(params, "encoder", fast), x).flatten(1)
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training episodes of the source."""
         batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
-        measured = functional.population(self.encoder, params["encoder"], batches)
+        measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
         return {**params, "measured": measured} if measured else params
-
-
-def _twin(params: Params) -> Params:
-    """The encoder's weights and its measured statistics, as `functional.apply` takes them."""
-    return {**params["encoder"], **{name: params[name] for name in functional.RESERVED if name in params}}
