@@ -170,8 +170,11 @@ def _never_uncompiled(run: Callable[[], peers.Gradient]) -> peers.Gradient:
 
 def share_of_peak(shape: Shape, seconds: float, asked: argparse.Namespace) -> str:
     """How much arithmetic a meta-gradient is, and how fast that is beside one large matrix product."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the counter sees the operations of its own thread alone
     with FlopCounterMode(display=False) as counted:
         ours(shape.learner, shape.params, shape.tasks, how="loop")()
+    torch.set_num_threads(threads)
     work = counted.get_total_flops()
     side = 256 if asked.quick else 8192 if asked.device.startswith("cuda") else 2048
     a = torch.randn(side, side, device=asked.device)

@@ -85,7 +85,9 @@ def meta_gradient(
                 weights = ranks.share(weigh(ranks.gather(losses)))
         sizes = [tasks_in(piece) for piece in pieces]
         shares = [None] * len(pieces) if weights is None else torch.split(weights, sizes)
-        (gradients, total), *others = _side_by_side(gradient_of, pieces, shares)
+        # A compiled program has its threads inside, and is made for their number.
+        work = map(gradient_of, pieces, shares) if compile else _side_by_side(gradient_of, pieces, shares)
+        (gradients, total), *others = work
     for gradient, loss in others:
         gradients, total = tree.map(torch.add, gradients, gradient), total + loss
     slopes = tree.flatten(gradients)
