@@ -33,6 +33,7 @@ FLOORS = {
 }
 VARIANTS: dict[str, str] = {
     # a learner's file -> the file it is a variant of, and the only one of its neighbours it may import
+    "mapwise.learners.metric.simpleshot": "mapwise.learners.pretraining.supervised",
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
 }
 HEAVY = {"sklearn", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.metric.siamese import Siamese
+    from mapwise.learners.metric.simpleshot import SimpleShot
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.meta_sgd import MetaSGD
     from mapwise.learners.optimization.proto_maml import ProtoMAML
@@ -51,6 +52,7 @@ _HOME = {
     "Report": "mapwise.core.outcome",
     "Reptile": "mapwise.learners.optimization.reptile",
     "Siamese": "mapwise.learners.metric.siamese",
+    "SimpleShot": "mapwise.learners.metric.simpleshot",
     "Sinusoid": "mapwise.tasks.sinusoid",
     "Supervised": "mapwise.learners.pretraining.supervised",
     "Task": "mapwise.core.task",
@@ -81,6 +83,7 @@ __all__ = [
     "Report",
     "Reptile",
     "Siamese",
+    "SimpleShot",
     "Sinusoid",
     "Supervised",
     "Task",

@@ -19,6 +19,7 @@ from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.siamese import Siamese
+from mapwise.learners.metric.simpleshot import SimpleShot
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
@@ -270,6 +271,15 @@ LEARNERS: dict[str, LearnerRow] = {
         "whether a query and a support row are of one class, pair by pair",
         page="siamese",
         nets=_METRIC_NETS,
+    ),
+    "simpleshot": LearnerRow(
+        SimpleShot,
+        "metric",
+        "Wang 2019",
+        "nearest class mean of centred unit features of a classifier",
+        page="simpleshot",
+        nets=_METRIC_NETS,
+        pretraining=True,
     ),
     "nearest_mean": LearnerRow(
         partial(ProtoNet, encoder=nn.Flatten),
