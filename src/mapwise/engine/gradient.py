@@ -47,7 +47,7 @@ def meta_gradient(
     compile:   make one program of it, which takes from seconds to minutes at the first call and pays for
                small networks, and on a GPU. Warns once, and goes on without, where it can't be made.
     remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
-               hardly grows with the number of steps, and each costs about a third more time.
+               hardly grows with the number of steps, and each costs about two thirds more time.
     aggregate: "mean", "max", "inverse", "pyramid", or a function from detached losses [T] to weights [T] that
                sum to one.
     ranks:     the processes that share the batch out; each gives the whole batch and gets the whole gradient.
