@@ -45,7 +45,7 @@ def meta_gradient(
     tasks:     a batch, every tensor with a leading axis T.
     how:       "vmap", "loop", a number of tasks at a time, or "auto", which measures and takes the fastest.
     compile:   make one program of it, which takes from seconds to minutes at the first call and pays for
-               small networks, and on a GPU. Warns once, and goes on without, where it can't be made.
+               small networks. Warns, and goes on without, where it can't be made.
     remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
                hardly grows with the number of steps, and each costs about two thirds more time.
     aggregate: "mean", "max", "inverse", "pyramid", or a function from detached losses [T] to weights [T] that
