@@ -536,6 +536,17 @@ def test_what_cannot_be_compiled_is_said_and_trained_uncompiled(cli, monkeypatch
     assert not RunSettings.read(Path("run")).compile
 
 
+def test_the_precision_is_part_of_the_run(cli):
+    words = ("train", "maml", "sinusoid", "--net.hidden", "4", "--steps", "2", "--validation-episodes", "2")
+    assert cli(*words, "--how", "vmap", "--out", "full").code == 0
+    assert cli(*words, "--how", "vmap", "--out", "rounded", "--precision", "bfloat16").code == 0
+    assert RunSettings.read(Path("rounded")).precision == "bfloat16"
+    full, rounded = (load_params(Path(name))[0] for name in ("full", "rounded"))
+    assert any(not torch.equal(leaf, rounded[name]) for name, leaf in full.items())
+    done = cli(*words, "--precision", "float8")
+    assert done.code == 2 and "bfloat16" in done.err and "Traceback" not in done.err
+
+
 def raises(error):
     """A function that does nothing but fail."""
 

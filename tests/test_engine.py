@@ -21,9 +21,10 @@ from mapwise.engine.evaluate import episode_values
 from mapwise.engine.gradient import fastest, meta_gradient
 from mapwise.engine.optimizer import optimizer_of, parse, schedule_of
 from mapwise.engine.train import BEST, LAST, METRICS, train
+from mapwise.learners.metric import protonet as protonets
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
-from mapwise.nets import MLP
+from mapwise.nets import MLP, Conv4, norm
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
@@ -119,6 +120,71 @@ def test_tasks_shared_out_over_threads_give_the_same_bits_every_time(name, how, 
     for path, leaf in tree.flatten(alone[0]).items():
         torch.testing.assert_close(tree.flatten(shared[0][0])[path], leaf, rtol=1e-10, atol=1e-13)
         assert all(torch.equal(tree.flatten(again)[path], tree.flatten(shared[0][0])[path]) for again, _ in shared)
+
+
+def single(tree_: Any) -> Any:
+    return pytree.tree_map(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, tree_)
+
+
+def long_ways(a, b):
+    """The distance of two gradients, relative to the length of the second."""
+    a, b = tree.flatten(a), tree.flatten(b)
+    far = sum(float((a[path] - leaf).square().sum()) for path, leaf in b.items())
+    return math.sqrt(far / sum(float(leaf.square().sum()) for leaf in b.values()))
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("how", ["vmap", "loop", 2])
+def test_nets_in_bfloat16_give_the_gradient_to_its_eight_bits(name, how, remat):
+    learner, params, tasks = LEARNERS[name]()
+    exact = meta_gradient(learner, params, tasks, how=how)[0]
+    params, tasks = single(params), single(tasks)
+    full = meta_gradient(learner, params, tasks, how=how, remat=remat)[0]
+    rounded = meta_gradient(learner, params, tasks, how=how, remat=remat, precision="bfloat16")[0]
+    assert all(leaf.dtype == torch.float32 for leaf in tree.flatten(rounded).values())
+    assert long_ways(full, exact) < 1e-5 < 1e-3 < long_ways(rounded, exact) < 0.05
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_only_what_a_net_computes_is_rounded_to_bfloat16(weighted, monkeypatch):
+    net = Conv4((1, 16, 16), None, filters=4, norm="support")
+    seen = {"statistics": set(), "convolutions": set(), "means": set()}
+
+    def watched(name, function, place):
+        def call(x, *others, **options):
+            found = function(x, *others, **options)
+            seen[name].add((found if isinstance(found, torch.Tensor) else found[0]).dtype)
+            return found
+
+        monkeypatch.setattr(place, call)
+
+    watched("statistics", norm.row_statistics, "mapwise.nets.norm.row_statistics")
+    watched("statistics", norm._weighted_statistics, "mapwise.nets.norm._weighted_statistics")
+    watched("convolutions", torch.nn.functional.conv2d, "torch.nn.functional.conv2d")
+    watched("means", protonets.class_means, "mapwise.learners.metric.protonet.class_means")
+    learner = ProtoNet(encoder=net)
+    rows = LabelledRows.of(np.random.default_rng(0).random((45, 1, 16, 16)), np.arange(45) % 9)
+    tasks = Episodes(rows, ways=3, shots=2, queries=3, tasks=2)(0)
+    if weighted:
+        tasks.support.weight[0, 0] = 0
+    meta_gradient(learner, learner.init(0), tasks, how="loop", precision="bfloat16")
+    assert seen["convolutions"] == {torch.bfloat16}
+    assert seen["statistics"] == seen["means"] == {torch.float32}
+
+
+def test_a_run_in_bfloat16_learns_and_is_judged_in_full_precision():
+    learner, _, _ = protonet()
+    source = Episodes(digits(), ways=3, shots=2, queries=3, tasks=TASKS)
+    asked = {"steps": 30, "how": "vmap", "validation_episodes": 40, "validate_every": 30, "optimizer": "Adam lr=0.01"}
+    rounded = train(learner, source, **asked, precision="bfloat16")
+    full = train(learner, source, **asked)
+    judged = episode_values(learner, rounded.params, source.split("val"), 40, "vmap").mean()
+    assert rounded.validation == pytest.approx(float(judged), abs=1e-9)
+    assert 1e-4 < long_ways(rounded.params, full.params) < 0.2
+    losses = [record["loss"] for record in rounded.history]
+    assert losses[-1] < losses[0] / 2
+    assert losses[-1] == pytest.approx(full.history[-1]["loss"], rel=0.3)
 
 
 def test_an_error_in_a_thread_is_raised_where_the_gradient_was_asked_for(monkeypatch):

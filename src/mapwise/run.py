@@ -24,6 +24,7 @@ from mapwise import catalog
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings, named, net_options
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
+from mapwise.core.functional import Precision
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
 from mapwise.core.task import TaskSource
@@ -84,6 +85,8 @@ class RunSettings(BaseModel):
     how: str = "auto"
     compile: bool = False
     remat: bool = False
+    precision: Precision = "full"
+    """Of the nets while training; they are judged in full precision."""
     track: list[str] = []
     """Where the records go besides metrics.jsonl."""
     threads: int | None = None

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.utils import _pytree as pytree
 
 from mapwise.core import tree
 from mapwise.core.tree import Fast, Params
@@ -30,6 +31,9 @@ Net: TypeAlias = nn.Module | Callable[[], nn.Module]
 """A built module, which keeps the weights it has, or a callable that builds one under a seed."""
 
 RESERVED = ("statistics", "measured")
+
+Precision: TypeAlias = Literal["full", "bfloat16"]
+"""What a net computes in: the type of its weights, or 16 bits where torch's autocast thinks them enough."""
 
 
 @dataclass
@@ -140,9 +144,9 @@ def observe(
     for place in RESERVED:
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
-    with _running(call):
+    with _running(call), _autocast(x):
         out = torch.func.functional_call(module, own, (x,)) if own else module(x)
-    return out, ({keep: call.seen} if keep is not None and call.seen else {})
+    return widened(out), ({keep: call.seen} if keep is not None and call.seen else {})
 
 
 _all_rows_count: contextvars.ContextVar[bool | None] = contextvars.ContextVar("mapwise_all_rows_count", default=None)
@@ -164,6 +168,39 @@ def all_rows_count(known: bool) -> Iterator[None]:
 def whether_all_rows_count() -> bool | None:
     """What is known of it here; None where nobody has looked."""
     return _all_rows_count.get()
+
+
+_precision: contextvars.ContextVar[Precision] = contextvars.ContextVar("mapwise_precision", default="full")
+
+
+@contextmanager
+def computing_in(precision: Precision) -> Iterator[None]:
+    """Within, nets compute in this precision.
+
+    What a learner does with their outputs (distances, solves, probabilities, losses) stays in the precision of the
+    weights, and so do the statistics of normalisation: sums of many rows don't fit into 8 bits of mantissa.
+    """
+    token = _precision.set(precision)
+    try:
+        yield
+    finally:
+        _precision.reset(token)
+
+
+@contextmanager
+def _autocast(x: Any) -> Iterator[None]:
+    if _precision.get() == "full":
+        yield
+        return
+    device = next(leaf.device.type for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor))
+    # Without its cache of casted weights, which doesn't know one inner step's weights from another's.
+    with torch.autocast(device, torch.bfloat16, cache_enabled=False):
+        yield
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half-precision numbers in single precision; others as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 _copies = threading.local()

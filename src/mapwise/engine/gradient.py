@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.core.functional import all_rows_count
+from mapwise.core.functional import Precision, all_rows_count, computing_in
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How, chunks, map_tasks, no_padding, tasks_in
@@ -37,6 +37,7 @@ def meta_gradient(
     how: How | Literal["auto"] = "auto",
     compile: bool = False,
     remat: bool = False,
+    precision: Precision = "full",
     aggregate: str | Aggregate = "mean",
     ranks: Ranks = ALONE,
 ) -> Gradient:
@@ -48,6 +49,8 @@ def meta_gradient(
                small networks. Warns, and goes on without, where it can't be made.
     remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
                hardly grows with the number of steps, and each costs about two thirds more time.
+    precision: "bfloat16" lets nets compute in it (torch.autocast), forward and backward; statistics, distances and
+               losses stay as they are. "full" is the type of the params.
     aggregate: "mean", "max", "inverse", "pyramid", or a function from detached losses [T] to weights [T] that
                sum to one.
     ranks:     the processes that share the batch out; each gives the whole batch and gets the whole gradient.
@@ -62,7 +65,8 @@ def meta_gradient(
     """
     every, tasks = tasks_in(tasks), ranks.share(tasks)
     if how == "auto":
-        quickest: How = ranks.first(lambda: fastest(learner, params, tasks, aggregate=aggregate, remat=remat))
+        measured = partial(fastest, learner, params, tasks, aggregate=aggregate, remat=remat, precision=precision)
+        quickest: How = ranks.first(measured)
         how = quickest
     weigh = aggregate_named(aggregate)
     pieces = chunks(tasks, how)
@@ -72,10 +76,10 @@ def meta_gradient(
     def gradient_of(piece: Task, share: Tensor | None) -> Gradient:
         run: Callable[..., Gradient] = partial(_piece, learner, one, remat, weigh)
         if compile:
-            run = _program(run, (learner, one, remat, weigh, whole), params, piece, share)
+            run = _program(run, (learner, one, remat, weigh, whole, precision), params, piece, share)
         return run(params, piece, share)
 
-    with all_rows_count(whole):
+    with all_rows_count(whole), computing_in(precision):
         weights = None
         if weigh is mean:
             weights = ranks.share(mean(torch.empty(every, dtype=torch.float64)))
@@ -178,6 +182,7 @@ def compilation(
     *,
     how: How,
     remat: bool = False,
+    precision: Precision = "full",
     aggregate: str | Aggregate = "mean",
     clock: Callable[[], float] = time.perf_counter,
 ) -> Compilation:
@@ -185,7 +190,7 @@ def compilation(
 
     Raises NotCompiled, with the reason, when it can't be compiled.
     """
-    run = partial(meta_gradient, learner, params, tasks, how=how, remat=remat, aggregate=aggregate)
+    run = partial(meta_gradient, learner, params, tasks, how=how, remat=remat, precision=precision, aggregate=aggregate)
     uncompiled = seconds(run, clock=clock)
     start = clock()
     with warnings.catch_warnings():
@@ -205,6 +210,7 @@ def fastest(
     *,
     aggregate: str | Aggregate = "mean",
     remat: bool = False,
+    precision: Precision = "full",
     repeats: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> How:
@@ -220,7 +226,9 @@ def fastest(
         ways.append(4)
     medians: dict[How, float] = {}
     for way in ways:
-        run = partial(meta_gradient, learner, params, tasks, how=way, aggregate=aggregate, remat=remat)
+        run = partial(
+            meta_gradient, learner, params, tasks, how=way, aggregate=aggregate, remat=remat, precision=precision
+        )
         try:
             medians[way] = seconds(run, repeats, clock)
         except (RuntimeError, ValueError):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core import tree
+from mapwise.core.functional import Precision
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How, tasks_in
 from mapwise.core.task import Kind, TaskSource
@@ -88,6 +89,7 @@ def train(
     how: How | Literal["auto"] = "auto",
     compile: bool = False,
     remat: bool = False,
+    precision: Precision = "full",
     out: Path | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -112,7 +114,7 @@ def train(
     patience:   stop after so many validations without a better one.
     select:     return the params of the "best" validation, or the "last".
     how:        how tasks are mapped; "auto" measures once before the first step.
-    compile, remat: see `meta_gradient`.
+    compile, remat, precision: see `meta_gradient`; validation is always in full precision.
     out:        a folder for checkpoints and metrics.jsonl; None keeps all in memory. Checkpoints that a
                 run left there before are replaced, unless it is resumed.
     resume:     go on from the folder's last checkpoint, or begin when there is none. The final params
@@ -157,6 +159,7 @@ def train(
         "select": select,
         "compile": compile,
         "remat": remat,
+        "precision": precision,
     }
     asked = _settings(given, learner, source, judge)
     history: list[dict[str, Any]] = []
@@ -176,7 +179,9 @@ def train(
     elif how == "auto":
         batch = ranks.share(source(0))
         quickest: How = ranks.first(
-            lambda: fastest(learner.at(0.0), state.params(), batch, aggregate=aggregate, remat=remat)
+            lambda: fastest(
+                learner.at(0.0), state.params(), batch, aggregate=aggregate, remat=remat, precision=precision
+            )
         )
         how = quickest
 
@@ -231,6 +236,7 @@ def train(
                 how=how,
                 compile=compile,
                 remat=remat,
+                precision=precision,
                 aggregate=aggregate,
                 ranks=ranks,
             )
@@ -413,7 +419,7 @@ def _agreed(out: Path, asked: dict[str, Any], how: How | Literal["auto"], about:
     if "settings" not in about or "how" not in about:
         raise ValueError(f"{out / LAST} doesn't say with which settings it was made: train the run again")
     # A run of a version that knew none of these began without them.
-    unknown = {"warmup": 0, "compile": False, "remat": False}
+    unknown = {"warmup": 0, "compile": False, "remat": False, "precision": "full"}
     begun: dict[str, Any] = {**unknown, **about["settings"], "how": about["how"]}
     wanted = {**asked, "how": about["how"] if how == "auto" else how}
     for name in sorted({*begun, *wanted}):

@@ -39,6 +39,13 @@ class Select(StrEnum):
     last = "last"
 
 
+class Precision(StrEnum):
+    """What nets compute in while they train."""
+
+    full = "full"
+    bfloat16 = "bfloat16"
+
+
 class Split(StrEnum):
     """Whose classes judge."""
 
@@ -187,6 +194,9 @@ def train(
     remat: Annotated[
         bool, typer.Option("--remat", help="Take inner steps again instead of keeping them: less memory.")
     ] = False,
+    precision: Annotated[
+        Precision | None, typer.Option(help="bfloat16 lets nets train in 16 bits: full.", show_default=False)
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)] = None,
     track: Annotated[
         list[str] | None,

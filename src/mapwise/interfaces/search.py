@@ -39,7 +39,7 @@ FIXED = {
     **dict.fromkeys(("data", "label", "skip_bad", "part", "test_source", "test_ways", "test_shots"), _JUDGE),
     **dict.fromkeys(("test_queries", "validation_episodes", "select"), _JUDGE),
     **dict.fromkeys(("steps", "validate_every"), _LENGTH),
-    **dict.fromkeys(("init", "device", "threads", "how", "compile", "remat", "track"), _PLACE),
+    **dict.fromkeys(("init", "device", "threads", "how", "compile", "remat", "precision", "track"), _PLACE),
 }
 """Settings of a run that are not searched, and why."""
 

@@ -173,7 +173,16 @@ def train(
         if not settings.steps:
             return "vmap"
         batch = ranks.share(source(0))
-        return str(fastest(learner.at(0.0), params, batch, aggregate=settings.aggregate, remat=settings.remat))
+        return str(
+            fastest(
+                learner.at(0.0),
+                params,
+                batch,
+                aggregate=settings.aggregate,
+                remat=settings.remat,
+                precision=settings.precision,
+            )
+        )
 
     settings = settings.model_copy(update={"how": ranks.first(mapped)})
     if settings.compile and settings.steps:
@@ -229,6 +238,7 @@ def train(
                 how=settings.mapping,
                 compile=settings.compile,
                 remat=settings.remat,
+                precision=settings.precision,
                 out=folder,
                 resume=resume,
                 progress=follow,
@@ -249,7 +259,15 @@ def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: Run
     """Whether the meta-gradient could be compiled; and what that brings, or why not, in a sentence."""
     mapping = cast(How, settings.mapping)
     try:
-        found = compilation(learner, params, batch, how=mapping, remat=settings.remat, aggregate=settings.aggregate)
+        found = compilation(
+            learner,
+            params,
+            batch,
+            how=mapping,
+            remat=settings.remat,
+            precision=settings.precision,
+            aggregate=settings.aggregate,
+        )
     except NotCompiled as reason:
         return False, str(reason)
     steps = found.pays_after

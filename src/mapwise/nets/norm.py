@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mapwise.core.functional import current_call
+from mapwise.core.functional import current_call, widened
 from mapwise.nets.statistics import per_channel, row_statistics
 
 NormKind = Literal["batch", "support", "frozen", "group", "layer"]
@@ -55,7 +55,8 @@ class Norm(nn.Module):
             mean, variance = given.unbind(0)
             mean = mean if turned is None else mean * turned
         else:
-            mean, variance = row_statistics(x) if call.weight is None else _weighted_statistics(x, call.weight)
+            rows = widened(x)
+            mean, variance = row_statistics(rows) if call.weight is None else _weighted_statistics(rows, call.weight)
             if call.collects(self.keep_in):
                 call.collect(self, torch.stack([mean if turned is None else mean * turned, variance]))
         weight = self.weight if turned is None else self.weight * turned
