@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,10 @@ from mapwise.tasks.table import table
 __all__ = ["AGGREGATES", "LEARNERS", "NETS", "SOURCES", "LearnerRow", "SourceRow", "SourceSettings"]
 
 
+OUTER_RATES = {"optimizer.lr": (0.001, 0.003, 0.01)}
+"""Rates of Adam worth trying for a learner that has no other."""
+
+
 @dataclass(frozen=True)
 class LearnerRow:
     """One learner of the catalog: a class with some of its fields set."""
@@ -56,6 +60,13 @@ class LearnerRow:
     """Net options this learner prefers to the nets' own, by net."""
     pretraining: bool = False
     """It trains on all base classes at once instead of on episodes."""
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """How it asks to be trained where the user says nothing, by the names of a run's settings.
+
+    Only what holds on every source: how many ways and shots there are to train with, the source decides.
+    """
+    tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
+    """Rates worth trying, named as `mapwise tune` names them; every combination is a candidate of `mapwise bench`."""
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
@@ -183,6 +194,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "a few gradient steps from a start learned for it",
         page="maml",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "fomaml": LearnerRow(
         partial(MAML, first_order=True),
@@ -191,6 +203,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "maml without second derivatives",
         page="maml",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "anil": LearnerRow(
         partial(MAML, moves=("head",)),
@@ -199,6 +212,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "maml that moves only the head",
         page="maml",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "boil": LearnerRow(
         partial(MAML, moves=("body",)),
@@ -207,6 +221,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "maml that moves all but the head",
         page="maml",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "meta_sgd": LearnerRow(
         MetaSGD,
@@ -215,6 +230,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "one step from a learned start, with a learned rate per parameter",
         page="meta_sgd",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "reptile": LearnerRow(
         Reptile,
@@ -223,6 +239,10 @@ LEARNERS: dict[str, LearnerRow] = {
         "a start moved towards where training on each task leads",
         page="reptile",
         nets=_GRADIENT_NETS,
+        # Its outer step is plain: an Adam there would divide params - fast by its size.
+        recipe={"optimizer": "SGD lr=1.0", "schedule": "linear", "tasks": 5},
+        # It learns from the support alone, so more of a task's rows may stand there.
+        tuned={"shots": ("1", "15"), "inner_lr": (0.001, 0.003)},
     ),
     "r2d2": LearnerRow(
         R2D2,
@@ -239,6 +259,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "maml from the head that protonet would take; any ways",
         page="proto_maml",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.01, 0.03)},
     ),
     "protonet": LearnerRow(
         ProtoNet,
@@ -305,6 +326,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="finetune",
         nets=_METRIC_NETS,
         pretraining=True,
+        tuned={"optimizer.lr": (0.001, 0.003), "body_lr": (0.0, 0.01)},
     ),
 }
 

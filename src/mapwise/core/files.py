@@ -1,9 +1,9 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and claims to work that ends with the process that made them."""
 
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +33,28 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object], *, 
         part.unlink(missing_ok=True)
         raise
     _settle(path.parent)
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process has the claim of this name to itself, for the time of the block.
+
+    The kernel keeps the claim and not the file, which stays: it ends with the process, however that ends.
+    Where the system has no such claims, everyone has them all.
+    """
+    if os.name != "posix":
+        yield True
+        return
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
 
 
 def _settle(folder: Path) -> None:

@@ -115,7 +115,7 @@ def list_(
 @app.command(
     epilog="Examples: mapwise train protonet glyphs --steps 500; mapwise train maml omniglot --inner-lr 0.4 "
     "--net.norm support; mapwise train protonet photos/ --ways 5-20; mapwise train --resume runs/maml-omniglot. "
-    "mapwise train LEARNER --help shows the learner's own flags too."
+    "mapwise train LEARNER --help shows the learner's own flags too, and the training it prefers to these defaults."
 )
 def train(
     ctx: typer.Context,
@@ -165,7 +165,8 @@ def train(
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="cosine, linear, or a torch schedule and options: 'StepLR step_size=2000'.", show_default=False
+            help="none, cosine, linear, or a torch schedule and options: 'StepLR step_size=2000'.",
+            show_default=False,
         ),
     ] = None,
     warmup: Annotated[

@@ -7,6 +7,7 @@ from typing import Any
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, named, net_options
 from mapwise.interfaces.errors import wrong_use
 from mapwise.interfaces.printing import show
+from mapwise.run import RunSettings
 
 
 def everything() -> dict[str, Any]:
@@ -25,7 +26,7 @@ def everything() -> dict[str, Any]:
 
 
 def one(name: str) -> dict[str, Any]:
-    """A learner with its fields and the options of every net, as one JSON-ready object.
+    """A learner with its fields, how it asks to be trained, and the options of every net, as one JSON-ready object.
 
     Raises WrongUse for an unknown name, with the nearest.
     """
@@ -45,6 +46,15 @@ def one(name: str) -> dict[str, Any]:
                 "meaning": meanings.get(field, ""),
             }
             for field, about in row.fields.items()
+        ],
+        "recipe": [
+            {
+                "flag": f"--{setting.replace('_', '-')}",
+                "type": _plain(RunSettings.model_fields[setting].annotation),
+                "default": _shown(value),
+                "meaning": f"of most learners: {_shown(RunSettings.model_fields[setting].default)}",
+            }
+            for setting, value in row.recipe.items()
         ],
         "nets": {net: _options(row, net) for net in NETS} if row.blueprint is not None else {},
     }
@@ -77,7 +87,7 @@ def show_one(found: dict[str, Any]) -> None:
     from rich.text import Text
 
     show(f"{found['name']} ({found['paper']}): {found['summary']}")
-    groups = [("its fields", found["fields"])]
+    groups = [("its fields", found["fields"]), ("how it is trained", found["recipe"])]
     groups += [(f"net {net}", options) for net, options in found["nets"].items()]
     for title, flags in groups:
         if not flags:

@@ -37,7 +37,9 @@ RUNS = Path("runs")
 
 
 def asked_settings(given: Mapping[str, Any], assignments: list[str], options: list[str]) -> RunSettings:
-    """The settings a command line asks for, checked as far as can be without looking at any data.
+    """The settings a command line asks for, and the learner's recipe where it says nothing.
+
+    Checked as far as can be without looking at any data.
 
     given:       options by the names of RunSettings, those not given left out.
     assignments: NAME=VALUE texts for the learner's fields and the net's options.
@@ -54,7 +56,10 @@ def asked_settings(given: Mapping[str, Any], assignments: list[str], options: li
         settings = RunSettings(
             **{
                 "ways": str(source.ways),
+                **row.recipe,
                 **given,
+                # A recipe's schedule can be refused, as everything else of it can be given anew.
+                **({"schedule": None} if given.get("schedule") == "none" else {}),
                 "source": str(path.resolve()) if path else given["source"],
                 "fields": fields,
                 "net_options": net_options,

@@ -13,7 +13,6 @@ it once, such as a net too large for the memory, would kill it again.
 
 import importlib.util
 import math
-import os
 import shlex
 import sqlite3
 import time
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from mapwise.core.files import write_atomically
+from mapwise.catalog import LEARNERS, named
+from mapwise.core.files import claimed, write_atomically
 from mapwise.core.outcome import Search, Trial
 from mapwise.core.task import TaskSource
 from mapwise.engine.train import METRICS, Progress
@@ -401,7 +401,8 @@ def _nothing(failures: Sequence[str]) -> str:
 
 def train_command(settings: RunSettings) -> str:
     """The command line that trains a run of these settings."""
-    plain = RunSettings(learner="", source="")
+    # What the command gives anyway, it need not be told.
+    plain = RunSettings(**{**named(LEARNERS, settings.learner, "learner").recipe, "learner": "", "source": ""})
     words = ["mapwise", "train", settings.learner, settings.source]
     for name, value in settings.model_dump(exclude={"learner", "source", "fields", "net_options"}).items():
         if name in ("command", "mapwise", "torch", "platform", "schema_version") or value == getattr(plain, name):
@@ -417,6 +418,8 @@ def train_command(settings: RunSettings) -> str:
 def _word(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(str(part) for part in value)
+    if value is None:
+        return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -496,14 +499,7 @@ def _study(folder: Path, settings: SearchSettings) -> Iterator["optuna.Study"]:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time: a second one would take the first one's trial for a killed one."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"another mapwise tune is at work in {folder}: wait for it, or stop it first") from None
+    with claimed(folder / LOCK) as alone:
+        if not alone:
+            raise ValueError(f"another mapwise tune is at work in {folder}: wait for it, or stop it first")
         yield

@@ -1,0 +1,99 @@
+"""A learner is trained as it asks where nothing is said, and its rates worth trying can be tried."""
+
+import itertools
+import json
+import shlex
+
+import pytest
+
+from mapwise.catalog import LEARNERS, OUTER_RATES, LearnerRow
+from mapwise.interfaces.cli import main
+from mapwise.interfaces.search import present, settings_with
+from mapwise.interfaces.train import asked_settings, check
+from mapwise.interfaces.tune import train_command
+from mapwise.run import RunSettings
+
+RECIPES = {name: row.recipe for name, row in LEARNERS.items() if row.recipe}
+
+
+def asked(learner, **given):
+    return asked_settings({"learner": learner, "source": "glyphs", **given}, [], [])
+
+
+def test_some_learner_has_a_recipe_and_most_have_none():
+    assert RECIPES.keys() >= {"reptile"}
+    assert len(RECIPES) < len(LEARNERS) / 2
+
+
+@pytest.mark.parametrize("learner", RECIPES)
+def test_a_recipe_is_taken_where_nothing_is_said_and_not_where_something_is(learner):
+    plain = RunSettings(learner=learner, source="glyphs")
+    settings = asked(learner)
+    for name, value in RECIPES[learner].items():
+        assert getattr(settings, name) == value != getattr(plain, name)
+    assert asked(learner, optimizer="Adam lr=0.5", tasks=3).optimizer == "Adam lr=0.5"
+    assert asked(learner, tasks=3).tasks == 3
+
+
+def test_a_schedule_of_a_recipe_can_be_refused():
+    assert asked("reptile").schedule == "linear"
+    assert asked("reptile", schedule="none").schedule is None
+    assert asked("protonet", schedule="none").schedule is None
+
+
+@pytest.mark.parametrize("learner", RECIPES)
+def test_a_recipe_holds_on_any_source(learner):
+    about_the_source = {"ways", "shots", "queries", "test_ways", "test_shots", "test_queries", "source", "data", "net"}
+    assert not RECIPES[learner].keys() & about_the_source
+    assert RECIPES[learner].keys() <= RunSettings.model_fields.keys()
+    for source in ("digits", "glyphs"):
+        check(asked_settings({"learner": learner, "source": source}, [], []))
+
+
+def test_a_recipe_is_written_into_the_run_and_shown(tmp_path, capsys):
+    words = ["train", "reptile", "digits", "--steps", "2", "--validation-episodes", "2", "--net.hidden", "4"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--inner-steps", "2", "--out", str(tmp_path / "run")])
+    assert ended.value.code == 0
+    settings = RunSettings.read(tmp_path / "run")
+    assert (settings.optimizer, settings.schedule, settings.tasks) == ("SGD lr=1.0", "linear", 5)
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["lr"] for record in records] == [1.0, 0.5]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["list", "reptile", "--json"])
+    shown = {row["flag"]: row["default"] for row in json.loads(capsys.readouterr().out)["recipe"]}
+    assert shown == {"--optimizer": "SGD lr=1.0", "--schedule": "linear", "--tasks": 5}
+
+
+@pytest.mark.parametrize("learner", ["reptile", "maml"])
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "Adam lr=0.001"}, {"schedule": None}, {"tasks": 16, "steps": 7}])
+def test_the_command_of_a_run_asks_for_its_settings_again(learner, changes):
+    settings = asked(learner).model_copy(update=changes)
+    words = iter(shlex.split(train_command(settings))[4:])
+    given = {flag.removeprefix("--").replace("-", "_"): value for flag, value in zip(words, words, strict=True)}
+    assert asked(learner, **given) == settings
+
+
+def test_a_search_begins_at_the_recipe():
+    assert present(asked("reptile"), "optimizer.lr") == 1.0
+    assert present(asked("maml"), "optimizer.lr") == 0.001
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_there_are_two_to_six_candidates_and_each_can_be_tried(learner):
+    row = LEARNERS[learner]
+    found = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
+    assert 2 <= len(found) <= 6
+    settings = [settings_with(asked(learner), values) for values in found]
+    for one in settings:
+        check(one)
+    assert len({one.model_dump_json() for one in settings}) == len(found)
+    # The outer rate is among them, unless the recipe settles it.
+    assert "optimizer.lr" in row.tuned or "optimizer" in row.recipe
+    assert "inner_lr" in row.tuned or "inner_lr" not in row.fields
+
+
+def test_a_row_that_names_no_rates_tries_those_of_adam():
+    protonet = LEARNERS["protonet"]
+    assert LearnerRow(protonet.make, "metric", "", "", page="protonet").tuned == OUTER_RATES
