@@ -7,10 +7,7 @@ on a GPU the allocator's counter is read instead.
 """
 
 import argparse
-import contextlib
-import ctypes
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +103,7 @@ def point(asking: Point) -> Line:
     import torch
 
     from mapwise.interfaces.allocator import keep_freed_memory
+    from mapwise.interfaces.machine import resident
     from side_by_side import CLOCKS, wait
 
     keep_freed_memory()
@@ -145,30 +143,6 @@ def asked_for(asking: Point):
     if asking["learner"] == "protonet":
         return ProtoNet(lambda: Conv4(shape, filters=filters)), source
     return MAML(lambda: Conv4(shape, ways, filters=filters), asking["steps"], 0.1), source
-
-
-def resident(device: str, *, reset: bool = False) -> float:
-    """The peak memory so far in megabytes; with reset, the present one, from which a new peak is counted."""
-    if device.startswith("cuda"):
-        import torch
-
-        if reset:
-            torch.cuda.reset_peak_memory_stats()
-            return torch.cuda.memory_allocated() / 1e6
-        return torch.cuda.max_memory_allocated() / 1e6
-    status = Path("/proc/self/status")
-    if not status.exists():
-        # Where the kernel doesn't tell, the peak of the whole process stands for both.
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    if reset:
-        with contextlib.suppress(OSError, AttributeError):
-            # What was freed before is handed back, or the gradient would use it again and seem to need less.
-            ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # imports may have needed more than is resident now
-    wanted = "VmRSS" if reset else "VmHWM"
-    line = next(line for line in status.read_text().splitlines() if line.startswith(wanted))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def main(words: list[str]) -> int:

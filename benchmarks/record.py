@@ -7,28 +7,15 @@ The numbers are those `mapwise eval RUN --json` prints; the row is benchmarks/re
 
 import argparse
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
+from mapwise.interfaces.machine import machine
 from mapwise.run import RunSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-def machine() -> str:
-    """The machine in words: cores, processor, torch."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = models[0] if models else model
-    return f"{os.cpu_count()} CPU cores ({model}), torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def portable(command: str) -> str:

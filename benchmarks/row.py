@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.interfaces.allocator import keep_freed_memory
+from mapwise.interfaces.machine import machine
 from mapwise.interfaces.printing import note, show
-from record import machine
 from side_by_side import CLOCKS, ROUNDS, Spread
 from tables import cell, columns, told
 

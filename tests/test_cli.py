@@ -111,7 +111,7 @@ def test_help_takes_less_than_half_a_second(tmp_path):
 
 
 def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
-    names = ("train", "tune", "evaluate", "report", "demo", "doctor", "listing", "cli")
+    names = ("train", "tune", "evaluate", "report", "bench", "demo", "doctor", "listing", "cli")
     imports = "; ".join(f"import mapwise.interfaces.{name}" for name in names)
     code = f"import sys, time; {imports}; print(time.process_time())"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -124,7 +124,7 @@ def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
     assert best < 3
 
 
-@pytest.mark.parametrize("command", ["demo", "list", "train", "tune", "eval", "compare", "report", "doctor"])
+@pytest.mark.parametrize("command", ["demo", "list", "train", "tune", "eval", "compare", "report", "bench", "doctor"])
 def test_every_command_explains_itself_with_an_example(cli, command):
     done = cli(command, "--help")
     assert done.code == 0

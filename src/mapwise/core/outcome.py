@@ -1,6 +1,7 @@
 """What an evaluation found, as plain numbers: computed by the engine, drawn by the reports."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +123,15 @@ class Report:
             out["diverged"] = float(np.mean(~(self.values < DIVERGED)))
         optional = {"nll": self.nll, "ece": self.ece, "auc": self.auc, "chance": self.chance, "adapt_ms": self.adapt_ms}
         return out | {name: value for name, value in optional.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], values: np.ndarray) -> "Report":
+        """The report of these numbers, as `to_json` gives them, and of every episode's value."""
+        said = {name: found[name] for name in ("split", "ways", "shots", "queries", "episodes", "seed", "transductive")}
+        kind = "regression" if "mse" in found else "classification"
+        about = Protocol(found["learner"], found["source"], kind=kind, command=found.get("command", ""), **said)
+        figures = {name: found.get(name) for name in ("nll", "ece", "auc", "chance", "adapt_ms")}
+        return cls(about, values, **figures)
 
 
 DIVERGED = 100.0
@@ -276,3 +286,68 @@ class Search:
         """The best trial that was completed; None when there is none."""
         first = self.ranked[:1]
         return first[0] if first and first[0].state == "complete" else None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One learner of a comparison under one protocol and one budget."""
+
+    name: str
+    own: Report
+    """With the norm it was trained with."""
+    by_rows: Report | None
+    """Normalised by the rows at hand, the queries among them; None where that changes nothing."""
+    seconds: float
+    """Of its training by the clock, without validation."""
+    processor_seconds: float
+    peak_mb: float | None
+    """Memory that its training took, beyond what the process held before the first gradient."""
+    adapted: int
+    """Numbers that a task changes: those of all floating-point tensors in fast that differ between two tasks."""
+    chosen: dict[str, Any] = field(default_factory=dict)
+    """The rates that were chosen on the validation split, by name."""
+
+    @property
+    def inductive(self) -> Report | None:
+        """Every prediction by itself; None for a learner that has no such."""
+        return None if self.own.protocol.transductive else self.own
+
+    @property
+    def transductive(self) -> Report | None:
+        """With what the queries of a task say of each other; None where that changes nothing."""
+        return self.own if self.own.protocol.transductive else self.by_rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but its own report's numbers, JSON-ready; of every episode, how many answers were right."""
+        return {
+            "chosen": self.chosen,
+            "seconds": round(self.seconds, 1),
+            "processor_seconds": round(self.processor_seconds, 1),
+            "peak_mb": self.peak_mb,
+            "adapted": self.adapted,
+            "right": _right(self.own),
+            "by_rows": None if self.by_rows is None else {**self.by_rows.to_json(), "right": _right(self.by_rows)},
+        }
+
+    @classmethod
+    def from_json(cls, own: Mapping[str, Any], found: Mapping[str, Any]) -> "Contender":
+        """The contender of its own report's numbers, and of the rest."""
+        by_rows = found["by_rows"]
+        plain = {name: found[name] for name in ("seconds", "processor_seconds", "peak_mb", "adapted", "chosen")}
+        return cls(
+            own["learner"],
+            _of_answers(own, found["right"]),
+            None if by_rows is None else _of_answers(by_rows, by_rows["right"]),
+            **plain,
+        )
+
+
+def _right(report: Report) -> str:
+    """Right answers of every episode: short, exact, and one line of JSON."""
+    asked = report.protocol.queries * int(report.protocol.ways)
+    return " ".join(str(round(asked * float(value))) for value in report.values)
+
+
+def _of_answers(found: Mapping[str, Any], right: str) -> Report:
+    asked = int(found["queries"]) * int(found["ways"])
+    return Report.from_json(found, np.array([int(number) for number in right.split()]) / asked)

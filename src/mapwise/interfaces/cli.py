@@ -426,6 +426,39 @@ def report(
         show(summary(reports), str(path))
 
 
+@app.command(
+    epilog="Examples: mapwise bench glyphs; mapwise bench glyphs --only maml,protonet. "
+    "Two of them may share a folder: each row is made by one."
+)
+def bench(
+    source: Annotated[str, typer.Argument(help="glyphs, the one comparison there is.")] = "glyphs",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="LEARNER", help="These alone; several with commas.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The comparison's folder, runs/bench-glyphs if not given.", show_default=False)
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=2, help="Test episodes of a row: 1000.", show_default=False)
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="A smoke test of seconds; its numbers say nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare every learner under one protocol and budget: tune, train, judge, and show them in one table.
+
+    What is there already is not made again, so the command goes on where it was stopped.
+    """
+    from mapwise.interfaces import bench as benching
+
+    asked = benching.asked_bench(source, episodes=episodes, quick=quick)
+    learners = benching.asked_learners([name.strip() for text in only or () for name in text.split(",")])
+    found, contenders = benching.run_bench(asked, learners, out, threads)
+    answer(found) if json else show(*benching.shown(asked, found, contenders))
+    if found["failed"]:
+        raise typer.Exit(FAILED)
+
+
 @app.command(epilog="Example: mapwise doctor")
 def doctor(json: Json = False) -> None:
     """Look for what is broken in this installation, and say how to repair it."""

@@ -115,7 +115,7 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
     error with its interval, median, share of diverged tasks. A column names the task where the
     reports differ in it, and chance is a row of its own where it is known.
     """
-    table = _table(title)
+    table = new_table(title)
     regression = bool(reports) and reports[0].metric == "mse"
     tasks = list(dict.fromkeys(task_name(report.protocol) for report in reports))
     table.add_column("learner", overflow="fold")
@@ -133,11 +133,11 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
             row += [plain(median), share(diverged, 2)]
         else:
             row += [plain(report.nll), share(report.ece), plain(report.auc)]
-        _add_row(table, [*row, normalisation(report.protocol)])
+        add_row(table, [*row, normalisation(report.protocol)])
     for task, chance in chances(reports):
         row = ["chance"] + ([task] if len(tasks) > 1 else [])
         shown = plain(chance) if regression else share(chance)
-        _add_row(table, [*row, shown] + [""] * len(figures))
+        add_row(table, [*row, shown] + [""] * len(figures))
     _caption(table, _provenance([report.protocol for report in reports]))
     return table
 
@@ -148,13 +148,13 @@ def class_table(figures: ClassFigures, worst: int = 20, *, protocol: Protocol | 
     protocol: how the figures were made; shown below them with its command.
     """
     places = worst_classes(figures, worst)
-    table = _table("Worst classes by F1")
+    table = new_table("Worst classes by F1")
     table.add_column("class", overflow="fold")
     for name in ("precision", "recall", "F1", "queries"):
         table.add_column(name, justify="right", no_wrap=True)
     for i in places:
         shares = [share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
-        _add_row(table, [figures.names[i], *shares, f"{int(figures.rows[i]):,}"])
+        add_row(table, [figures.names[i], *shares, f"{int(figures.rows[i]):,}"])
     more = classes_left_out(figures, len(places))
     lines = [f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high"] if more else []
     _caption(table, lines + (_provenance([protocol]) if protocol else []))
@@ -168,7 +168,7 @@ def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -
               without it the numbers are taken for accuracies, of which more is better.
     """
     metric = "mse" if protocol is not None and protocol.kind == "regression" else "accuracy"
-    table = _table("Paired differences")
+    table = new_table("Paired differences")
     table.add_column("first", overflow="fold")
     table.add_column("second", overflow="fold")
     table.add_column("first minus second", justify="right", no_wrap=True)
@@ -176,7 +176,7 @@ def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -
     table.add_column("the first is")
     for pair in pairs:
         shown = difference(pair, metric)
-        _add_row(table, [pair.first, pair.second, shown, f"{pair.difference.episodes:,}", verdict(pair, metric)])
+        add_row(table, [pair.first, pair.second, shown, f"{pair.difference.episodes:,}", verdict(pair, metric)])
     lines = [VERDICT_RULE]
     _caption(table, lines + (_provenance([protocol]) if protocol else []))
     return table
@@ -184,12 +184,12 @@ def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -
 
 def search_table(found: Search) -> "Table":
     """The trials of a search, best first, with the values they tried and the steps they took."""
-    table = _table(found.title)
+    table = new_table(found.title)
     head, rows = search_rows(found)
     for name in head:
         table.add_column(name, justify="left" if name in ("state", "run") else "right", overflow="fold")
     for row in rows:
-        _add_row(table, row)
+        add_row(table, row)
     lines = [f"trial {trial.number}: {trial.failure}" for trial in found.trials if trial.failure]
     _caption(table, [f"validation: {found.protocol}", SEARCH_RULE, *lines])
     return table
@@ -231,7 +231,8 @@ def _provenance(protocols: Iterable[Protocol]) -> list[str]:
     return lines + [f"$ {command}" for command in commands]
 
 
-def _table(title: str) -> "Table":
+def new_table(title: str) -> "Table":
+    """An empty table in the style of all."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -240,7 +241,8 @@ def _table(title: str) -> "Table":
     return Table(title=heading, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _add_row(table: "Table", cells: Sequence[str]) -> None:
+def add_row(table: "Table", cells: Sequence[str]) -> None:
+    """A row of plain texts, whatever they hold."""
     from rich.text import Text
 
     # Text and not str: a class may be called "[red]", which rich would read as markup.
