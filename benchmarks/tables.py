@@ -4,23 +4,27 @@
     python benchmarks/tables.py --check    change nothing, and exit 1 when a block is not current
 
 A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "summary" (one table of all
-learners), "all" (every evaluation with its commands), "speed" (every benchmark of time and memory), or the name of a
-learner's page. One result file is one row: what was run, what `mapwise eval RUN --json` printed or what
-benchmarks/row.py wrote, and on which machine. Nobody types a number into a page.
+learners), "all" (every evaluation with its commands), "speed" (every benchmark of time and memory), a comparison of
+`mapwise bench`, or the name of a learner's page. One result file is one row: what was run, what came out, and on which
+machine. What came out is what `mapwise eval RUN --json` printed, what benchmarks/row.py wrote, or what `mapwise bench`
+did, whose rows lie in a folder of the comparison's name. Nobody types a number into a page.
 """
 
 import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mapwise.catalog import LEARNERS
-from mapwise.core.outcome import Estimate, Protocol
-from mapwise.report.table import normalisation, number, percent, share, task_name
+from mapwise.core.outcome import Contender, Estimate, Paired, Protocol
+from mapwise.interfaces.bench import AGAINST, BENCHES, FIGURE
+from mapwise.report.comparison import comparison_markdown, markdown, notes
+from mapwise.report.plots import against_time, standalone
+from mapwise.report.table import difference, normalisation, number, percent, share, task_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -51,6 +55,8 @@ class Row:
     target: str = ""
     """The number it should reach, as text: per cent for an accuracy, plain for an error."""
     machine: str = ""
+    bench: dict[str, Any] = field(default_factory=dict)
+    """What else `mapwise bench` found; {} for a row that is in no comparison."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Whatever else the file says; shown as it stands."""
 
@@ -77,6 +83,16 @@ class Row:
     def measures(self) -> bool:
         """Whether it is of time or memory: tables with targets instead of an evaluation."""
         return isinstance(self.result.get("tables"), list)
+
+    @property
+    def contender(self) -> Contender:
+        """The row as one of its comparison."""
+        return Contender.from_json({**self.result, "learner": self.learner}, self.bench)
+
+    @property
+    def again(self) -> str:
+        """The one command that makes the number again, from its trained run or from nothing."""
+        return str(self.bench["command"]) if self.bench else self.eval_command
 
     @property
     def inner_steps(self) -> str:
@@ -135,7 +151,7 @@ class Row:
 
 def read_rows(folder: Path = RESULTS) -> list[Row]:
     """Every row of a folder, by learner in the order of the catalog; raises ValueError for two of one name."""
-    rows = [Row.read(path) for path in sorted(folder.glob("*.json"))]
+    rows = [Row.read(path) for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])]
     names = [row.row for row in rows]
     smoke = [row.row for row in rows if row.result.get("quick")]
     if smoke:
@@ -171,15 +187,49 @@ def _body(name: str, rows: Sequence[Row]) -> str:
     if name == "summary":
         return _summary(rows)
     if name == "all":
-        return _all([row for row in rows if not row.measures])
+        return _all([row for row in rows if not row.measures and not row.bench])
     if name == "speed":
         return _speed([row for row in rows if row.measures])
+    if name in BENCHES:
+        return _comparison(name, rows)
     keys = [key for key, row in LEARNERS.items() if row.page == name]
     if not keys:
         raise ValueError(
-            f"there are no numbers called {name!r}: give summary, all, speed, or the name of a learner's page"
+            f"there are no numbers called {name!r}: give summary, all, speed, {', '.join(BENCHES)}, "
+            "or the name of a learner's page"
         )
-    return "\n\n".join(_details(row) for row in rows if row.learner in keys) or NOTHING
+    return "\n\n".join(_details(row, rows) for row in rows if row.learner in keys) or NOTHING
+
+
+def compared(name: str, rows: Sequence[Row]) -> list[Contender]:
+    """The contenders of a comparison."""
+    return [row.contender for row in rows if row.bench.get("name") == name]
+
+
+def _comparison(name: str, rows: Sequence[Row]) -> str:
+    """A comparison as one table, its figure, and how its rows are made again."""
+    mine = [row for row in rows if row.bench.get("name") == name]
+    if not mine:
+        return NOTHING
+    contenders = compared(name, rows)
+    protocols = list(dict.fromkeys(row.protocol for row in mine))
+    machines = list(dict.fromkeys(f"{_threads(row)}, {row.machine}" for row in mine))
+    said = [f"{protocol[0].upper()}{protocol[1:]}." for protocol in protocols]
+    said += [f"Each row with {where}." for where in machines]
+    picture = f"![accuracy against training time](results/{name}/{FIGURE})"
+    again = "\n".join(["```sh", *(row.again for row in mine), "```"])
+    return "\n\n".join([*said, comparison_markdown(contenders, AGAINST), *notes(contenders), picture, again])
+
+
+def figures(rows: Sequence[Row], folder: Path = RESULTS) -> list[Path]:
+    """Draw every comparison's figure beside its rows; what was drawn."""
+    drawn = []
+    for name in BENCHES:
+        if contenders := compared(name, rows):
+            path = folder / name / FIGURE
+            path.write_text(standalone(against_time(contenders)), encoding="utf-8")
+            drawn.append(path)
+    return drawn
 
 
 def _summary(rows: Sequence[Row]) -> str:
@@ -189,11 +239,11 @@ def _summary(rows: Sequence[Row]) -> str:
         who = [f"[`{key}`](docs/learners/{learner.page}.md)", f"{learner.summary} ({learner.paper})"]
         own = [row for row in rows if row.learner == key and row.metric is not None]
         for place, row in enumerate(own):
-            lines.append([*(who if place == 0 else ["", ""]), *_cells(row), _code(row.eval_command)])
+            lines.append([*(who if place == 0 else ["", ""]), *_cells(row), _code(row.again)])
         if not own:
             lines.append([*who, NOTHING.rstrip(".").lower(), "", "", "", ""])
     head = ["Learner", "Idea", "Task", "Result, 95 % interval", "Prediction", "Test episodes", "Command"]
-    return _table(head, lines)
+    return markdown(head, lines)
 
 
 def _cells(row: Row) -> list[str]:
@@ -212,10 +262,10 @@ def _all(rows: Sequence[Row]) -> str:
             [f"`{row.row}`", *_cells(row)[:2], row.wanted, *_cells(row)[2:], _minutes(row.train_seconds)]
             for row in judged
         ]
-        parts.append(_table(head, lines))
+        parts.append(markdown(head, lines))
     for learner in dict.fromkeys(row.learner for row in rows):
         parts.append(f"### {learner}")
-        parts.extend(_details(row) for row in rows if row.learner == learner)
+        parts.extend(_details(row, rows) for row in rows if row.learner == learner)
     return "\n\n".join(parts)
 
 
@@ -235,7 +285,7 @@ def _speed(rows: Sequence[Row]) -> str:
         for row in rows
         for target in row.result["targets"]
     ]
-    return "\n\n".join([_table(head, lines), *(_measured(row) for row in rows)])
+    return "\n\n".join([markdown(head, lines), *(_measured(row) for row in rows)])
 
 
 def _measured(row: Row) -> str:
@@ -252,7 +302,7 @@ def _measured(row: Row) -> str:
         names = columns(table)
         lines = [[cell(line.get(name)) for name in names] for line in table["lines"]]
         parts.append(f"**{table['title'][0].upper()}{table['title'][1:]}**")
-        parts.append(_table(names, lines))
+        parts.append(markdown(names, lines))
     remarks = [*(f"Target: {told(target)}" for target in found["targets"]), *found.get("notes", ())]
     if remarks:
         parts.append("\n".join(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks))
@@ -286,7 +336,7 @@ def told(target: dict[str, Any]) -> str:
     return f"{target['what']}: {cell(target['value'])}, {wanted}, {'met' if target['met'] else 'missed'}"
 
 
-def _details(row: Row) -> str:
+def _details(row: Row, rows: Sequence[Row]) -> str:
     """One row: the number, how it was made, and the commands that make it again."""
     said = [f"**`{row.row}`: {row.headline}**"]
     if row.metric is not None:
@@ -311,7 +361,9 @@ def _details(row: Row) -> str:
     if extra:
         said.append(f"{extra[0].upper()}{extra[1:]}.")
     said.extend(_beside(row))
-    commands = [_portable(command) for command in (row.train_command, row.eval_command) if command]
+    said.extend(_among(row, rows))
+    commands = [row.again] if row.bench else []
+    commands += [_portable(command) for command in (row.train_command, row.eval_command) if command]
     return "\n".join([*said, *(["", "```sh", *commands, "```"] if commands else [])])
 
 
@@ -352,6 +404,28 @@ def _beside(row: Row) -> list[str]:
     return lines
 
 
+def _among(row: Row, rows: Sequence[Row]) -> list[str]:
+    """What a comparison found of this row, and its paired difference to the one that all are compared with."""
+    if not row.bench:
+        return []
+    own = row.contender
+    by_rows = "the same" if own.transductive is None else percent(own.transductive.estimate)
+    lines = [] if own.inductive is None else [f"Transductive: {by_rows}."]
+    rates = ", ".join(f"{name} {value}" for name, value in own.chosen.items())
+    tried = len(row.bench["tuning"])
+    lines += [f"Chosen on the validation split, of {tried}: {rates}."] if rates else []
+    memory = "" if own.peak_mb is None else f", {own.peak_mb:,.0f} MB at the peak of training"
+    lines.append(
+        f"{own.own.adapt_ms:.1f} ms to adapt and predict, {own.adapted:,} numbers that a task changes{memory}, "
+        f"NLL {own.own.nll:.3f}, ECE {share(own.own.ece)}."
+    )
+    against = next((one for one in compared(row.bench["name"], rows) if one.name == AGAINST), None)
+    if against is not None and against.inductive and own.inductive and own.name != AGAINST:
+        pair = Paired.of(own.inductive, against.inductive)
+        lines.append(f"On the same episodes, {difference(pair, 'accuracy')} to `{AGAINST}` (paired).")
+    return lines
+
+
 def _portable(command: str) -> str:
     """A command without the folders of the machine it ran on."""
     command = re.sub(r"(--data[= ])\S+", r"\1DATA", command)
@@ -362,21 +436,19 @@ def _code(command: str) -> str:
     return f"`{_portable(command)}`" if command else ""
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
 def main(words: Sequence[str]) -> int:
     """Rewrite the blocks, or only look with --check; the exit code."""
     if [word for word in words if word != "--check"]:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        found = stale(read_rows())
+        rows = read_rows()
+        found = stale(rows)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
+    if not words:
+        figures(rows)
     for page, text in found:
         if not words:
             page.write_text(text, encoding="utf-8")

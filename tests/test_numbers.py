@@ -127,6 +127,92 @@ SPEED = {
 }
 
 
+def benched(learner, right, by_rows):
+    """A row of the comparison on glyphs, of three episodes."""
+    values = [int(number) / 75 for number in right.split()]
+    result = {**CLASSIFIED["result"], "learner": learner, "source": "glyphs", "episodes": 3, "nll": 0.5, "ece": 0.02}
+    result |= {"accuracy": sum(values) / 3, "ci95": 0.01, "adapt_ms": 7.25}
+    del result["beside"]
+    rest = {"seconds": 90.4, "processor_seconds": 89.9, "peak_mb": 61.2, "adapted": 160, "chosen": {"inner_lr": 0.1}}
+    return {
+        "row": f"glyphs-{learner}",
+        "learner": learner,
+        "protocol": "conv4 (filters 32), 5-way 1-shot",
+        "train_command": f"mapwise train {learner} glyphs",
+        "eval_command": f"mapwise eval runs/bench-glyphs/{learner}/full",
+        "threads": 1,
+        "machine": "2 CPU cores",
+        "result": result,
+        "bench": {
+            "name": "glyphs",
+            "command": f"mapwise bench glyphs --only {learner}",
+            "tuning": [{"values": {"inner_lr": 0.1}}, {"values": {"inner_lr": 0.4}}],
+            **rest,
+            "right": right,
+            "by_rows": None if by_rows is None else {**result, "transductive": True, "right": by_rows},
+        },
+    }
+
+
+@pytest.fixture
+def compared(tables, tmp_path):
+    """Two rows of a comparison beside a row that is in none."""
+    (tmp_path / "glyphs").mkdir()
+    found = [benched("protonet", "60 66 63", "66 66 60"), benched("maml", "57 60 57", None)]
+    for row in found:
+        (tmp_path / "glyphs" / f"{row['learner']}.json").write_text(json.dumps(row), encoding="utf-8")
+    (tmp_path / "protonet-omniglot.json").write_text(json.dumps(CLASSIFIED), encoding="utf-8")
+    return tables.read_rows(tmp_path)
+
+
+def test_a_comparison_is_one_table_with_its_figure_and_commands(tables, compared, tmp_path):
+    page = tables.rendered(block("glyphs"), compared)
+    for said in (
+        "Conv4 (filters 32), 5-way 1-shot.",
+        "Each row with 1 thread, 2 CPU cores.",
+        "| protonet | 84.0 ± 4.5 % | 85.3 ± 5.2 % | – | 0.500 | 2.0 % | 90 s | 90 s | 7.2 ms | 61 MB | 160 | inner_lr",
+        "| maml | 77.3 ± 2.6 % | the same | −6.7 ± 2.6 |",
+        "glyphs test, 5-way 1-shot, 15 queries a class, 3 episodes",
+        "![accuracy against training time](results/glyphs/figure.svg)",
+        "mapwise bench glyphs --only maml\n",
+    ):
+        assert said in page
+    assert page.index("| protonet") < page.index("| maml")
+    assert tables.figures(compared, tmp_path) == [tmp_path / "glyphs" / "figure.svg"]
+    assert ">maml<" in (tmp_path / "glyphs" / "figure.svg").read_text("utf-8")
+    assert "Not measured yet." in tables.rendered(block("glyphs"), [])
+    assert tables.figures([], tmp_path) == []
+
+
+def test_a_row_of_a_comparison_is_on_its_learners_page_and_in_the_summary(tables, compared):
+    page = tables.rendered(block("maml"), compared)
+    for said in (
+        "**`glyphs-maml`: 77.3 ± 1.0 %** (glyphs test,",
+        "Transductive: the same.",
+        "Chosen on the validation split, of 2: inner_lr 0.1.",
+        "7.2 ms to adapt and predict, 160 numbers that a task changes, 61 MB at the peak of training",
+        "On the same episodes, −6.7 ± 2.6 points to `protonet` (paired).",
+        "mapwise bench glyphs --only maml\nmapwise train maml glyphs\nmapwise eval runs/bench-glyphs/maml/full\n",
+    ):
+        assert said in page
+    assert (
+        "paired" not in tables.rendered(block("protonet"), compared).partition("glyphs-protonet")[2].partition("sh")[0]
+    )
+    summary = tables.rendered(block("summary"), compared)
+    assert "`mapwise bench glyphs --only protonet`" in summary and "98.4 ± 0.2 %" in summary
+    everything = tables.rendered(block("all"), compared)
+    assert "98.4 ± 0.2 %" in everything and "glyphs-" not in everything
+
+
+def test_a_smoke_test_of_a_comparison_is_no_row(tables, tmp_path):
+    (tmp_path / "glyphs").mkdir()
+    row = benched("maml", "57 60 57", None)
+    row["result"]["quick"] = True
+    (tmp_path / "glyphs" / "maml.json").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"'glyphs-maml'.* smoke test"):
+        tables.read_rows(tmp_path)
+
+
 @pytest.fixture
 def rows(tables, tmp_path):
     for row in (CLASSIFIED, REGRESSED, UNKNOWN):
