@@ -1,7 +1,9 @@
 """The ground everything stands on: trees, keys, examples, losses, the inner loop, borrowed weights, norms."""
 
+import dataclasses
 import math
 import weakref
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -426,6 +428,51 @@ def test_a_leaf_made_from_another_one_is_a_place_of_its_own():
     assert torch.equal(slope["body"], point["head"]) and torch.equal(slope["head"], body)
     (through,) = torch.autograd.grad(slope["body"].sum(), body)
     assert torch.equal(through, torch.full((3,), 2.0).double())
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["alone", "vmapped"])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_a_rule_is_told_the_loss_whose_slope_it_is_given(first_order, mapped):
+    @dataclass(frozen=True)
+    class Polyak(SGD):
+        """Steps of the length loss / |slope|^2, which needs the loss."""
+
+        def step(self, point, slope, state, t, value):
+            return tree.map(lambda p, g: p - value / tree.dot(slope, slope) * g, point, slope), state
+
+    def end(w: torch.Tensor) -> torch.Tensor:
+        return descend(bowl, {**bowl_start(), "w": w}, Polyak(0.0), 2, first_order=first_order)["w"]
+
+    point = bowl_start()
+    for _ in range(2):
+        gradient = inner_loop.slope(bowl, point)
+        length = bowl(point) / sum((leaf**2).sum() for leaf in gradient.values())
+        point = tree.map(lambda p, g, by=length: p - by * g, point, gradient)
+    w = bowl_start()["w"]
+    found = torch.vmap(end)(w[None])[0] if mapped else end(w)
+    torch.testing.assert_close(found, point["w"], rtol=1e-12, atol=0)
+    live = w.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((torch.vmap(end)(live[None])[0] if mapped else end(live)).sum(), live)
+    if first_order:  # the loss enters as a constant too
+        assert torch.equal(slope, torch.ones(3).double())
+    else:
+        assert torch.autograd.gradcheck(end, (live,))
+
+
+@pytest.mark.parametrize("rule", [SGD(0.3), SGD(0.3, momentum=0.9), Adam(0.1)], ids=repr)
+def test_steps_that_are_taken_again_are_those_of_first_order_as_a_function_of_start_and_rates(rule):
+    start = bowl_start()
+    again = inner_loop.retaken(bowl, start, rule, 4)
+    for found, expected in zip(again(start, rule), inner_loop.trajectory(bowl, start, rule, 4), strict=True):
+        assert all(torch.equal(found[name], leaf) for name, leaf in expected.items())
+    # From elsewhere and at another rate, the gradients stay where they were.
+    shifted = [*again({name: leaf + 1 for name, leaf in start.items()}, dataclasses.replace(rule, rate=0.0))][-1]
+    assert all(torch.equal(shifted[name], leaf + 1) for name, leaf in start.items())
+    rate = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    learned = dataclasses.replace(rule, rate=rate)
+    by_definition = [*inner_loop.retaken(bowl, start, learned, 4)(start, learned)][-1]["w"].sum()
+    end = descend(bowl, start, learned, 4, first_order=True)["w"].sum()
+    assert torch.autograd.grad(by_definition, rate) == torch.autograd.grad(end, rate)
 
 
 def test_nothing_of_the_inner_loop_is_kept_where_no_gradient_is_wanted():

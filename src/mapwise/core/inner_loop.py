@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ StepLoss: TypeAlias = Callable[..., Tensor]
 class Rule(Protocol):
     """How a gradient becomes a step."""
 
+    deep: ClassVar[bool]
+    """Whether a step has a large graph of its own, worth recomputing even where gradients are constants."""
+
     def at(self, t: int) -> Self:
         """The rule of step t, its rates numbers or tensors; it must be a pytree of torch's, so that they are seen."""
         ...
@@ -34,8 +37,8 @@ class Rule(Protocol):
         """The state before the first step."""
         ...
 
-    def step(self, point: Tree, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
-        """The point and the state after step t (counted from 0)."""
+    def step(self, point: Tree, slope: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
+        """The point and the state after step t (counted from 0); `value` is the loss whose slope is given."""
         ...
 
 
@@ -43,6 +46,7 @@ class Rule(Protocol):
 class SGD:
     """Gradient descent, with heavy-ball momentum when asked for (as torch.optim.SGD)."""
 
+    deep: ClassVar[bool] = False
     rate: Rate
     momentum: float = 0.0
 
@@ -54,7 +58,7 @@ class SGD:
         """Zero velocity, if there is momentum."""
         return tree.zeros_like(point) if self.momentum else {}
 
-    def step(self, point: Tree, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
+    def step(self, point: Tree, slope: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
         """point - rate * slope, or point - rate * velocity."""
         if self.momentum:
             state = tree.map(lambda v, g: self.momentum * v + g, state, slope)
@@ -66,6 +70,7 @@ class SGD:
 class Adam:
     """Adam (Kingma and Ba 2015, algorithm 1), its moments starting afresh."""
 
+    deep: ClassVar[bool] = False
     rate: Rate
     beta1: float = 0.9
     beta2: float = 0.999
@@ -79,7 +84,7 @@ class Adam:
         """Zero moments."""
         return {"first": tree.zeros_like(point), "second": tree.zeros_like(point)}
 
-    def step(self, point: Tree, slope: Tree, state: Tree, t: int) -> tuple[Tree, Tree]:
+    def step(self, point: Tree, slope: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
         """point - rate * m_hat / (sqrt(v_hat) + epsilon)."""
         b1, b2 = self.beta1, self.beta2
         first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state["first"], slope)
@@ -113,17 +118,23 @@ def slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = Fa
 
     first_order: the gradient as a constant; no graph for a second derivative is built.
     """
+    return value_and_slope(loss, point, first_order=first_order)[1]
+
+
+def value_and_slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False) -> tuple[Tensor, Tree]:
+    """A scalar loss at a point, and its gradient there; both are constants in first order."""
     constant = first_order or not torch.is_grad_enabled()
     if peek_interpreter_stack() is None and (constant or any(leaf.requires_grad for leaf in pytree.tree_leaves(point))):
         return _slope_of_graph(loss, point, constant)
     if first_order:
         value, pull, *_ = torch.func.vjp(loss, tree.detach(point))
         (gradient,) = pull(torch.ones_like(value), retain_graph=False, create_graph=False)
-        return tree.detach(gradient)
-    return torch.func.grad(loss)(point)  # type: ignore[no-any-return]
+        return value.detach(), tree.detach(gradient)
+    gradient, value = torch.func.grad_and_value(loss)(point)
+    return value, gradient
 
 
-def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool) -> Tree:
+def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool) -> tuple[Tensor, Tree]:
     """The same by the plain graph, outside of every transform of torch.func, in a tenth less time."""
     # A pytree and not a flat dict: a branch without leaves must be there for the loss, too.
     leaves, form = pytree.tree_flatten(point)
@@ -134,10 +145,11 @@ def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool)
     ]
     with torch.enable_grad():
         value = loss(pytree.tree_unflatten(live, form))
+        told = value.detach() if constant else value
         if not (live and value.requires_grad):
-            return tree.zeros_like(point)
+            return told, tree.zeros_like(point)
         found = torch.autograd.grad(value, live, create_graph=not constant, allow_unused=True, materialize_grads=True)
-    return pytree.tree_unflatten(found, form)  # type: ignore[no-any-return]
+    return told, pytree.tree_unflatten(found, form)
 
 
 def trajectory(
@@ -145,14 +157,14 @@ def trajectory(
 ) -> Iterator[Tree]:
     """The points after 1, 2, ... `steps` steps down the loss; see `descend`."""
     state = rule.start(point)
-    again = _recomputes.get() and not first_order
+    again = _recomputes.get() and (rule.deep or not first_order)
     if again:
         _closes_over_no_tensor(loss)
     for t in range(steps):
 
         def step(point: Tree, state: Tree, rule: Rule, given: tuple[Any, ...], t: int = t) -> tuple[Tree, Tree]:
-            gradient = slope(lambda p: loss(p, t, *given), point, first_order=first_order)
-            return rule.step(point, gradient, state, t)
+            value, gradient = value_and_slope(lambda p: loss(p, t, *given), point, first_order=first_order)
+            return rule.step(point, gradient, state, t, value)
 
         take = recomputed(step) if again else step
         point, state = take(point, state, rule.at(t), given)
@@ -175,6 +187,29 @@ def descend(
     for reached in trajectory(loss, point, rule, steps, given=given, first_order=first_order):
         last = reached
     return last
+
+
+def retaken(
+    loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = ()
+) -> Callable[[Tree, Rule], Iterator[Tree]]:
+    """The steps of a `trajectory` in first order as what they are a function of: their start, and their rule.
+
+    Losses and gradients stay those of the steps from `point`, as constants. The slope of a first-order learner is
+    by definition that of such a function (Learner.surrogate).
+    """
+    points = [point, *trajectory(loss, point, rule, steps, given=given, first_order=True)]
+    seen = [
+        value_and_slope(lambda p, t=t: loss(p, t, *given), at, first_order=True)  # type: ignore[misc]
+        for t, at in enumerate(points[:-1])
+    ]
+
+    def again(point: Tree, rule: Rule) -> Iterator[Tree]:
+        state = rule.start(point)
+        for t, (value, gradient) in enumerate(seen):
+            point, state = rule.at(t).step(point, gradient, state, t, value)
+            yield point
+
+    return again
 
 
 _recomputes: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_recomputes", default=False)
