@@ -1,6 +1,7 @@
 """Meta-SGD: MAML where its rates are frozen, and rates that are learned where they are not."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mapwise import run
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Examples, Task
@@ -122,3 +124,21 @@ def test_an_unseen_class_is_never_chosen_and_unequal_shots_are_taken():
     assert fast["present"].tolist() == [1, 1, 0]
     scores = learner.predict(params, fast, TASK.query.x)
     assert bool((scores.argmax(1) < 2).all()) and bool(torch.isfinite(scores).all())
+
+
+def test_a_run_starts_from_anothers_weights_and_never_takes_a_rate_for_a_weight(monkeypatch):
+    build = partial(MLP, (4,), 3, hidden=(5,), activation="tanh")
+
+    def started(learner, given):
+        monkeypatch.setattr(run, "load_params", lambda folder: (given, 7))
+        return tree.flatten(run.initial_params(learner, SimpleNamespace(seed=0, device="cpu", init="runs/first")))
+
+    maml, learner = MAML(build), MetaSGD(build, inner_lr=0.2)
+    weights, params = maml.init(1), learner.init(2)
+    found = started(learner, weights)
+    assert all(torch.equal(found[f"net/{name}"], leaf) for name, leaf in weights.items())
+    assert all(bool((leaf == 0.2).all()) for path, leaf in found.items() if path.startswith("rates/"))
+    assert all(torch.equal(started(maml, params)[name], leaf) for name, leaf in params["net"].items())
+    params["rates"] = tree.map(torch.randn_like, params["rates"])
+    again = started(learner, params)
+    assert all(torch.equal(again[path], leaf) for path, leaf in tree.flatten(params).items())

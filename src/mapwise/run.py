@@ -284,12 +284,14 @@ def initial_params(learner: Learner, settings: RunSettings) -> Params:
     if settings.init is None:
         return params
     found = tree.flatten(_on(load_params(Path(settings.init))[0], settings.device))
-    by_name = {path.rpartition("/")[2]: leaf for path, leaf in found.items()}
+    # The net's weights by their own names, wherever the net stands; other parts only by their whole path, since
+    # a rate is named after the weight that it is for.
+    of_net = {name: leaf for path, leaf in found.items() if (name := _name_in_net(path))}
     own = tree.flatten(params)
     taken = {
-        path: by_name[name]
+        path: given
         for path, leaf in own.items()
-        if (name := path.rpartition("/")[2]) in by_name and by_name[name].shape == leaf.shape
+        if (given := found.get(path, of_net.get(_name_in_net(path)))) is not None and given.shape == leaf.shape
     }
     if not taken:
         raise ValueError(
@@ -297,6 +299,12 @@ def initial_params(learner: Learner, settings: RunSettings) -> Params:
         )
     measured = {path: leaf for path, leaf in found.items() if path.startswith("measured/")}
     return tree.unflatten({**own, **taken, **measured})
+
+
+def _name_in_net(path: str) -> str:
+    """A weight's name in its net, by its path in params; "" for what is of no net."""
+    part, _, name = path.rpartition("/")
+    return name if part in ("", *catalog.BLUEPRINTS) else ""
 
 
 def load_params(folder: Path) -> tuple[Params, int]:
