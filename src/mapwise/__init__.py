@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.siamese import Siamese
     from mapwise.learners.metric.simpleshot import SimpleShot
     from mapwise.learners.optimization.maml import MAML
+    from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
     from mapwise.learners.optimization.meta_sgd import MetaSGD
     from mapwise.learners.optimization.proto_maml import ProtoMAML
     from mapwise.learners.optimization.r2d2 import R2D2
@@ -43,6 +44,7 @@ _HOME = {
     "Finetune": "mapwise.learners.pretraining.finetune",
     "LabelledRows": "mapwise.tasks.rows",
     "Learner": "mapwise.core.learner",
+    "MAMLPlusPlus": "mapwise.learners.optimization.maml_pp",
     "Matching": "mapwise.learners.metric.matching",
     "MetaSGD": "mapwise.learners.optimization.meta_sgd",
     "Paired": "mapwise.core.outcome",
@@ -74,6 +76,7 @@ __all__ = [
     "Finetune",
     "LabelledRows",
     "Learner",
+    "MAMLPlusPlus",
     "Matching",
     "MetaSGD",
     "Paired",

@@ -21,6 +21,7 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.metric.simpleshot import SimpleShot
 from mapwise.learners.optimization.maml import MAML
+from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.learners.optimization.r2d2 import R2D2
@@ -222,6 +223,14 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+    ),
+    "maml_pp": LearnerRow(
+        MAMLPlusPlus,
+        "optimization",
+        "Antoniou 2019",
+        "maml with learned rates and norms for every step, and losses of all steps",
+        page="maml_pp",
+        nets=_GRADIENT_NETS,
     ),
     "meta_sgd": LearnerRow(
         MetaSGD,
