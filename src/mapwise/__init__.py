@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.simpleshot import SimpleShot
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
+    from mapwise.learners.optimization.meta_lstm import MetaLSTM
     from mapwise.learners.optimization.meta_sgd import MetaSGD
     from mapwise.learners.optimization.proto_maml import ProtoMAML
     from mapwise.learners.optimization.r2d2 import R2D2
@@ -46,6 +47,7 @@ _HOME = {
     "Learner": "mapwise.core.learner",
     "MAMLPlusPlus": "mapwise.learners.optimization.maml_pp",
     "Matching": "mapwise.learners.metric.matching",
+    "MetaLSTM": "mapwise.learners.optimization.meta_lstm",
     "MetaSGD": "mapwise.learners.optimization.meta_sgd",
     "Paired": "mapwise.core.outcome",
     "ProtoMAML": "mapwise.learners.optimization.proto_maml",
@@ -78,6 +80,7 @@ __all__ = [
     "Learner",
     "MAMLPlusPlus",
     "Matching",
+    "MetaLSTM",
     "MetaSGD",
     "Paired",
     "ProtoMAML",

@@ -22,6 +22,7 @@ from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.metric.simpleshot import SimpleShot
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
+from mapwise.learners.optimization.meta_lstm import MetaLSTM
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.learners.optimization.r2d2 import R2D2
@@ -240,6 +241,14 @@ LEARNERS: dict[str, LearnerRow] = {
         page="meta_sgd",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+    ),
+    "meta_lstm": LearnerRow(
+        MetaLSTM,
+        "optimization",
+        "Ravi 2017",
+        "an LSTM that reads each weight's gradients and says how it steps",
+        page="meta_lstm",
+        nets=_GRADIENT_NETS,
     ),
     "reptile": LearnerRow(
         Reptile,

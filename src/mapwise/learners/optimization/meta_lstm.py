@@ -1,0 +1,186 @@
+"""The LSTM meta-learner."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from mapwise.core import functional, random, tree
+from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
+from mapwise.core.functional import Net
+from mapwise.core.inner_loop import descend, retaken
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Loss, loss_named
+from mapwise.core.task import Examples, Task
+from mapwise.core.tree import Fast, Params
+from mapwise.nets.recurrent import lstm_cell
+
+P = 10.0
+"""Numbers below exp(-P) in size are not told by their logarithm (section 3.2)."""
+FORGET_BIAS, INPUT_BIAS = (4.0, 5.0), (-5.0, -4.0)
+"""Where the biases of the gates start: nearly all is kept and little enters."""
+SMALL = 0.01
+"""The largest weight of a gate at the start."""
+
+
+@dataclass(frozen=True)
+class MetaLSTM(Learner):
+    """Weights are the cell state of an LSTM that reads their gradients: it says what to forget and how far to step.
+
+    Paper:   Ravi, Larochelle 2017, Optimization as a Model for Few-Shot Learning, ICLR, section 3 and algorithm 1.
+    Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
+             cross-entropy also {"present": [W]}.
+    Loss:    the query loss after the steps, differentiated through them with gradients and losses as constants,
+             for the start and the LSTM.
+    Differs: every step sees the whole support, as the paper's does at 1 shot of 5 ways; with more rows the paper's
+             sees mini-batches of 5. Before the first step f = 1 and i = 0; the paper doesn't say.
+
+    net:         [N, *input] -> [N, W]; its head is fixed in ways. The paper normalises a test task's queries by
+                 statistics gathered over its steps; norm "support" takes those of the support under the last weights,
+                 and norm "batch" those of the rows at hand, in test tasks too.
+    inner_steps: steps of an adaptation, in training and after; the LSTM may take others than it was trained for.
+    hidden:      units of the LSTM.
+    loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
+
+    Params: {"net": the start, "lstm": as nn.LSTMCell, "forget" and "input": {"weight": [hidden + 2], "bias": []}}.
+    One LSTM serves all weights of the net, each with a state of its own.
+
+    Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
+    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+
+    Raises ValueError for a task with more classes than the head has columns.
+
+    >>> learner.init(0)["lstm"]["weight_hh"].shape
+    torch.Size([80, 20])
+    """
+
+    net: Net
+    inner_steps: int = 12
+    hidden: int = 20
+    loss: str | Loss = "cross_entropy"
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
+        return kept_laws(self.net)
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss of support and query."""
+        return loss_named(self.loss)
+
+    def init(self, seed: int) -> Params:
+        """The start; an LSTM as torch makes it; gates that begin near gradient descent with a small rate."""
+        cell = functional.initial_weights(partial(nn.LSTMCell, 4, self.hidden), seed)
+        gates = {
+            "forget": _gate(random.fold(torch.tensor(seed), 0), self.hidden, FORGET_BIAS),
+            "input": _gate(random.fold(torch.tensor(seed), 1), self.hidden, INPUT_BIAS),
+        }
+        return {"net": functional.initial_weights(self.net, seed), "lstm": cell, **gates}
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """theta_t = f_t * theta_t-1 - i_t * grad L_support(theta_t-1), from the learned theta_0 (section 3.1)."""
+        rule, given = Gates.of(params), self._given(support)
+        moved = descend(self._support_loss, params["net"], rule, self.inner_steps, given=given, first_order=True)
+        return self._fast(moved, support)
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
+        """The net's output with the adapted weights, [Q, W]."""
+        return predicted(self.net, params["net"], fast, x)
+
+    def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
+        """The query loss as a function of start and LSTM, with the steps' gradients and losses held constant."""
+        given, start = self._given(task.support), params["net"]
+        again = retaken(self._support_loss, start, Gates.of(params), self.inner_steps, given=given)
+
+        def through(point: Params) -> Tensor:
+            *_, moved = [point["net"], *again(point["net"], Gates.of(point))]
+            scores = self.predict(point, self._fast(moved, task.support), task.query.x)
+            return self.criterion(scores, task.query)
+
+        return through
+
+    def _support_loss(self, weights: Params, step: int, support: Examples, present: Params) -> Tensor:
+        scores = functional.apply(self.net, weights, support.x, support.weight)
+        return self.criterion(columns(scores, present, support.y.shape[-1]), support)
+
+    def _given(self, support: Examples) -> tuple[Examples, Params]:
+        return support, present_in(support, self.criterion)
+
+    def _fast(self, moved: Params, support: Examples) -> Fast:
+        return {**with_statistics(self.net, {}, moved, support), **present_in(support, self.criterion)}
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The rule of an inner loop: every coordinate of the weights is a row of one batch, C rows in all."""
+
+    deep: ClassVar[bool] = True
+    lstm: Params
+    forget: Params
+    input: Params
+
+    @classmethod
+    def of(cls, params: Params) -> Self:
+        """The gates of a learner's params."""
+        return cls(params["lstm"], params["forget"], params["input"])
+
+    def at(self, t: int) -> Self:
+        """The same in every step."""
+        return self
+
+    def start(self, point: Params) -> Params:
+        """An LSTM that has seen nothing; everything was kept and nothing entered."""
+        flat = _flat(point)
+        empty = flat.new_zeros(len(flat), self.lstm["weight_hh"].shape[1])  # [C, hidden]
+        return {"h": empty, "c": empty, "f": torch.ones_like(flat), "i": torch.zeros_like(flat)}
+
+    def step(self, point: Params, slope: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
+        """f and i of every coordinate from what the LSTM made of gradient and loss, theta, and their own last."""
+        theta, gradient = _flat(point), _flat(slope)  # each [C]
+        seen = torch.cat([log_and_sign(gradient), log_and_sign(value).expand(len(gradient), 2)], 1)  # [C, 4]
+        h, c = lstm_cell(seen, state["h"], state["c"], self.lstm)
+        f = _opened(self.forget, h, theta, state["f"])
+        i = _opened(self.input, h, theta, state["i"])
+        return _unflat(f * theta - i * gradient, point), {"h": h, "c": c, "f": f, "i": i}
+
+
+# So that a step sees the weights it is a function of.
+pytree.register_dataclass(Gates)
+
+
+def log_and_sign(x: Tensor) -> Float[Tensor, "*shape 2"]:
+    """(log|x| / p, sign x), and (-1, e^p x) for |x| < e^-p, so that every size is told (section 3.2)."""
+    large = x.abs() >= math.exp(-P)
+    size = torch.where(large, x.abs(), 1).log() / P
+    return torch.stack([torch.where(large, size, -1), torch.where(large, x.sign(), math.exp(P) * x)], -1)
+
+
+def _opened(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tensor, "C"]:
+    """sigmoid(W [h, theta, last] + b)."""
+    rows = torch.cat([h, theta[:, None], last[:, None]], 1)  # [C, hidden + 2]
+    return torch.sigmoid(rows @ gate["weight"] + gate["bias"])
+
+
+def _gate(key: Tensor, hidden: int, bias: tuple[float, float]) -> Params:
+    *weight, level = random.uniform(key, (hidden + 3,))
+    return {"weight": SMALL * (2 * torch.stack(weight) - 1), "bias": bias[0] + (bias[1] - bias[0]) * level}
+
+
+def _flat(point: Params) -> Float[Tensor, "C"]:
+    return torch.cat([leaf.reshape(-1) for leaf in tree.flatten(point).values()])
+
+
+def _unflat(numbers: Float[Tensor, "C"], like: Params) -> Params:
+    """The same numbers in the form of a tree."""
+    leaves = tree.flatten(like)
+    pieces = torch.split(numbers, [leaf.numel() for leaf in leaves.values()])
+    return tree.unflatten(
+        {path: piece.reshape(leaf.shape) for (path, leaf), piece in zip(leaves.items(), pieces, strict=True)}
+    )
