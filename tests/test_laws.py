@@ -27,6 +27,7 @@ from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource
 from mapwise.engine import checkpoint
 from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.metric.relation import Relation
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.nets import MLP, Conv4
@@ -50,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
     "r2d2": {"learn_ridge": True},
+    "relation": {"filters": 16},
 }
 
 
@@ -109,6 +111,10 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     ),
     "siamese frozen": lambda: built("siamese", blobs(), MLP, norm="frozen", **TINY),
     "siamese batch": lambda: built("siamese", blobs(), MLP, norm="batch", **TINY),
+    "relation frozen": lambda: built("relation", blobs(), MLP, norm="frozen", **TINY),
+    "relation support": lambda: built("relation", blobs(), MLP, norm="support", **TINY),
+    "relation batch": lambda: built("relation", blobs(), MLP, norm="batch", **TINY),
+    "relation batch of pairs": lambda: (Relation(partial(MLP, (8,), **TINY), filters=16, norm="batch"), blobs()),
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),
@@ -135,6 +141,12 @@ def test_maml_on_a_convolutional_net_keeps_every_law():
     kept = {law.name: law.examine(case) for law in LAWS if law.name != "learns" and law.name in learner.keeps | STRICT}
     assert {name: finding for name, finding in kept.items() if not finding[0]} == {}
     assert BY_NAME["relabel"].examine(case)[0] is False
+
+
+def test_relations_of_feature_maps_keep_every_law():
+    learner, source = built("relation", pictures(), Conv4, norm="frozen", maps=True, halvings=2, **SMALL)
+    case = Case(learner, source, steps=2)
+    assert {law.name: found for law in LAWS if law.name != "learns" and not (found := law.examine(case))[0]} == {}
 
 
 @pytest.mark.parametrize("name", CASES)

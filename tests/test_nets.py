@@ -47,6 +47,7 @@ def test_conv4_gives_so_many_features_per_filter(shape, down, features, filters)
         partial(Conv4, (1, 28, 28), filters=5),
         partial(Conv4, (3, 40, 33), filters=5),
         partial(Conv4, (1, 8, 8), filters=5, down="stride"),
+        partial(Conv4, (1, 8, 9), filters=5, halvings=3),
         partial(ResNet12, (3, 16, 16), filters=(4, 5, 6, 7)),
         partial(MLP, (2, 3), hidden=(7, 5)),
     ],
@@ -55,6 +56,28 @@ def test_every_net_says_the_shape_of_its_outputs(make):
     for net in (make(), make(outputs=3)):
         shape = next(iter(make.args))
         assert functional.output_shape(net) == net(torch.rand(2, *shape)).shape[1:]
+
+
+@pytest.mark.parametrize(
+    ("make", "side", "maps"),
+    [
+        (partial(Conv4, filters=5, halvings=2), 28, (5, 7, 7)),
+        (partial(Conv4, filters=5, halvings=2, down="average"), 30, (5, 7, 7)),
+        (partial(Conv4, filters=5, halvings=2, down="stride"), 30, (5, 8, 8)),
+        (partial(Conv4, filters=5), 28, (5, 1, 1)),
+        (partial(Conv4, filters=5, halvings=0), 3, (5, 3, 3)),
+        (partial(ResNet12, filters=(4, 5, 6, 7)), 40, (7, 2, 2)),
+    ],
+)
+def test_nets_can_end_in_their_feature_maps(make, side, maps):
+    x = torch.rand(2, 1, side, side)
+    nets = [functional.blueprint(lambda end=end: make((1, side, side), maps=end)) for end in (True, False)]
+    found, usual = (net(x) for net in nets)
+    assert found.shape == (2, *maps) == (2, *functional.output_shape(nets[0]))
+    averages = make.func is ResNet12 or make.keywords.get("down") == "stride"
+    assert torch.equal(found.mean((2, 3)) if averages else found.flatten(1), usual)
+    with pytest.raises(ValueError, match="has no head, and 3 outputs are asked for: leave out maps, or take"):
+        make((1, side, side), 3, maps=True)
 
 
 def test_the_standard_encoder_has_as_many_parameters_as_published():
@@ -109,8 +132,9 @@ def test_an_unknown_norm_is_refused(make):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: Conv4((1, 8, 8)), "images of 8x8 vanish when halved four times: set net.down to stride"),
+        (lambda: Conv4((1, 8, 8)), "images of 8x8 vanish when halved 4 times: set net.down to stride"),
         (lambda: Conv4((1, 28, 15), down="average"), "images of 28x15 vanish"),
+        (lambda: Conv4((1, 28, 28), halvings=5), "halvings is 5 and conv4 has four blocks: give a number from 0 to 4"),
         (lambda: Conv4((64,)), r"conv4 reads images \(C, H, W\) and the rows have shape \(64,\): use net mlp"),
         (lambda: ResNet12((3, 15, 84)), r"resnet12 reads images \(C, H, W\) of at least 16x16"),
         (lambda: ResNet12((64,)), r"the rows have shape \(64,\): use net mlp"),

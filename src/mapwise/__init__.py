@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mapwise.engine.train import Trained, train
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
+    from mapwise.learners.metric.relation import Relation
     from mapwise.learners.metric.siamese import Siamese
     from mapwise.learners.metric.simpleshot import SimpleShot
     from mapwise.learners.optimization.maml import MAML
@@ -53,6 +54,7 @@ _HOME = {
     "ProtoMAML": "mapwise.learners.optimization.proto_maml",
     "ProtoNet": "mapwise.learners.metric.protonet",
     "Ranks": "mapwise.engine.ranks",
+    "Relation": "mapwise.learners.metric.relation",
     "Report": "mapwise.core.outcome",
     "Reptile": "mapwise.learners.optimization.reptile",
     "Siamese": "mapwise.learners.metric.siamese",
@@ -86,6 +88,7 @@ __all__ = [
     "ProtoMAML",
     "ProtoNet",
     "Ranks",
+    "Relation",
     "Report",
     "Reptile",
     "Siamese",

@@ -18,6 +18,7 @@ from mapwise.core.task import TaskSource
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.metric.relation import Relation
 from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.metric.simpleshot import SimpleShot
 from mapwise.learners.optimization.maml import MAML
@@ -302,6 +303,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "attention over the support rows by cosine",
         page="matching",
         nets=_METRIC_NETS,
+    ),
+    "relation": LearnerRow(
+        Relation,
+        "metric",
+        "Sung 2018",
+        "a second network that compares feature maps of a query and of each class",
+        page="relation",
+        nets={"conv4": {"norm": "frozen", "maps": True, "halvings": 2}, "resnet12": {"norm": "frozen", "maps": True}},
     ),
     "siamese": LearnerRow(
         Siamese,

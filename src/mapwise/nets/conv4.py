@@ -13,15 +13,17 @@ from mapwise.nets.norm import Norm, NormKind, scaled
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, norm and activation, each halving the image.
 
-    input_shape: (C, H, W), H and W at least 16 with pooling.
+    input_shape: (C, H, W), H and W at least 16 with pooling (2 to the power of `halvings`).
     outputs:     length of the output; None stops at the features (an encoder).
     filters:     channels of every block.
     norm:        whose statistics normalise, see Norm.
     down:        "pool" halves by 2x2 maxima and flattens at the end; "average" likewise by means;
                  "stride" halves by strided convolutions and takes the mean over space at the end.
+    halvings:    how many of the blocks halve the image, the first ones.
+    maps:        end in the feature maps, neither flattened nor averaged: an encoder for learners that convolve them.
     activation:  "relu" or "tanh".
 
-    [N, C, H, W] -> [N, outputs], or [N, D] without outputs.
+    [N, C, H, W] -> [N, outputs]; without outputs [N, D], or [N, filters, h, w] with maps.
     """
 
     def __init__(
@@ -32,30 +34,51 @@ class Conv4(nn.Module):
         filters: int = 64,
         norm: NormKind = "batch",
         down: Literal["pool", "average", "stride"] = "pool",
+        halvings: int = 4,
+        maps: bool = False,
         activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
             raise ValueError(f"conv4 reads images (C, H, W) and the rows have shape {input_shape}: use net mlp")
         channels, *space = input_shape
-        if down != "stride" and min(space) < 16:
-            raise ValueError(f"images of {space[0]}x{space[1]} vanish when halved four times: set net.down to stride")
+        if not 0 <= halvings <= 4:
+            raise ValueError(f"halvings is {halvings} and conv4 has four blocks: give a number from 0 to 4")
+        if down != "stride" and min(space) < 2**halvings:
+            raise ValueError(
+                f"images of {space[0]}x{space[1]} vanish when halved {halvings} times: set net.down to stride"
+            )
+        if maps and outputs is not None:
+            raise ValueError(no_head(outputs))
         blocks: list[nn.Module] = []
-        for _ in range(4):
-            blocks.append(_Block(channels, filters, norm, down, activation))
+        for place in range(4):
+            halves = place < halvings
+            blocks.append(_Block(channels, filters, norm, down if halves else None, activation))
             channels = filters
-            space = [-(-side // 2) if down == "stride" else side // 2 for side in space]
+            if halves:
+                space = [-(-side // 2) if down == "stride" else side // 2 for side in space]
         self.body = nn.Sequential(*blocks)
         self.average = down == "stride"
+        self.maps = maps
         features = filters if self.average else filters * math.prod(space)
         self.head = nn.Identity() if outputs is None else nn.Linear(features, outputs)
-        self.output_shape = (features if outputs is None else outputs,)
+        self.output_shape = (filters, *space) if maps else (features if outputs is None else outputs,)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs]."""
-        maps = self.body(channels_last(x))  # [N, filters, h, w]
+        maps: Tensor = self.body(channels_last(x))  # [N, filters, h, w]
+        if self.maps:
+            return maps
         out: Tensor = self.head(maps.mean((2, 3)) if self.average else maps.flatten(1))
         return out
+
+
+def no_head(outputs: int) -> str:
+    """Why maps and outputs exclude each other, for an error."""
+    return (
+        f"a net that ends in feature maps has no head, and {outputs} outputs are asked for: leave out maps, "
+        "or take a learner that asks for an encoder, such as relation"
+    )
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -70,9 +93,9 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
-    """Convolution, norm and activation, halving the image."""
+    """Convolution, norm and activation, halving the image in the way that `down` says, or not at all."""
 
-    def __init__(self, channels: int, filters: int, norm: NormKind, down: str, activation: str) -> None:
+    def __init__(self, channels: int, filters: int, norm: NormKind, down: str | None, activation: str) -> None:
         super().__init__()
         stride = 2 if down == "stride" else 1
         # No bias: the norm's shift takes its place.
@@ -84,7 +107,7 @@ class _Block(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, channels, H, W] -> [N, filters, H // 2, W // 2]."""
+        """[N, channels, H, W] -> [N, filters, H // 2, W // 2], or of H x W when nothing is halved."""
         if self.down == "pool":
             return self._pooled_first(x)
         maps: Tensor = self.activation(self.norm(self.conv(x)))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mapwise.nets.conv4 import no_head
 from mapwise.nets.norm import Norm, NormKind
 
 
@@ -17,10 +18,11 @@ class ResNet12(nn.Module):
     filters:     channels of the four blocks; the reference is (64, 160, 320, 640).
     norm:        whose statistics normalise, see Norm.
     pool:        "max", or "average" for a smooth net.
+    maps:        end in the feature maps, without the mean over space: an encoder for learners that convolve them.
 
     Differs: no DropBlock; randomness inside a net would not come from the task's key.
 
-    [N, C, H, W] -> [N, outputs], or [N, filters[-1]] without outputs.
+    [N, C, H, W] -> [N, outputs]; without outputs [N, filters[-1]], or [N, filters[-1], h, w] with maps.
     """
 
     def __init__(
@@ -31,20 +33,28 @@ class ResNet12(nn.Module):
         filters: Sequence[int] = (64, 160, 320, 640),
         norm: NormKind = "frozen",
         pool: Literal["max", "average"] = "max",
+        maps: bool = False,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 16:
             raise ValueError(
                 f"resnet12 reads images (C, H, W) of at least 16x16 and the rows have shape {input_shape}: use net mlp"
             )
+        if maps and outputs is not None:
+            raise ValueError(no_head(outputs))
         widths = [input_shape[0], *filters]
         self.body = nn.Sequential(*(_Residual(below, above, norm, pool) for below, above in pairwise(widths)))
         self.head = nn.Identity() if outputs is None else nn.Linear(widths[-1], outputs)
-        self.output_shape = (widths[-1] if outputs is None else outputs,)
+        self.maps = maps
+        space = (side // 16 for side in input_shape[1:])
+        self.output_shape = (widths[-1], *space) if maps else (widths[-1] if outputs is None else outputs,)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs]."""
-        out: Tensor = self.head(self.body(x).mean((2, 3)))
+        maps: Tensor = self.body(x)  # [N, filters[-1], h, w]
+        if self.maps:
+            return maps
+        out: Tensor = self.head(maps.mean((2, 3)))
         return out
 
 

@@ -1,0 +1,152 @@
+"""Relation networks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core import functional, random
+from mapwise.core.functional import Net
+from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.losses import present_classes, squared_error, without_absent
+from mapwise.core.map_tasks import task_at, tasks_in
+from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.tree import Fast, Params
+from mapwise.nets.compare import Compare
+
+PairNorm = Literal["frozen", "batch", "group", "layer"]
+
+MEASURED_BATCHES = 20
+
+
+@dataclass(frozen=True)
+class Relation(Learner):
+    """A second network looks at a query's feature maps beside a class's, and says how much they are related.
+
+    Paper:   Sung, Yang, Zhang, Xiang, Torr, Hospedales 2018, arXiv:1711.06025, eq. 1-2 and section 3.4.
+    Fast:    {"maps": [W, C, h, w], "present": [W]}; with an encoder of norm "support" also {"statistics": ...}.
+    Loss:    squared error between relation (0..1) and "same or not", the mean over all pairs of query and class.
+    Differs: scores are the logits of relations, so that they can be ranked and calibrated; a prediction's
+             probabilities are their softmax, which training doesn't fit. The paper sums the error, which is the same
+             up to a factor. Convolutions are padded: a side of 28 has maps of 7x7, where the paper's are 5x5.
+
+    encoder: [N, *input] -> [N, C, h, w], with its attribute `output_shape`; vectors [N, C] count as maps of 1x1.
+    filters: channels of the relation module's two convolution blocks; each halves the sides that are longer than 1.
+    units:   of the layer before the last.
+    norm:    of the relation module, whose rows are pairs: "batch" or "frozen" over those at hand, "group", "layer".
+             There is no "support": a support set has no pairs of a class and a row outside of it.
+
+    Norm "batch", of the encoder or of pairs, breaks `alone` and `padding`; "frozen" does so until measured.
+
+    Raises ValueError for an encoder that doesn't say its output shape, or of other outputs than maps and vectors.
+
+    >>> fast = learner.adapt(params, support)
+    >>> learner.predict(params, fast, query.x).sigmoid()  # the relation to each class, 0..1
+    """
+
+    encoder: Net
+    filters: int = 64
+    units: int = 8
+    norm: PairNorm = "frozen"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm not in ("frozen", "batch", "group", "layer"):
+            raise ValueError(f"the norm of pairs is {self.norm!r}: give frozen, batch, group or layer")
+        functional.blueprint(self.module())  # now, since none can be built inside vmap
+
+    def module(self) -> Net:
+        """The relation module g, shaped for the encoder's maps."""
+        shape = functional.output_shape(self.encoder)
+        if len(shape) not in (1, 3):
+            raise ValueError(
+                f"the encoder gives rows of shape {shape}, and relations are convolved over maps (C, h, w): "
+                "give an encoder of maps, such as conv4 with maps, or of vectors (C,)"
+            )
+        return _module((*shape, 1, 1)[:3], self.filters, self.units, self.norm)
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All, unless the encoder or the relation module normalises by the rows at hand."""
+        kept = functional.statistics_kept(self.encoder) | functional.statistics_kept(self.module())
+        return WAIVABLE - ({"alone", "padding"} if "rows" in kept else frozenset())
+
+    def init(self, seed: int) -> Params:
+        """The encoder's weights, and the relation module's."""
+        other = int(random.fold(torch.tensor(seed), 1))  # so that the two don't start from the same draws
+        return {
+            "encoder": functional.initial_weights(self.encoder, seed),
+            "relation": functional.initial_weights(self.module(), other),
+        }
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """The sum of the feature maps of each class's support rows (section 3.2)."""
+        weights = functional.part(params, "encoder")
+        z, seen = functional.observe(self.encoder, weights, support.x, support.weight)
+        share = support.y * support.weight[:, None]  # [S, W]
+        maps = torch.einsum("sw,schd->wchd", share, _as_maps(z))
+        return {"maps": maps, "present": present_classes(support), **seen}
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """The logit of r_ij = g(C(f(x_i), f(x_j))), for every query j and every class i (eq. 1)."""
+        queries = self._maps(params, fast, x)
+        weights = functional.part(params, "relation")
+        logits = functional.apply(self.module(), weights, (fast["maps"], queries), _pairs(fast, queries))
+        return without_absent(logits, fast["present"])
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """The mean of (r_ij - 1(y_i == y_j))^2 over all pairs (eq. 2)."""
+        fast = self.adapt(params, task.support)
+        relations = self.predict(params, fast, task.query.x).sigmoid()
+        # An absent class has relation 0 to all, which is right of it, and makes no pairs.
+        present: Tensor = fast["present"]
+        return squared_error(relations, task.query) * (len(present) / present.sum().clamp(min=1))
+
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+        """The feature maps of rows, flattened."""
+        return self._maps(params, fast, x).flatten(1)
+
+    def _maps(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N C h w"]:
+        return _as_maps(functional.apply(self.encoder, functional.part(params, "encoder", fast), x))
+
+    def measure(self, params: Params, source: TaskSource) -> Params:
+        """Population statistics of frozen norms, from the first training episodes: of supports, then of pairs."""
+        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
+        measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
+        params = {**params, "measured": measured} if measured else params
+        found = functional.population(
+            self.module(), functional.part(params, "relation"), self._compared(params, source)
+        )
+        for name in measured.keys() & found.keys():
+            raise ValueError(f"the encoder has a layer named {name!r}, as the relation module has: rename it")
+        return {**params, "measured": {**measured, **found}} if found else params
+
+    def _compared(self, params: Params, source: TaskSource) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the relation module compares in the first training episodes: (classes there, queries there)."""
+        for step in range(MEASURED_BATCHES):
+            batch = source(step)
+            for number in range(tasks_in(batch)):
+                support, query = task_at(batch, number)
+                fast = self.adapt(params, support)
+                queries = self._maps(params, fast, query.x[query.weight > 0])
+                yield fast["maps"][fast["present"] > 0], queries
+
+
+@cache
+def _module(shape: tuple[int, ...], filters: int, units: int, norm: PairNorm) -> Net:
+    return partial(Compare, shape, filters=filters, units=units, norm=norm)
+
+
+def _as_maps(z: Tensor) -> Tensor:
+    """Feature maps [N, C, h, w], vectors as maps of 1x1."""
+    return z.reshape(*z.shape, *(1,) * (4 - z.ndim))
+
+
+def _pairs(fast: Fast, queries: Tensor) -> Tensor:
+    """Which pairs count, [Q * W]: those with a class that is there."""
+    present: Tensor = fast["present"]
+    return present.expand(len(queries), -1).flatten()
