@@ -26,6 +26,7 @@ from mapwise.core.losses import present_classes
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource
 from mapwise.engine import checkpoint
+from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
 from mapwise.learners.optimization.maml import MAML
@@ -51,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
     "r2d2": {"learn_ridge": True},
+    "matching_fce": {"context_steps": 3},
     "relation": {"filters": 16},
 }
 
@@ -111,6 +113,8 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     ),
     "siamese frozen": lambda: built("siamese", blobs(), MLP, norm="frozen", **TINY),
     "siamese batch": lambda: built("siamese", blobs(), MLP, norm="batch", **TINY),
+    "matching set": lambda: (Matching(partial(MLP, (8,), **TINY), full_context="set", context_steps=3), blobs()),
+    "matching_fce batch": lambda: built("matching_fce", blobs(), MLP, norm="batch", **TINY),
     "relation frozen": lambda: built("relation", blobs(), MLP, norm="frozen", **TINY),
     "relation support": lambda: built("relation", blobs(), MLP, norm="support", **TINY),
     "relation batch": lambda: built("relation", blobs(), MLP, norm="batch", **TINY),

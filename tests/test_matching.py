@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mapwise import run
 from mapwise.core import functional, tree
 from mapwise.core.task import Examples, Task
 from mapwise.learners.metric.matching import Matching
@@ -152,3 +153,155 @@ def test_a_part_of_params_brings_the_statistics_along():
         "statistics": fast["statistics"],
     }
     assert functional.part({"scale": torch.ones(())}, "encoder") == {}
+
+
+# Full-context embeddings (appendix A) --------------------------------------------------------------------
+
+
+def told() -> nn.Module:
+    module = encoder()
+    module.output_shape = (5,)
+    return module
+
+
+def drawn_params(learner: Matching) -> dict:
+    """Params with cells large enough to saturate some of their gates."""
+    random = np.random.default_rng(5)
+    start = tree.map(torch.Tensor.double, learner.init(0))
+    return {
+        **start,
+        "context": tree.map(lambda leaf: torch.from_numpy(random.normal(size=leaf.shape)), start["context"]),
+    }
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def cell(x: np.ndarray, h: np.ndarray, c: np.ndarray, weights: dict) -> tuple[np.ndarray, np.ndarray]:
+    i, f, g, o = np.split(weights["input"] @ x + weights["recurrent"] @ h + weights["bias"], 4)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def attending(x: np.ndarray, rows: list[np.ndarray], steps: int, weights: dict) -> np.ndarray:
+    h = c = np.zeros(len(x))
+    for _ in range(steps):
+        raised = [np.exp(h @ row) for row in rows]
+        read = sum(share * row for share, row in zip(raised, rows, strict=True)) / sum(raised)
+        said, c = cell(x, np.concatenate([h, read]), c, weights)
+        h = said + x
+    return h
+
+
+def in_context(kind: str, params: dict, module: nn.Module, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """g(x_i, S) of the support and f(x, S) of the queries, row by row."""
+    cells = {name: tree.map(lambda leaf: leaf.numpy(), weights) for name, weights in params["context"].items()}
+    with torch.no_grad():
+        z, q = (list(module(part.x).numpy()) for part in (SUPPORT, QUERY))
+    if kind == "set":
+        rows = [attending(x, z, steps, cells["support"]) for x in z]
+    else:
+        said = {}
+        for name, order in (("forward", range(6)), ("backward", reversed(range(6)))):
+            h = c = np.zeros(5)
+            for i in order:
+                h, c = cell(z[i], h, c, cells[name])
+                said[name, i] = h
+        rows = [said["forward", i] + said["backward", i] + z[i] for i in range(6)]
+    return np.stack(rows), np.stack([attending(x, rows, steps, cells["query"]) for x in q])
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("kind", ["sequence", "set"])
+def test_full_context_embeddings_and_scores_equal_numpys(kind, steps):
+    module = told()
+    learner = Matching(module, full_context=kind, context_steps=steps)
+    params = drawn_params(learner)
+    rows, queries = in_context(kind, params, module, steps)
+    fast = learner.adapt(params, SUPPORT)
+    assert np.allclose(fast["rows"].detach().numpy(), rows, rtol=1e-11)
+    assert np.allclose(learner.embed(params, fast, QUERY.x).detach().numpy(), queries, rtol=1e-11)
+    cosine = (queries @ rows.T) / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(rows, axis=1)
+    raised = np.exp(np.exp(params["log_temperature"].item()) * cosine)
+    expected = np.log(raised / raised.sum(1, keepdims=True) @ SUPPORT.y.numpy())
+    assert np.allclose(learner.predict(params, fast, QUERY.x).detach().numpy(), expected, rtol=1e-10)
+
+
+def test_the_support_is_read_as_torchs_own_lstm_reads_it():
+    learner = Matching(told(), full_context="sequence")
+    params = drawn_params(learner)
+    theirs = nn.LSTM(5, 5, bidirectional=True).double()
+    for name, end in (("forward", ""), ("backward", "_reverse")):
+        cell_weights = params["context"][name]
+        named = {"weight_ih": "input", "weight_hh": "recurrent", "bias_ih": "bias"}
+        for their, our in named.items():
+            getattr(theirs, f"{their}_l0{end}").data = cell_weights[our]
+        getattr(theirs, f"bias_hh_l0{end}").data.zero_()
+    z = learner.encoder(SUPPORT.x)
+    ahead, back = theirs(z)[0].chunk(2, -1)
+    assert torch.allclose(learner.adapt(params, SUPPORT)["rows"], ahead + back + z, rtol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "set"])
+def test_in_full_context_rows_of_weight_0_and_absent_classes_change_nothing(kind):
+    learner = Matching(told(), full_context=kind)
+    params = drawn_params(learner)
+    loud = rows([0, 3, 1, 2, 3, 0, 1, 0], ways=4, seed=7)
+    kept = torch.tensor([0, 2, 3, 5, 6, 7])
+    x = loud.x * 100
+    x[kept] = SUPPORT.x
+    padded = Examples(x, loud.y, torch.zeros(8).double().index_fill(0, kept, 1), loud.key)
+    a, b = (learner.predict(params, learner.adapt(params, support), QUERY.x) for support in (padded, SUPPORT))
+    assert torch.allclose(a[:, :3], b, rtol=1e-11)
+    assert bool((a[:, 3] == torch.finfo(torch.float64).min / 2).all())
+
+
+def test_the_order_of_support_rows_matters_to_a_sequence_and_not_to_a_set():
+    turned = Examples(SUPPORT.x.flip(0), SUPPORT.y.flip(0), SUPPORT.weight, SUPPORT.key)
+    changes = {}
+    for kind in ("sequence", "set"):
+        learner = Matching(told(), full_context=kind)
+        params = drawn_params(learner)
+        a, b = (learner.predict(params, learner.adapt(params, support), QUERY.x) for support in (SUPPORT, turned))
+        changes[kind] = float((a - b).detach().abs().max())
+        assert ("order" in learner.keeps) is (kind == "set")
+    assert changes["set"] < 1e-10 and changes["sequence"] > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["sequence", "set"])
+def test_every_cell_of_the_full_context_learns(kind):
+    learner = Matching(told(), full_context=kind)
+    params = tree.map(lambda leaf: leaf.double().requires_grad_(), learner.init(0))
+    learner.objective(params, Task(SUPPORT, QUERY)).backward()
+    slopes = tree.flatten(tree.map(lambda leaf: leaf.grad, params["context"]))
+    assert len(slopes) == (9 if kind == "sequence" else 6)
+    assert all(float(slope.abs().max()) > 0 for slope in slopes.values())
+    cells = tree.flatten(learner.init(0)["context"])
+    assert len({float(leaf.sum()) for leaf in cells.values()}) == len(cells)
+    assert all(float(leaf.abs().max()) <= 5**-0.5 for leaf in cells.values())
+
+
+def test_full_context_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="full_context is 'all': give 'sequence', 'set' or None"):
+        Matching(told(), full_context="all")
+    with pytest.raises(ValueError, match="context_steps is 0: give 1 or more"):
+        Matching(told(), full_context="set", context_steps=0)
+    with pytest.raises(ValueError, match="doesn't say what shape its outputs have"):
+        Matching(encoder(), full_context="set").init(0)
+    assert "context" not in Matching(encoder()).init(0)
+
+
+def test_a_run_in_full_context_starts_from_the_same_cells_of_another(monkeypatch):
+    learner = Matching(told(), full_context="sequence")
+    trained = {**learner.init(1), "measured": {"layer": torch.ones(2, 5)}}
+    monkeypatch.setattr(run, "load_params", lambda folder: (trained, 7))
+    settings = run.RunSettings(learner="matching_fce", source="digits", seed=0, init="runs/other")
+    found = run.initial_params(learner, settings)
+    there, here = tree.flatten(trained), tree.flatten(found)
+    assert here.keys() == there.keys() and len({path.rpartition("/")[2] for path in there}) < len(there)
+    assert all(torch.equal(here[path], leaf) for path, leaf in there.items())
+    # One whose weights lie elsewhere fits by name and shape, as before.
+    plain = run.initial_params(ProtoNet(told()), settings)
+    assert tree.flatten(plain).keys() == {*trained["encoder"], "measured/layer"}
+    assert all(torch.equal(plain[name], leaf) for name, leaf in trained["encoder"].items())

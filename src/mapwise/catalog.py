@@ -304,6 +304,14 @@ LEARNERS: dict[str, LearnerRow] = {
         page="matching",
         nets=_METRIC_NETS,
     ),
+    "matching_fce": LearnerRow(
+        partial(Matching, full_context="sequence"),
+        "metric",
+        "Vinyals 2016",
+        "matching with embeddings that depend on the whole support set",
+        page="matching",
+        nets=_METRIC_NETS,
+    ),
     "relation": LearnerRow(
         Relation,
         "metric",

@@ -2,19 +2,22 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core import functional
+from mapwise.core import functional, random
 from mapwise.core.functional import Net
 from mapwise.core.geometry import cosines
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples, TaskSource
 from mapwise.core.tree import Fast, Params
+from mapwise.nets.lstm import lstm_cell, lstm_weights
+
+FullContext = Literal["sequence", "set"]
 
 MEASURED_BATCHES = 20
 
@@ -23,17 +26,26 @@ MEASURED_BATCHES = 20
 class Matching(Learner):
     """A query attends to the support rows that look like it, and takes their labels in that proportion.
 
-    Paper:   Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra 2016, arXiv:1606.04080, eq. 1 and section 2.1.1.
+    Paper:   Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra 2016, arXiv:1606.04080, eq. 1, section 2.1 and, for
+             full-context embeddings, appendix A.
     Fast:    {"rows": [S, D], "labels": [S, W], "present": [W]}; with norm "support" also {"statistics": ...}.
     Loss:    cross-entropy; scores are the log of the attention that a class receives.
     Differs: the cosines are multiplied by a learned temperature. The paper's are not, so that with 5 rows the
-             largest attention is 0.65 when all others are opposite. One encoder embeds support and queries,
-             each row by itself: without the paper's full-context embeddings.
+             largest attention is 0.65 when all others are opposite. One encoder embeds support and queries. The
+             full context "set" is ours.
 
-    encoder:     [N, *input] -> [N, D].
-    temperature: what it starts at; learned as its logarithm, so it stays positive.
+    encoder:       [N, *input] -> [N, D]; with full context, with its attribute `output_shape`.
+    temperature:   what it starts at; learned as its logarithm, so it stays positive.
+    full_context:  None embeds each row by itself. With the others, a query's embedding depends on the support rows,
+                   which it reads by an LSTM with attention, and theirs on one another:
+                   "sequence" by an LSTM over the rows in their order and one over them in reverse, as in the paper;
+                   "set"      by the same reading as a query's, so that their order doesn't matter.
+    context_steps: times that a row reads the support rows; 3 to 10 are usual, and the paper doesn't say.
 
+    With full context "sequence" the order of the support rows matters, so it breaks `order`.
     A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+
+    Raises ValueError, with full context, for an encoder that doesn't say its output shape.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["rows"].shape
@@ -42,6 +54,8 @@ class Matching(Learner):
 
     encoder: Net
     temperature: float = 10.0
+    full_context: FullContext | None = None
+    context_steps: int = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,23 +63,53 @@ class Matching(Learner):
             raise ValueError(
                 f"the temperature is {self.temperature} and must be positive: give a number above 0, such as 10"
             )
+        if self.full_context not in (None, "sequence", "set"):
+            raise ValueError(f"full_context is {self.full_context!r}: give 'sequence', 'set' or None")
+        if self.context_steps < 1:
+            raise ValueError(f"context_steps is {self.context_steps}: give 1 or more")
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All, unless the encoder normalises by the rows at hand."""
-        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
+        """All, unless the encoder normalises by the rows at hand, or the support is read in order."""
+        kept = WAIVABLE - ({"order"} if self.full_context == "sequence" else frozenset())
+        return kept - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
 
     def init(self, seed: int) -> Params:
-        """The encoder's weights, and the logarithm of the temperature."""
+        """The encoder's weights, the logarithm of the temperature, and with full context the LSTMs' weights."""
         encoder = functional.initial_weights(self.encoder, seed)
-        return {"encoder": encoder, "log_temperature": torch.tensor(math.log(self.temperature))}
+        params = {"encoder": encoder, "log_temperature": torch.tensor(math.log(self.temperature))}
+        return {**params, "context": self._cells(seed)} if self.full_context else params
+
+    def _cells(self, seed: int) -> Params:
+        width = math.prod(functional.output_shape(self.encoder))
+        keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
+        cells = {"query": lstm_weights(keys[0], width, width, recurrent=2 * width)}
+        if self.full_context == "set":
+            return {**cells, "support": lstm_weights(keys[1], width, width, recurrent=2 * width)}
+        return {
+            **cells,
+            "forward": lstm_weights(keys[1], width, width),
+            "backward": lstm_weights(keys[2], width, width),
+        }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """Remember the embedded rows and their labels; a row of weight 0 has none."""
         weights = functional.part(params, "encoder")
         z, seen = functional.observe(self.encoder, weights, support.x, support.weight)
         labels = support.y * support.weight[:, None]
-        return {"rows": z.flatten(1), "labels": labels, "present": present_classes(support), **seen}
+        rows = self._among_themselves(params, z.flatten(1), support.weight)
+        return {"rows": rows, "labels": labels, "present": present_classes(support), **seen}
+
+    def _among_themselves(self, params: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
+        """g(x_i, S) of every support row (A.2)."""
+        if self.full_context is None:
+            return z
+        cells = params["context"]
+        if self.full_context == "set":
+            return _reading(cells["support"], z, z, weight, self.context_steps)
+        ahead = _passed(cells["forward"], z, weight)
+        back = _passed(cells["backward"], z.flip(0), weight.flip(0)).flip(0)
+        return ahead + back + z
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """log sum_i a(x, x_i) y_i, where a is the softmax over the support rows of temperature * cosine (eq. 1)."""
@@ -78,11 +122,37 @@ class Matching(Learner):
         return without_absent(torch.log_softmax(received, -1), fast["present"])
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
-        """Rows in the learned space."""
-        return functional.apply(self.encoder, functional.part(params, "encoder", fast), x).flatten(1)
+        """Rows in the learned space; with full context as queries: f(x, S)."""
+        z = functional.apply(self.encoder, functional.part(params, "encoder", fast), x).flatten(1)
+        if self.full_context is None:
+            return z
+        # All labels of a row sum to its weight.
+        return _reading(params["context"]["query"], z, fast["rows"], fast["labels"].sum(1), self.context_steps)
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training episodes of the source."""
         batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
         measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
         return {**params, "measured": measured} if measured else params
+
+
+def _reading(cell: Params, z: Tensor, rows: Tensor, weight: Tensor, steps: int) -> Float[Tensor, "N D"]:
+    """attLSTM(z, rows, steps): read what looks like the present state, and take it in, step by step (A.1)."""
+    h, c = torch.zeros_like(z), torch.zeros_like(z)  # [N, D]
+    for _ in range(steps):
+        alike = h @ rows.T + weight.clamp(min=1e-30).log()  # [N, S]
+        attention = torch.where(weight > 0, alike, torch.finfo(z.dtype).min / 2).softmax(-1)
+        said, c = lstm_cell(z, (torch.cat([h, attention @ rows], -1), c), cell)
+        h = said + z
+    return h
+
+
+def _passed(cell: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
+    """What an LSTM says at each row, from the first to the last; a row of weight 0 is passed over."""
+    state = torch.zeros_like(z[0]), torch.zeros_like(z[0])
+    said = []
+    for row, counts in zip(z, weight > 0, strict=True):
+        h, c = lstm_cell(row, state, cell)
+        state = torch.where(counts, h, state[0]), torch.where(counts, c, state[1])
+        said.append(state[0])
+    return torch.stack(said)
