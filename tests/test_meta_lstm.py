@@ -17,7 +17,7 @@ from mapwise.engine.gradient import meta_gradient
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_lstm import Gates, MetaLSTM, log_and_sign
 from mapwise.nets import MLP
-from mapwise.nets.recurrent import lstm_cell
+from mapwise.nets.lstm import lstm_cell
 from mapwise.tasks.sinusoid import Sinusoid
 
 
@@ -82,7 +82,7 @@ def test_every_coordinate_takes_the_steps_of_torchs_lstm_and_two_gates():
     learner = MetaLSTM(net(), inner_steps=3, hidden=5)
     params = drawn(learner)
     cell = nn.LSTMCell(4, 5).double()
-    cell.load_state_dict(params["lstm"])
+    cell.load_state_dict(as_torch(params["lstm"]))
     theta = torch.cat([leaf.flatten() for leaf in params["net"].values()])
     sizes = [leaf.numel() for leaf in params["net"].values()]
     h = c = torch.zeros(len(theta), 5).double()
@@ -111,6 +111,16 @@ def test_every_coordinate_takes_the_steps_of_torchs_lstm_and_two_gates():
     assert float(f.std()) > 0.01 and float(i.std()) > 0.01
 
 
+def as_torch(weights):
+    """A cell's weights by the names of nn.LSTMCell, which has two biases for one."""
+    return {
+        "weight_ih": weights["input"],
+        "weight_hh": weights["recurrent"],
+        "bias_ih": weights["bias"],
+        "bias_hh": torch.zeros_like(weights["bias"]),
+    }
+
+
 def by_numpy(x: np.ndarray, p: float = 10.0) -> np.ndarray:
     """The preprocessing, number by number."""
     told = [
@@ -130,9 +140,12 @@ def test_numbers_are_told_by_their_logarithm_and_sign():
 
 def test_the_written_out_cell_is_torchs():
     torch.manual_seed(0)
+    weights = {"input": torch.randn(20, 3), "recurrent": torch.randn(20, 5), "bias": torch.randn(20)}
+    weights = {name: leaf.double() for name, leaf in weights.items()}
     cell = nn.LSTMCell(3, 5).double()
+    cell.load_state_dict(as_torch(weights))
     x, h, c = torch.randn(7, 3).double(), torch.randn(7, 5).double(), torch.randn(7, 5).double()
-    for found, expected in zip(lstm_cell(x, h, c, dict(cell.named_parameters())), cell(x, (h, c)), strict=True):
+    for found, expected in zip(lstm_cell(x, (h, c), weights), cell(x, (h, c)), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -177,7 +190,7 @@ def test_it_starts_near_gradient_descent_with_a_small_rate_and_each_seed_in_its_
     for part in ("forget", "input"):
         assert float(params[part]["weight"].abs().max()) <= 0.01 and params[part]["weight"].shape == (22,)
         assert not torch.equal(params[part]["weight"], other[part]["weight"])
-    assert not torch.equal(params["lstm"]["weight_hh"], other["lstm"]["weight_hh"])
+    assert not torch.equal(params["lstm"]["recurrent"], other["lstm"]["recurrent"])
 
 
 # Gradients -----------------------------------------------------------------------------------------------

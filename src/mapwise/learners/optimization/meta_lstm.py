@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
@@ -19,7 +18,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
-from mapwise.nets.recurrent import lstm_cell
+from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 P = 10.0
 """Numbers below exp(-P) in size are not told by their logarithm (section 3.2)."""
@@ -48,7 +47,7 @@ class MetaLSTM(Learner):
     hidden:      units of the LSTM.
     loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
 
-    Params: {"net": the start, "lstm": as nn.LSTMCell, "forget" and "input": {"weight": [hidden + 2], "bias": []}}.
+    Params: {"net": the start, "lstm": see `lstm_cell`, "forget" and "input": {"weight": [hidden + 2], "bias": []}}.
     One LSTM serves all weights of the net, each with a state of its own.
 
     Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
@@ -56,7 +55,7 @@ class MetaLSTM(Learner):
 
     Raises ValueError for a task with more classes than the head has columns.
 
-    >>> learner.init(0)["lstm"]["weight_hh"].shape
+    >>> learner.init(0)["lstm"]["recurrent"].shape
     torch.Size([80, 20])
     """
 
@@ -77,12 +76,12 @@ class MetaLSTM(Learner):
 
     def init(self, seed: int) -> Params:
         """The start; an LSTM as torch makes it; gates that begin near gradient descent with a small rate."""
-        cell = functional.initial_weights(partial(nn.LSTMCell, 4, self.hidden), seed)
         gates = {
+            "lstm": lstm_weights(random.fold(torch.tensor(seed), 2), 4, self.hidden),
             "forget": _gate(random.fold(torch.tensor(seed), 0), self.hidden, FORGET_BIAS),
             "input": _gate(random.fold(torch.tensor(seed), 1), self.hidden, INPUT_BIAS),
         }
-        return {"net": functional.initial_weights(self.net, seed), "lstm": cell, **gates}
+        return {"net": functional.initial_weights(self.net, seed), **gates}
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta_t = f_t * theta_t-1 - i_t * grad L_support(theta_t-1), from the learned theta_0 (section 3.1)."""
@@ -138,14 +137,14 @@ class Gates:
     def start(self, point: Params) -> Params:
         """An LSTM that has seen nothing; everything was kept and nothing entered."""
         flat = _flat(point)
-        empty = flat.new_zeros(len(flat), self.lstm["weight_hh"].shape[1])  # [C, hidden]
+        empty = flat.new_zeros(len(flat), self.lstm["recurrent"].shape[1])  # [C, hidden]
         return {"h": empty, "c": empty, "f": torch.ones_like(flat), "i": torch.zeros_like(flat)}
 
     def step(self, point: Params, slope: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
         """f and i of every coordinate from what the LSTM made of gradient and loss, theta, and their own last."""
         theta, gradient = _flat(point), _flat(slope)  # each [C]
         seen = torch.cat([log_and_sign(gradient), log_and_sign(value).expand(len(gradient), 2)], 1)  # [C, 4]
-        h, c = lstm_cell(seen, state["h"], state["c"], self.lstm)
+        h, c = lstm_cell(seen, (state["h"], state["c"]), self.lstm)
         f = _opened(self.forget, h, theta, state["f"])
         i = _opened(self.input, h, theta, state["i"])
         return _unflat(f * theta - i * gradient, point), {"h": h, "c": c, "f": f, "i": i}
