@@ -475,6 +475,62 @@ def test_steps_that_are_taken_again_are_those_of_first_order_as_a_function_of_st
     assert torch.autograd.grad(by_definition, rate) == torch.autograd.grad(end, rate)
 
 
+def bent(point: tree.Tree, shape: torch.Tensor) -> torch.Tensor:
+    mixed = torch.tanh(point["w"] * shape) @ point["w"].cumsum(0)
+    return torch.cosh(mixed) + torch.sin(point["b"].sum() * point["w"][0])
+
+
+def test_curvature_along_a_vector_is_the_second_derivatives_product_with_it():
+    point = {"w": drawn(3), "b": drawn(2, seed=1)}
+    vector = {"b": drawn(2, seed=2), "w": drawn(3, seed=3)}
+    shape = drawn(3, seed=4)
+    found = inner_loop.curvature(bent, point, vector, given=(shape,))
+    matrix = torch.func.jacrev(torch.func.grad(bent))(point, shape)
+    for name in point:
+        expected = sum(matrix[name][other] @ vector[other] for other in point)
+        torch.testing.assert_close(found[name], expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("mapped", [(0, None, 0), (0, 0, 0), (None, 0, None), (None, None, 0)])
+def test_curvature_is_the_same_for_mapped_tasks(mapped):
+    parts = [
+        {"w": drawn(4, 3), "b": drawn(4, 2, seed=1)},
+        {"b": drawn(4, 2, seed=2), "w": drawn(4, 3, seed=3)},
+        {"w": drawn(4, 3, seed=4)},
+    ]
+    at = [partial(tree.map, lambda leaf: leaf[0]) if axis is None else (lambda part: part) for axis in mapped]
+    given = [take(part) for take, part in zip(at, parts, strict=True)]
+
+    def product(point: tree.Tree, vector: tree.Tree, shape: tree.Tree) -> tree.Tree:
+        return inner_loop.curvature(lambda p, shape: bent(p, shape["w"]), point, vector, given=(shape,))
+
+    found = torch.vmap(product, in_dims=mapped)(*given)
+    for t in range(4):
+        alone = product(
+            *(
+                part if axis is None else tree.map(lambda leaf, t=t: leaf[t], part)
+                for axis, part in zip(mapped, given, strict=True)
+            )
+        )
+        for name, leaf in alone.items():
+            torch.testing.assert_close(found[name][t], leaf, rtol=1e-12, atol=1e-14)
+
+
+def test_where_a_loss_does_not_curve_the_curvature_is_zero():
+    point, vector = {"w": drawn(3), "b": drawn(2)}, {"w": drawn(3, seed=1), "b": drawn(2, seed=1)}
+    for flat in (lambda p: p["w"].sum(), lambda p: torch.ones(())):
+        assert not any(bool(leaf.any()) for leaf in inner_loop.curvature(flat, point, vector).values())
+    mixed = inner_loop.curvature(lambda p: p["b"].sum() + (p["w"] ** 3).sum() / 6, point, vector)
+    assert not bool(mixed["b"].any()) and torch.allclose(mixed["w"], point["w"] * vector["w"])
+
+
+def test_curvature_is_a_constant_and_builds_no_graph():
+    point = {"w": drawn(3).requires_grad_(), "b": drawn(2).requires_grad_()}
+    shape = drawn(3, seed=1).requires_grad_()
+    found = inner_loop.curvature(bent, point, point, given=(shape,))
+    assert not any(leaf.requires_grad for leaf in found.values())
+
+
 def test_nothing_of_the_inner_loop_is_kept_where_no_gradient_is_wanted():
     start = {name: leaf.requires_grad_() for name, leaf in bowl_start().items()}
     with torch.no_grad():

@@ -49,6 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reptile": {"inner_steps": 3, "inner_batch": 4, "train_steps": None, "train_batch": None, "inner_lr": 0.02},
     "maml_pp": {"train_steps": 2},
     "meta_lstm": {"inner_steps": 2},
+    "imaml": {"inner_steps": 3, "inner_lr": 0.4, "cg_steps": 2, "pull": 1.0},
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
     "r2d2": {"learn_ridge": True},
@@ -106,6 +107,7 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     "maml_pp support": lambda: built("maml_pp", blobs(), MLP, norm="support", **TINY),
     "maml_pp batch": lambda: built("maml_pp", blobs(), MLP, norm="batch", **TINY),
     "meta_lstm support": lambda: built("meta_lstm", blobs(), MLP, norm="support", **TINY),
+    "imaml support": lambda: built("imaml", blobs(), MLP, norm="support", **TINY),
     "proto_maml support": lambda: built("proto_maml", blobs(), MLP, norm="support", **TINY),
     "proto_maml first order": lambda: (
         ProtoMAML(partial(MLP, (8,), **TINY), inner_steps=2, first_order=True),

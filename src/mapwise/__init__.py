@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.relation import Relation
     from mapwise.learners.metric.siamese import Siamese
     from mapwise.learners.metric.simpleshot import SimpleShot
+    from mapwise.learners.optimization.imaml import IMAML
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
     from mapwise.learners.optimization.meta_lstm import MetaLSTM
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
+    "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "R2D2": "mapwise.learners.optimization.r2d2",
     "Episodes": "mapwise.tasks.episodes",
@@ -72,6 +74,7 @@ _HOME = {
 }
 
 __all__ = [
+    "IMAML",
     "MAML",
     "R2D2",
     "Episodes",

@@ -21,6 +21,7 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
 from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.metric.simpleshot import SimpleShot
+from mapwise.learners.optimization.imaml import IMAML
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.learners.optimization.meta_lstm import MetaLSTM
@@ -262,6 +263,14 @@ LEARNERS: dict[str, LearnerRow] = {
         recipe={"optimizer": "SGD lr=1.0", "schedule": "linear", "tasks": 5},
         # It learns from the support alone, so more of a task's rows may stand there.
         tuned={"shots": ("1", "15"), "inner_lr": (0.001, 0.003)},
+    ),
+    "imaml": LearnerRow(
+        IMAML,
+        "optimization",
+        "Rajeswaran 2019",
+        "the gradient of where a pulled adaptation ends, not of its steps",
+        page="imaml",
+        nets=_GRADIENT_NETS,
     ),
     "r2d2": LearnerRow(
         R2D2,

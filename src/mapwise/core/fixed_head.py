@@ -4,8 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mapwise.core import functional
+from mapwise.core import functional, tree
 from mapwise.core.functional import Net
+from mapwise.core.inner_loop import Rule, descend
 from mapwise.core.learner import WAIVABLE
 from mapwise.core.losses import Loss, cross_entropy, present_classes, without_absent
 from mapwise.core.task import Examples
@@ -31,6 +32,28 @@ def columns(scores: Tensor, present: Params, ways: int) -> Tensor:
             "or take a learner without a fixed head, such as protonet"
         )
     return without_absent(scores[..., :ways], present["present"]) if present else scores
+
+
+def loss_of(net: Net, criterion: Loss, weights: Params, rows: Examples, present: Params) -> Tensor:
+    """The loss of rows under these weights, normalised by themselves."""
+    scores = functional.apply(net, weights, rows.x, rows.weight)
+    return criterion(columns(scores, present, rows.y.shape[-1]), rows)
+
+
+def adapted_near(
+    net: Net, criterion: Loss, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int
+) -> Fast:
+    """Steps from the params down the loss of these rows + pull / 2 |phi - params|^2; a constant.
+
+    With enough of them phi is a minimum of that sum, and no longer depends on how it was found.
+    """
+    present, (start, _) = present_in(rows, criterion), functional.choose(net, tree.detach(params), ("*",))
+
+    def pulled(phi: Params, step: int, start: Params, rows: Examples, present: Params) -> Tensor:
+        return loss_of(net, criterion, phi, rows, present) + pull / 2 * tree.squared_distance(phi, start)
+
+    phi = descend(pulled, start, rule, steps, given=(start, rows, present), first_order=True)
+    return tree.detach({**with_statistics(net, {}, phi, rows), **present})
 
 
 def with_statistics(net: Net, held: Params, moved: Params, support: Examples) -> Fast:

@@ -152,6 +152,67 @@ def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool)
     return told, pytree.tree_unflatten(found, form)
 
 
+def curvature(loss: Callable[..., Tensor], point: Tree, vector: Tree, *, given: tuple[Any, ...] = ()) -> Tree:
+    """The product of the second derivative of a scalar loss at a point with a vector, as a constant.
+
+    loss:  (point, *given) -> a scalar.
+    given: whatever else with tensors the loss uses, as in `descend`.
+
+    Costs about two gradients; no matrix is made.
+    """
+    ends, form = pytree.tree_flatten((point, given))
+    places = [i for i, leaf in enumerate(ends) if isinstance(leaf, Tensor)]
+    along, like = pytree.tree_flatten(tree.map(lambda _, v: v, point, vector))  # in the order of the point
+
+    def flat(*tensors: Tensor) -> Tensor:
+        filled = list(ends)
+        for i, tensor in zip(places, tensors, strict=True):
+            filled[i] = tensor
+        here, rest = pytree.tree_unflatten(filled, form)
+        value: Tensor = loss(here, *rest)
+        return value
+
+    tensors = [tensor.detach() for tensor in (*along, *(ends[i] for i in places))]
+    found = _Curvature.apply(flat, len(along), *tensors)  # type: ignore[no-untyped-call]
+    return pytree.tree_unflatten(list(found), like)  # type: ignore[no-any-return]
+
+
+class _Curvature(Function):
+    @staticmethod
+    def forward(loss: Callable[..., Tensor], count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        vector, point, given = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
+        ask: dict[str, Any] = {"allow_unused": True, "materialize_grads": True}
+        with torch.enable_grad():
+            live = [leaf.detach().requires_grad_() for leaf in point]
+            value = loss(*live, *given)
+            slopes = torch.autograd.grad(value, live, create_graph=True, **ask) if value.requires_grad else ()
+            # The slope along a leaf in which the loss is linear, or absent, is a constant without a graph.
+            bent = [i for i, slope in enumerate(slopes) if slope.requires_grad]
+            if not bent:
+                return tuple(torch.zeros_like(leaf) for leaf in point)
+            return torch.autograd.grad([slopes[i] for i in bent], live, [vector[i] for i in bent], **ask)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], loss: Any, count: int, *tensors: Tensor) -> Any:
+        # Tasks don't mix in the second derivative of the sum of their losses. So only the loss is mapped, and it is
+        # differentiated outside of the map: convolutions and their maxima can't be differentiated twice within.
+        spread = [
+            tensor.expand(info.batch_size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+            for tensor, axis in zip(tensors, in_dims[2:], strict=True)
+        ]
+
+        def summed(*each: Tensor) -> Tensor:
+            losses: Tensor = torch.vmap(loss)(*each)
+            return losses.sum()
+
+        found = _Curvature.apply(summed, count, *spread)  # type: ignore[no-untyped-call]
+        return found, (0,) * count
+
+
 def trajectory(
     loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = (), first_order: bool = False
 ) -> Iterator[Tree]:

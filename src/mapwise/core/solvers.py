@@ -1,8 +1,13 @@
-"""Linear systems solved in closed form, differentiable as often as asked and safe under vmap."""
+"""Linear systems, solved in closed form or by steps; differentiable as often as asked and safe under vmap."""
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from mapwise.core import tree
+from mapwise.core.tree import Tree
 
 
 def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Tensor) -> Float[Tensor, "D W"]:
@@ -17,6 +22,38 @@ def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Te
         solution = x.T @ torch.linalg.solve(x @ x.T + strength * _identity(x, rows), y)
     else:
         solution = torch.linalg.solve(x.T @ x + strength * _identity(x, width), x.T @ y)
+    return solution
+
+
+def conjugate_gradient(
+    product: Callable[[Tree], Tree], target: Tree, *, steps: int, damping: float = 0.0, tolerance: float = 1e-10
+) -> Tree:
+    """The x that solves (A + damping I) x = target, for a symmetric A known by its products with trees.
+
+    product:   x -> A x.
+    steps:     at most so many products; as many as there are unknowns solve it but for rounding.
+    tolerance: the length of the residual, relative to the target's, at which x is left as it is.
+
+    The system should be positive definite. Where it isn't, and a direction is met along which it doesn't curve upwards,
+    x is left as it is too; if that is the first direction, x is the target. (Newton methods do so: Nocedal and
+    Wright 2006, algorithm 7.1.) So x never points against the target.
+    """
+    solution, residual, direction = tree.zeros_like(target), target, target
+    squared = tree.dot(target, target)
+    enough = tolerance**2 * squared
+    going = squared > 0
+    for step in range(steps):
+        image = tree.map(lambda a, d: a + damping * d, product(direction), direction)
+        curve = tree.dot(direction, image)
+        upwards = curve > 0
+        otherwise = torch.full_like(curve, 1.0 if step == 0 else 0.0)
+        length = torch.where(upwards, squared / torch.where(upwards, curve, 1), otherwise) * going
+        solution = tree.map(lambda x, d, by=length: x + by * d, solution, direction)
+        residual = tree.map(lambda r, i, by=length: r - by * i, residual, image)
+        before, squared = squared, tree.dot(residual, residual)
+        going = going & upwards & (squared > enough)
+        share = squared / torch.where(before > 0, before, 1)
+        direction = tree.map(lambda r, d, by=share: r + by * d, residual, direction)
     return solution
 
 

@@ -48,6 +48,12 @@ def dot(a: Tree, b: Tree) -> Tensor:
     return torch.stack([(leaf * other[path]).sum() for path, leaf in flatten(a).items()]).sum()
 
 
+def squared_distance(a: Tree, b: Tree) -> Tensor:
+    """The squared length of the difference of two trees of the same form."""
+    gap = map(torch.sub, a, b)
+    return dot(gap, gap)
+
+
 def zeros_like(tree: Tree) -> Tree:
     """The same form, all zeros."""
     return map(torch.zeros_like, tree)
