@@ -50,6 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "maml_pp": {"train_steps": 2},
     "meta_lstm": {"inner_steps": 2},
     "imaml": {"inner_steps": 3, "inner_lr": 0.4, "cg_steps": 2, "pull": 1.0},
+    "prox": {"inner_steps": 5, "inner_lr": 0.3},
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
     "r2d2": {"learn_ridge": True},

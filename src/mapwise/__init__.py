@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mapwise.learners.optimization.meta_lstm import MetaLSTM
     from mapwise.learners.optimization.meta_sgd import MetaSGD
     from mapwise.learners.optimization.proto_maml import ProtoMAML
+    from mapwise.learners.optimization.prox import Prox
     from mapwise.learners.optimization.r2d2 import R2D2
     from mapwise.learners.optimization.reptile import Reptile
     from mapwise.learners.pretraining.finetune import Finetune
@@ -55,6 +56,7 @@ _HOME = {
     "Paired": "mapwise.core.outcome",
     "ProtoMAML": "mapwise.learners.optimization.proto_maml",
     "ProtoNet": "mapwise.learners.metric.protonet",
+    "Prox": "mapwise.learners.optimization.prox",
     "Ranks": "mapwise.engine.ranks",
     "Relation": "mapwise.learners.metric.relation",
     "Report": "mapwise.core.outcome",
@@ -90,6 +92,7 @@ __all__ = [
     "Paired",
     "ProtoMAML",
     "ProtoNet",
+    "Prox",
     "Ranks",
     "Relation",
     "Report",

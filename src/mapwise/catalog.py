@@ -27,6 +27,7 @@ from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.learners.optimization.meta_lstm import MetaLSTM
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
+from mapwise.learners.optimization.prox import Prox
 from mapwise.learners.optimization.r2d2 import R2D2
 from mapwise.learners.optimization.reptile import Reptile
 from mapwise.learners.pretraining.finetune import Finetune
@@ -270,6 +271,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "Rajeswaran 2019",
         "the gradient of where a pulled adaptation ends, not of its steps",
         page="imaml",
+        nets=_GRADIENT_NETS,
+    ),
+    "prox": LearnerRow(
+        Prox,
+        "optimization",
+        "Zhou 2019",
+        "the start from which all rows of a task are learned near by",
+        page="prox",
         nets=_GRADIENT_NETS,
     ),
     "r2d2": LearnerRow(

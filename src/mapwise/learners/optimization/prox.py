@@ -1,0 +1,106 @@
+"""Meta-MinibatchProx."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from mapwise.core import functional, tree
+from mapwise.core.fixed_head import adapted_near, kept_laws, predicted
+from mapwise.core.functional import Net
+from mapwise.core.inner_loop import SGD
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Loss, loss_named
+from mapwise.core.task import Examples, Task
+from mapwise.core.tree import Fast, Params
+
+
+@dataclass(frozen=True)
+class Prox(Learner):
+    """Learn the start from which a task is learned best by going only a little way.
+
+    Paper:   Zhou, Yuan, Xu, Yan, Feng 2019, Efficient Meta Learning via Minibatch Proximal Update, NeurIPS.
+    Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
+             cross-entropy also {"present": [W]}.
+    Loss:    value of the query loss at weights that have learned from the query too; the slope is that of the smallest
+             sum of the loss of all rows and the pull.
+    Differs: the minimum is sought by gradient descent on all rows; the published code takes steps of Adam on
+             mini-batches.
+
+    net:         [N, *input] -> [N, W]; its head is fixed in ways.
+    pull:        lambda, the weight of |phi - params|^2 / 2 beside the loss; 0.1 is the published code's for 5 ways.
+    inner_steps: K, gradient steps of an adaptation, in training and after it.
+    inner_lr:    their rate.
+    loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
+
+    The outer step is plain: train with the optimizer "SGD lr=10" (1 / pull) and the schedule "linear".
+
+    Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
+    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+
+    Raises ValueError for a task with more classes than the head has columns, and for a pull that isn't positive.
+    """
+
+    net: Net
+    pull: float = 0.1
+    inner_steps: int = 16
+    inner_lr: float = 0.1
+    loss: str | Loss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.pull > 0:
+            raise ValueError(f"pull is {self.pull}: give a positive number, or take reptile, which has none")
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
+        return kept_laws(self.net)
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss of all rows."""
+        return loss_named(self.loss)
+
+    def init(self, seed: int) -> Params:
+        """The net's weights."""
+        return functional.initial_weights(self.net, seed)
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """phi = argmin L(phi) + pull / 2 |phi - params|^2, by K gradient steps."""
+        rule = SGD(self.inner_lr)
+        return adapted_near(
+            self.net, self.criterion, params, support, pull=self.pull, rule=rule, steps=self.inner_steps
+        )
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
+        """The net's output with the adapted weights, [Q, W]."""
+        return predicted(self.net, params, fast, x)
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """The query loss in value; in slope pull (params - phi),, for phi adapted to all rows."""
+        constant = tree.detach(params)
+        fast = self.adapt(constant, all_rows(task))
+        loss = self.criterion(self.predict(constant, fast, task.query.x), task.query).detach()
+        tension = self._tension(params, fast)
+        return loss + (tension - tension.detach())
+
+    def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
+        """pull / 2 |params - phi|^2: where phi is the minimum, the sum moves with params only through this."""
+        fast = self.adapt(tree.detach(params), all_rows(task))
+        return lambda point: self._tension(point, fast)
+
+    def _tension(self, params: Params, fast: Fast) -> Tensor:
+        start, _ = functional.choose(self.net, params, ("*",))
+        return self.pull / 2 * tree.squared_distance(start, {name: fast[name] for name in start})
+
+
+def all_rows(task: Task) -> Examples:
+    """Support and query rows as one set."""
+    support, query = task
+    x = pytree.tree_map(lambda *parts: torch.cat(parts), support.x, query.x)
+    return Examples(x, torch.cat([support.y, query.y]), torch.cat([support.weight, query.weight]), support.key)
