@@ -199,6 +199,8 @@ def test_frozen_statistics_of_pairs_are_measured_over_training_episodes_and_used
     fast = learner.adapt(params, support)
     together = learner.predict(params, fast, query.x)
     assert torch.allclose(learner.predict(params, fast, query.x[:1]), together[:1], rtol=1e-5)
+    again = learner.measure(params, source())
+    assert all(torch.equal(again["measured"][name], leaf) for name, leaf in params["measured"].items())
     untouched = Relation(MLP((4,), hidden=(6,)), norm="group")
     start = untouched.init(0)
     assert untouched.measure(start, source()) is start

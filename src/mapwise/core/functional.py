@@ -290,10 +290,13 @@ def part(params: Params, name: str, fast: Fast | None = None) -> Params:
     """The weights of the net that this part of params belongs to, with the statistics kept in params and in fast.
 
     For params in parts, such as {"encoder": {...}, "scale": ...}, where only one net normalises by kept statistics.
+
+    name: of the part; "" when all params are of that net.
     """
     kept = {**params, **(fast or {})}
     # A net without weights is an empty part, and those are not in a saved file.
-    return {**params.get(name, {}), **{place: kept[place] for place in RESERVED if place in kept}}
+    own = params.get(name, {}) if name else params
+    return {**own, **{place: kept[place] for place in RESERVED if place in kept}}
 
 
 def headless(net: Net) -> nn.Module:

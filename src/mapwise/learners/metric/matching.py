@@ -9,21 +9,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, random
-from mapwise.core.functional import Net
+from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import cosines
-from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, TaskSource
+from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 FullContext = Literal["sequence", "set"]
 
-MEASURED_BATCHES = 20
-
 
 @dataclass(frozen=True)
-class Matching(Learner):
+class Matching(EmbeddingLearner):
     """A query attends to the support rows that look like it, and takes their labels in that proportion.
 
     Paper:   Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra 2016, arXiv:1606.04080, eq. 1, section 2.1 and, for
@@ -52,7 +49,6 @@ class Matching(Learner):
     torch.Size([5, 64])
     """
 
-    encoder: Net
     temperature: float = 10.0
     full_context: FullContext | None = None
     context_steps: int = 5
@@ -71,8 +67,7 @@ class Matching(Learner):
     @property
     def keeps(self) -> frozenset[str]:
         """All, unless the encoder normalises by the rows at hand, or the support is read in order."""
-        kept = WAIVABLE - ({"order"} if self.full_context == "sequence" else frozenset())
-        return kept - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
+        return super().keeps - ({"order"} if self.full_context == "sequence" else frozenset())
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, the logarithm of the temperature, and with full context the LSTMs' weights."""
@@ -94,10 +89,9 @@ class Matching(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """Remember the embedded rows and their labels; a row of weight 0 has none."""
-        weights = functional.part(params, "encoder")
-        z, seen = functional.observe(self.encoder, weights, support.x, support.weight)
+        z, seen = self.embed_support(params, support)
         labels = support.y * support.weight[:, None]
-        rows = self._among_themselves(params, z.flatten(1), support.weight)
+        rows = self._among_themselves(params, z, support.weight)
         return {"rows": rows, "labels": labels, "present": present_classes(support), **seen}
 
     def _among_themselves(self, params: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
@@ -123,17 +117,11 @@ class Matching(Learner):
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """Rows in the learned space; with full context as queries: f(x, S)."""
-        z = functional.apply(self.encoder, functional.part(params, "encoder", fast), x).flatten(1)
+        z = super().embed(params, fast, x)
         if self.full_context is None:
             return z
         # All labels of a row sum to its weight.
         return _reading(params["context"]["query"], z, fast["rows"], fast["labels"].sum(1), self.context_steps)
-
-    def measure(self, params: Params, source: TaskSource) -> Params:
-        """Population statistics of a frozen norm, from the first training episodes of the source."""
-        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
-        measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
-        return {**params, "measured": measured} if measured else params
 
 
 def _reading(cell: Params, z: Tensor, rows: Tensor, weight: Tensor, steps: int) -> Float[Tensor, "N D"]:

@@ -1,26 +1,23 @@
 """Prototypical Networks."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional
-from mapwise.core.functional import Net
+from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import class_means, cosines, squared_distances
-from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, TaskSource
+from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 
 Distance = Literal["euclidean", "cosine"]
 
-MEASURED_BATCHES = 20
-
 
 @dataclass(frozen=True)
-class ProtoNet(Learner):
+class ProtoNet(EmbeddingLearner):
     """A class is the mean of its embedded support rows; a query goes to the nearest.
 
     Paper:   Snell, Swersky, Zemel 2017, arXiv:1703.05175, eq. 1-2.
@@ -39,14 +36,10 @@ class ProtoNet(Learner):
     torch.Size([5, 64])
     """
 
-    encoder: Net
+    encoder_part: ClassVar[str] = ""
+
     distance: Distance = "euclidean"
     scale: float = 10.0
-
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All, unless the encoder normalises by the rows at hand."""
-        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
 
     def init(self, seed: int) -> Params:
         """The encoder's weights."""
@@ -54,9 +47,8 @@ class ProtoNet(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """c_k = the mean of f(x_i) over the support rows of class k (eq. 1)."""
-        z, seen = functional.observe(self.encoder, params, support.x, support.weight)  # [S, D]
-        fast = {"prototypes": class_means(z.flatten(1), support), "present": present_classes(support)}
-        return {**fast, **seen}
+        z, seen = self.embed_support(params, support)
+        return {"prototypes": class_means(z, support), "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """Minus the squared distance to every prototype (eq. 2)."""
@@ -66,14 +58,3 @@ class ProtoNet(Learner):
         else:
             scores = -squared_distances(z, fast["prototypes"])
         return without_absent(scores, fast["present"])
-
-    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
-        """Rows in the learned space."""
-        statistics = {"statistics": fast["statistics"]} if "statistics" in fast else {}
-        return functional.apply(self.encoder, {**params, **statistics}, x).flatten(1)
-
-    def measure(self, params: Params, source: TaskSource) -> Params:
-        """Population statistics of a frozen norm, from the first training episodes of the source."""
-        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
-        measured = functional.population(self.encoder, params, batches)
-        return {**params, "measured": measured} if measured else params

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, random
+from mapwise.core.embedding import MEASURED_BATCHES, EmbeddingLearner, kept_laws
 from mapwise.core.functional import Net
-from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import present_classes, squared_error, without_absent
 from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.task import Examples, Task, TaskSource
@@ -20,11 +20,9 @@ from mapwise.nets.compare import Compare
 
 PairNorm = Literal["frozen", "batch", "group", "layer"]
 
-MEASURED_BATCHES = 20
-
 
 @dataclass(frozen=True)
-class Relation(Learner):
+class Relation(EmbeddingLearner):
     """A second network looks at a query's feature maps beside a class's, and says how much they are related.
 
     Paper:   Sung, Yang, Zhang, Xiang, Torr, Hospedales 2018, arXiv:1711.06025, eq. 1-2 and section 3.4.
@@ -48,7 +46,6 @@ class Relation(Learner):
     >>> learner.predict(params, fast, query.x).sigmoid()  # the relation to each class, 0..1
     """
 
-    encoder: Net
     filters: int = 64
     units: int = 8
     norm: PairNorm = "frozen"
@@ -61,19 +58,25 @@ class Relation(Learner):
 
     def module(self) -> Net:
         """The relation module g, shaped for the encoder's maps."""
+        return _module(self._shape(), self.filters, self.units, self.norm)
+
+    def _shape(self) -> tuple[int, ...]:
+        """(C, h, w) of the encoder's maps; a vector counts as maps of 1x1."""
         shape = functional.output_shape(self.encoder)
         if len(shape) not in (1, 3):
             raise ValueError(
                 f"the encoder gives rows of shape {shape}, and relations are convolved over maps (C, h, w): "
                 "give an encoder of maps, such as conv4 with maps, or of vectors (C,)"
             )
-        return _module((*shape, 1, 1)[:3], self.filters, self.units, self.norm)
+        return (*shape, 1, 1)[:3]
+
+    def _as_maps(self, z: Tensor) -> Float[Tensor, "N C h w"]:
+        return z.reshape(len(z), *self._shape())
 
     @property
     def keeps(self) -> frozenset[str]:
         """All, unless the encoder or the relation module normalises by the rows at hand."""
-        kept = functional.statistics_kept(self.encoder) | functional.statistics_kept(self.module())
-        return WAIVABLE - ({"alone", "padding"} if "rows" in kept else frozenset())
+        return kept_laws(self.encoder, self.module())
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, and the relation module's."""
@@ -85,15 +88,14 @@ class Relation(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """The sum of the feature maps of each class's support rows (section 3.2)."""
-        weights = functional.part(params, "encoder")
-        z, seen = functional.observe(self.encoder, weights, support.x, support.weight)
+        z, seen = self.embed_support(params, support)
         share = support.y * support.weight[:, None]  # [S, W]
-        maps = torch.einsum("sw,schd->wchd", share, _as_maps(z))
+        maps = self._as_maps(share.T @ z)
         return {"maps": maps, "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """The logit of r_ij = g(C(f(x_i), f(x_j))), for every query j and every class i (eq. 1)."""
-        queries = self._maps(params, fast, x)
+        queries = self._as_maps(self.embed(params, fast, x))
         weights = functional.part(params, "relation")
         logits = functional.apply(self.module(), weights, (fast["maps"], queries), _pairs(fast, queries))
         return without_absent(logits, fast["present"])
@@ -106,24 +108,15 @@ class Relation(Learner):
         present: Tensor = fast["present"]
         return squared_error(relations, task.query) * (len(present) / present.sum().clamp(min=1))
 
-    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
-        """The feature maps of rows, flattened."""
-        return self._maps(params, fast, x).flatten(1)
-
-    def _maps(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N C h w"]:
-        return _as_maps(functional.apply(self.encoder, functional.part(params, "encoder", fast), x))
-
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of frozen norms, from the first training episodes: of supports, then of pairs."""
-        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
-        measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
-        params = {**params, "measured": measured} if measured else params
-        found = functional.population(
-            self.module(), functional.part(params, "relation"), self._compared(params, source)
-        )
+        learned = {name: leaf for name, leaf in params.items() if name != "measured"}
+        measured = super().measure(learned, source).get("measured", {})
+        compared = self._compared({**learned, "measured": measured}, source)
+        found = functional.population(self.module(), functional.part(learned, "relation"), compared)
         for name in measured.keys() & found.keys():
             raise ValueError(f"the encoder has a layer named {name!r}, as the relation module has: rename it")
-        return {**params, "measured": {**measured, **found}} if found else params
+        return {**params, "measured": {**measured, **found}} if measured or found else params
 
     def _compared(self, params: Params, source: TaskSource) -> Iterator[tuple[Tensor, Tensor]]:
         """What the relation module compares in the first training episodes: (classes there, queries there)."""
@@ -132,18 +125,13 @@ class Relation(Learner):
             for number in range(tasks_in(batch)):
                 support, query = task_at(batch, number)
                 fast = self.adapt(params, support)
-                queries = self._maps(params, fast, query.x[query.weight > 0])
+                queries = self._as_maps(self.embed(params, fast, query.x[query.weight > 0]))
                 yield fast["maps"][fast["present"] > 0], queries
 
 
 @cache
 def _module(shape: tuple[int, ...], filters: int, units: int, norm: PairNorm) -> Net:
     return partial(Compare, shape, filters=filters, units=units, norm=norm)
-
-
-def _as_maps(z: Tensor) -> Tensor:
-    """Feature maps [N, C, h, w], vectors as maps of 1x1."""
-    return z.reshape(*z.shape, *(1,) * (4 - z.ndim))
 
 
 def _pairs(fast: Fast, queries: Tensor) -> Tensor:

@@ -10,17 +10,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from mapwise.core import functional
-from mapwise.core.functional import Net
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
-
-MEASURED_BATCHES = 20
 
 
 @dataclass(frozen=True)
-class Siamese(Learner):
+class Siamese(EmbeddingLearner):
     """Two rows go through twins of one encoder, and a unit says from their differences whether they are of one class.
 
     Paper:   Koch, Zemel, Salakhutdinov 2015, Siamese Neural Networks for One-shot Image Recognition, section 3.
@@ -39,13 +36,6 @@ class Siamese(Learner):
     >>> learner.predict(params, fast, query.x).sigmoid()  # the probability of "same", class by class
     """
 
-    encoder: Net
-
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All, unless the encoder normalises by the rows at hand."""
-        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
-
     def init(self, seed: int) -> Params:
         """The encoder's weights, and a head to which the farther is the less the same."""
         width = math.prod(functional.output_shape(self.encoder))
@@ -54,9 +44,9 @@ class Siamese(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """Remember the embedded rows, and which class each one speaks for."""
-        z, seen = functional.observe(self.encoder, functional.part(params, "encoder"), support.x, support.weight)
+        z, seen = self.embed_support(params, support)
         classes = support.y * support.weight[:, None]  # a padding row speaks for none
-        return {"rows": z.flatten(1), "classes": classes, "present": present_classes(support), **seen}
+        return {"rows": z, "classes": classes, "present": present_classes(support), **seen}
 
     def pairs(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q S"]:
         """The logit of "same" for every pair: sum_j a_j |h_j(x) - h_j(x_i)| + b."""
@@ -79,13 +69,3 @@ class Siamese(Learner):
         pairs, same = self.pairs(params, fast, query.x), query.y @ support.y.T  # [Q, S]
         weight = torch.where(same > 0, fast["present"].sum() - 1, 1) * query.weight[:, None] * support.weight
         return (weight * (softplus(pairs) - same * pairs)).sum() / weight.sum().clamp(min=1e-12)
-
-    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
-        """Rows in the learned space."""
-        return functional.apply(self.encoder, functional.part(params, "encoder", fast), x).flatten(1)
-
-    def measure(self, params: Params, source: TaskSource) -> Params:
-        """Population statistics of a frozen norm, from the first training episodes of the source."""
-        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
-        measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
-        return {**params, "measured": measured} if measured else params

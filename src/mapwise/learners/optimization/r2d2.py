@@ -9,17 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, solvers
-from mapwise.core.functional import Net
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, TaskSource
+from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
-
-MEASURED_BATCHES = 20
 
 
 @dataclass(frozen=True)
-class R2D2(Learner):
+class R2D2(EmbeddingLearner):
     """A ridge regression from learned features to the labels, solved in closed form and differentiated through.
 
     Paper:   Bertinetto, Henriques, Torr, Vedaldi 2019, arXiv:1805.08136, section 3.2 (R2-D2).
@@ -42,7 +39,6 @@ class R2D2(Learner):
     torch.Size([65, 5])
     """
 
-    encoder: Net
     ridge: float = 50.0
     learn_ridge: bool = False
     scale: float = 10.0
@@ -52,11 +48,6 @@ class R2D2(Learner):
         if not self.ridge > 0:
             raise ValueError(f"the ridge is {self.ridge} and must be positive: give a number above 0, such as 50")
 
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All, unless the encoder normalises by the rows at hand."""
-        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.encoder) else frozenset())
-
     def init(self, seed: int) -> Params:
         """The encoder's weights, scale and bias, and the logarithm of the ridge when that is learned."""
         encoder = functional.initial_weights(self.encoder, seed)
@@ -65,28 +56,17 @@ class R2D2(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """W = argmin |X W - Y|^2 + ridge |W|^2, where a row of X is [f(x_i), 1] / sqrt(rows)."""
-        weights = functional.part(params, "encoder")
-        z, seen = functional.observe(self.encoder, weights, support.x, support.weight)
+        z, seen = self.embed_support(params, support)
         # sqrt(1 / rows), and 0 for a row that doesn't count.
         share = (support.weight / support.weight.sum().clamp(min=1e-12)).sqrt()[:, None]
         strength = params["log_ridge"].exp() if self.learn_ridge else self.ridge
-        head = solvers.ridge(share * _with_ones(z.flatten(1)), share * support.y, strength)
+        head = solvers.ridge(share * _with_ones(z), share * support.y, strength)
         return {"head": head, "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """scale * [f(x), 1] W + bias."""
         regression = _with_ones(self.embed(params, fast, x)) @ fast["head"]
         return without_absent(params["scale"] * regression + params["bias"], fast["present"])
-
-    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
-        """Rows in the learned space."""
-        return functional.apply(self.encoder, functional.part(params, "encoder", fast), x).flatten(1)
-
-    def measure(self, params: Params, source: TaskSource) -> Params:
-        """Population statistics of a frozen norm, from the first training episodes of the source."""
-        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
-        measured = functional.population(self.encoder, functional.part(params, "encoder"), batches)
-        return {**params, "measured": measured} if measured else params
 
 
 def _with_ones(z: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional
+from mapwise.core.embedding import kept_laws
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means, cosines
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.learner import Learner
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.core.tree import Fast, Params
@@ -39,7 +40,7 @@ class Supervised(Learner):
     @property
     def keeps(self) -> frozenset[str]:
         """All, unless the net normalises by the rows at hand."""
-        return WAIVABLE - ({"alone", "padding"} if "rows" in functional.statistics_kept(self.net) else frozenset())
+        return kept_laws(self.net)
 
     def init(self, seed: int) -> Params:
         """The net's weights, head of the base classes included."""

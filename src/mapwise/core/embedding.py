@@ -1,0 +1,62 @@
+"""Learners that put rows into a learned space and compare them there: what they have in common."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core import functional
+from mapwise.core.functional import Net
+from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.task import Examples, TaskSource
+from mapwise.core.tree import Fast, Params
+
+MEASURED_BATCHES = 20
+"""Batches of training supports that make the population statistics of a frozen norm."""
+
+
+def kept_laws(*nets: Net) -> frozenset[str]:
+    """All, unless one of the nets normalises by the rows at hand, for then predictions depend on their neighbours."""
+    kinds = frozenset[str]().union(*(functional.statistics_kept(net) for net in nets))
+    return WAIVABLE - ({"alone", "padding"} if "rows" in kinds else frozenset())
+
+
+@dataclass(frozen=True)
+class EmbeddingLearner(Learner):
+    """An encoder embeds support and queries alike, and nothing of it moves when a new task comes.
+
+    A learner that extends this writes `init`, `adapt` and `predict`; what `embed_support` returns second belongs into
+    its fast. Its params hold the encoder's weights as the part `encoder_part`.
+
+    encoder: [N, *input] -> [N, D], or [N, ...], which is flattened.
+    """
+
+    encoder_part: ClassVar[str] = "encoder"
+    """The name of that part; "" when all params are the encoder's."""
+
+    encoder: Net
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All, unless the encoder normalises by the rows at hand."""
+        return kept_laws(self.encoder)
+
+    def encoder_weights(self, params: Params, fast: Fast | None = None) -> Params:
+        """The encoder's weights, with the statistics kept in params and in fast."""
+        return functional.part(params, self.encoder_part, fast)
+
+    def embed_support(self, params: Params, support: Examples) -> tuple[Float[Tensor, "S D"], Params]:
+        """The embedded support rows; and with norm "support" their statistics, {} otherwise."""
+        z, seen = functional.observe(self.encoder, self.encoder_weights(params), support.x, support.weight)
+        return z.flatten(1), seen
+
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+        """Rows in the learned space."""
+        return functional.apply(self.encoder, self.encoder_weights(params, fast), x).flatten(1)
+
+    def measure(self, params: Params, source: TaskSource) -> Params:
+        """Population statistics of a frozen norm, from the first training episodes of the source."""
+        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
+        measured = functional.population(self.encoder, self.encoder_weights(params), batches)
+        return {**params, "measured": measured} if measured else params
