@@ -135,3 +135,14 @@ def test_embedding_gives_the_learned_space():
     params = learner.init(0)
     found = learner.embed(params, learner.adapt(params, SUPPORT), QUERY.x)
     assert np.allclose(found.detach().numpy(), encoded(module, QUERY.x))
+
+
+def test_padding_rows_take_no_part_in_measured_statistics():
+    x = np.random.default_rng(0).normal(2, 3, size=(60, 4)).astype(np.float32)
+    source = Episodes(LabelledRows.of(x, np.repeat(np.arange(12), 5)), ways=(2, 4), shots=(1, 3), queries=1, tasks=2)
+    learner = ProtoNet(MLP((4,), hidden=(6,), norm="frozen"))
+    params = learner.measure(learner.init(0), source)
+    supports = [source(step).support for step in range(20)]
+    means = [(rows.x[rows.weight > 0] @ params["body.1.weight"].T + params["body.1.bias"]).mean(0) for rows in supports]
+    assert any(bool((rows.weight == 0).any()) for rows in supports)
+    assert torch.allclose(params["measured"]["body.2"][0], torch.stack(means).mean(0), rtol=1e-4, atol=1e-5)

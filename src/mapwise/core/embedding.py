@@ -57,6 +57,7 @@ class EmbeddingLearner(Learner):
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training episodes of the source."""
-        batches = (source(step).support.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
+        supports = (source(step).support for step in range(MEASURED_BATCHES))
+        batches = (rows.x.flatten(0, 1)[rows.weight.flatten() > 0] for rows in supports)
         measured = functional.population(self.encoder, self.encoder_weights(params), batches)
         return {**params, "measured": measured} if measured else params
