@@ -234,6 +234,28 @@ def test_the_claim_of_a_dead_process_is_taken_over(tmp_path):
         assert mine and not again
 
 
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(folder, capsys, monkeypatch):
+    (folder / "maml.json").unlink()
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benching, "_trained_apart", stopped)
+    assert quick(folder, "--only", "maml") == 130
+    assert capsys.readouterr().err == "mapwise: stopped: the same command goes on where this one was\n"
+
+
+def test_a_training_that_is_killed_is_told_in_a_sentence(folder, capsys, monkeypatch):
+    (folder / "maml.json").unlink()
+    monkeypatch.setattr(benching, "_measured_training", _die)
+    assert quick(folder, "--only", "maml") == 1
+    assert "maml: failed, the training of maml was killed, perhaps for want of memory" in capsys.readouterr().err
+
+
+def _die(*_):
+    os._exit(9)
+
+
 def test_a_learner_that_fails_leaves_the_others_their_rows(folder, capsys, monkeypatch):
     for name in ("maml", "nearest_mean"):
         (folder / f"{name}.json").unlink()

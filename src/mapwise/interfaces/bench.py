@@ -14,9 +14,11 @@ Several processes may be given one folder: each row is claimed by one of them.
 import itertools
 import json
 import multiprocessing
+import os
 import shlex
+import signal
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -46,6 +48,8 @@ from mapwise.run import SETTINGS, RunSettings, initial_params, learner_of, sourc
 TABLE, FIGURE = "table.md", "figure.svg"
 AGAINST = "protonet"
 """The learner that the paired differences are taken to."""
+GRACE = 5.0
+"""Seconds that a training may take to hear of Ctrl-C by itself."""
 TUNING = 10
 """A candidate is trained for this part of the budget."""
 
@@ -416,7 +420,15 @@ def _trained_apart(settings: RunSettings, place: Path) -> float:
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, mp_context=context) as process:
-            return process.submit(_measured_training, settings.model_dump_json(), str(place)).result()
+            peak = process.submit(_measured_training, settings.model_dump_json(), str(place))
+            try:
+                return peak.result()
+            except KeyboardInterrupt:
+                # A terminal has told that process too, and it ends after its step; others told this one alone.
+                if not wait([peak], GRACE).done:
+                    for child in multiprocessing.active_children():
+                        os.kill(child.pid or 0, signal.SIGINT)
+                raise
     except BrokenProcessPool:
         raise ValueError(
             f"the training of {settings.learner} was killed, perhaps for want of memory: run the command again"
