@@ -5,6 +5,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mapwise.nets.conv4 import channels_last
 from mapwise.nets.norm import Norm, NormKind
 
 
@@ -40,7 +41,8 @@ class Compare(nn.Module):
 
     def forward(self, maps: tuple[Tensor, Tensor]) -> Float[Tensor, "Q W"]:
         """(maps of classes, maps of queries) -> logits."""
-        classes, queries = maps
+        # Between flat embeddings and here the layout of the encoder is lost.
+        classes, queries = map(channels_last, maps)
         both = self.of_query(queries)[:, None] + self.of_class(classes)  # [Q, W, filters, h, w]
         logits: Tensor = self.score(self.pairs(both.flatten(0, 1)))  # [Q * W, 1]
         return logits.reshape(len(queries), len(classes))
