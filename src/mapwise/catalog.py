@@ -71,7 +71,7 @@ class LearnerRow:
     Only what holds on every source: how many ways and shots there are to train with, the source decides.
     """
     tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
-    """Rates worth trying, named as `mapwise tune` names them; every combination is a candidate of `mapwise bench`."""
+    """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
@@ -263,7 +263,7 @@ LEARNERS: dict[str, LearnerRow] = {
         # Its outer step is plain: an Adam there would divide params - fast by its size.
         recipe={"optimizer": "SGD lr=1.0", "schedule": "linear", "tasks": 5},
         # It learns from the support alone, so more of a task's rows may stand there.
-        tuned={"shots": ("1", "15"), "inner_lr": (0.001, 0.003)},
+        tuned={"shots": ("1", "15"), "inner_lr": (0.003, 0.01)},
     ),
     "imaml": LearnerRow(
         IMAML,
@@ -288,6 +288,8 @@ LEARNERS: dict[str, LearnerRow] = {
         "ridge regression on learned features, in closed form",
         page="r2d2",
         nets=_METRIC_NETS,
+        # What a ridge is small for depends on the size of the features.
+        tuned={"optimizer.lr": (0.003, 0.01), "ridge": (1.0, 50.0)},
     ),
     "proto_maml": LearnerRow(
         ProtoMAML,
