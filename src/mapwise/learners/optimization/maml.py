@@ -7,7 +7,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from mapwise.core import functional
-from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
+from mapwise.core.fixed_head import kept_laws, loss_of, predicted, present_in, with_statistics
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import Learner
@@ -74,8 +74,7 @@ class MAML(Learner):
         present = present_in(support, self.criterion)
 
         def support_loss(weights: Params, step: int, held: Params, support: Examples, present: Params) -> Tensor:
-            scores = functional.apply(self.net, {**held, **weights}, support.x, support.weight)
-            return self.criterion(columns(scores, present, support.y.shape[-1]), support)
+            return loss_of(self.net, self.criterion, {**held, **weights}, support, present)
 
         rule, given = SGD(self.inner_lr), (held, support, present)
         fast = descend(support_loss, moved, rule, self.inner_steps, given=given, first_order=self.first_order)

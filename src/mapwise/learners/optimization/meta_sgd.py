@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core import functional, tree
-from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
+from mapwise.core.fixed_head import kept_laws, loss_of, predicted, present_in, with_statistics
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import Learner
@@ -68,8 +68,7 @@ class MetaSGD(Learner):
         present = present_in(support, self.criterion)
 
         def support_loss(weights: Params, step: int, support: Examples, present: Params) -> Tensor:
-            scores = functional.apply(self.net, weights, support.x, support.weight)
-            return self.criterion(columns(scores, present, support.y.shape[-1]), support)
+            return loss_of(self.net, self.criterion, weights, support, present)
 
         rule, given = SGD(params["rates"]), (support, present)
         fast = descend(support_loss, params["net"], rule, self.inner_steps, given=given)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
-from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
+from mapwise.core.fixed_head import kept_laws, loss_of, predicted, present_in, with_statistics
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import Adam, descend
 from mapwise.core.learner import Learner
@@ -90,8 +90,7 @@ class Reptile(Learner):
 
         def batch_loss(weights: Params, step: int, support: Examples, present: Params) -> Tensor:
             rows = support if self.inner_batch is None else mini_batch(support, step, self.inner_batch)
-            scores = functional.apply(self.net, weights, rows.x, rows.weight)
-            return self.criterion(columns(scores, present, rows.y.shape[-1]), rows)
+            return loss_of(self.net, self.criterion, weights, rows, present)
 
         weights, _ = functional.choose(self.net, params, ("*",))
         rule, given = Adam(self.inner_lr, beta1=0.0), (support, present)
@@ -133,4 +132,4 @@ def mini_batch(support: Examples, step: int, size: int) -> Examples:
 
 def _half_squared_distance(params: Params, fast: Fast) -> Tensor:
     own = {name: leaf for name, leaf in params.items() if name not in functional.RESERVED}
-    return torch.stack([((leaf - fast[name]) ** 2).sum() / 2 for name, leaf in own.items()]).sum()
+    return tree.squared_distance(own, fast) / 2
