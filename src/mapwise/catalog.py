@@ -235,6 +235,8 @@ LEARNERS: dict[str, LearnerRow] = {
         "maml with learned rates and norms for every step, and losses of all steps",
         page="maml_pp",
         nets=_GRADIENT_NETS,
+        recipe={"schedule": "cosine"},
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "meta_sgd": LearnerRow(
         MetaSGD,
@@ -252,6 +254,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "an LSTM that reads each weight's gradients and says how it steps",
         page="meta_lstm",
         nets=_GRADIENT_NETS,
+        recipe={"clip": 0.25},
     ),
     "reptile": LearnerRow(
         Reptile,
@@ -272,6 +275,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "the gradient of where a pulled adaptation ends, not of its steps",
         page="imaml",
         nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.3)},
     ),
     "prox": LearnerRow(
         Prox,
@@ -280,6 +284,9 @@ LEARNERS: dict[str, LearnerRow] = {
         "the start from which all rows of a task are learned near by",
         page="prox",
         nets=_GRADIENT_NETS,
+        # As Reptile's: towards where each task led, all the way at first, since the slope is pull times the distance.
+        recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
+        tuned={"inner_lr": (0.03, 0.1, 0.3)},
     ),
     "r2d2": LearnerRow(
         R2D2,
@@ -339,6 +346,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "a second network that compares feature maps of a query and of each class",
         page="relation",
         nets={"conv4": {"norm": "frozen", "maps": True, "halvings": 2}, "resnet12": {"norm": "frozen", "maps": True}},
+        recipe={"clip": 0.5},
     ),
     "siamese": LearnerRow(
         Siamese,
