@@ -66,6 +66,8 @@ class Row:
     protocol: str
     tables: list[tuple[str, list[Line]]] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    learner: str = "none: speed"
+    """What it is about, since it is of no learner."""
     notes: list[str] = field(default_factory=list)
     """Sentences: who is absent and why, what was compared before it was timed."""
 
@@ -73,7 +75,7 @@ class Row:
         """As a JSON-ready object."""
         return {
             "row": asked.json.stem if asked.json else self.name,
-            "learner": "none: speed",
+            "learner": self.learner,
             "source": self.source,
             "protocol": self.protocol,
             "eval_command": asked.command,
@@ -146,9 +148,9 @@ def display(found: dict[str, Any]) -> None:
     result = found["result"]
     show(f"{found['row']}: {found['protocol']}")
     clock = "" if result["clock"] == "wall" else ", processor time"
-    rounds = f"{result['rounds']} interleaved rounds, median (lowest..highest){clock}"
+    rounds = f"{result['rounds']} interleaved rounds, median (lowest..highest){clock}; " if result["rounds"] else ""
     where = f"{found['threads']} thread{'' if found['threads'] == 1 else 's'} each, {found['machine']}"
-    show(f"{rounds}; {where}; device {result['device']}; load before {result['load_before']}")
+    show(f"{rounds}{where}; device {result['device']}; load before {result['load_before']}")
     show(f"command: {found['eval_command']}")
     for table in result["tables"]:
         drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)

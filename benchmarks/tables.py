@@ -4,10 +4,11 @@
     python benchmarks/tables.py --check    change nothing, and exit 1 when a block is not current
 
 A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "summary" (one table of all
-learners), "all" (every evaluation with its commands), "speed" (every benchmark of time and memory), a comparison of
-`mapwise bench`, or the name of a learner's page. One result file is one row: what was run, what came out, and on which
-machine. What came out is what `mapwise eval RUN --json` printed, what benchmarks/row.py wrote, or what `mapwise bench`
-did, whose rows lie in a folder of the comparison's name. Nobody types a number into a page.
+learners), "all" (every evaluation with its commands), "speed" (every benchmark of time and memory), the row of another
+benchmark, a comparison of `mapwise bench`, or the name of a learner's page. One result file is one row: what was run,
+what came out, and on which machine. What came out is what `mapwise eval RUN --json` printed, what benchmarks/row.py
+wrote, or what `mapwise bench` did, whose rows lie in a folder of the comparison's name. Nobody types a number into a
+page.
 """
 
 import json
@@ -189,7 +190,10 @@ def _body(name: str, rows: Sequence[Row]) -> str:
     if name == "all":
         return _all([row for row in rows if not row.measures and not row.bench])
     if name == "speed":
-        return _speed([row for row in rows if row.measures])
+        return _speed([row for row in rows if row.measures and row.learner == "none: speed"])
+    measured = next((row for row in rows if row.measures and row.row == name), None)
+    if measured is not None:
+        return _measured(measured)
     if name in BENCHES:
         return _comparison(name, rows)
     keys = [key for key, row in LEARNERS.items() if row.page == name]

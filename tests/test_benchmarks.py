@@ -56,6 +56,24 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     assert row["result"]["quick"] is True
 
 
+@pytest.mark.slow
+def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_path):
+    path = tmp_path / "weighing.json"
+    command = [sys.executable, str(FOLDER / "weighing.py"), "--quick", "--runs", str(tmp_path), "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    *seeds, together = [
+        {name: float(cell.split()[0]) for name, cell in line.items() if name != "seed"} for line in table["lines"]
+    ]
+    for line in seeds:
+        assert line["pyramid, %"] - line["mean, %"] == pytest.approx(line["difference, points"], abs=0.011)
+    mean = sum(line["difference, points"] for line in seeds) / len(seeds)
+    assert len(seeds) == 2 and together["difference, points"] == pytest.approx(mean, abs=0.011)
+    weights = [(tmp_path / f"protonet-{name}-0" / "best.safetensors").read_bytes() for name in ("mean", "pyramid")]
+    assert weights[0] != weights[1]
+
+
 def test_contenders_take_turns_and_each_round_has_a_figure():
     timer = load("side_by_side")
     calls = []

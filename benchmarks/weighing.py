@@ -1,0 +1,101 @@
+"""Is it better to weigh hard tasks more? A weighing of tasks against their mean, several seeds, paired.
+
+    python benchmarks/weighing.py [--learner protonet] [--aggregate pyramid] [--seeds 5] [--quick] [--json FILE]
+
+Both are trained from the same weights on the same tasks and judged on the same test episodes of glyphs, 5-way 1-shot.
+A run's folder is kept in --runs, and one that is finished is not trained again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import row
+from mapwise.core.outcome import Estimate
+from mapwise.engine.evaluate import evaluate
+from mapwise.run import judging, open_run
+from row import Line, Row, Target
+
+STEPS, TASKS, EPISODES = 1500, 4, 2000
+WIDTH = 0.5
+"""Largest half-width of the paired interval, in points."""
+
+
+def found(asked: argparse.Namespace) -> Row:
+    seeds, steps, episodes = (2, 2, 20) if asked.quick else (asked.seeds, STEPS, EPISODES)
+    result = Row(
+        "weighing",
+        "glyphs",
+        f"{asked.learner} trained with the tasks of a step weighed by `{asked.aggregate}` or alike, from the same "
+        f"weights on the same {steps * TASKS:,} tasks ({TASKS} a step), 5-way 1-shot, Conv4-32, Adam 0.001 down a "
+        f"cosine; both judged on the same {episodes:,} test episodes",
+        learner="none: weighing",
+    )
+    gained, lines = [], list[Line]()
+    for seed in range(seeds):
+        accuracies = {name: judged(trained(asked, name, seed, steps), episodes) for name in ("mean", asked.aggregate)}
+        gained.append(100 * (accuracies[asked.aggregate] - accuracies["mean"]))
+        line: Line = {"seed": str(seed)}
+        line |= {f"{name}, %": said(Estimate.of(100 * values)) for name, values in accuracies.items()}
+        lines.append({**line, "difference, points": said(Estimate.of(gained[-1]))})
+    # Of an episode the mean over the seeds: luck of the episodes; beside it, of a seed the mean over its episodes.
+    over_episodes = Estimate.of(np.mean(gained, axis=0))
+    over_seeds = Estimate.of(np.mean(gained, axis=1))
+    lines.append({"seed": "all", "difference, points": said(over_episodes)})
+    result.tables.append((f"{asked.aggregate} against mean", lines))
+    result.targets.append(Target("half-width of the paired interval, points", over_episodes.ci95, WIDTH, False))
+    result.notes.append(
+        f"paired over episodes: {said(over_episodes)} points; over seeds as the unit: {said(over_seeds)} points "
+        f"({sum(float(np.mean(each)) > 0 for each in gained)} of {seeds} seeds better with {asked.aggregate})"
+    )
+    asked.rounds = None
+    return result
+
+
+def trained(asked: argparse.Namespace, aggregate: str, seed: int, steps: int) -> Path:
+    """The folder of one training."""
+    folder: Path = asked.runs / f"{asked.learner}-{aggregate}-{seed}"
+    settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
+    settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
+    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(asked.threads)]
+    words = ["train", asked.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
+    if (folder / "best.safetensors").exists():
+        return folder
+    words = (
+        ["train", "--resume", str(folder)] if (folder / "last.safetensors").exists() else [*words, "--out", str(folder)]
+    )
+    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr.strip())
+    return folder
+
+
+def judged(folder: Path, episodes: int) -> np.ndarray:
+    """Accuracy of every test episode, 0..1."""
+    kept = folder / f"test-{episodes}.json"
+    if not kept.exists():
+        settings, learner, params, _ = open_run(folder)
+        report = evaluate(learner, params, judging(settings, "test", seed=0), episodes=episodes)
+        kept.write_text(json.dumps(report.values.tolist()), encoding="utf-8")
+    return np.array(json.loads(kept.read_text(encoding="utf-8")))
+
+
+def said(estimate: Estimate) -> str:
+    return f"{estimate.mean:.2f} ± {estimate.ci95:.2f}"
+
+
+def main(words: list[str]) -> int:
+    parser = row.parser(__doc__)
+    parser.add_argument("--learner", default="protonet")
+    parser.add_argument("--aggregate", default="pyramid", choices=["pyramid", "max", "inverse"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=Path("runs/weighing"))
+    return row.run(parser, found, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
