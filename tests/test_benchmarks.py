@@ -228,14 +228,25 @@ def test_ranks_are_timed_after_the_warm_up_alone(tmp_path, monkeypatch):
     def training(command, **_):
         out = tmp_path / "run"
         out.mkdir()
-        records = [{"step": s, "loss": 1.0, "seconds": 100 + 0.5 * s} for s in range(1, 9)]
+        records = [{"step": s, "loss": 1.0 / s, "seconds": 100 + 0.5 * s} for s in range(1, 9)]
         (out / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         assert command[-2:] == ["--out", str(out)] and "2" in command
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(ranks.subprocess, "run", training)
-    rate, loss = ranks.trained(2, ["train"], tmp_path / "run", tasks=16, warm=4)
-    assert rate == pytest.approx(16 / 0.5) and loss == 1.0
+    rate, losses = ranks.trained(2, ["train"], tmp_path / "run", tasks=16, warm=4)
+    assert rate == pytest.approx(16 / 0.5) and losses == [1.0 / s for s in range(1, 9)]
+
+
+def test_ranks_that_train_apart_are_no_measurement(monkeypatch):
+    ranks = load("ranks")
+    steps = {1: [1.6, 1.5, 1.2], 2: [1.6, 1.52, 1.1]}
+    monkeypatch.setattr(ranks, "trained", lambda ranks, *_: (10.0 * ranks, steps[ranks]))
+    asked = SimpleNamespace(quick=False, rounds=2, device="cpu")
+    with pytest.raises(RuntimeError, match="not one training"):
+        ranks.found(asked)
+    steps[2] = [1.6, 1.5, 1.1]  # rounding grows with the steps
+    assert ranks.found(asked).targets[0].value == pytest.approx(2.0)
 
 
 def test_the_runner_knows_scripts_that_exist():
