@@ -10,6 +10,7 @@ from torch import nn
 from mapwise.core import functional
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP, Conv4, Norm, ResNet12
+from mapwise.nets import norm as norms
 from mapwise.nets.conv4 import channels_last
 from mapwise.nets.statistics import row_statistics
 
@@ -308,3 +309,21 @@ def test_a_parameter_with_a_reserved_name_is_refused():
 
     with pytest.raises(ValueError, match="a parameter named 'measured', a reserved name: rename it"):
         ProtoNet(encoder=Odd).init(0)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_single_task_without_padding_takes_the_faster_statistics(padded, monkeypatch):
+    taken = []
+    for name in ("row_statistics", "_weighted_statistics"):
+        real = getattr(norms, name)
+        monkeypatch.setattr(norms, name, lambda *of, real=real, name=name: (taken.append(name), real(*of))[1])
+    net = MLP((3,), 2, norm="batch")
+    weights = functional.initial_weights(net, 0)
+    x, weight = torch.randn(6, 3), torch.ones(6)
+    weight[-1] = 0.0 if padded else 1.0
+    alone = functional.apply(net, weights, x, weight)
+    assert set(taken) == {"_weighted_statistics" if padded else "row_statistics"}
+    # Inside a map nobody can look, and the answer is the same.
+    mapped = torch.vmap(lambda rows, counts: functional.apply(net, weights, rows, counts))(x[None], weight[None])[0]
+    assert taken[-1] == "_weighted_statistics"
+    torch.testing.assert_close(alone, mapped, rtol=1e-5, atol=1e-6)

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
@@ -140,7 +141,7 @@ def observe(
     Merge the second into the weights of a later call to normalise by these rows there.
     """
     module = _of_this_thread(blueprint(net))
-    call = Call(weight=None if _all_rows_count.get() else weight, names=_layer_names(module), keep=keep)
+    call = Call(weight=None if _all_count(weight) else weight, names=_layer_names(module), keep=keep)
     for place in RESERVED:
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
@@ -163,6 +164,14 @@ def all_rows_count(known: bool) -> Iterator[None]:
         yield
     finally:
         _all_rows_count.reset(token)
+
+
+def _all_count(weight: Tensor | None) -> bool:
+    """Whether no row is known to be padding; a weight is looked at where that is free: a plain tensor on a CPU."""
+    known = _all_rows_count.get()
+    if known is None and weight is not None and weight.device.type == "cpu" and peek_interpreter_stack() is None:
+        known = bool((weight > 0).all())
+    return bool(known)
 
 
 def whether_all_rows_count() -> bool | None:
