@@ -1,7 +1,9 @@
 """What all tests share: one torch thread, a cache of their own, and the real data sets where they are."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,6 +19,8 @@ os.environ.pop("MAPWISE_DATA", None)
 
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from mapwise.interfaces.cli import main  # noqa: E402
 
 # The workers of pytest-xdist share the cores already; and one thread adds in one order, so bits repeat.
 torch.set_num_threads(1)
@@ -37,3 +41,38 @@ def shared_data() -> Path:
             f"no real data sets: {where}, which is not a folder (one folder per set, such as omniglot, is needed)"
         )
     return folder
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def found(self) -> Any:
+        """The one JSON object on standard output."""
+        return json.loads(self.out)
+
+
+def command(*words: object) -> int:
+    """The command line in this process: its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process, in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words) -> Done:
+        capsys.readouterr()
+        code = command(*words)
+        return Done(code, *capsys.readouterr())
+
+    return run

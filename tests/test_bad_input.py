@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import mapwise as mw
-from mapwise.interfaces.cli import main
 from mapwise.interfaces.progress import Bar
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
@@ -21,21 +20,6 @@ FEW = ("--ways", "2", "--shots", "1", "--queries", "1", "--net", "mlp", *TINY)
 def contents(folder):
     """Every file below a folder, with its bytes."""
     return {path: path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run the command line in this process, in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

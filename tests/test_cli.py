@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,33 +25,6 @@ from mapwise.interfaces.progress import Bar
 from mapwise.run import RunSettings, judging, load_params, source_of
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def found(self):
-        """The one JSON object on standard output."""
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        said = capsys.readouterr()
-        return Done(ended.value.code, said.out, said.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -12,27 +12,11 @@ import pytest
 
 from conftest import ROOT
 from mapwise.interfaces import tracking
-from mapwise.interfaces.cli import main
 from mapwise.interfaces.progress import Bar
 from mapwise.run import RunSettings
 
 TINY = ("--steps", "8", "--validate-every", "4", "--validation-episodes", "4", "--tasks", "2", "--how", "vmap")
 WORDS = ("train", "maml", "sinusoid", "--net.hidden", "8", "--inner-steps", "1", "--inner-lr", "0.01", *TINY)
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        said = capsys.readouterr()
-        return ended.value.code, said.out, said.err
-
-    return run
 
 
 def metrics(run="run"):

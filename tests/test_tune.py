@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, command
 from mapwise.catalog import LEARNERS
 from mapwise.core.outcome import Search, Trial
 from mapwise.interfaces import tracking, tune
@@ -39,27 +39,6 @@ from mapwise.tasks.sinusoid import Sinusoid
 TINY = ("--steps", "10", "--validate-every", "2", "--validation-episodes", "10", "--tasks", "2", "--how", "vmap")
 WORDS = ("maml", "sinusoid", "--net.hidden", "8", "--inner-steps", "1", "--shots", "5", *TINY)
 SPACE = ("--search", "inner_lr=0.001..0.1:log", "--search", "optimizer.lr=1e-6..0.1:log")
-
-
-def command(*words):
-    """The command line in this process: its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(word) for word in words])
-    return ended.value.code
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        capsys.readouterr()
-        code = command(*words)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
