@@ -38,8 +38,10 @@ def fields_of(owner):
                 default = "" if value is None else f" = {ast.unparse(value)}"
                 written[node.target.id] = f"{node.target.id}: {ast.unparse(node.annotation)}{default}"
     fields = dataclasses.fields(owner) if dataclasses.is_dataclass(owner) else None
-    names = [field.name for field in fields if field.init] if fields is not None else owner._fields
-    return [written[name] for name in names]
+    if fields is None:
+        return [written[name] for name in owner._fields]
+    plain, named = ([written[f.name] for f in fields if f.init and f.kw_only is only] for only in (False, True))
+    return [*plain, *(["*"] if named else []), *named]
 
 
 def signature(path):

@@ -1,30 +1,97 @@
-"""A net whose head has fixed columns, moved to one task by gradient steps: what MAML and its kin share."""
+"""Learners that move a net whose head has fixed columns, by gradient steps: what MAML and its kin have in common."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import Rule, descend
-from mapwise.core.learner import WAIVABLE
-from mapwise.core.losses import Loss, cross_entropy, present_classes, without_absent
+from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.losses import Loss, cross_entropy, loss_named, present_classes, without_absent
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 
 
-def kept_laws(net: Net) -> frozenset[str]:
-    """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-    by_rows = functional.statistics_kept(net) - {"statistics"}
-    return WAIVABLE - {"relabel"} - ({"alone", "padding"} if by_rows else frozenset())
+@dataclass(frozen=True)
+class FixedHeadLearner(Learner):
+    """A net with a column for every class is moved to a task, and what moved is its fast.
+
+    A learner that extends this writes `adapt`, which ends with `fast_of`. Its params are the net's weights, or hold
+    them as the part `net_part`; then it writes `init`, too.
+
+    net:  [N, *input] -> [N, W]; its head is fixed in ways.
+    loss: "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
+    """
+
+    net_part: ClassVar[str] = ""
+    """The name of that part; "" when all params are the net's."""
+
+    net: Net
+    loss: str | Loss = field(default="cross_entropy", kw_only=True)
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
+        by_rows = functional.statistics_kept(self.net) - {"statistics"}
+        return WAIVABLE - {"relabel"} - ({"alone", "padding"} if by_rows else frozenset())
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss of support and query."""
+        return loss_named(self.loss)
+
+    def init(self, seed: int) -> Params:
+        """The net's weights."""
+        return functional.initial_weights(self.net, seed)
+
+    def weights_of(self, params: Params) -> Params:
+        """The net's weights, without the statistics that may lie beside them."""
+        return functional.choose(self.net, params[self.net_part] if self.net_part else params, ("*",))[0]
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """The net's output with the adapted weights."""
+        present = {"present": fast["present"]} if "present" in fast else {}
+        moved = {name: leaf for name, leaf in fast.items() if name != "present"}
+        scores = functional.apply(self.net, {**(params[self.net_part] if self.net_part else params), **moved}, x)
+        return _columns(scores, present, present["present"].shape[0] if present else scores.shape[-1])
+
+    def present_in(self, support: Examples) -> Params:
+        """{"present": [W]} for the cross-entropy; {} for another loss, which may not read columns as classes."""
+        return {"present": present_classes(support)} if self.criterion is cross_entropy else {}
+
+    def loss_of(self, weights: Params, rows: Examples, present: Params) -> Tensor:
+        """The loss of rows under these weights, normalised by themselves."""
+        scores = functional.apply(self.net, weights, rows.x, rows.weight)
+        return self.criterion(_columns(scores, present, rows.y.shape[-1]), rows)
+
+    def fast_of(self, moved: Params, support: Examples, *, held: Params | None = None) -> Fast:
+        """What a predictor needs of a task: the moved weights, the statistics of the support under them, its classes.
+
+        held: the other weights of the net, when not all have moved.
+        """
+        seen: Params = {}
+        if "statistics" in functional.statistics_kept(self.net):
+            _, seen = functional.observe(self.net, {**(held or {}), **moved}, support.x, support.weight)
+        return {**moved, **seen, **self.present_in(support)}
+
+    def near(self, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int) -> Fast:
+        """Steps from the params down the loss of these rows + pull / 2 |phi - params|^2; a constant.
+
+        With enough of them phi is a minimum of that sum, and no longer depends on how it was found.
+        """
+        start, present = self.weights_of(tree.detach(params)), self.present_in(rows)
+
+        def pulled(phi: Params, step: int, start: Params, rows: Examples, present: Params) -> Tensor:
+            return self.loss_of(phi, rows, present) + pull / 2 * tree.squared_distance(phi, start)
+
+        phi = descend(pulled, start, rule, steps, given=(start, rows, present), first_order=True)
+        return tree.detach(self.fast_of(phi, rows))
 
 
-def present_in(support: Examples, criterion: Loss) -> Params:
-    """{"present": [W]} for the cross-entropy; {} for another loss, which may not read columns as classes."""
-    return {"present": present_classes(support)} if criterion is cross_entropy else {}
-
-
-def columns(scores: Tensor, present: Params, ways: int) -> Tensor:
+def _columns(scores: Tensor, present: Params, ways: int) -> Tensor:
     """The head's columns of a task with this many classes, absent classes out of reach."""
     if scores.shape[-1] < ways:
         raise ValueError(
@@ -32,41 +99,3 @@ def columns(scores: Tensor, present: Params, ways: int) -> Tensor:
             "or take a learner without a fixed head, such as protonet"
         )
     return without_absent(scores[..., :ways], present["present"]) if present else scores
-
-
-def loss_of(net: Net, criterion: Loss, weights: Params, rows: Examples, present: Params) -> Tensor:
-    """The loss of rows under these weights, normalised by themselves."""
-    scores = functional.apply(net, weights, rows.x, rows.weight)
-    return criterion(columns(scores, present, rows.y.shape[-1]), rows)
-
-
-def adapted_near(
-    net: Net, criterion: Loss, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int
-) -> Fast:
-    """Steps from the params down the loss of these rows + pull / 2 |phi - params|^2; a constant.
-
-    With enough of them phi is a minimum of that sum, and no longer depends on how it was found.
-    """
-    present, (start, _) = present_in(rows, criterion), functional.choose(net, tree.detach(params), ("*",))
-
-    def pulled(phi: Params, step: int, start: Params, rows: Examples, present: Params) -> Tensor:
-        return loss_of(net, criterion, phi, rows, present) + pull / 2 * tree.squared_distance(phi, start)
-
-    phi = descend(pulled, start, rule, steps, given=(start, rows, present), first_order=True)
-    return tree.detach({**with_statistics(net, {}, phi, rows), **present})
-
-
-def with_statistics(net: Net, held: Params, moved: Params, support: Examples) -> Fast:
-    """The moved weights, and with norm "support" the statistics of the support under them."""
-    if "statistics" not in functional.statistics_kept(net):
-        return moved
-    _, seen = functional.observe(net, {**held, **moved}, support.x, support.weight)
-    return {**moved, **seen}
-
-
-def predicted(net: Net, weights: Params, fast: Fast, x: Any) -> Tensor:
-    """The net's output with what a task has moved put over its weights, [Q, W]."""
-    present = {"present": fast["present"]} if "present" in fast else {}
-    moved = {name: leaf for name, leaf in fast.items() if name != "present"}
-    scores = functional.apply(net, {**weights, **moved}, x)
-    return columns(scores, present, present["present"].shape[0] if present else scores.shape[-1])

@@ -2,24 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core import functional, tree
-from mapwise.core.fixed_head import adapted_near, kept_laws, loss_of, predicted, present_in, with_statistics
-from mapwise.core.functional import Net
+from mapwise.core import tree
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, curvature, slope
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.solvers import conjugate_gradient
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
 
 @dataclass(frozen=True)
-class IMAML(Learner):
+class IMAML(FixedHeadLearner):
     """Adapt under a pull back to the start, and differentiate where that ends instead of how it got there.
 
     Paper:   Rajeswaran, Finn, Kakade, Levine 2019, arXiv:1909.04630, eq. 3 and 6, algorithm 2.
@@ -45,13 +41,11 @@ class IMAML(Learner):
     a negative damping, and for no step of conjugate gradient.
     """
 
-    net: Net
     pull: float = 2.0
     inner_steps: int = 16
     inner_lr: float = 0.1
     cg_steps: int = 5
     damping: float = 0.0
-    loss: str | Loss = "cross_entropy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,30 +56,9 @@ class IMAML(Learner):
         if self.damping < 0:
             raise ValueError(f"damping is {self.damping}: give 0 for none, or a positive number")
 
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        return kept_laws(self.net)
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of support and query."""
-        return loss_named(self.loss)
-
-    def init(self, seed: int) -> Params:
-        """The net's weights."""
-        return functional.initial_weights(self.net, seed)
-
     def adapt(self, params: Params, support: Examples) -> Fast:
         """phi = argmin L_support(phi) + pull / 2 |phi - params|^2 (eq. 3), by K gradient steps."""
-        rule = SGD(self.inner_lr)
-        return adapted_near(
-            self.net, self.criterion, params, support, pull=self.pull, rule=rule, steps=self.inner_steps
-        )
-
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights, [Q, W]."""
-        return predicted(self.net, params, fast, x)
+        return self.near(params, support, pull=self.pull, rule=SGD(self.inner_lr), steps=self.inner_steps)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """The query loss in value; in slope (I + H / pull)^-1 g."""
@@ -103,15 +76,13 @@ class IMAML(Learner):
 
     def _implicit_gradient(self, params: Params, fast: Fast, task: Task) -> Params:
         """v in (I + H / pull) v = g (eq. 6); H is of the support loss and g of the query loss, both at phi."""
-        start, _ = functional.choose(self.net, params, ("*",))
-        phi, present = {name: fast[name] for name in start}, present_in(task.support, self.criterion)
+        phi, present = {name: fast[name] for name in self.weights_of(params)}, self.present_in(task.support)
 
         def query_loss(phi: Params) -> Tensor:
-            fast = {**with_statistics(self.net, {}, phi, task.support), **present}
-            return self.criterion(self.predict(params, fast, task.query.x), task.query)
+            return self.criterion(self.predict(params, self.fast_of(phi, task.support), task.query.x), task.query)
 
         def support_loss(phi: Params, support: Examples, present: Params) -> Tensor:
-            return loss_of(self.net, self.criterion, phi, support, present)
+            return self.loss_of(phi, support, present)
 
         def product(v: Params) -> Params:
             bent = curvature(support_loss, phi, v, given=(task.support, present))
@@ -121,4 +92,4 @@ class IMAML(Learner):
         return tree.detach(conjugate_gradient(product, g, steps=self.cg_steps, damping=self.damping))
 
     def _along(self, gradient: Params, params: Params) -> Tensor:
-        return tree.dot(gradient, functional.choose(self.net, params, ("*",))[0])
+        return tree.dot(gradient, self.weights_of(params))

@@ -2,22 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 
 from mapwise.core import functional
-from mapwise.core.fixed_head import kept_laws, loss_of, predicted, present_in, with_statistics
-from mapwise.core.functional import Net
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
 
 @dataclass(frozen=True)
-class MAML(Learner):
+class MAML(FixedHeadLearner):
     """A few gradient steps on the support loss, from a start that makes them count.
 
     Paper:   Finn, Abbeel, Levine 2017, arXiv:1703.03400, eq. 1 and algorithm 2.
@@ -42,27 +39,11 @@ class MAML(Learner):
     Raises ValueError for a task with more classes than the head has columns.
     """
 
-    net: Net
     inner_steps: int = 5
     inner_lr: float = 0.4
     train_steps: int | None = None
     first_order: bool = False
     moves: tuple[str, ...] = ("*",)
-    loss: str | Loss = "cross_entropy"
-
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        return kept_laws(self.net)
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of support and query."""
-        return loss_named(self.loss)
-
-    def init(self, seed: int) -> Params:
-        """The net's weights."""
-        return functional.initial_weights(self.net, seed)
 
     def at(self, progress: float) -> Self:
         """Training takes `train_steps`."""
@@ -71,18 +52,14 @@ class MAML(Learner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta' = theta - inner_lr * grad L_support(theta), K times (eq. 1)."""
         moved, held = functional.choose(self.net, params, self.moves)
-        present = present_in(support, self.criterion)
+        present = self.present_in(support)
 
         def support_loss(weights: Params, step: int, held: Params, support: Examples, present: Params) -> Tensor:
-            return loss_of(self.net, self.criterion, {**held, **weights}, support, present)
+            return self.loss_of({**held, **weights}, support, present)
 
         rule, given = SGD(self.inner_lr), (held, support, present)
         fast = descend(support_loss, moved, rule, self.inner_steps, given=given, first_order=self.first_order)
-        return {**with_statistics(self.net, held, fast, support), **present}
-
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights, [Q, W]."""
-        return predicted(self.net, params, fast, x)
+        return self.fast_of(fast, support, held=held)
 
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
         """The objective; in first order, the query loss with the sum of the steps held constant (section 5.2)."""
@@ -95,7 +72,7 @@ class MAML(Learner):
         def shifted(point: Params) -> Tensor:
             moved, held = functional.choose(self.net, point, self.moves)
             moved = {name: leaf + steps[name] for name, leaf in moved.items()}
-            again = {**fast, **with_statistics(self.net, held, moved, task.support)}
+            again = self.fast_of(moved, task.support, held=held)
             return self.criterion(self.predict(point, again, task.query.x), task.query)
 
         return shifted

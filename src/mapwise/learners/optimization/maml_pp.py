@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from mapwise.core import functional, tree
-from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import SGD, descend, retaken, trajectory
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.norm import Norm
@@ -26,7 +24,7 @@ _NORMS = (Norm, _NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
-class MAMLPlusPlus(Learner):
+class MAMLPlusPlus(FixedHeadLearner):
     """MAML with a learned rate for every layer and step, norms of their own in every step, and a say for every step.
 
     Paper:   Antoniou, Edwards, Storkey 2019, arXiv:1810.09502, section 4.
@@ -64,7 +62,8 @@ class MAMLPlusPlus(Learner):
     torch.Size([5])
     """
 
-    net: Net
+    net_part: ClassVar[str] = "net"
+
     train_steps: int = 5
     inner_steps: int | None = None
     inner_lr: float = 0.1
@@ -74,7 +73,6 @@ class MAMLPlusPlus(Learner):
     second_order_from: float = 0.0
     first_order: bool = False
     earlier: float = 0.0
-    loss: str | Loss = "cross_entropy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,16 +81,6 @@ class MAMLPlusPlus(Learner):
         for name in ("anneal", "second_order_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a share of the training, from 0 to 1")
-
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        return kept_laws(self.net)
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of support and query."""
-        return loss_named(self.loss)
 
     @property
     def _steps(self) -> int:
@@ -127,10 +115,6 @@ class MAMLPlusPlus(Learner):
         last = descend(self._support_loss, params["net"], rule, self._steps, given=given, first_order=self.first_order)
         return self._fast(params, last, self._steps, support)
 
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights and the last step's norms, [Q, W]."""
-        return predicted(self.net, params["net"], fast, x)
-
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """The query loss in value; in slope the weighted sum of the query losses after every step."""
         if not self.earlier or self._steps < 2:
@@ -157,11 +141,10 @@ class MAMLPlusPlus(Learner):
         )
 
     def _support_loss(self, weights: Params, step: int, norms: Params, support: Examples, present: Params) -> Tensor:
-        scores = functional.apply(self.net, {**weights, **_of_step(norms, step)}, support.x, support.weight)
-        return self.criterion(columns(scores, present, support.y.shape[-1]), support)
+        return self.loss_of({**weights, **_of_step(norms, step)}, support, present)
 
     def _given(self, params: Params, support: Examples) -> tuple[Params, Examples, Params]:
-        return params.get("norms", {}), support, present_in(support, self.criterion)
+        return params.get("norms", {}), support, self.present_in(support)
 
     def _rule(self, params: Params) -> SGD:
         rates = params.get("rates")
@@ -170,7 +153,7 @@ class MAMLPlusPlus(Learner):
     def _fast(self, params: Params, moved: Params, steps: int, support: Examples) -> Fast:
         """What a predictor needs after so many steps; the norms are those of the last step taken."""
         norms = _of_step(params.get("norms", {}), max(0, steps - 1))
-        return {**with_statistics(self.net, norms, moved, support), **norms, **present_in(support, self.criterion)}
+        return {**self.fast_of(moved, support, held=norms), **norms}
 
     def _query_losses(self, params: Params, points: Iterable[Params], task: Task) -> list[Tensor]:
         """After 1, 2, ... steps."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
-from mapwise.core.fixed_head import columns, kept_laws, predicted, present_in, with_statistics
-from mapwise.core.functional import Net
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import descend, retaken
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.lstm import lstm_cell, lstm_weights
@@ -29,7 +26,7 @@ SMALL = 0.01
 
 
 @dataclass(frozen=True)
-class MetaLSTM(Learner):
+class MetaLSTM(FixedHeadLearner):
     """Weights are the cell state of an LSTM that reads their gradients: it says what to forget and how far to step.
 
     Paper:   Ravi, Larochelle 2017, Optimization as a Model for Few-Shot Learning, ICLR, section 3 and algorithm 1.
@@ -59,20 +56,10 @@ class MetaLSTM(Learner):
     torch.Size([80, 20])
     """
 
-    net: Net
+    net_part: ClassVar[str] = "net"
+
     inner_steps: int = 12
     hidden: int = 20
-    loss: str | Loss = "cross_entropy"
-
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        return kept_laws(self.net)
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of support and query."""
-        return loss_named(self.loss)
 
     def init(self, seed: int) -> Params:
         """The start; an LSTM as torch makes it; gates that begin near gradient descent with a small rate."""
@@ -85,35 +72,24 @@ class MetaLSTM(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta_t = f_t * theta_t-1 - i_t * grad L_support(theta_t-1), from the learned theta_0 (section 3.1)."""
-        rule, given = Gates.of(params), self._given(support)
+        rule, given = Gates.of(params), (support, self.present_in(support))
         moved = descend(self._support_loss, params["net"], rule, self.inner_steps, given=given, first_order=True)
-        return self._fast(moved, support)
-
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights, [Q, W]."""
-        return predicted(self.net, params["net"], fast, x)
+        return self.fast_of(moved, support)
 
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
         """The query loss as a function of start and LSTM, with the steps' gradients and losses held constant."""
-        given, start = self._given(task.support), params["net"]
+        given, start = (task.support, self.present_in(task.support)), params["net"]
         again = retaken(self._support_loss, start, Gates.of(params), self.inner_steps, given=given)
 
         def through(point: Params) -> Tensor:
             *_, moved = [point["net"], *again(point["net"], Gates.of(point))]
-            scores = self.predict(point, self._fast(moved, task.support), task.query.x)
+            scores = self.predict(point, self.fast_of(moved, task.support), task.query.x)
             return self.criterion(scores, task.query)
 
         return through
 
     def _support_loss(self, weights: Params, step: int, support: Examples, present: Params) -> Tensor:
-        scores = functional.apply(self.net, weights, support.x, support.weight)
-        return self.criterion(columns(scores, present, support.y.shape[-1]), support)
-
-    def _given(self, support: Examples) -> tuple[Examples, Params]:
-        return support, present_in(support, self.criterion)
-
-    def _fast(self, moved: Params, support: Examples) -> Fast:
-        return {**with_statistics(self.net, {}, moved, support), **present_in(support, self.criterion)}
+        return self.loss_of(weights, support, present)
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,20 @@
 """Meta-SGD."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mapwise.core import functional, tree
-from mapwise.core.fixed_head import kept_laws, loss_of, predicted, present_in, with_statistics
-from mapwise.core.functional import Net
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 
 
 @dataclass(frozen=True)
-class MetaSGD(Learner):
+class MetaSGD(FixedHeadLearner):
     """One gradient step on the support loss, from a learned start and with a learned rate for every parameter.
 
     Paper:   Li, Zhou, Chen, Li 2017, arXiv:1707.09835, eq. 2 and algorithm 1.
@@ -43,20 +40,10 @@ class MetaSGD(Learner):
     True
     """
 
-    net: Net
+    net_part: ClassVar[str] = "net"
+
     inner_lr: float = 0.4
     inner_steps: int = 1
-    loss: str | Loss = "cross_entropy"
-
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        return kept_laws(self.net)
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of support and query."""
-        return loss_named(self.loss)
 
     def init(self, seed: int) -> Params:
         """The net's weights, and as many rates."""
@@ -65,15 +52,11 @@ class MetaSGD(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta' = theta - alpha * grad L_support(theta), alpha element by element (eq. 2)."""
-        present = present_in(support, self.criterion)
+        present = self.present_in(support)
 
         def support_loss(weights: Params, step: int, support: Examples, present: Params) -> Tensor:
-            return loss_of(self.net, self.criterion, weights, support, present)
+            return self.loss_of(weights, support, present)
 
         rule, given = SGD(params["rates"]), (support, present)
         fast = descend(support_loss, params["net"], rule, self.inner_steps, given=given)
-        return {**with_statistics(self.net, {}, fast, support), **present}
-
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights, [Q, W]."""
-        return predicted(self.net, params["net"], fast, x)
+        return self.fast_of(fast, support)

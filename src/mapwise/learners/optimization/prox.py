@@ -2,25 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mapwise.core import functional, tree
-from mapwise.core.fixed_head import adapted_near, kept_laws, predicted
-from mapwise.core.functional import Net
+from mapwise.core import tree
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
 
 @dataclass(frozen=True)
-class Prox(Learner):
+class Prox(FixedHeadLearner):
     """Learn the start from which a task is learned best by going only a little way.
 
     Paper:   Zhou, Yuan, Xu, Yan, Feng 2019, Efficient Meta Learning via Minibatch Proximal Update, NeurIPS.
@@ -45,44 +41,21 @@ class Prox(Learner):
     Raises ValueError for a task with more classes than the head has columns, and for a pull that isn't positive.
     """
 
-    net: Net
     pull: float = 0.1
     inner_steps: int = 16
     inner_lr: float = 0.1
-    loss: str | Loss = "cross_entropy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.pull > 0:
             raise ValueError(f"pull is {self.pull}: give a positive number, or take reptile, which has none")
 
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
-        return kept_laws(self.net)
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of all rows."""
-        return loss_named(self.loss)
-
-    def init(self, seed: int) -> Params:
-        """The net's weights."""
-        return functional.initial_weights(self.net, seed)
-
     def adapt(self, params: Params, support: Examples) -> Fast:
         """phi = argmin L(phi) + pull / 2 |phi - params|^2, by K gradient steps."""
-        rule = SGD(self.inner_lr)
-        return adapted_near(
-            self.net, self.criterion, params, support, pull=self.pull, rule=rule, steps=self.inner_steps
-        )
-
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights, [Q, W]."""
-        return predicted(self.net, params, fast, x)
+        return self.near(params, support, pull=self.pull, rule=SGD(self.inner_lr), steps=self.inner_steps)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """The query loss in value; in slope pull (params - phi),, for phi adapted to all rows."""
+        """The query loss in value; in slope pull (params - phi), for phi adapted to all rows."""
         constant = tree.detach(params)
         fast = self.adapt(constant, all_rows(task))
         loss = self.criterion(self.predict(constant, fast, task.query.x), task.query).detach()
@@ -95,7 +68,7 @@ class Prox(Learner):
         return lambda point: self._tension(point, fast)
 
     def _tension(self, params: Params, fast: Fast) -> Tensor:
-        start, _ = functional.choose(self.net, params, ("*",))
+        start = self.weights_of(params)
         return self.pull / 2 * tree.squared_distance(start, {name: fast[name] for name in start})
 
 

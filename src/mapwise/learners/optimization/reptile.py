@@ -2,25 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mapwise.core import functional, random, tree
-from mapwise.core.fixed_head import kept_laws, loss_of, predicted, present_in, with_statistics
-from mapwise.core.functional import Net
+from mapwise.core import random, tree
+from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import Adam, descend
-from mapwise.core.learner import Learner
-from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
 
 @dataclass(frozen=True)
-class Reptile(Learner):
+class Reptile(FixedHeadLearner):
     """Train on one task's support for a few mini-batches, then move the start towards where that led.
 
     Paper:   Nichol, Achiam, Schulman 2018, arXiv:1803.02999, algorithm 2.
@@ -49,13 +46,11 @@ class Reptile(Learner):
     Raises ValueError for a task with more classes than the head has columns, and for an empty mini-batch.
     """
 
-    net: Net
     inner_steps: int = 50
     inner_batch: int | None = 5
     train_steps: int | None = 5
     train_batch: int | None = 10
     inner_lr: float = 0.001
-    loss: str | Loss = "cross_entropy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,16 +62,7 @@ class Reptile(Learner):
     @property
     def keeps(self) -> frozenset[str]:
         """As MAML, and `order` only when every step sees all rows."""
-        return kept_laws(self.net) - (frozenset() if self.inner_batch is None else {"order"})
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of support and query."""
-        return loss_named(self.loss)
-
-    def init(self, seed: int) -> Params:
-        """The net's weights."""
-        return functional.initial_weights(self.net, seed)
+        return super().keeps - (frozenset() if self.inner_batch is None else {"order"})
 
     def at(self, progress: float) -> Self:
         """Training takes `train_steps` mini-batches of `train_batch` rows."""
@@ -86,32 +72,30 @@ class Reptile(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """phi = K steps of Adam from the params, each on the next mini-batch."""
-        present = present_in(support, self.criterion)
+        present = self.present_in(support)
 
         def batch_loss(weights: Params, step: int, support: Examples, present: Params) -> Tensor:
             rows = support if self.inner_batch is None else mini_batch(support, step, self.inner_batch)
-            return loss_of(self.net, self.criterion, weights, rows, present)
+            return self.loss_of(weights, rows, present)
 
-        weights, _ = functional.choose(self.net, params, ("*",))
         rule, given = Adam(self.inner_lr, beta1=0.0), (support, present)
-        fast = descend(batch_loss, weights, rule, self.inner_steps, given=given, first_order=True)
-        return {**with_statistics(self.net, {}, fast, support), **present}
-
-    def predict(self, params: Params, fast: Fast, x: Any) -> Tensor:
-        """The net's output with the adapted weights, [Q, W]."""
-        return predicted(self.net, params, fast, x)
+        fast = descend(batch_loss, self.weights_of(params), rule, self.inner_steps, given=given, first_order=True)
+        return self.fast_of(fast, support)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """The query loss in value; in slope params - phi."""
         fast = tree.detach(self.adapt(tree.detach(params), task.support))
         loss = self.criterion(self.predict(tree.detach(params), fast, task.query.x), task.query)
-        pull = _half_squared_distance(params, fast)
+        pull = self._pull(params, fast)
         return loss.detach() + pull - pull.detach()
 
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
         """Half the squared distance to the adapted weights."""
         fast = tree.detach(self.adapt(tree.detach(params), task.support))
-        return lambda point: _half_squared_distance(point, fast)
+        return lambda point: self._pull(point, fast)
+
+    def _pull(self, params: Params, fast: Fast) -> Tensor:
+        return tree.squared_distance(self.weights_of(params), fast) / 2
 
 
 def mini_batch(support: Examples, step: int, size: int) -> Examples:
@@ -128,8 +112,3 @@ def mini_batch(support: Examples, step: int, size: int) -> Examples:
     chosen = drawn.argsort(1).gather(1, (place % rows)[:, None])[:, 0]  # [B]
     x = pytree.tree_map(lambda leaf: leaf[chosen], support.x)
     return Examples(x, support.y[chosen], support.weight[chosen], support.key)
-
-
-def _half_squared_distance(params: Params, fast: Fast) -> Tensor:
-    own = {name: leaf for name, leaf in params.items() if name not in functional.RESERVED}
-    return tree.squared_distance(own, fast) / 2
