@@ -75,8 +75,9 @@ class LearnerRow:
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
-        """The learner's hyperparameters by name, those that are networks left out."""
-        return {f.name: f for f in dataclasses.fields(self._class) if f.name not in BLUEPRINTS}
+        """The learner's hyperparameters by name, in the order of its signature, those that are networks left out."""
+        ordered = sorted(dataclasses.fields(self._class), key=lambda field: field.kw_only is True)
+        return {field.name: field for field in ordered if field.name not in BLUEPRINTS}
 
     @property
     def preset(self) -> dict[str, Any]:
