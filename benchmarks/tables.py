@@ -136,7 +136,9 @@ class Row:
         steps = f", {self.inner_steps} step{'' if self.inner_steps == '1' else 's'}" if self.inner_steps else ""
         # A control must not be taken for a bad result.
         control = ", shuffled labels" if re.search("shuffle[-_]labels", self.train_command + self.eval_command) else ""
-        return f"{self.about.source}, {task_name(self.about)}{steps if self.metric == 'mse' else ''}{control}"
+        precision = ", trained in bfloat16" if re.search("precision[ =]bfloat16", self.train_command) else ""
+        steps = steps if self.metric == "mse" else ""
+        return f"{self.about.source}, {task_name(self.about)}{steps}{control}{precision}"
 
     @property
     def wanted(self) -> str:

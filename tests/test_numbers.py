@@ -345,6 +345,14 @@ def test_a_control_is_told_from_a_bad_result(tables, tmp_path):
     assert "omniglot, 5-way 1-shot, shuffled labels |" in tables.rendered(block("summary"), tables.read_rows(tmp_path))
 
 
+def test_a_row_trained_in_half_precision_says_so(tables, tmp_path):
+    command = CLASSIFIED["train_command"] + " --precision bfloat16"
+    (tmp_path / "row.json").write_text(json.dumps({**CLASSIFIED, "train_command": command}), encoding="utf-8")
+    assert "omniglot, 5-way 1-shot, trained in bfloat16 |" in tables.rendered(
+        block("summary"), tables.read_rows(tmp_path)
+    )
+
+
 def test_writing_again_changes_nothing(tables, rows):
     once = tables.rendered(block("all") + block("summary"), rows)
     assert tables.rendered(once, rows) == once
