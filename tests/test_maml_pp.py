@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mapwise import run
+from mapwise.catalog import LEARNERS
 from mapwise.core import tree
 from mapwise.core.laws import LAWS, Case
 from mapwise.core.map_tasks import task_at
@@ -273,3 +274,7 @@ def test_a_run_starts_from_mamls_weights_and_keeps_its_own_rates(monkeypatch):
     # The head has as many columns as there are steps, so its rates have the shape of its bias.
     assert found["rates"]["head.bias"].shape == given["head.bias"].shape
     assert all(bool((leaf == 0.3).all()) for leaf in found["rates"].values())
+
+
+def test_the_weight_of_earlier_steps_is_a_moment_and_no_flag():
+    assert "earlier" not in LEARNERS["maml_pp"].fields and "anneal" in LEARNERS["maml_pp"].fields

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from mapwise.core.functional import Net
-from mapwise.core.learner import Learner
+from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.task import TaskSource
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.matching import Matching
@@ -75,9 +75,9 @@ class LearnerRow:
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
-        """The learner's hyperparameters by name, in the order of its signature, those that are networks left out."""
+        """The learner's hyperparameters by name, in the order of its signature: all fields but networks and moments."""
         ordered = sorted(dataclasses.fields(self._class), key=lambda field: field.kw_only is True)
-        return {field.name: field for field in ordered if field.name not in BLUEPRINTS}
+        return {field.name: field for field in ordered if field.name not in BLUEPRINTS and field.metadata != MOMENT}
 
     @property
     def preset(self) -> dict[str, Any]:

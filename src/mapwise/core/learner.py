@@ -12,6 +12,9 @@ from mapwise.core.losses import Loss, Scores, cross_entropy
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.core.tree import Fast, Params
 
+MOMENT = {"moment": True}
+"""Metadata of a field that `at` sets, and nobody else: it tells a moment of training and is no hyperparameter."""
+
 WAIVABLE = frozenset({"order", "relabel", "padding", "alone"})
 """The laws an instance may do without, if it says so in `keeps`."""
 

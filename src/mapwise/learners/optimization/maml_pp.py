@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import torch
@@ -14,6 +14,7 @@ from mapwise.core import functional, tree
 from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import SGD, descend, retaken, trajectory
+from mapwise.core.learner import MOMENT
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.norm import Norm
@@ -72,7 +73,7 @@ class MAMLPlusPlus(FixedHeadLearner):
     anneal: float = 0.1
     second_order_from: float = 0.0
     first_order: bool = False
-    earlier: float = 0.0
+    earlier: float = field(default=0.0, metadata=MOMENT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
