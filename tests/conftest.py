@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from mapwise.interfaces.cli import main  # noqa: E402
 
 # The workers of pytest-xdist share the cores already; and one thread adds in one order, so bits repeat.
 torch.set_num_threads(1)
+
+# A shell that starts the tests in the background has Ctrl-C ignored, in them and in every command they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deadlines fail on a busy machine, and the same commit must give the same verdict twice.
 settings.register_profile("mapwise", deadline=None, derandomize=True)
