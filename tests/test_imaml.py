@@ -17,20 +17,7 @@ from mapwise.core.task import Examples, Task
 from mapwise.engine.gradient import meta_gradient
 from mapwise.learners.optimization.imaml import IMAML
 from mapwise.nets import MLP, Conv4
-
-
-def net(outputs: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).double()
-
-
-def rows(count: int, ways: int = 3, seed: int = 0) -> Examples:
-    random = np.random.default_rng(seed)
-    y = F.one_hot(torch.arange(count) % ways, ways).double()
-    return Examples(torch.from_numpy(random.normal(size=(count, 4))), y, torch.ones(count).double(), torch.tensor(seed))
-
-
-TASK = Task(rows(6), rows(9, seed=1))
+from small_tasks import TASK, net, rows
 
 
 def slope(learner, params, task):

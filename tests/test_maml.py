@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from mapwise.core import functional, tree
 from mapwise.core.task import Examples, Task
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
+from small_tasks import TASK, net, rows
 
 W = torch.tensor([[2.0, 3.0, 5.0]]).double()
 TRAIN, TEST = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
@@ -61,20 +61,6 @@ def test_the_reversed_example_tells_first_and_second_order_apart():
 
 
 # A small classifier --------------------------------------------------------------------------------------
-
-
-def net(outputs: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).double()
-
-
-def rows(count: int, ways: int = 3, seed: int = 0) -> Examples:
-    random = np.random.default_rng(seed)
-    y = F.one_hot(torch.arange(count) % ways, ways).double()
-    return Examples(torch.from_numpy(random.normal(size=(count, 4))), y, torch.ones(count).double(), torch.tensor(0))
-
-
-TASK = Task(rows(6), rows(9, seed=1))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])

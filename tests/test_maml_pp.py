@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,13 +14,14 @@ from mapwise.catalog import LEARNERS
 from mapwise.core import tree
 from mapwise.core.laws import LAWS, Case
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import Examples, Task
+from mapwise.core.task import Task
 from mapwise.engine.gradient import meta_gradient
 from mapwise.engine.train import train
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.nets import MLP
 from mapwise.tasks.sinusoid import Sinusoid
+from small_tasks import TASK, rows
 from test_laws import TINY, blobs
 
 PLAIN = {"learn_rates": False, "step_norms": False, "anneal": 0.0}
@@ -35,15 +35,6 @@ def net(norm: str | None = None) -> nn.Module:
         if name in NORMS:  # so that a scale and a shift are told apart from none
             nn.init.normal_(leaf, 1.0, 0.3)
     return module
-
-
-def rows(count: int, ways: int = 3, seed: int = 0) -> Examples:
-    random = np.random.default_rng(seed)
-    y = F.one_hot(torch.arange(count) % ways, ways).double()
-    return Examples(torch.from_numpy(random.normal(size=(count, 4))), y, torch.ones(count).double(), torch.tensor(0))
-
-
-TASK = Task(rows(6), rows(9, seed=1))
 
 
 def slopes(learner, params, task=TASK):

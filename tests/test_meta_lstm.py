@@ -12,27 +12,14 @@ from torch.nn import functional as F
 from mapwise.core import inner_loop, tree
 from mapwise.core.inner_loop import SGD
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import Examples, Task
+from mapwise.core.task import Task
 from mapwise.engine.gradient import meta_gradient
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_lstm import Gates, MetaLSTM, log_and_sign
 from mapwise.nets import MLP
 from mapwise.nets.lstm import lstm_cell
 from mapwise.tasks.sinusoid import Sinusoid
-
-
-def net(outputs: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).double()
-
-
-def rows(count: int, ways: int = 3, seed: int = 0) -> Examples:
-    random = np.random.default_rng(seed)
-    y = F.one_hot(torch.arange(count) % ways, ways).double()
-    return Examples(torch.from_numpy(random.normal(size=(count, 4))), y, torch.ones(count).double(), torch.tensor(0))
-
-
-TASK = Task(rows(6), rows(9, seed=1))
+from small_tasks import TASK, net, rows
 
 
 def as_double(params):

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,20 +15,12 @@ from mapwise.engine.train import train
 from mapwise.learners.optimization.prox import Prox, all_rows
 from mapwise.nets import MLP
 from mapwise.tasks.sinusoid import Sinusoid
+from small_tasks import TASK, rows
 
 
 def net(outputs: int = 3) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, outputs)).double()
-
-
-def rows(count: int, ways: int = 3, seed: int = 0) -> Examples:
-    random = np.random.default_rng(seed)
-    y = F.one_hot(torch.arange(count) % ways, ways).double()
-    return Examples(torch.from_numpy(random.normal(size=(count, 4))), y, torch.ones(count).double(), torch.tensor(seed))
-
-
-TASK = Task(rows(6), rows(9, seed=1))
 
 
 def slope(learner, params, task):

@@ -3,36 +3,21 @@
 import copy
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from mapwise.core import tree
 from mapwise.core.laws import check
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import Examples, Task
+from mapwise.core.task import Examples
 from mapwise.engine.gradient import meta_gradient
 from mapwise.engine.train import train
 from mapwise.learners.optimization.reptile import Reptile, mini_batch
 from mapwise.nets import MLP
 from mapwise.tasks.sinusoid import Sinusoid
+from small_tasks import TASK, net, rows
 from test_laws import TINY, blobs
-
-
-def net(outputs: int = 3) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).double()
-
-
-def rows(count: int, ways: int = 3, seed: int = 0) -> Examples:
-    random = np.random.default_rng(seed)
-    y = F.one_hot(torch.arange(count) % ways, ways).double()
-    return Examples(torch.from_numpy(random.normal(size=(count, 4))), y, torch.ones(count).double(), torch.tensor(seed))
-
-
-TASK = Task(rows(6), rows(9, seed=1))
 
 
 def reptile(**settings) -> Reptile:
