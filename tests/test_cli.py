@@ -526,3 +526,19 @@ def raises(error):
         raise error
 
     return fail
+
+
+def test_a_source_has_flags_of_its_own_and_a_run_keeps_them(cli):
+    words = ("train", "maml", "sinusoid", *TINY, "--shots", "5", "--net.hidden", "4", "--inner-lr", "0.01")
+    run = cli(*words, "--source.noise", "0.5", "--json").found["run"]
+    assert RunSettings.read(Path(run)).source_options == {"noise": 0.5}
+    noisy = cli("eval", run, "--episodes", "30", "--json").found["mse"]
+    clean = cli("eval", run, "--episodes", "30", "--source.noise", "0", "--json").found["mse"]
+    assert clean != noisy
+    assert "--source.noise" in cli("train", "maml", "sinusoid", "--help").out
+
+
+def test_a_setting_that_a_source_lacks_is_wrong_use(cli):
+    assert "noise" in cli("train", "maml", "sinusoid", "--source.nois", "1").err
+    done = cli("train", "maml", "digits", "--source.noise", "1")
+    assert done.code == 2 and "source digits has no setting 'noise' of its own" in done.err

@@ -127,6 +127,8 @@ class SourceSettings:
     device: str = "cpu"
     label: str | None = None
     skip_bad: bool = False
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Settings of this source alone, by name."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,13 @@ class SourceRow:
     """The network its rows ask for."""
     ways: int = 5
     """Classes of a task when nobody says otherwise."""
+    made: Callable[..., TaskSource] | None = None
+    """What makes it, if it has settings of its own: those are its keyword-only parameters."""
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The settings of this source alone, by name."""
+        return {} if self.made is None else _keyword_only(self.made)
 
 
 def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:
@@ -172,6 +181,7 @@ def _sinusoid(wanted: SourceSettings) -> TaskSource:
         tasks=wanted.tasks,
         seed=wanted.seed,
         device=wanted.device,
+        **wanted.options,
     )
 
 
@@ -409,7 +419,9 @@ SOURCES: dict[str, SourceRow] = {
     "digits": SourceRow(
         _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
     ),
-    "sinusoid": SourceRow(_sinusoid, "regression", "sine waves of random amplitude and phase", net="mlp"),
+    "sinusoid": SourceRow(
+        _sinusoid, "regression", "sine waves of random amplitude and phase", net="mlp", made=Sinusoid
+    ),
     "images": SourceRow(
         _episodes(_folder), "classification", "a folder of images, one subfolder a class", "--data FOLDER"
     ),
@@ -427,8 +439,11 @@ def named(table_: Mapping[str, Any], name: str, what: str) -> Any:
 
 def net_options(net: str) -> dict[str, inspect.Parameter]:
     """The options of a network by name."""
-    parameters = inspect.signature(named(NETS, net, "net")).parameters.values()
-    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return _keyword_only(named(NETS, net, "net"))
+
+
+def _keyword_only(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {p.name: p for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 def training_source(row: LearnerRow, source: TaskSource) -> TaskSource:

@@ -52,6 +52,8 @@ class RunSettings(BaseModel):
     """None: the network the source asks for."""
     net_options: dict[str, Any] = {}
     source: str
+    source_options: dict[str, Any] = {}
+    """Settings of the source alone; a test source of its own keeps its defaults."""
     test_source: str | None = None
     """Another source whose val and test splits judge; None: the training source's."""
     data: str | None = None
@@ -147,6 +149,7 @@ def source_of(settings: RunSettings, role: Literal["train", "test"] = "train") -
     testing = role == "test"
     name = settings.test_source if testing and settings.test_source else settings.source
     row, data = source_row(name)
+    own = {} if name != settings.source else settings.source_options
     if data is None and settings.data is not None:
         data = Path(settings.data)
     ways, shots, queries = _asked(settings) if testing else (settings.ways, settings.shots, settings.queries)
@@ -161,6 +164,7 @@ def source_of(settings: RunSettings, role: Literal["train", "test"] = "train") -
         device=settings.device,
         label=settings.label,
         skip_bad=settings.skip_bad,
+        options={option: typed_source_option(name, option, value) for option, value in own.items()},
     )
     found: TaskSource = row.open(wanted)
     return found if settings.part == "train" or testing else found.split(settings.part)
@@ -252,6 +256,15 @@ def typed_net_option(net: str, name: str, value: Any) -> Any:
     """A network's option from text or TOML, by its type."""
     option = named(net_options(net), name, f"option of net {net}")
     return _typed(option.annotation, value, f"--net.{name.replace('_', '-')}")
+
+
+def typed_source_option(source: str, name: str, value: Any) -> Any:
+    """A source's own setting from text or TOML, by its type."""
+    options = source_row(source)[0].options
+    if name not in options:
+        there = f"there is {', '.join(options)}" if options else "it has none"
+        raise ValueError(f"source {source} has no setting {name!r} of its own: {there}")
+    return _typed(options[name].annotation, value, f"--source.{name.replace('_', '-')}")
 
 
 def _typed(kind: Any, value: Any, flag: str) -> Any:

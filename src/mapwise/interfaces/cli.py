@@ -59,7 +59,9 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mapwise 
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="A field of the learner, or net.NAME; --inner-lr 0.4 says the same."
+        "--set",
+        metavar="NAME=VALUE",
+        help="A field of the learner, net.NAME or source.NAME; --inner-lr 0.4 says the same.",
     ),
 ]
 Episodes = Annotated[int, typer.Option(min=2, help="Episodes to judge on.")]
@@ -507,10 +509,11 @@ def _run(words: list[str]) -> int:
     if words[0] in ("train", "tune") and asks_help and len(words) > 2:
         from mapwise.interfaces import listing
 
-        for word in words[1:]:
-            if not word.startswith("-"):
-                listing.show_one(listing.one(word))
-                break
+        asked = [word for word in words[1:] if not word.startswith("-")][:2]
+        for word in asked[:1]:
+            listing.show_one(listing.one(word))
+        for word in asked[1:]:
+            listing.show_source(word)
     return code if isinstance(code, int) else 0
 
 

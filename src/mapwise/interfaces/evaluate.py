@@ -79,11 +79,14 @@ def opened(asked: Asked, options: list[str]) -> Opened:
     row = LEARNERS.get(settings.learner)
     fields: dict[str, Any] = {}
     net: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     if asked.assignments:
         if row is None:
             raise ValueError(f"{asked.run} is of the learner {settings.learner!r}, which this mapwise doesn't have")
         name = settings.net or source_row(settings.source)[0].net
-        fields, net = settings_of(asked.assignments, settings.learner, row, name, options)
+        fields, net, own = settings_of(
+            asked.assignments, settings.learner, row, name, settings.test_source or settings.source, options
+        )
     with wrong_use():
         for what in ("ways", "shots"):
             if asked.settings.get(f"test_{what}") is not None:
@@ -91,6 +94,10 @@ def opened(asked: Asked, options: list[str]) -> Opened:
     if asked.split not in ("train", "val", "test"):
         raise WrongUse(f"--split is {asked.split!r}: give test, val or train")
     changes = {name: value for name, value in asked.settings.items() if value is not None}
+    if own:
+        if settings.test_source is not None:
+            raise WrongUse("--source changes the training source, and this run is judged on another: leave it out")
+        changes["source_options"] = {**settings.source_options, **own}
     if "data" in changes and settings.source not in SOURCES:
         changes["source"] = changes.pop("data")  # the folder or file itself, which may have moved
     threads = changes.get("threads", settings.threads)

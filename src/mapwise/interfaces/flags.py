@@ -1,4 +1,5 @@
-"""Flags that depend on the learner: its fields by their own names, the network's as --net.NAME.
+"""Flags that depend on the learner: its fields by their own names, the network's as --net.NAME,
+the source's as --source.NAME.
 
 Which flags there are is known only once the learner is. So an unknown `--inner-lr 0.4` is first rewritten
 to `--set inner_lr=0.4`, and read by the field's type afterwards.
@@ -57,12 +58,15 @@ def rewritten(
 
 
 def booleans() -> set[str]:
-    """The fields and net options of the whole catalog that are booleans."""
-    from mapwise.catalog import LEARNERS, NETS, net_options
+    """The fields and the options of nets and sources of the whole catalog that are booleans."""
+    from mapwise.catalog import LEARNERS, NETS, SOURCES, net_options
 
     fields = {name for row in LEARNERS.values() for name in row.fields if row.types[name] is bool}
     options = {f"net.{name}" for net in NETS for name, option in net_options(net).items() if option.annotation is bool}
-    return fields | options
+    own = {
+        f"source.{name}" for row in SOURCES.values() for name, about in row.options.items() if about.annotation is bool
+    }
+    return fields | options | own
 
 
 def clashes(options: Collection[str]) -> list[str]:
@@ -79,17 +83,18 @@ def clashes(options: Collection[str]) -> list[str]:
 
 
 def settings_of(
-    assignments: Sequence[str], learner: str, row: "LearnerRow", net: str, options: Collection[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The learner's fields and the net's options from NAME=VALUE texts, by their types.
+    assignments: Sequence[str], learner: str, row: "LearnerRow", net: str, source: str, options: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The learner's fields, the net's options and the source's from NAME=VALUE texts, by their types.
 
     Raises WrongUse for a name that neither has, with the nearest flag, and for a value of the wrong kind.
     """
     from mapwise.catalog import net_options
-    from mapwise.run import typed_field, typed_net_option
+    from mapwise.run import typed_field, typed_net_option, typed_source_option
 
     fields: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
@@ -102,6 +107,10 @@ def settings_of(
                 raise WrongUse(f"net {net} has no option {name!r}: did you mean --net.{near}?")
             with wrong_use():
                 chosen[name] = _kept(typed_net_option(net, name, value))
+        elif name.startswith("source."):
+            name = name.removeprefix("source.")
+            with wrong_use():
+                own[name] = _kept(typed_source_option(source, name, value))
         elif name in row.fields:
             with wrong_use():
                 fields[name] = _kept(typed_field(row, name, value))
@@ -109,7 +118,7 @@ def settings_of(
             flags = [*options, *(_flag(field) for field in row.fields)]
             near = difflib.get_close_matches(_flag(name), flags, n=1, cutoff=0)[0]
             raise WrongUse(f"{_flag(name)} is no option here and no field of {learner}: did you mean {near}?")
-    return fields, chosen
+    return fields, chosen, own
 
 
 def _kept(value: Any) -> Any:

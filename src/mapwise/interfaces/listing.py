@@ -20,6 +20,7 @@ def everything() -> dict[str, Any]:
         "nets": [{"name": name, "summary": _first_line(net)} for name, net in NETS.items()],
         "sources": [
             {"name": name, "kind": row.kind, "needs": row.needs, "net": row.net, "summary": row.summary}
+            | ({"options": source_options(name)} if row.options else {})
             for name, row in SOURCES.items()
         ],
     }
@@ -77,27 +78,34 @@ def show_everything(found: dict[str, Any]) -> None:
         for row in found[title]:
             table.add_row(*(Text(str(row[column])) for column in columns))
         show(table)
+    for row in found["sources"]:
+        if row.get("options"):
+            show(f"{row['name']} has its own: {', '.join(about['flag'] for about in row['options'])}")
     show("mapwise list LEARNER shows a learner's flags")
 
 
 def show_one(found: dict[str, Any]) -> None:
     """A learner's flags as tables."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     show(f"{found['name']} ({found['paper']}): {found['summary']}")
     groups = [("its fields", found["fields"]), ("how it is trained", found["recipe"])]
     groups += [(f"net {net}", options) for net, options in found["nets"].items()]
     for title, flags in groups:
-        if not flags:
-            continue
-        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in ("flag", "type", "default", "meaning"):
-            table.add_column(column, no_wrap=column == "flag", overflow="fold")
-        for flag in flags:
-            table.add_row(*(Text(str(flag[column])) for column in ("flag", "type", "default", "meaning")))
-        show(table)
+        _show_flags(title, flags)
+
+
+def _show_flags(title: str, flags: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not flags:
+        return
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("flag", "type", "default", "meaning"):
+        table.add_column(column, no_wrap=column == "flag", overflow="fold")
+    for flag in flags:
+        table.add_row(*(Text(str(flag[column])) for column in ("flag", "type", "default", "meaning")))
+    show(table)
 
 
 def _options(row: LearnerRow, net: str) -> list[dict[str, Any]]:
@@ -112,6 +120,28 @@ def _options(row: LearnerRow, net: str) -> list[dict[str, Any]]:
         }
         for name, option in net_options(net).items()
     ]
+
+
+def source_options(name: str) -> list[dict[str, Any]]:
+    """The flags of a source's own settings, JSON-ready; none for a folder or a file."""
+    row = SOURCES.get(name)
+    if row is None:
+        return []
+    meanings = described(row.made)
+    return [
+        {
+            "flag": f"--source.{option.replace('_', '-')}",
+            "type": _plain(about.annotation),
+            "default": _shown(about.default),
+            "meaning": meanings.get(option, ""),
+        }
+        for option, about in row.options.items()
+    ]
+
+
+def show_source(name: str) -> None:
+    """The flags of a source's own settings as a table; nothing for a source that has none."""
+    _show_flags(f"source {name}", source_options(name))
 
 
 def _meanings(row: LearnerRow) -> dict[str, str]:

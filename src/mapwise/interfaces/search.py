@@ -43,7 +43,8 @@ FIXED = {
 }
 """Settings of a run that are not searched, and why."""
 
-_GIVEN = {"learner", "source", "fields", "net_options", "schema_version", "command", "mapwise", "torch", "platform"}
+_GIVEN = {"learner", "source", "schema_version", "command", "mapwise", "torch", "platform"}
+_GIVEN |= {"fields", "net_options", "source_options"}
 _WRITE = "write a range such as inner_lr=0.01..1:log or inner_steps=1..5, or choices such as net.norm=batch,support"
 
 
@@ -275,6 +276,8 @@ def _known(base: RunSettings, name: str) -> None:
         if option not in net_options(net):
             near = difflib.get_close_matches(option, net_options(net), n=1, cutoff=0)[0]
             raise ValueError(f"net {net} has no option {option!r} to search: did you mean net.{near}?")
+    elif whole == "source" and dot:
+        raise ValueError(f"{name} can't be searched: it says what is learned; set it by --{name}")
     elif name in FIXED:
         raise ValueError(f"{name} can't be searched: {FIXED[name].format(flag=name.replace('_', '-'))}")
     elif name not in row.fields and name not in settable():

@@ -51,7 +51,7 @@ def asked_settings(given: Mapping[str, Any], assignments: list[str], options: li
         source, path = source_row(given["source"])
         net = given.get("net") or source.net
         named(catalog.NETS, net, "net")
-    fields, net_options = settings_of(assignments, given["learner"], row, net, options)
+    fields, net_options, own = settings_of(assignments, given["learner"], row, net, given["source"], options)
     with wrong_use():
         settings = RunSettings(
             **{
@@ -63,6 +63,7 @@ def asked_settings(given: Mapping[str, Any], assignments: list[str], options: li
                 "source": str(path.resolve()) if path else given["source"],
                 "fields": fields,
                 "net_options": net_options,
+                "source_options": own,
             }
         )
         check(settings)
@@ -287,7 +288,8 @@ def plain(settings: RunSettings) -> dict[str, Any]:
     """The settings by the names of their flags, those that were left out too."""
     found = {name: value for name, value in settings.model_dump().items() if value not in (None, {}, [])}
     fields, options = found.pop("fields", {}), found.pop("net_options", {})
-    return {**found, **fields, **{f"net.{name}": value for name, value in options.items()}}
+    own = {f"source.{name}": value for name, value in found.pop("source_options", {}).items()}
+    return {**found, **fields, **{f"net.{name}": value for name, value in options.items()}, **own}
 
 
 def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: float) -> dict[str, Any]:

@@ -399,12 +399,15 @@ def _nothing(failures: Sequence[str]) -> str:
     return f"no trial was completed{f', the first one failed: {failures[0]}' if failures else ': allow more --trials'}"
 
 
+_PARTS = ("fields", "net_options", "source_options")
+
+
 def train_command(settings: RunSettings) -> str:
     """The command line that trains a run of these settings."""
     # What the command gives anyway, it need not be told.
     plain = RunSettings(**{**named(LEARNERS, settings.learner, "learner").recipe, "learner": "", "source": ""})
     words = ["mapwise", "train", settings.learner, settings.source]
-    for name, value in settings.model_dump(exclude={"learner", "source", "fields", "net_options"}).items():
+    for name, value in settings.model_dump(exclude={"learner", "source", *_PARTS}).items():
         if name in ("command", "mapwise", "torch", "platform", "schema_version") or value == getattr(plain, name):
             continue
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [_word(value)])]
@@ -412,6 +415,8 @@ def train_command(settings: RunSettings) -> str:
         words += [f"--{name.replace('_', '-')}", _word(value)]
     for name, value in settings.net_options.items():
         words += [f"--net.{name}", _word(value)]
+    for name, value in settings.source_options.items():
+        words += [f"--source.{name}", _word(value)]
     return shlex.join(words)
 
 

@@ -1,6 +1,6 @@
 """Sinusoid regression: every task is a sine curve of its own amplitude and phase."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class Sinusoid:
     seed: int = 0
     part: str = "train"
     device: str = "cpu"
-    noise: float = 0.0
+    noise: float = field(default=0.0, kw_only=True)
 
     kind: Kind = "regression"
 
