@@ -286,7 +286,8 @@ LEARNERS: dict[str, LearnerRow] = {
         "the gradient of where a pulled adaptation ends, not of its steps",
         page="imaml",
         nets=_GRADIENT_NETS,
-        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.3)},
+        # How far a task may move is the pull's to say: at 2 it is half a gradient.
+        tuned={"optimizer.lr": (0.003,), "inner_lr": (0.1, 0.4), "pull": (0.1, 2.0)},
     ),
     "prox": LearnerRow(
         Prox,
