@@ -8,11 +8,13 @@ A run's folder is kept in --runs, and one that is finished is not trained again.
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 import row
 from mapwise.core.outcome import Estimate
@@ -44,13 +46,16 @@ def found(asked: argparse.Namespace) -> Row:
         lines.append({**line, "difference, points": said(Estimate.of(gained[-1]))})
     # Of an episode the mean over the seeds: luck of the episodes; beside it, of a seed the mean over its episodes.
     over_episodes = Estimate.of(np.mean(gained, axis=0))
-    over_seeds = Estimate.of(np.mean(gained, axis=1))
+    over_seeds = np.mean(gained, axis=1)
+    # Student's t and not 1.96: there are few seeds.
+    width = stats.t.ppf(0.975, seeds - 1) * over_seeds.std(ddof=1) / math.sqrt(seeds)
     lines.append({"seed": "all", "difference, points": said(over_episodes)})
     result.tables.append((f"{asked.aggregate} against mean", lines))
     result.targets.append(Target("half-width of the paired interval, points", over_episodes.ci95, WIDTH, False))
     result.notes.append(
-        f"paired over episodes: {said(over_episodes)} points; over seeds as the unit: {said(over_seeds)} points "
-        f"({sum(float(np.mean(each)) > 0 for each in gained)} of {seeds} seeds better with {asked.aggregate})"
+        f"paired over episodes: {said(over_episodes)} points; with seeds as the unit: "
+        f"{over_seeds.mean():.2f} ± {width:.2f} points, by Student's t "
+        f"({int((over_seeds > 0).sum())} of {seeds} seeds better with {asked.aggregate})"
     )
     asked.rounds = None
     return result

@@ -87,7 +87,7 @@ def settings_of(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The learner's fields, the net's options and the source's from NAME=VALUE texts, by their types.
 
-    Raises WrongUse for a name that neither has, with the nearest flag, and for a value of the wrong kind.
+    Raises WrongUse for a name that none of them has, with the nearest flag, and for a value of the wrong kind.
     """
     from mapwise.catalog import net_options
     from mapwise.run import typed_field, typed_net_option, typed_source_option

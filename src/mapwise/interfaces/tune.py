@@ -400,6 +400,7 @@ def _nothing(failures: Sequence[str]) -> str:
 
 
 _PARTS = ("fields", "net_options", "source_options")
+"""Settings that are flags by names of their own."""
 
 
 def train_command(settings: RunSettings) -> str:
