@@ -1,0 +1,100 @@
+"""An external memory as pure functions: addressing by content and by place, reading, writing, least-used access.
+
+A memory is [N, M], N slots of M numbers; a weighting is [N], not negative, and sums to at most one. H counts heads.
+Every function is written for one task, is differentiable where its mathematics is, and runs under vmap.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+EPS = 1e-8
+"""Added to squared lengths in a cosine: a slot much shorter than 1e-4, such as one never written, resembles nothing."""
+
+
+def content_weights(
+    memory: Float[Tensor, "N M"], keys: Float[Tensor, "H M"], strengths: Float[Tensor, "H"]
+) -> Float[Tensor, "H N"]:
+    """The slots by their likeness to a key: softmax of strength times cosine (Graves, Wayne, Danihelka 2014, eq. 5-6).
+
+    The cosine is a.b / sqrt((a.a + EPS) (b.b + EPS)), smooth and zero where a vector is zero.
+    """
+    slots = memory * (memory.square().sum(-1, keepdim=True) + EPS).rsqrt()
+    keys = keys * (keys.square().sum(-1) + EPS).rsqrt().mul(strengths)[..., None]
+    return (keys @ slots.mT).softmax(-1)
+
+
+def interpolate(
+    new: Float[Tensor, "H N"], old: Float[Tensor, "*H N"], gate: Float[Tensor, "H"]
+) -> Float[Tensor, "H N"]:
+    """gate * new + (1 - gate) * old, with a gate of 0..1 for each head (Graves et al. 2014, eq. 7).
+
+    Also the write weights of least-recently-used access (Santoro et al. 2016, eq. 7), with the previous read weights
+    as `new` and the least used slots as `old`.
+    """
+    return old + gate[..., None] * (new - old)
+
+
+def shift(weights: Float[Tensor, "H N"], shifts: Float[Tensor, "H K"]) -> Float[Tensor, "H N"]:
+    """Move each weighting around the ring of slots: a circular convolution (Graves et al. 2014, eq. 8).
+
+    shifts: how much goes how far, K odd, from -(K - 1) / 2 to (K - 1) / 2; +1 moves slot i to slot i + 1.
+    """
+    far = shifts.shape[-1] // 2
+    moved = [weights.roll(place - far, -1) * shifts[..., place, None] for place in range(shifts.shape[-1])]
+    return torch.stack(moved).sum(0)
+
+
+def sharpen(weights: Float[Tensor, "H N"], power: Float[Tensor, "H"]) -> Float[Tensor, "H N"]:
+    """Weights to a power of at least 1, made to sum to one again (Graves et al. 2014, eq. 9)."""
+    # In units of the largest weight, so that no power makes all of them zero. The result doesn't depend on the unit,
+    # so neither does the slope.
+    raised = (weights / weights.detach().amax(-1, keepdim=True)) ** power[..., None]
+    return raised / raised.sum(-1, keepdim=True)
+
+
+def read(memory: Float[Tensor, "N M"], weights: Float[Tensor, "H N"]) -> Float[Tensor, "H M"]:
+    """What each head sees: the slots averaged by its weights (Graves et al. 2014, eq. 2)."""
+    return weights @ memory
+
+
+def write(
+    memory: Float[Tensor, "N M"],
+    weights: Float[Tensor, "H N"],
+    add: Float[Tensor, "H M"],
+    erase: Float[Tensor, "H M"] | None = None,
+) -> Float[Tensor, "N M"]:
+    """Each slot keeps what no head erases and takes what the heads add (Graves et al. 2014, eq. 3-4).
+
+    erase: how much of each number goes, 0..1; None: nothing is erased (Santoro et al. 2016, eq. 8).
+    """
+    if erase is not None:
+        for place in range(weights.shape[0]):
+            memory = memory * (1 - weights[place, :, None] * erase[place])  # [N, M]
+    return memory + weights.mT @ add
+
+
+def decay_usage(
+    usage: Float[Tensor, "N"], read_weights: Float[Tensor, "H N"], write_weights: Float[Tensor, "H N"], decay: float
+) -> Float[Tensor, "N"]:
+    """How much each slot was used of late: what is left of before, and the weights of now (Santoro 2016, eq. 5).
+
+    decay: what remains of a usage after one step, 0..1.
+    """
+    return decay * usage + (read_weights + write_weights).sum(0)
+
+
+def least_used(usage: Float[Tensor, "N"], n: int) -> Float[Tensor, "n N"]:
+    """The n slots of smallest usage, one-hot, the smallest first (Santoro et al. 2016, eq. 6).
+
+    Of slots equally used the first counts as used least, so that there are always n. No slope goes through the choice.
+    Their sum over n is the paper's weighting, 1 at each of the n slots.
+    """
+    smallest = usage.detach().argsort(stable=True, dim=-1)[..., :n]  # [n]
+    places = torch.arange(usage.shape[-1], device=usage.device)
+    return (smallest[..., None] == places).to(usage.dtype)
+
+
+def wipe(memory: Float[Tensor, "N M"], slots: Float[Tensor, "n N"]) -> Float[Tensor, "N M"]:
+    """The memory with these one-hot slots set to zero, as least-recently-used access does before it writes."""
+    return memory * (1 - slots.sum(0))[:, None]
