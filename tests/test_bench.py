@@ -16,14 +16,14 @@ import pytest
 from mapwise import catalog
 from mapwise.catalog import LEARNERS
 from mapwise.core.files import claimed
-from mapwise.core.outcome import Contender, Paired, Protocol, Report
+from mapwise.core.outcome import Contender, Curve, Paired, Protocol, Report
 from mapwise.engine.train import METRICS
 from mapwise.interfaces import bench as benching
 from mapwise.interfaces.bench import BENCHES, asked_bench, base_settings, candidates, sized
 from mapwise.interfaces.cli import main
 from mapwise.interfaces.search import settings_with
 from mapwise.report.comparison import SAME, comparison_markdown, comparison_rows
-from mapwise.report.plots import against_time, standalone
+from mapwise.report.plots import against_seconds, against_time, standalone
 from mapwise.run import RunSettings, source_of
 
 GLYPHS = BENCHES["glyphs"]
@@ -359,3 +359,12 @@ def test_names_in_the_figure_hide_no_other_name():
 def test_what_is_not_trained_is_not_in_the_figure():
     drawn = against_time([contender("protonet"), replace(contender("raw"), processor_seconds=0.0)])
     assert "protonet" in drawn and ">raw<" not in drawn
+
+
+def test_many_learners_stand_in_one_figure_of_their_training():
+    crowd = [Curve(f"learner {n}", np.array([10.0, 20.0]), np.array([0.2 + n / 50, 0.5 + n / 50])) for n in range(11)]
+    drawn = against_seconds(crowd, chance=0.2)
+    assert drawn == against_seconds(crowd, chance=0.2)
+    ElementTree.fromstring(standalone(drawn))
+    for curve in crowd:
+        assert curve.label in drawn

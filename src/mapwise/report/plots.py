@@ -123,6 +123,21 @@ def against_steps(curves: Sequence[Curve], *, metric: str = "accuracy", chance: 
     return _against(curves, "inner steps of adaptation", metric, chance, logarithmic=False)
 
 
+def against_seconds(curves: Sequence[Curve], *, chance: float | None = None) -> str:
+    """Validation accuracy against processor seconds of training, many learners in one figure."""
+    with _styled():
+        figure, axes = _one_axes(width=820, height=520)
+        for i, curve in enumerate(curves):
+            x, y, band = _finite(curve)
+            _banded(axes, x, y, band, COLOURS[i % len(COLOURS)], short(curve.label, 30), MARKERS[i % len(MARKERS)])
+        if chance is not None:
+            axes.axhline(chance, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+        _percent_axis(axes)
+        axes.set(xlabel="processor seconds of training", ylabel="validation accuracy (%)")
+        _legend(figure, axes)
+        return _svg(figure)
+
+
 def reliability(bins: np.ndarray) -> str:
     """Accuracy against confidence. bins: [B, 3], confidence, accuracy and share of rows of each bin."""
     bins = np.asarray(bins, dtype=float)
