@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mapwise.learners.pretraining.finetune import Finetune
     from mapwise.learners.pretraining.supervised import Supervised
     from mapwise.tasks.episodes import Episodes
+    from mapwise.tasks.lines import Lines
     from mapwise.tasks.rows import LabelledRows
     from mapwise.tasks.sinusoid import Sinusoid
 
@@ -49,6 +50,7 @@ _HOME = {
     "Finetune": "mapwise.learners.pretraining.finetune",
     "LabelledRows": "mapwise.tasks.rows",
     "Learner": "mapwise.core.learner",
+    "Lines": "mapwise.tasks.lines",
     "MAMLPlusPlus": "mapwise.learners.optimization.maml_pp",
     "Matching": "mapwise.learners.metric.matching",
     "MetaLSTM": "mapwise.learners.optimization.meta_lstm",
@@ -85,6 +87,7 @@ __all__ = [
     "Finetune",
     "LabelledRows",
     "Learner",
+    "Lines",
     "MAMLPlusPlus",
     "Matching",
     "MetaLSTM",

@@ -34,10 +34,12 @@ from mapwise.learners.pretraining.finetune import Finetune
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
 from mapwise.tasks.augment import augmentation
+from mapwise.tasks.curves import Curves
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes, Span
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.images import images
+from mapwise.tasks.lines import Lines
 from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sinusoid import Sinusoid
@@ -170,19 +172,22 @@ def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[Sourc
     return open_source
 
 
-def _sinusoid(wanted: SourceSettings) -> TaskSource:
-    if not isinstance(wanted.shots, int):
-        raise ValueError(
-            f"the sinusoid takes one number of shots and {wanted.shots} was given: give a number, such as 10"
+def _curves(make: Callable[..., Curves]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        if not isinstance(wanted.shots, int):
+            raise ValueError(
+                f"a source of curves takes one number of shots and {wanted.shots} was given: give a number, such as 10"
+            )
+        return make(
+            shots=wanted.shots,
+            queries=wanted.queries or 10,
+            tasks=wanted.tasks,
+            seed=wanted.seed,
+            device=wanted.device,
+            **wanted.options,
         )
-    return Sinusoid(
-        shots=wanted.shots,
-        queries=wanted.queries or 10,
-        tasks=wanted.tasks,
-        seed=wanted.seed,
-        device=wanted.device,
-        **wanted.options,
-    )
+
+    return open_source
 
 
 def _folder(wanted: SourceSettings) -> LabelledRows:
@@ -421,7 +426,10 @@ SOURCES: dict[str, SourceRow] = {
         _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
     ),
     "sinusoid": SourceRow(
-        _sinusoid, "regression", "sine waves of random amplitude and phase", net="mlp", made=Sinusoid
+        _curves(Sinusoid), "regression", "sine waves of random amplitude and phase", net="mlp", made=Sinusoid
+    ),
+    "lines": SourceRow(
+        _curves(Lines), "regression", "straight lines of random slope and intercept", net="mlp", made=Lines
     ),
     "images": SourceRow(
         _episodes(_folder), "classification", "a folder of images, one subfolder a class", "--data FOLDER"

@@ -1,17 +1,14 @@
 """Sinusoid regression: every task is a sine curve of its own amplitude and phase."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from mapwise.core.task import About, Examples, Kind, Task
-
-PARTS = ("train", "val", "test")
+from mapwise.tasks.curves import Curves
 
 
 @dataclass(frozen=True, eq=False)
-class Sinusoid:
+class Sinusoid(Curves):
     """Fit y = amplitude * sin(x - phase) from a few points of one curve.
 
     Finn, Abbeel, Levine 2017, arXiv:1703.03400, section 5.1: amplitude uniform in 0.1..5, phase in
@@ -29,85 +26,17 @@ class Sinusoid:
     torch.Size([4, 10, 1])
     """
 
-    shots: int = 10
-    queries: int = 10
-    tasks: int = 25
-    seed: int = 0
-    part: str = "train"
-    device: str = "cpu"
-    noise: float = field(default=0.0, kw_only=True)
-
-    kind: Kind = "regression"
-
-    def __post_init__(self) -> None:
-        if self.part not in PARTS:
-            raise ValueError(f"sinusoid has no split {self.part!r}: choose one of {', '.join(PARTS)}")
-        for what, count in (("shots", self.shots), ("queries", self.queries), ("tasks", self.tasks)):
-            if count < 1:
-                raise ValueError(f"{what} is {count}: give a number from 1 up")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give a number from 0 up")
-        if not 0 <= self.noise < np.inf:
-            raise ValueError(f"noise is {self.noise}: give a standard deviation, 0 or larger")
-
     @property
     def name(self) -> str:
         """What the data is called in reports."""
         return "sinusoid"
 
     @property
-    def about(self) -> About:
-        """What the tasks are, for reports."""
-        return About(self.name, self.part, "", str(self.shots), self.queries, self.seed)
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Of the amplitude, and of the phase in radians."""
+        return (0.1, 5.0), (0.0, np.pi)
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """One number, x."""
-        return (1,)
-
-    @property
-    def outputs(self) -> int:
-        """One target, y."""
-        return 1
-
-    def split(self, name: str) -> "Sinusoid":
-        """The same family over the curves of another split."""
-        return replace(self, part=name)
-
-    def names(self, step: int) -> list[list[str]]:
-        """Regression has no class names: an empty list for every task."""
-        return [[] for _ in range(self.tasks)]
-
-    def curves(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The amplitudes [T] and phases [T], in radians, of the curves of this step."""
-        random = self._random(step)
-        return random.uniform(0.1, 5.0, self.tasks), random.uniform(0.0, np.pi, self.tasks)
-
-    def __call__(self, step: int) -> Task:
-        """The batch of this step: support [T, shots, 1], query [T, queries, 1], float32."""
-        amplitude, phase = self.curves(step)
-        # A stream of its own: the curves of a step stay the same when shots or queries change.
-        random = self._random(step, points=True)
-        keys = torch.from_numpy(random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64)).to(self.device)
-        # One draw of [T, count] for each role, the support's first: more queries leave the support as it was.
-        return Task(*(self._points(random, amplitude, phase, count, keys) for count in (self.shots, self.queries)))
-
-    def _points(
-        self, random: np.random.Generator, amplitude: np.ndarray, phase: np.ndarray, count: int, keys: torch.Tensor
-    ) -> Examples:
-        x = random.uniform(-5.0, 5.0, (self.tasks, count)).astype(np.float32)
-        y = amplitude[:, None] * np.sin(x - phase[:, None])  # [T, count]
-        # Drawn even when unused, so that noise changes y and nothing else.
-        y = y + self.noise * random.standard_normal((self.tasks, count))
-        return Examples(
-            torch.from_numpy(x[..., None]).to(self.device),
-            torch.from_numpy(y.astype(np.float32)[..., None]).to(self.device),
-            torch.ones((self.tasks, count), device=self.device),
-            keys,
-        )
-
-    def _random(self, step: int, *, points: bool = False) -> np.random.Generator:
-        # Philox counts up from the lowest word of its 256-bit counter: streams that differ in the highest
-        # word never meet.
-        counter = [0, 0, int(points), PARTS.index(self.part)]
-        return np.random.Generator(np.random.Philox(key=[self.seed, step], counter=counter))
+    def y(self, x: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
+        """amplitude * sin(x - phase)."""
+        amplitude, phase = numbers
+        return np.asarray(amplitude * np.sin(x - phase))

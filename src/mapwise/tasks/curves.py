@@ -1,0 +1,117 @@
+"""Families of curves: every task is y = f(x) of its own, seen at a few points."""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import torch
+
+from mapwise.core.task import About, Examples, Kind, Task
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """A family of curves, each said by a few numbers that are uniform in a range: what the sources of curves share.
+
+    A source that extends this writes `name`, `ranges` and `y`. x is uniform in -5..5, support and query drawn alike and
+    independently.
+
+    shots, queries: points of a task to adapt to, and to be judged on.
+    tasks:          T, curves in a batch.
+    part:           "train", "val" or "test": streams of curves that share no random numbers.
+    noise:          standard deviation of a Gaussian error on every y, support and query.
+    device:         where the tasks are put.
+    """
+
+    shots: int = 10
+    queries: int = 10
+    tasks: int = 25
+    seed: int = 0
+    part: str = "train"
+    device: str = "cpu"
+    noise: float = field(default=0.0, kw_only=True)
+
+    kind: Kind = "regression"
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise ValueError(f"{self.name} has no split {self.part!r}: choose one of {', '.join(PARTS)}")
+        for what, count in (("shots", self.shots), ("queries", self.queries), ("tasks", self.tasks)):
+            if count < 1:
+                raise ValueError(f"{what} is {count}: give a number from 1 up")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: give a number from 0 up")
+        if not 0 <= self.noise < np.inf:
+            raise ValueError(f"noise is {self.noise}: give a standard deviation, 0 or larger")
+
+    @property
+    def name(self) -> str:
+        """What the data is called in reports."""
+        raise NotImplementedError
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """The smallest and the largest of each number that says a curve."""
+        raise NotImplementedError
+
+    def y(self, x: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
+        """The curves of these numbers, [T, 1] each, at x [T, count]."""
+        raise NotImplementedError
+
+    @property
+    def about(self) -> About:
+        """What the tasks are, for reports."""
+        return About(self.name, self.part, "", str(self.shots), self.queries, self.seed)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One number, x."""
+        return (1,)
+
+    @property
+    def outputs(self) -> int:
+        """One target, y."""
+        return 1
+
+    def split(self, name: str) -> Self:
+        """The same family over the curves of another split."""
+        return replace(self, part=name)
+
+    def names(self, step: int) -> list[list[str]]:
+        """Regression has no class names: an empty list for every task."""
+        return [[] for _ in range(self.tasks)]
+
+    def curves(self, step: int) -> tuple[np.ndarray, ...]:
+        """The numbers that say the curves of this step, [T] each, in the order of `ranges`."""
+        random = self._random(step)
+        return tuple(random.uniform(low, high, self.tasks) for low, high in self.ranges)
+
+    def __call__(self, step: int) -> Task:
+        """The batch of this step: support [T, shots, 1], query [T, queries, 1], float32."""
+        curves = [numbers[:, None] for numbers in self.curves(step)]
+        # A stream of its own: the curves of a step stay the same when shots or queries change.
+        random = self._random(step, points=True)
+        keys = torch.from_numpy(random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64)).to(self.device)
+        # One draw of [T, count] for each role, the support's first: more queries leave the support as it was.
+        return Task(*(self._points(random, curves, count, keys) for count in (self.shots, self.queries)))
+
+    def _points(
+        self, random: np.random.Generator, curves: list[np.ndarray], count: int, keys: torch.Tensor
+    ) -> Examples:
+        x = random.uniform(-5.0, 5.0, (self.tasks, count)).astype(np.float32)
+        # Drawn even when unused, so that noise changes y and nothing else.
+        y = self.y(x, *curves) + self.noise * random.standard_normal((self.tasks, count))  # [T, count]
+        return Examples(
+            torch.from_numpy(x[..., None]).to(self.device),
+            torch.from_numpy(y.astype(np.float32)[..., None]).to(self.device),
+            torch.ones((self.tasks, count), device=self.device),
+            keys,
+        )
+
+    def _random(self, step: int, *, points: bool = False) -> np.random.Generator:
+        # Philox counts up from the lowest word of its 256-bit counter: streams that differ in the highest
+        # word never meet.
+        counter = [0, 0, int(points), PARTS.index(self.part)]
+        return np.random.Generator(np.random.Philox(key=[self.seed, step], counter=counter))
