@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mapwise.learners.pretraining.finetune import Finetune
     from mapwise.learners.pretraining.supervised import Supervised
     from mapwise.tasks.episodes import Episodes
+    from mapwise.tasks.gaussian_process import GaussianProcess
     from mapwise.tasks.lines import Lines
     from mapwise.tasks.rows import LabelledRows
     from mapwise.tasks.sinusoid import Sinusoid
@@ -48,6 +49,7 @@ _HOME = {
     "Estimate": "mapwise.core.outcome",
     "Examples": "mapwise.core.task",
     "Finetune": "mapwise.learners.pretraining.finetune",
+    "GaussianProcess": "mapwise.tasks.gaussian_process",
     "LabelledRows": "mapwise.tasks.rows",
     "Learner": "mapwise.core.learner",
     "Lines": "mapwise.tasks.lines",
@@ -85,6 +87,7 @@ __all__ = [
     "Estimate",
     "Examples",
     "Finetune",
+    "GaussianProcess",
     "LabelledRows",
     "Learner",
     "Lines",

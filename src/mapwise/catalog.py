@@ -37,6 +37,7 @@ from mapwise.tasks.augment import augmentation
 from mapwise.tasks.curves import Curves
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes, Span
+from mapwise.tasks.gaussian_process import GaussianProcess
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.images import images
 from mapwise.tasks.lines import Lines
@@ -146,6 +147,8 @@ class SourceRow:
     """The network its rows ask for."""
     ways: int = 5
     """Classes of a task when nobody says otherwise."""
+    shots: str = "1"
+    """Examples of a class, or points of a function, when nobody says otherwise."""
     made: Callable[..., TaskSource] | None = None
     """What makes it, if it has settings of its own: those are its keyword-only parameters."""
 
@@ -188,6 +191,17 @@ def _curves(make: Callable[..., Curves]) -> Callable[[SourceSettings], TaskSourc
         )
 
     return open_source
+
+
+def _gaussian_process(wanted: SourceSettings) -> TaskSource:
+    return GaussianProcess(
+        shots=wanted.shots,
+        queries=wanted.queries or 30,
+        tasks=wanted.tasks,
+        seed=wanted.seed,
+        device=wanted.device,
+        **wanted.options,
+    )
 
 
 def _folder(wanted: SourceSettings) -> LabelledRows:
@@ -426,10 +440,28 @@ SOURCES: dict[str, SourceRow] = {
         _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
     ),
     "sinusoid": SourceRow(
-        _curves(Sinusoid), "regression", "sine waves of random amplitude and phase", net="mlp", made=Sinusoid
+        _curves(Sinusoid),
+        "regression",
+        "sine waves of random amplitude and phase",
+        net="mlp",
+        shots="10",
+        made=Sinusoid,
     ),
     "lines": SourceRow(
-        _curves(Lines), "regression", "straight lines of random slope and intercept", net="mlp", made=Lines
+        _curves(Lines),
+        "regression",
+        "straight lines of random slope and intercept",
+        net="mlp",
+        shots="5",
+        made=Lines,
+    ),
+    "gp": SourceRow(
+        _gaussian_process,
+        "regression",
+        "functions of a Gaussian process: rbf, periodic, matern52",
+        net="mlp",
+        shots="3-10",
+        made=GaussianProcess,
     ),
     "images": SourceRow(
         _episodes(_folder), "classification", "a folder of images, one subfolder a class", "--data FOLDER"

@@ -76,10 +76,10 @@ def function_fit(learner: Learner, params: Params, source: TaskSource) -> Functi
     support, query = mapping.task_at(source(0), 0)
     with torch.no_grad():
         predicted = _mean(learner.predict(params, learner.adapt(params, support), query.x))
-    order = query.x[:, 0].argsort()
+    order, rows = query.x[:, 0].argsort(), support.weight > 0
     return FunctionFit(
-        _array(support.x[:, 0]),
-        _array(support.y[:, 0]),
+        _array(support.x[rows, 0]),
+        _array(support.y[rows, 0]),
         _array(query.x[order, 0]),
         _array(query.y[order, 0]),
         _array(predicted[order, 0]),

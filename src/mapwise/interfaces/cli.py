@@ -134,7 +134,10 @@ def train(
         str | None, typer.Option(help="Classes of a task: 5, or drawn, such as 5-20.", show_default=False)
     ] = None,
     shots: Annotated[
-        str | None, typer.Option(help="Examples of each class: 1, or drawn, such as 1-10.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Examples of each class: 1, or drawn, such as 1-10; points of a function: 10.", show_default=False
+        ),
     ] = None,
     queries: Annotated[
         int | None, typer.Option(min=1, help="Questions for each class: up to 15.", show_default=False)

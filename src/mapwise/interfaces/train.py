@@ -56,6 +56,7 @@ def asked_settings(given: Mapping[str, Any], assignments: list[str], options: li
         settings = RunSettings(
             **{
                 "ways": str(source.ways),
+                "shots": source.shots,
                 **row.recipe,
                 **given,
                 # A recipe's schedule can be refused, as everything else of it can be given anew.
