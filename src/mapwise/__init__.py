@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mapwise.tasks.gaussian_process import GaussianProcess
     from mapwise.tasks.lines import Lines
     from mapwise.tasks.rows import LabelledRows
+    from mapwise.tasks.sequences import AssociativeRecall, Copy
     from mapwise.tasks.sinusoid import Sinusoid
 
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
@@ -45,6 +46,8 @@ _HOME = {
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "R2D2": "mapwise.learners.optimization.r2d2",
+    "AssociativeRecall": "mapwise.tasks.sequences",
+    "Copy": "mapwise.tasks.sequences",
     "Episodes": "mapwise.tasks.episodes",
     "Estimate": "mapwise.core.outcome",
     "Examples": "mapwise.core.task",
@@ -83,6 +86,8 @@ __all__ = [
     "IMAML",
     "MAML",
     "R2D2",
+    "AssociativeRecall",
+    "Copy",
     "Episodes",
     "Estimate",
     "Examples",

@@ -14,7 +14,7 @@ from torch import nn
 
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
-from mapwise.core.task import TaskSource
+from mapwise.core.task import Kind, TaskSource
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
@@ -43,6 +43,7 @@ from mapwise.tasks.images import images
 from mapwise.tasks.lines import Lines
 from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows
+from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.tasks.supervised import Supervised as SupervisedSource
 from mapwise.tasks.table import table
@@ -139,7 +140,7 @@ class SourceRow:
     """One source of the catalog."""
 
     open: Callable[[SourceSettings], TaskSource]
-    kind: str
+    kind: Kind
     summary: str
     needs: str = ""
     """What must be on the disk; "" for nothing."""
@@ -202,6 +203,13 @@ def _gaussian_process(wanted: SourceSettings) -> TaskSource:
         device=wanted.device,
         **wanted.options,
     )
+
+
+def _sequences(make: Callable[..., TaskSource]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        return make(tasks=wanted.tasks, seed=wanted.seed, device=wanted.device, **wanted.options)
+
+    return open_source
 
 
 def _folder(wanted: SourceSettings) -> LabelledRows:
@@ -462,6 +470,16 @@ SOURCES: dict[str, SourceRow] = {
         net="mlp",
         shots="3-10",
         made=GaussianProcess,
+    ),
+    "copy": SourceRow(
+        _sequences(Copy), "multilabel", "bit vectors to be said again once they ended", net="mlp", made=Copy
+    ),
+    "associative_recall": SourceRow(
+        _sequences(AssociativeRecall),
+        "multilabel",
+        "items of bit vectors; say the one that followed what is shown again",
+        net="mlp",
+        made=AssociativeRecall,
     ),
     "images": SourceRow(
         _episodes(_folder), "classification", "a folder of images, one subfolder a class", "--data FOLDER"

@@ -25,6 +25,7 @@ from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings,
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
 from mapwise.core.functional import Precision
+from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
 from mapwise.core.task import TaskSource
@@ -239,8 +240,9 @@ def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
     for option, value in settings.net_options.items():
         options[option] = typed_net_option(name, option, value)
     outputs = source.outputs if catalog.BLUEPRINTS[row.blueprint] else None
-    if source.kind == "regression" and "loss" in row.fields:
-        fields.setdefault("loss", "squared_error")
+    # Classes are what every learner takes by default, whatever its loss.
+    if source.kind != "classification" and "loss" in row.fields:
+        fields.setdefault("loss", KINDS[source.kind].loss)
     net = partial(make, source.input_shape, outputs, **options)
     net()  # so that a shape the network can't read is an error here and not in the first step
     return row.build(net, fields)

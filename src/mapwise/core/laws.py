@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from mapwise.core import functional, random, tree
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import recomputing
+from mapwise.core.kinds import KINDS
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Gaussian, present_classes
 from mapwise.core.map_tasks import How, map_tasks, task_at, tasks_in
@@ -221,7 +222,8 @@ def _map(case: Case) -> Finding:
 
 def _learns(case: Case) -> Finding:
     trained, chance = _quality(case.learner, case.trained, case.unseen)
-    what = "accuracy" if case.source.kind == "classification" else "minus the squared error"
+    row = KINDS[case.source.kind]
+    what = f"minus the {row.title}" if row.least else row.title
     rivals = {"chance": chance}
     if _learned(case.start):
         untrained = case.learner.measure(case.start, case.source)
@@ -262,13 +264,15 @@ def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tens
     support, query = tasks
     mean = (scores.mean if isinstance(scores, Gaussian) else scores).double()
     total = query.weight.double().sum(1)
-    if source.kind == "classification":
-        right = (mean.argmax(-1) == query.y.argmax(-1)) * query.weight.double()
-        return right.sum(1) / total, 1 / torch.vmap(present_classes)(support).double().sum(1)
+    row = KINDS[source.kind]
 
     def value(predicted: Tensor) -> Tensor:
-        return -(((predicted - query.y) ** 2).mean(-1) * query.weight).sum(1) / total
+        return (-1 if row.least else 1) * (row.judge(predicted, query.y) * query.weight).sum(1) / total
 
+    if source.kind == "classification":
+        return value(mean), 1 / torch.vmap(present_classes)(support).double().sum(1)
+    if source.kind == "multilabel":
+        return value(mean), torch.full_like(total, -0.5)  # a coin
     share = support.weight / support.weight.sum(1, keepdim=True).clamp(min=1e-12)
     return value(mean), value((support.y * share[..., None]).sum(1, keepdim=True).double())
 
@@ -426,7 +430,7 @@ def _order(case: Case) -> Finding:
 
 def _relabel(case: Case) -> Finding:
     if case.unseen.kind != "classification":
-        return None, "without a say: regression has no classes to permute"
+        return None, f"without a say: {case.unseen.kind} has no classes to permute"
     gap = 0.0
     for task in case.tasks():
         columns = torch.arange(task.support.y.shape[1]).roll(1)

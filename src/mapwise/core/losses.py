@@ -39,8 +39,12 @@ def squared_error(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor,
 
 def binary_cross_entropy(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
     """Mean over rows and columns of the negative log-probability of yes or no, in nats; scores are logits."""
-    each = torch.nn.functional.softplus(scores) - rows.y * scores
-    return row_mean(each.mean(-1), rows.weight)
+    return row_mean(binary_cross_entropy_of_rows(scores, rows.y).mean(-1), rows.weight)
+
+
+def binary_cross_entropy_of_rows(scores: Float[Tensor, "*N W"], y: Float[Tensor, "*N W"]) -> Float[Tensor, "*N W"]:
+    """The negative log-probability of every yes or no, in nats."""
+    return torch.nn.functional.softplus(scores) - y * scores
 
 
 def gaussian(scores: Gaussian, rows: Examples) -> Float[Tensor, ""]:

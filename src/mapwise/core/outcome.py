@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mapwise.core.kinds import KINDS, METRICS, KindRow
+from mapwise.core.task import Kind
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -31,12 +34,12 @@ class Protocol:
     learner: str
     source: str
     split: str
-    kind: str
+    kind: Kind
     ways: str
     """"5", or "5-20" when drawn per task."""
     shots: str
     queries: int
-    """Query rows per class (for regression: per task)."""
+    """Query rows per class (without classes: per task)."""
     episodes: int
     seed: int
     transductive: bool
@@ -45,10 +48,7 @@ class Protocol:
 
     def line(self) -> str:
         """The protocol as one line for a person."""
-        if self.kind == "regression":
-            what = f"{self.shots} shots, {self.queries} queries"
-        else:
-            what = f"{self.ways}-way {self.shots}-shot, {self.queries} queries a class"
+        what = KINDS[self.kind].asks.format(ways=self.ways, shots=self.shots, queries=self.queries)
         how = "transductive" if self.transductive else "inductive"
         return f"{self.source} {self.split}, {what}, {self.episodes:,} episodes, {how}, seed {self.seed}"
 
@@ -76,9 +76,11 @@ class Report:
 
     protocol: Protocol
     values: np.ndarray
-    """[E], accuracy (0..1) or mean squared error of every episode, in the order of the source."""
+    """[E], the kind's metric (accuracy, mean squared error, share of wrong bits) of every episode, in their order."""
     nll: float | None = None
     """Mean negative log-likelihood of a query row, in nats."""
+    bits: float | None = None
+    """The same in bits for each bit of an answer: the binary cross-entropy."""
     ece: float | None = None
     """Expected calibration error, 15 equal-mass bins, 0..1."""
     auc: float | None = None
@@ -91,9 +93,14 @@ class Report:
     """Median milliseconds to adapt to one task and predict its queries."""
 
     @property
+    def kind(self) -> KindRow:
+        """What the tasks are judged by."""
+        return KINDS[self.protocol.kind]
+
+    @property
     def metric(self) -> str:
-        """The name of `values`: "accuracy" or "mse"."""
-        return "mse" if self.protocol.kind == "regression" else "accuracy"
+        """The name of `values`: "accuracy", "mse" or "wrong_bits"."""
+        return self.kind.metric
 
     @property
     def estimate(self) -> Estimate:
@@ -121,18 +128,20 @@ class Report:
         if p.kind == "regression":
             out["median"] = float(np.median(self.values))
             out["diverged"] = float(np.mean(~(self.values < DIVERGED)))
-        optional = {"nll": self.nll, "ece": self.ece, "auc": self.auc, "chance": self.chance, "adapt_ms": self.adapt_ms}
+        optional = {name: getattr(self, name) for name in _FIGURES}
         return out | {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], values: np.ndarray) -> "Report":
         """The report of these numbers, as `to_json` gives them, and of every episode's value."""
         said = {name: found[name] for name in ("split", "ways", "shots", "queries", "episodes", "seed", "transductive")}
-        kind = "regression" if "mse" in found else "classification"
+        kind = next(kind for kind, row in KINDS.items() if row.metric in found)
         about = Protocol(found["learner"], found["source"], kind=kind, command=found.get("command", ""), **said)
-        figures = {name: found.get(name) for name in ("nll", "ece", "auc", "chance", "adapt_ms")}
-        return cls(about, values, **figures)
+        return cls(about, values, **{name: found.get(name) for name in _FIGURES})
 
+
+_FIGURES = ("nll", "bits", "ece", "auc", "chance", "adapt_ms")
+"""Of a report, beside its headline; None where they say nothing."""
 
 DIVERGED = 100.0
 """A regression episode with a mean squared error above this (or NaN) counts as diverged."""
@@ -236,7 +245,7 @@ class Trial:
     state: str
     """ "complete", "pruned" (stopped early, as it was worse than most), "failed" or "stopped" (to go on)."""
     validation: float | None
-    """The best of its validations, accuracy (0..1) or mean squared error."""
+    """The best of its validations, in the search's metric."""
     step: int
     """Meta-updates it took."""
     seconds: float = 0.0
@@ -252,7 +261,7 @@ class Search:
 
     title: str
     metric: str
-    """ "accuracy" or "mse"."""
+    """ "accuracy", "mse" or "wrong_bits"."""
     protocol: str
     """What judged every trial, in a line for a person."""
     steps: int
@@ -272,7 +281,7 @@ class Search:
     def ranked(self) -> list[Trial]:
         """Best first: those that were completed, then the pruned ones, then the rest in their order."""
         states = ["complete", "pruned"]
-        sign = 1 if self.metric == "mse" else -1
+        sign = 1 if METRICS[self.metric].least else -1
 
         def place(trial: Trial) -> tuple[int, float, int]:
             value = trial.validation

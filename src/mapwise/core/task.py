@@ -3,7 +3,7 @@
 The letters used in every shape of the library:
 
     T  tasks in a batch        S  support rows of a task      Q  query rows of a task
-    N  rows, of either kind    W  classes of a task, or regression targets
+    N  rows, of either kind    W  classes of a task, or regression targets, or bits
     D  length of an embedding
 """
 
@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Kind = Literal["classification", "regression"]
+Kind = Literal["classification", "regression", "multilabel"]
 
 
 class Examples(NamedTuple):
     """Labelled rows of one task; a batch of tasks has one more leading axis everywhere.
 
     x:      [N, *input], float32 and already scaled; or a dict of such tensors.
-    y:      [N, W], one-hot over the task's W classes, or W regression targets.
+    y:      [N, W], one-hot over the task's W classes, or W regression targets, or W bits that are 0 or 1 each.
     weight: [N], 1 for a row that counts and 0 for padding.
     key:    [], int64; all randomness of the task comes from it. 0 for data of one's own.
     """
@@ -47,10 +47,11 @@ class About(NamedTuple):
     """What the data is called."""
     split: str
     ways: str
-    """"5", or "5-20" when drawn per task; "" for regression."""
+    """"5", or "5-20" when drawn per task; "" where there are no classes."""
     shots: str
+    """For bits, how long a sequence is that is read."""
     queries: int
-    """Query rows per class; for regression per task."""
+    """Query rows per class; without classes per task, and at most where their number is drawn."""
     seed: int
 
 
@@ -63,7 +64,7 @@ class TaskSource(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """What the tasks ask for: a class, or a number."""
+        """What the tasks ask for: a class, a number, or bits."""
         ...
 
     @property
@@ -73,7 +74,7 @@ class TaskSource(Protocol):
 
     @property
     def outputs(self) -> int:
-        """W, the number of columns of y: the (largest) number of classes, or of targets."""
+        """W, the number of columns of y: the (largest) number of classes, or of targets, or of bits."""
         ...
 
     @property
@@ -90,7 +91,7 @@ class TaskSource(Protocol):
         ...
 
     def names(self, step: int) -> list[list[str]]:
-        """The W class names of each of the T tasks of this step; empty lists for regression."""
+        """The W class names of each of the T tasks of this step; empty lists without classes."""
         ...
 
 

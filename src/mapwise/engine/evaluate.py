@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import map_tasks as mapping
+from mapwise.core.kinds import KINDS, bits_of_a_bit
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How, map_tasks, tasks_in
@@ -46,8 +47,8 @@ def evaluate(
     command:  what makes the report again, for its protocol line.
     how:      how tasks are mapped; a learner without a vmap rule is looped.
 
-    Returns a Report: accuracy (or mean squared error) per episode, calibration, ROC-AUC, figures per
-    real class name. Whether the learner is transductive is measured, not believed.
+    Returns a Report: accuracy (or mean squared error, or wrong bits) per episode; for classes calibration, ROC-AUC,
+    figures per real class name. Whether the learner is transductive is measured, not believed.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}: give 1 or more")
@@ -94,6 +95,8 @@ def evaluate(
         nll=nll if np.isfinite(nll) else None,
         adapt_ms=_adapt_ms(learner, params, tasks),
     )
+    if source.kind == "multilabel":
+        return replace(report, bits=bits_of_a_bit(nll, source.outputs), chance=0.5)
     if source.kind == "regression":
         return report
     judged = _Judged(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
@@ -112,7 +115,7 @@ def evaluate(
 def episode_values(
     learner: Learner, params: Params, source: TaskSource, episodes: int, how: How = "vmap", ranks: Ranks = ALONE
 ) -> np.ndarray:
-    """Accuracy (or mean squared error) of each of the first `episodes` tasks, [E]; every rank gets those of all."""
+    """The kind's metric of each of the first `episodes` tasks, [E]; every rank gets those of all."""
     values: list[np.ndarray] = []
     left = episodes
     for step in itertools.count():
@@ -178,10 +181,7 @@ def _scores(learner: Learner, params: Params, tasks: Task, how: How) -> tuple[Sc
 
 def _values(scores: Scores, query: Examples, kind: Kind) -> np.ndarray:
     weight, y = query.weight.cpu(), query.y.cpu()
-    if kind == "regression":
-        each = ((_mean(scores) - y) ** 2).mean(-1)
-    else:
-        each = (_mean(scores).argmax(-1) == y.argmax(-1)).to(weight.dtype)
+    each = KINDS[kind].judge(_mean(scores), y).to(weight.dtype)
     return ((each * weight).sum(-1) / weight.sum(-1)).double().numpy()
 
 
@@ -191,10 +191,10 @@ def _nll(scores: Scores, query: Examples, kind: Kind) -> np.ndarray:
     if isinstance(scores, Gaussian):
         z = (y - scores.mean) / scores.scale
         each = (0.5 * z**2 + torch.log(scores.scale.double()) + 0.5 * math.log(2 * math.pi)).sum(-1)
-    elif kind == "regression":
+    elif (of_rows := KINDS[kind].nll) is None:
         return np.full(len(y), np.nan)
     else:
-        each = -(y * torch.log_softmax(scores.double(), -1)).sum(-1)
+        each = of_rows(scores, y)
     return np.asarray((each * weight).sum(-1) / weight.sum(-1))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core import map_tasks as mapping
+from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How
@@ -19,8 +20,7 @@ from mapwise.engine.evaluate import episode_values
 
 def training_curves(records: Sequence[dict[str, Any]], kind: Kind) -> list[Curve]:
     """The lines of a run's metrics: the loss of every record, and validation where there was one."""
-    metric = "mse" if kind == "regression" else "accuracy"
-    found = [("training loss", "loss"), (f"validation {metric}", "validation")]
+    found = [("training loss", "loss"), (f"validation {KINDS[kind].metric}", "validation")]
     curves = []
     for label, name in found:
         points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
@@ -37,7 +37,7 @@ def measured_curve(
     episodes: int,
     how: How = "vmap",
 ) -> Curve:
-    """Accuracy (or mean squared error) with its interval, for every (x, learner, source) of a line."""
+    """The kind's metric with its interval, for every (x, learner, source) of a line."""
     estimates = [Estimate.of(episode_values(learner, params, source, episodes, how)) for _, learner, source in points]
     return Curve(
         label,
@@ -48,8 +48,8 @@ def measured_curve(
 
 
 def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episode | None:
-    """The source's first task with what the learner said of its queries; None for regression."""
-    if source.kind == "regression":
+    """The source's first task with what the learner said of its queries; None without classes."""
+    if source.kind != "classification":
         return None
     names = source.names(0)[0]
     support, query = mapping.task_at(source(0), 0)
@@ -92,7 +92,7 @@ def embedding_map(learner: Learner, params: Params, source: TaskSource) -> Embed
     None when the learner has no `embed`, or the source no classes.
     """
     embed = getattr(learner, "embed", None)
-    if embed is None or source.kind == "regression":
+    if embed is None or source.kind != "classification":
         return None
     names = source.names(0)[0]
     support, query = mapping.task_at(source(0), 0)

@@ -13,6 +13,7 @@ import torch
 
 from mapwise.core import tree
 from mapwise.core.functional import Precision
+from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How, tasks_in
 from mapwise.core.task import Kind, TaskSource
@@ -44,7 +45,7 @@ class Progress:
     loss: float
     """Mean objective since the last record."""
     validation: float | None
-    """The latest validation accuracy (or mean squared error)."""
+    """The latest validation, in the metric of the tasks' kind."""
     best: float | None
     tasks_per_second: float
     """Of this process: what a resumed run did before doesn't count."""
@@ -363,7 +364,7 @@ def _taken_up(
 def _improves(value: float, best: float | None, kind: Kind) -> bool:
     if best is None or math.isnan(value) or math.isnan(best):
         return best is None or not math.isnan(value)
-    return value < best if kind == "regression" else value > best
+    return value < best if KINDS[kind].least else value > best
 
 
 def _best(out: Path, state: State) -> Params | None:

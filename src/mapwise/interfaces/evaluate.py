@@ -65,8 +65,8 @@ class Opened:
         )
 
     def baseline(self, episodes: int, *, command: str = "") -> Report | None:
-        """The nearest mean of raw inputs on the same episodes; None for regression."""
-        if self.source.kind == "regression" or self.settings.learner == BASELINE:
+        """The nearest mean of raw inputs on the same episodes; None without classes."""
+        if self.source.kind != "classification" or self.settings.learner == BASELINE:
             return None
         learner = LEARNERS[BASELINE].build()
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)

@@ -4,6 +4,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mapwise.core.kinds import KINDS
+from mapwise.core.task import Kind
 from mapwise.interfaces.printing import speaks
 
 if TYPE_CHECKING:
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
 class Bar:
     """Shows a training as it goes: loss, validation, tasks per second and time left. Silent without a terminal."""
 
-    def __init__(self, title: str, kind: str) -> None:
-        self.title, self.metric = title, "val mse" if kind == "regression" else "val acc"
+    def __init__(self, title: str, kind: Kind) -> None:
+        self.title, self.kind = title, KINDS[kind]
         self.bar: Any = None
         self.line: Any = None
 
@@ -47,9 +49,9 @@ class Bar:
             return
         if self.line is None:
             self.line = self.bar.add_task(self.title, total=progress.steps, said="", completed=progress.step)
-        validation = "" if progress.validation is None else f"  {self.metric} {self._value(progress.validation)}"
+        validation = "" if progress.validation is None else f"  {self._said(progress.validation)}"
         said = f"loss {progress.loss:.3f}{validation}  {progress.tasks_per_second:,.0f} tasks/s"
         self.bar.update(self.line, completed=progress.step, said=said)
 
-    def _value(self, value: float) -> str:
-        return f"{value:.3f}" if self.metric == "val mse" else f"{100 * value:.1f} %"
+    def _said(self, value: float) -> str:
+        return f"val {self.kind.short} {f'{100 * value:.1f} %' if self.kind.share else f'{value:.3f}'}"

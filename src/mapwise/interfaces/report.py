@@ -86,8 +86,10 @@ def _against_steps(run: Opened, episodes: int) -> list[Curve]:
 
 
 def _with_shots(source: TaskSource, shots: int) -> TaskSource | None:
-    """The same tasks with other shots; None where a class has too few rows for them."""
+    """The same tasks with other shots; None where a class has too few rows for them, or there is no such thing."""
     changed: Any = source
+    if not hasattr(changed, "shots"):
+        return None
     try:
         return replace(changed, shots=shots)  # type: ignore[no-any-return]
     except ValueError:

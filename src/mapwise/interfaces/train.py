@@ -12,9 +12,10 @@ import torch
 
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, named
+from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.task import Kind, Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.compiled import NotCompiled
@@ -219,7 +220,7 @@ def train(
                 folder,
                 plain(settings),
                 resume=resume,
-                least=episodes.kind == "regression",
+                least=KINDS[episodes.kind].least,
             ) as track,
         ):
             if not resume:
@@ -309,15 +310,15 @@ def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: floa
     }
 
 
-def in_words(found: Mapping[str, Any], kind: str) -> str:
+def in_words(found: Mapping[str, Any], kind: Kind) -> str:
     """The same for a person, with what to do next."""
     value = found["validation"]
     if value is None:
         said = "nothing was validated"
-    elif kind == "regression":
-        said = f"mean squared error {value:.4g} on {found['validation_episodes']:,} validation tasks"
     else:
-        said = f"{100 * value:.1f} % on {found['validation_episodes']:,} validation episodes"
+        named_ = "" if kind == "classification" else f"{KINDS[kind].title} "
+        tasks = "episodes" if kind == "classification" else "tasks"
+        said = f"{named_}{KINDS[kind].shown(value)} on {found['validation_episodes']:,} validation {tasks}"
     return (
         f"{found['learner']} on {found['source']}: step {found['step']:,} of {found['steps']:,} selected, {said}\n"
         f"next: mapwise eval {found['run']}"

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mapwise.catalog import LEARNERS, named
 from mapwise.core.files import claimed, write_atomically
+from mapwise.core.kinds import KINDS, KindRow
 from mapwise.core.outcome import Search, Trial
 from mapwise.core.task import TaskSource
 from mapwise.engine.train import METRICS, Progress
@@ -81,9 +82,14 @@ class SearchSettings(BaseModel):
         return dimensions(self.search, self.run, ())
 
     @property
+    def kind(self) -> KindRow:
+        """What a trial is judged by."""
+        return KINDS[source_row(self.run.source)[0].kind]
+
+    @property
     def least(self) -> bool:
         """The validation is an error: less is better."""
-        return str(source_row(self.run.source)[0].kind) == "regression"
+        return self.kind.least
 
 
 def asked_search(
@@ -184,7 +190,7 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, *
         )
         _run_trial(study, trial, folder, settings, opened, title)
         if not quiet:
-            note(f"{title}: {_came_to(study, trial.number, settings.least)}")
+            note(f"{title}: {_came_to(study, trial.number, settings.kind)}")
 
 
 class _Pruned(Stopped):
@@ -259,13 +265,13 @@ def _fail(study: "optuna.Study", trial: "optuna.Trial", why: str) -> None:
     study.tell(trial, state=TrialState.FAIL)
 
 
-def _came_to(study: "optuna.Study", number: int, least: bool) -> str:
+def _came_to(study: "optuna.Study", number: int, kind: KindRow) -> str:
     trial = study.get_trials(deepcopy=False)[number]
     if "failure" in trial.user_attrs:
         return f"failed, {trial.user_attrs['failure']}"
-    value = _best_of(trial, least)
+    value = _best_of(trial, kind.least)
     assert value is not None
-    shown = f"mse {value:.4g}" if least else f"{100 * value:.1f} %"
+    shown = f"{kind.short} {kind.shown(value)}" if kind.least else kind.shown(value)
     complete = [t.number for t in study.best_trials] if trial.state.name == "COMPLETE" else []
     if number in complete:
         return f"{shown}, the best so far"
@@ -294,14 +300,12 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
             )
     found = settings.dimensions
     run = settings.run
-    task = f"{run.test_shots or run.shots}-shot"
-    if not settings.least:
-        task = f"{run.test_ways or run.ways}-way {task}"
+    task = settings.kind.task.format(ways=run.test_ways or run.ways, shots=run.test_shots or run.shots)
     name = Path(run.test_source or run.source).name
     judged = f"{name} val, {task}, {run.validation_episodes:,} episodes, seed {run.seed}"
     search = Search(
         f"search over {run.learner} on {Path(run.source).name}",
-        "mse" if settings.least else "accuracy",
+        settings.kind.metric,
         judged,
         run.steps,
         {dimension.name: dimension.text for dimension in found},

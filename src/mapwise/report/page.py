@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mapwise.core.kinds import METRICS
 from mapwise.core.outcome import ClassFigures, Curve, Findings, Paired, Protocol, Report, Search
 from mapwise.report import plots, table
 
@@ -71,13 +72,15 @@ def search_summary(found: Search) -> str:
     if found.best is None:
         return f"None of {trials} was completed."
     value = found.best.validation
-    shown = f"a mean squared error of {table.searched_value(value)}" if found.metric == "mse" else table.share(value)
+    kind = METRICS[found.metric]
+    shown = table.share(value) if kind.share else table.searched_value(value)
+    shown = f"a {kind.title} of {shown}" if kind.least else shown
     values = ", ".join(f"{name} {table.searched_value(tried)}" for name, tried in found.best.values.items())
     return f"The best of {trials} has {values}: {shown} on the validation split ({found.protocol})."
 
 
 def _search_figures(found: Search) -> str:
-    unit = "validation mean squared error" if found.metric == "mse" else "validation accuracy"
+    unit = f"validation {METRICS[found.metric].title}"
     pruned = any(trial.state == "pruned" for trial in found.trials)
     alt = f"{_capital(unit)} of {len(found.trials)} trials in their order. {search_summary(found)}"
     caption = f"{_capital(unit)} of every trial." + (
@@ -148,7 +151,12 @@ def summary(reports: Sequence[Report]) -> str:
     seen = "it was trained on" if p.split in ("train", "trainval") else "it has never seen"
     # The same learner may stand here twice, evaluated otherwise: that is no other learner.
     others = [report for report in reports[1:] if _same_episodes(own, report) and report.protocol.learner != p.learner]
-    if own.metric == "mse":
+    if p.kind == "multilabel":
+        sentence = (
+            f"Having read a sequence of length {p.shots} {seen}, {p.learner} gets {_loose(own)} of the bits of its "
+            f"answer wrong, at {table.plain(own.bits, 4)} bits for each of them"
+        )
+    elif p.kind == "regression":
         examples = "one point" if p.shots == "1" else f"{p.shots} points"
         median, diverged = table.median_and_diverged(own)
         sentence = (
@@ -164,7 +172,7 @@ def summary(reports: Sequence[Report]) -> str:
         )
     beside = [f"{report.protocol.learner} gets {_loose(report)}" for report in others[:3]]
     if own.chance is not None:
-        shown = table.plain(own.chance) if own.metric == "mse" else f"{100 * own.chance:.3g} %"
+        shown = f"{100 * own.chance:.3g} %" if own.kind.share else table.plain(own.chance)
         beside.append(f"chance is {shown}")
     return sentence + (f"; {', '.join(beside)}" if beside else "") + "."
 
@@ -186,7 +194,7 @@ def _unbroken(text: str) -> str:
 def _headline(own: Report) -> str:
     mean, sign, ci = table.headline(own).partition(" ± ")
     number = f"{escape(mean)} <small>± {escape(ci)}</small>" if sign else f"<small>{escape(mean)}</small>"
-    what = "mean squared error" if own.metric == "mse" else "accuracy"
+    what = own.kind.title
     p = own.protocol
     note = (
         '<p class="note"><b>Transductive.</b> Each prediction depended on the other queries of its task; '
@@ -200,7 +208,7 @@ def _headline(own: Report) -> str:
 
 
 def _comparison(reports: Sequence[Report]) -> str:
-    own, regression = reports[0], reports[0].metric == "mse"
+    own = reports[0]
     several = len({table.task_name(report.protocol) for report in reports}) > 1
     pairs = [
         Paired.of(own, report) if i and len(own.values) == len(report.values) and _same_episodes(own, report) else None
@@ -209,10 +217,10 @@ def _comparison(reports: Sequence[Report]) -> str:
     paired = any(pair is not None for pair in pairs)
     timed = any(report.adapt_ms is not None for report in reports)
     end = _reach(reports)
-    head = [("learner", ""), ("mse" if regression else "accuracy", "n")]
-    head.append((f"0 to {end:.3g}" if regression else "0 to 100 %", ""))
+    head = [("learner", ""), (own.metric.replace("_", " "), "n")]
+    head.append((f"0 to {100 * end:.3g} %" if own.kind.share else f"0 to {end:.3g}", ""))
     head += [(f"{plots.short(own.protocol.learner, 24)} minus this", "n word")] if paired else []
-    head += [("median", "n"), ("diverged", "n")] if regression else [("NLL", "n"), ("ECE", "n"), ("AUC", "n")]
+    head += [(name, "n") for name in table.figures_of(own)]
     head += [("ms a task", "n")] if timed else []
     rows = []
     for i, (report, pair) in enumerate(zip(reports, pairs, strict=True)):
@@ -227,24 +235,25 @@ def _comparison(reports: Sequence[Report]) -> str:
             said = "" if pair is None else escape(table.difference(pair, own.metric))
             said += "" if pair is None else f"<span>{escape(_said(pair, own.metric))}</span>"
             cells.append(f'<td class="n word plain">{said}</td>')
-        if regression:
-            median, diverged = table.median_and_diverged(report)
-            figures = [table.plain(median), table.share(diverged, 2)]
-        else:
-            figures = [table.plain(report.nll), table.share(report.ece), table.plain(report.auc)]
-        figures += [table.plain(report.adapt_ms, 1)] if timed else []
+        figures = [*table.figures_of(report).values(), *([table.plain(report.adapt_ms, 1)] if timed else [])]
         rows.append(f"<tr{'' if i else _class('own')}>{''.join(cells + [_cell(f, 'n plain') for f in figures])}</tr>")
     for task, chance in table.chances(reports):
-        shown = table.plain(chance) if regression else table.share(chance)
+        shown = table.share(chance) if own.kind.share else table.plain(chance)
         cells = [f'<th scope="row" class="word">chance<span>{escape(task)}</span></th>', _cell(shown, "n")]
         rows.append(f"<tr>{''.join(cells)}{'<td></td>' * (len(head) - len(cells))}</tr>")
     shown_table = _table(head, rows, "Learners beside each other")
-    legend = "" if regression else "NLL is in nats for a query row, ECE the calibration error. "
+    legend = "".join(_LEGEND.get(name, "") for name in table.figures_of(own))
     rule = table.VERDICT_RULE if paired else ""
     text = f'<p class="quiet">{legend}{rule}</p>' if legend or rule else ""
     return _section(
         "Beside the others" if len(reports) > 1 else "In numbers", shown_table + text + _provenance(reports[1:], own)
     )
+
+
+_LEGEND = {
+    "NLL": "NLL is in nats for a query row, ECE the calibration error. ",
+    "bits a bit": "Bits a bit is the binary cross-entropy; a coin has 1. ",
+}
 
 
 def _said(pair: Paired, metric: str) -> str:
@@ -270,7 +279,7 @@ def _training(curves: Sequence[Curve], own: Report) -> str:
     groups: dict[str, list[Curve]] = {}
     for curve in curves:
         if len(curve.x) and np.isfinite(np.asarray(curve.y, dtype=float)).any():
-            groups.setdefault("accuracy" if "accuracy" in curve.label else _unit(curve.label), []).append(curve)
+            groups.setdefault(_unit(curve.label), []).append(curve)
     figures = []
     for unit, mine in groups.items():
         labels = " and ".join(curve.label for curve in mine)
@@ -284,13 +293,12 @@ def _training(curves: Sequence[Curve], own: Report) -> str:
 
 
 def _unit(label: str) -> str:
-    return "mean squared error" if "mse" in label.lower() else "loss"
+    """What a line of a training is measured in: the title of the metric it names, or "loss"."""
+    return next((row.title for name, row in METRICS.items() if name in label), "loss")
 
 
 def _against(findings: Findings, own: Report) -> str:
-    regression = own.metric == "mse"
-    unit = "mean squared error" if regression else "accuracy"
-    metric = "mse" if regression else "accuracy"
+    unit, metric = own.kind.title, own.metric
     figures = []
     shots = [curve for curve in findings.against_shots if len(curve.x)]
     if shots:
@@ -434,7 +442,7 @@ def _same_episodes(a: Report, b: Report) -> bool:
 
 def _reach(reports: Sequence[Report]) -> float:
     """The end of the comparison's small axes: 1 for accuracies, the largest error's upper end otherwise."""
-    if reports[0].metric == "accuracy":
+    if not reports[0].kind.least:
         return 1.0
     highs = [report.estimate.mean + np.nan_to_num(report.estimate.ci95) for report in reports]
     return max([float(high) for high in highs if math.isfinite(high) and high > 0], default=1.0)
@@ -461,7 +469,7 @@ def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
             ci = math.nan if curve.ci95 is None else float(curve.ci95[i])
             shown = _value(float(curve.y[i]), unit)
             if math.isfinite(ci):
-                shown += f" ± {100 * ci:.1f}" if unit == "accuracy" else f" ± {ci:.2g}"
+                shown += f" ± {100 * ci:.1f}" if unit in plots.SHARES else f" ± {ci:.2g}"
             rows.append(
                 f"<tr>{_cell(curve.label, '')}{_cell(f'{float(curve.x[i]):,.6g}', 'n')}{_cell(shown, 'n')}</tr>"
             )
@@ -471,7 +479,7 @@ def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
 def _value(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "not finite"
-    return table.share(value) if unit == "accuracy" else f"{value:.4g}"
+    return table.share(value) if unit in plots.SHARES else f"{value:.4g}"
 
 
 def _labels(curves: Sequence[Curve]) -> str:

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from mapwise.core.kinds import METRICS
 from mapwise.core.outcome import ClassFigures, Contender, Curve, EmbeddingMap, Episode, FunctionFit, Search, Trial
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 INK = "#1f2329"
 SOFT = "#5b6470"
 FAINT = "#e6e3dc"
+SHARES = frozenset(row.title for row in METRICS.values() if row.share)
+"""Titles of the metrics that are drawn in per cent."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5568f", "#b97700", "#3f9fd8", "#4b4b4b")
 """Okabe and Ito's colours, which people with any colour vision tell apart, darkened where paper needs it."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -77,7 +80,7 @@ def short(name: str, width: int) -> str:
 
 
 def learning_curve(curves: Sequence[Curve], *, metric: str) -> str:
-    """Lines over training steps. metric: "accuracy" (0..1, drawn in per cent) or the name of a loss."""
+    """Lines over training steps. metric: a metric's title (those of 0..1 are drawn in per cent), or "loss"."""
     with _styled():
         figure, axes = _one_axes()
         for i, curve in enumerate(curves):
@@ -93,14 +96,14 @@ def learning_curve(curves: Sequence[Curve], *, metric: str) -> str:
                 if len(y) == 1:
                     axes.plot(x, y, "o", color=colour)
         values = np.concatenate([_finite(curve)[1] for curve in curves])
-        if metric == "accuracy":
+        if metric in SHARES:
             _percent_axis(axes)
         elif len(values) and values.min() > 0 and values.max() > 50 * values.min():
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(_plain)
             axes.yaxis.set_minor_formatter(_nothing)
         axes.set_xlabel("training steps")
-        axes.set_ylabel("accuracy (%)" if metric == "accuracy" else metric)
+        axes.set_ylabel(f"{metric} (%)" if metric in SHARES else metric)
         axes.margins(x=0.01)
         axes.xaxis.set_major_formatter(_thousands)
         _legend(figure, axes)
@@ -111,7 +114,7 @@ def against_shots(curves: Sequence[Curve], *, metric: str = "accuracy", chance: 
     """The metric against support rows per class, on a logarithmic axis, with 95 % bands."""
     return _against(
         curves,
-        "shots (support points)" if metric == "mse" else "shots (support rows per class)",
+        "shots (support rows per class)" if metric == "accuracy" else "shots (support points)",
         metric,
         chance,
         logarithmic=True,
@@ -263,7 +266,7 @@ def search_history(found: Search) -> str:
         _trials(axes, found, [float(trial.number) for trial in found.trials])
         done = [trial for trial in found.trials if trial.state == "complete" and _known(trial)]
         if done:
-            better = np.minimum if found.metric == "mse" else np.maximum
+            better = np.minimum if METRICS[found.metric].least else np.maximum
             best = better.accumulate([_height(trial, found) for trial in done])
             x = [trial.number for trial in done] + [max(trial.number for trial in found.trials)]
             axes.step(
@@ -347,7 +350,7 @@ def _known(trial: Trial) -> bool:
 def search_top(found: Search) -> float:
     """The height from which trials are drawn at the upper edge: an error that ran away would flatten all others."""
     values = [float(trial.validation or 0.0) for trial in found.trials if _known(trial)]
-    return 10 * float(np.median(values)) if values and found.metric == "mse" else math.inf
+    return 10 * float(np.median(values)) if values and not METRICS[found.metric].share else math.inf
 
 
 def _height(trial: Trial, found: Search) -> float:
@@ -356,15 +359,16 @@ def _height(trial: Trial, found: Search) -> float:
 
 def _search_axis(axes: "Axes", found: Search) -> None:
     values = [_height(trial, found) for trial in found.trials if _known(trial)]
-    if found.metric == "accuracy":
+    kind = METRICS[found.metric]
+    if kind.share:
         _percent_axis(axes)
-        axes.set_ylabel("validation accuracy (%)")
+        axes.set_ylabel(f"validation {kind.title} (%)")
         return
     if values and min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_plain)
         axes.yaxis.set_minor_formatter(_nothing)
-    axes.set_ylabel("validation mean squared error")
+    axes.set_ylabel(f"validation {kind.title}")
 
 
 def against_time(contenders: Sequence[Contender]) -> str:
@@ -617,11 +621,12 @@ def _against(curves: Sequence[Curve], xlabel: str, metric: str, chance: float | 
             places = sorted(ticks)
             axes.set_xticks(places, [f"{place:g}" for place in places])
             axes.set_xticks([], minor=True)
-        if metric == "accuracy":
+        kind = METRICS[metric]
+        if kind.share:
             _percent_axis(axes)
         else:
             axes.set_ylim(bottom=0)
-        axes.set(xlabel=xlabel, ylabel="accuracy (%)" if metric == "accuracy" else "mean squared error")
+        axes.set(xlabel=xlabel, ylabel=f"{kind.title} (%)" if kind.share else kind.title)
         _legend(figure, axes)
         return _svg(figure)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mapwise.core.kinds import KINDS, METRICS
 from mapwise.core.outcome import DIVERGED, ClassFigures, Estimate, Paired, Protocol, Report, Search
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def number(estimate: Estimate) -> str:
 
 
 def headline(report: Report) -> str:
-    """The report's main number with its interval: accuracy in per cent, or a mean squared error."""
-    return number(report.estimate) if report.metric == "mse" else percent(report.estimate)
+    """The report's main number with its interval: a share in per cent, or an error in its own unit."""
+    return percent(report.estimate) if report.kind.share else number(report.estimate)
 
 
 def difference(pair: Paired, metric: str) -> str:
     """First minus second with its sign and interval: "+43.4 ± 0.6 points"; an error in its own unit."""
     size = replace(pair.difference, mean=abs(pair.difference.mean))
     sign = "+" if pair.difference.mean > 0 else "−" if pair.difference.mean < 0 else ""
-    if metric == "mse":
+    if not METRICS[metric].share:
         return sign + number(size)
     shown = percent(size)
     return sign + (shown.replace(" %", " points", 1) if "%" in shown else shown)
@@ -57,17 +58,17 @@ def difference(pair: Paired, metric: str) -> str:
 def verdict(pair: Paired, metric: str) -> str:
     """Whether the first is "better" or "worse" than the second, or "no difference shown".
 
-    A difference is shown when its 95 % interval excludes zero; for "mse" lower is better.
+    A difference is shown when its 95 % interval excludes zero; of errors less is better.
     """
     mean, ci = pair.difference.mean, pair.difference.ci95
     if not (math.isfinite(mean) and math.isfinite(ci)) or abs(mean) <= ci:
         return "no difference shown"
-    return "better" if (mean > 0) != (metric == "mse") else "worse"
+    return "better" if (mean > 0) != METRICS[metric].least else "worse"
 
 
 def task_name(protocol: Protocol) -> str:
     """What a task of this protocol asks, in a few words: "5-way 1-shot"."""
-    return f"{protocol.shots}-shot" if protocol.kind == "regression" else f"{protocol.ways}-way {protocol.shots}-shot"
+    return KINDS[protocol.kind].task.format(ways=protocol.ways, shots=protocol.shots)
 
 
 def normalisation(protocol: Protocol) -> str:
@@ -88,6 +89,16 @@ def plain(value: float | None, digits: int = 3) -> str:
 def median_and_diverged(report: Report) -> tuple[float, float]:
     """The median task's error and the share of tasks that diverged (error above DIVERGED, or NaN)."""
     return float(np.median(report.values)), float(np.mean(~(report.values < DIVERGED)))
+
+
+def figures_of(report: Report) -> dict[str, str]:
+    """What stands beside the headline, by its column: of classes NLL in nats, ECE and AUC."""
+    if report.protocol.kind == "regression":
+        median, diverged = median_and_diverged(report)
+        return {"median": plain(median), "diverged": share(diverged, 2)}
+    if report.protocol.kind == "multilabel":
+        return {"bits a bit": plain(report.bits, 4)}
+    return {"NLL": plain(report.nll), "ECE": share(report.ece), "AUC": plain(report.auc)}
 
 
 def worst_classes(figures: ClassFigures, worst: int = 20) -> list[int]:
@@ -111,33 +122,27 @@ def chances(reports: Sequence[Report]) -> list[tuple[str, float]]:
 def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
     """Learners beside each other, with the protocol and the commands below.
 
-    Classification: accuracy with its 95 % interval, NLL in nats, ECE, AUC. Regression: mean squared
-    error with its interval, median, share of diverged tasks. A column names the task where the
-    reports differ in it, and chance is a row of its own where it is known.
+    The kind's metric with its 95 % interval, then its figures. A column names the task where the reports
+    differ in it, and chance is a row of its own where it is known.
     """
     table = new_table(title)
-    regression = bool(reports) and reports[0].metric == "mse"
     tasks = list(dict.fromkeys(task_name(report.protocol) for report in reports))
     table.add_column("learner", overflow="fold")
     if len(tasks) > 1:
         table.add_column("task", no_wrap=True)
-    figures = ["mse", "median", "diverged"] if regression else ["accuracy", "NLL", "ECE", "AUC"]
-    for name in figures:
-        table.add_column(name, justify="right", no_wrap=name in ("mse", "accuracy"))
+    metric = reports[0].metric if reports else "accuracy"
+    head = list(figures_of(reports[0])) if reports else []
+    for name in (metric.replace("_", " "), *head):
+        table.add_column(name, justify="right", no_wrap=name not in head)
     table.add_column("protocol", no_wrap=True)
     for report in reports:
         row = [report.protocol.learner] + ([task_name(report.protocol)] if len(tasks) > 1 else [])
-        row.append(headline(report))
-        if regression:
-            median, diverged = median_and_diverged(report)
-            row += [plain(median), share(diverged, 2)]
-        else:
-            row += [plain(report.nll), share(report.ece), plain(report.auc)]
+        row += [headline(report), *figures_of(report).values()]
         add_row(table, [*row, normalisation(report.protocol)])
     for task, chance in chances(reports):
         row = ["chance"] + ([task] if len(tasks) > 1 else [])
-        shown = plain(chance) if regression else share(chance)
-        add_row(table, [*row, shown] + [""] * len(figures))
+        shown = share(chance) if METRICS[metric].share else plain(chance)
+        add_row(table, [*row, shown] + [""] * (len(head) + 1))
     _caption(table, _provenance([report.protocol for report in reports]))
     return table
 
@@ -167,7 +172,7 @@ def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -
     protocol: of the episodes, shown below with its command. Its kind says which way is better:
               without it the numbers are taken for accuracies, of which more is better.
     """
-    metric = "mse" if protocol is not None and protocol.kind == "regression" else "accuracy"
+    metric = "accuracy" if protocol is None else KINDS[protocol.kind].metric
     table = new_table("Paired differences")
     table.add_column("first", overflow="fold")
     table.add_column("second", overflow="fold")
@@ -197,12 +202,11 @@ def search_table(found: Search) -> "Table":
 
 def search_rows(found: Search) -> tuple[list[str], list[list[str]]]:
     """The columns and cells of a search's trials, best first."""
-    metric = "mse" if found.metric == "mse" else "accuracy"
-    head = ["trial", *found.ranges, metric, "steps", "state"]
+    head = ["trial", *found.ranges, found.metric.replace("_", " "), "steps", "state"]
     rows = []
     for trial in found.ranked:
         tried = [searched_value(trial.values.get(name)) for name in found.ranges]
-        shown = searched_value(trial.validation) if metric == "mse" else share(trial.validation)
+        shown = share(trial.validation) if METRICS[found.metric].share else searched_value(trial.validation)
         rows.append([str(trial.number), *tried, shown, f"{trial.step:,}", trial.state])
     return head, rows
 
