@@ -135,6 +135,34 @@ def test_normal_numbers_are_normal_finite_and_independent_of_neighbouring_keys()
     assert stats.kstest(across.double().numpy(), "norm").pvalue > 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+def test_equal_rows_have_equal_numbers_wherever_they_stand(dtype):
+    x = (10 * drawn(6, 2, 5)).to(dtype)
+    x[4] = x[1]
+    found = random.digest(x)
+    assert found.dtype == torch.int64 and found[4] == found[1]
+    order = torch.tensor([5, 4, 0, 1, 3, 2])
+    assert torch.equal(random.digest(x[order]), found[order])
+    assert torch.equal(torch.vmap(random.digest)(x[:, None])[:, 0], found)
+    assert len(set(found.tolist())) == 5 or dtype is torch.bool
+
+
+def test_a_rows_number_knows_each_of_its_bits_and_their_places():
+    row = torch.arange(1.0, 9.0)
+    others = [row.roll(1), row.flip(0), torch.nextafter(row, row + 1)]
+    others += [torch.where(torch.arange(8) == place, -row, row) for place in range(8)]
+    assert len(set(random.digest(torch.stack([row, *others])).tolist())) == 1 + len(others)
+    assert int(random.digest(torch.tensor([[0.0]]))) == int(random.digest(torch.tensor([[-0.0]])))
+
+
+def test_the_parts_of_a_row_each_have_a_say_in_its_number():
+    a, b = drawn(4, 3), drawn(4, 2, 2, seed=1)
+    whole = random.digest({"a": a, "b": b})
+    assert not torch.equal(whole, random.digest({"a": a, "b": -b}))
+    assert not torch.equal(random.digest({"a": a, "b": a.flip(0)}), random.digest({"a": a.flip(0), "b": a}))
+    assert torch.equal(random.digest({"a": a.flip(0), "b": b.flip(0)}), whole.flip(0))
+
+
 def test_random_numbers_leave_torchs_global_generator_alone():
     before = torch.random.get_rng_state()
     random.normal(random.fold(torch.tensor(0), 1), (4,))

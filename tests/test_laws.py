@@ -56,6 +56,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "r2d2": {"learn_ridge": True},
     "matching_fce": {"context_steps": 3},
     "relation": {"filters": 16},
+    "versa": {"samples": 3, "units": 16, "log_variance": -4.0},
 }
 
 
@@ -122,6 +123,8 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     "relation support": lambda: built("relation", blobs(), MLP, norm="support", **TINY),
     "relation batch": lambda: built("relation", blobs(), MLP, norm="batch", **TINY),
     "relation batch of pairs": lambda: (Relation(partial(MLP, (8,), **TINY), filters=16, norm="batch"), blobs()),
+    "versa support": lambda: built("versa", blobs(), MLP, norm="support", **TINY),
+    "versa batch": lambda: built("versa", blobs(), MLP, norm="batch", **TINY),
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mapwise.engine.gradient import meta_gradient
     from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
+    from mapwise.learners.generation.versa import VERSA
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.metric.relation import Relation
@@ -48,6 +49,7 @@ _HOME = {
     "R2D2": "mapwise.learners.optimization.r2d2",
     "AssociativeRecall": "mapwise.tasks.sequences",
     "Copy": "mapwise.tasks.sequences",
+    "VERSA": "mapwise.learners.generation.versa",
     "Episodes": "mapwise.tasks.episodes",
     "Estimate": "mapwise.core.outcome",
     "Examples": "mapwise.core.task",
@@ -88,6 +90,7 @@ __all__ = [
     "R2D2",
     "AssociativeRecall",
     "Copy",
+    "VERSA",
     "Episodes",
     "Estimate",
     "Examples",

@@ -16,6 +16,7 @@ from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.task import Kind, TaskSource
 from mapwise.engine.aggregate import AGGREGATES
+from mapwise.learners.generation.versa import VERSA
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
@@ -410,6 +411,14 @@ LEARNERS: dict[str, LearnerRow] = {
         "Snell 2017",
         "nearest class mean of the raw inputs; nothing to train",
         page="nearest_mean",
+    ),
+    "versa": LearnerRow(
+        VERSA,
+        "generation",
+        "Gordon 2019",
+        "a network that writes a distribution of each class's head weights",
+        page="versa",
+        nets=_METRIC_NETS,
     ),
     "supervised": LearnerRow(
         Supervised,

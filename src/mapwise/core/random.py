@@ -5,14 +5,17 @@ arithmetic does. A key is an int64 scalar; the counter is the place in the array
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _shift(bits: Tensor, by: int) -> Tensor:
@@ -52,3 +55,20 @@ def normal(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Float[Tensor, "...
 def permutation(key: Int64[Tensor, ""], n: int) -> Int64[Tensor, "n"]:
     """The numbers 0..n-1 in random order."""
     return torch.argsort(bits(key, (n,)))
+
+
+def digest(x: Any) -> Int64[Tensor, "N"]:
+    """A number for every row of an array, or of a tree of them, made of the row's bits and of nothing beside them.
+
+    Equal rows have equal numbers wherever they stand, so what is drawn by them doesn't depend on an order.
+    """
+    return torch.stack([_of_bits(leaf, place) for place, leaf in enumerate(pytree.tree_leaves(x))]).sum(0)
+
+
+def _of_bits(x: Tensor, place: int) -> Int64[Tensor, "N"]:
+    rows = x.detach().reshape(len(x), -1)
+    if rows.is_floating_point():
+        # Minus zero is zero with other bits.
+        rows = (rows + 0.0).view(_WORDS[rows.dtype.itemsize])
+    counter = torch.arange(1, rows.shape[1] + 1, dtype=torch.int64, device=rows.device)
+    return _mix(_mix(rows.long() + counter * _GOLDEN).sum(1) + place)

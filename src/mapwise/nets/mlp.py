@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mapwise.nets.norm import Norm, NormKind
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
 
 class MLP(nn.Module):
@@ -18,7 +18,7 @@ class MLP(nn.Module):
     outputs:     length of the output; None stops at the last hidden layer (an encoder).
     hidden:      units of each hidden layer.
     norm:        a Norm before every activation; None for none.
-    activation:  "relu" or "tanh".
+    activation:  "relu", "tanh" or "elu".
 
     [N, *input_shape] -> [N, outputs].
     """
@@ -30,7 +30,7 @@ class MLP(nn.Module):
         *,
         hidden: Sequence[int] = (64, 64),
         norm: NormKind | None = None,
-        activation: Literal["relu", "tanh"] = "relu",
+        activation: Literal["relu", "tanh", "elu"] = "relu",
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]

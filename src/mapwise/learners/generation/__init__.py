@@ -1,0 +1,1 @@
+"""Learners in which one network writes another's weights."""
