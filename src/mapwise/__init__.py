@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mapwise.engine.gradient import meta_gradient
     from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
+    from mapwise.interfaces.estimator import FewShotClassifier
     from mapwise.learners.generation.versa import VERSA
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
@@ -53,6 +54,7 @@ _HOME = {
     "Episodes": "mapwise.tasks.episodes",
     "Estimate": "mapwise.core.outcome",
     "Examples": "mapwise.core.task",
+    "FewShotClassifier": "mapwise.interfaces.estimator",
     "Finetune": "mapwise.learners.pretraining.finetune",
     "GaussianProcess": "mapwise.tasks.gaussian_process",
     "LabelledRows": "mapwise.tasks.rows",
@@ -88,12 +90,13 @@ __all__ = [
     "IMAML",
     "MAML",
     "R2D2",
+    "VERSA",
     "AssociativeRecall",
     "Copy",
-    "VERSA",
     "Episodes",
     "Estimate",
     "Examples",
+    "FewShotClassifier",
     "Finetune",
     "GaussianProcess",
     "LabelledRows",

@@ -14,7 +14,9 @@ from torch import nn
 
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
-from mapwise.core.task import Kind, TaskSource
+from mapwise.core.task import Examples, Kind, TaskSource
+from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.table import Table
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.generation.versa import VERSA
 from mapwise.learners.metric.matching import Matching
@@ -32,6 +34,7 @@ from mapwise.learners.optimization.prox import Prox
 from mapwise.learners.optimization.r2d2 import R2D2
 from mapwise.learners.optimization.reptile import Reptile
 from mapwise.learners.pretraining.finetune import Finetune
+from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
 from mapwise.tasks.augment import augmentation
@@ -49,7 +52,17 @@ from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.tasks.supervised import Supervised as SupervisedSource
 from mapwise.tasks.table import table
 
-__all__ = ["AGGREGATES", "LEARNERS", "NETS", "SOURCES", "LearnerRow", "SourceRow", "SourceSettings"]
+__all__ = [
+    "AGGREGATES",
+    "ENCODERS",
+    "HEADS",
+    "LEARNERS",
+    "NETS",
+    "SOURCES",
+    "LearnerRow",
+    "SourceRow",
+    "SourceSettings",
+]
 
 
 OUTER_RATES = {"optimizer.lr": (0.001, 0.003, 0.01)}
@@ -440,6 +453,17 @@ LEARNERS: dict[str, LearnerRow] = {
         tuned={"optimizer.lr": (0.001, 0.003), "body_lr": (0.0, 0.01)},
     ),
 }
+
+HEADS: dict[str, Callable[[Examples], Learner]] = {
+    # Learners over encoded rows, with nothing to train: they compare and fit what the encoder gives.
+    "nearest_mean": lambda support: ProtoNet(nn.Flatten),
+    # As strong as one row: the learner's own ridge weighs beside a mean over the rows.
+    "ridge": lambda support: R2D2(nn.Flatten, ridge=1 / float(support.weight.sum())),
+    "logistic": lambda support: Logistic(nn.Flatten),
+}
+"""What can stand behind an encoder, made for a support set."""
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {"table": Table}
 
 NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12}
 

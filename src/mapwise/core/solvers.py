@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import tree
+from mapwise.core.losses import without_absent
 from mapwise.core.tree import Tree
 
 
@@ -23,6 +24,40 @@ def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Te
     else:
         solution = torch.linalg.solve(x.T @ x + strength * _identity(x, width), x.T @ y)
     return solution
+
+
+def logistic(
+    x: Float[Tensor, "N D"],
+    y: Float[Tensor, "N W"],
+    weight: Float[Tensor, "N"],
+    strength: float | Tensor,
+    *,
+    steps: int,
+) -> Float[Tensor, "D W"]:
+    """The w after so many steps towards the least sum of weight * cross-entropy(x w, y) + strength / 2 |w|^2.
+
+    y: one-hot, or other shares of the classes; a class without a row that counts is taken out of the softmax.
+
+    Every step solves the quadratic that touches the sum at this point and is nowhere below it (Boehning 1992), so no
+    rate is needed and one matrix serves all steps; momentum (Nesterov 1983) makes the steps fewer. The system is
+    N x N or D x D, whichever is smaller. A row of weight 0 changes nothing.
+    """
+    rows, width = x.shape
+    root = weight.sqrt()[:, None]
+    scaled = root * x
+    present = (y * weight[:, None]).sum(0)
+    # w = scaled' c, or c itself: of the two unknowns the one with fewer rows.
+    few = rows < width
+    readout, back = (x @ scaled.T, root) if few else (x, scaled.T)
+    gram, size = (scaled @ scaled.T, rows) if few else (scaled.T @ scaled, width)
+    inverse = torch.linalg.inv(gram / 2 + strength * _identity(x, size))
+    point = ahead = x.new_zeros(size, y.shape[1])
+    for step in range(steps):
+        chances = torch.softmax(without_absent(readout @ ahead, present), dim=-1)
+        error = back * (chances - y) if few else back @ (root * (chances - y))
+        before, point = point, ahead - inverse @ (error + strength * ahead)
+        ahead = point + step / (step + 3) * (point - before)
+    return scaled.T @ point if few else point
 
 
 def conjugate_gradient(

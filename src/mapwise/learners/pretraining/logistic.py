@@ -1,0 +1,65 @@
+"""Logistic regression on the features of a fixed encoder."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core import functional, solvers
+from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.losses import present_classes, without_absent
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast, Params
+
+
+@dataclass(frozen=True)
+class Logistic(EmbeddingLearner):
+    """Embed the support with an encoder that stays as it is, and fit a logistic regression to its labels.
+
+    Paper:   Tian, Wang, Krishnan, Tenenbaum, Isola 2020, arXiv:2003.11539, section 3.
+    Fast:    {"head": [D + 1, W], "present": [W]}; with norm "support" also {"statistics": ...}.
+    Loss:    cross-entropy; nothing is learned through the fit but what the encoder is descended for.
+    Differs: features are taken as they are, where the paper scales them to length 1; the bias is held small, too.
+
+    encoder:  [N, *input] -> [N, D]; a column of ones is added to its features.
+    strength: weight of half the squared head beside the sum of the rows' cross-entropies.
+    steps:    of the solver.
+
+    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+
+    >>> fast = learner.adapt(params, support)
+    >>> fast["head"].shape
+    torch.Size([65, 5])
+    """
+
+    encoder_part: ClassVar[str] = ""
+
+    strength: float = 1.0
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.strength > 0:
+            raise ValueError(f"the strength is {self.strength} and must be positive: give a number above 0, such as 1")
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps} and the solver takes at least one: give a number such as 100")
+
+    def init(self, seed: int) -> Params:
+        """The encoder's weights."""
+        return functional.initial_weights(self.encoder, seed)
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """The head with the least penalised cross-entropy of the support."""
+        z, seen = self.embed_support(params, support)
+        head = solvers.logistic(_with_ones(z), support.y, support.weight, self.strength, steps=self.steps)
+        return {"head": head, "present": present_classes(support), **seen}
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """[f(x), 1] head."""
+        return without_absent(_with_ones(self.embed(params, fast, x)) @ fast["head"], fast["present"])
+
+
+def _with_ones(z: Tensor) -> Tensor:
+    return torch.cat([z, z.new_ones(len(z), 1)], 1)
