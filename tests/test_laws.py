@@ -26,6 +26,7 @@ from mapwise.core.losses import present_classes
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource
 from mapwise.engine import checkpoint
+from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
@@ -57,6 +58,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "matching_fce": {"context_steps": 3},
     "relation": {"filters": 16},
     "versa": {"samples": 3, "units": 16, "log_variance": -4.0},
+    "cnp": {"width": 16},
 }
 
 
@@ -99,6 +101,10 @@ def regression() -> tuple[Learner, TaskSource]:
     return MAML(net, inner_steps=2, inner_lr=0.05, loss="squared_error"), Sinusoid(shots=10, tasks=8)
 
 
+def functions() -> tuple[Learner, TaskSource]:
+    return CNP(partial(MLP, (1,), hidden=()), loss="gaussian", width=32), Sinusoid(shots=10, tasks=8)
+
+
 CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     **{name: partial(lambda name: built(name, blobs(), MLP, **TINY), name) for name in catalog.LEARNERS},
     **{
@@ -125,6 +131,10 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     "relation batch of pairs": lambda: (Relation(partial(MLP, (8,), **TINY), filters=16, norm="batch"), blobs()),
     "versa support": lambda: built("versa", blobs(), MLP, norm="support", **TINY),
     "versa batch": lambda: built("versa", blobs(), MLP, norm="batch", **TINY),
+    "cnp frozen": lambda: built("cnp", blobs(), MLP, norm="frozen", **TINY),
+    "cnp support": lambda: built("cnp", blobs(), MLP, norm="support", **TINY),
+    "cnp batch": lambda: built("cnp", blobs(), MLP, norm="batch", **TINY),
+    "cnp regression": functions,
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
     from mapwise.interfaces.estimator import FewShotClassifier
+    from mapwise.learners.generation.cnp import CNP
     from mapwise.learners.generation.versa import VERSA
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
+    "CNP": "mapwise.learners.generation.cnp",
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "R2D2": "mapwise.learners.optimization.r2d2",
@@ -87,6 +89,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CNP",
     "IMAML",
     "MAML",
     "R2D2",

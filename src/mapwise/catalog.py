@@ -18,6 +18,7 @@ from mapwise.core.task import Examples, Kind, TaskSource
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.table import Table
 from mapwise.engine.aggregate import AGGREGATES
+from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.versa import VERSA
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
@@ -88,6 +89,8 @@ class LearnerRow:
 
     Only what holds on every source: how many ways and shots there are to train with, the source decides.
     """
+    losses: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The losses it takes of tasks that have no classes, by their kind, where it is another than most learners'."""
     tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
     """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
 
@@ -424,6 +427,15 @@ LEARNERS: dict[str, LearnerRow] = {
         "Snell 2017",
         "nearest class mean of the raw inputs; nothing to train",
         page="nearest_mean",
+    ),
+    "cnp": LearnerRow(
+        CNP,
+        "generation",
+        "Garnelo 2018",
+        "the mean of encoded support rows tells a decoder what to say of a query, and how surely",
+        page="cnp",
+        nets=_METRIC_NETS,
+        losses={"regression": "gaussian"},
     ),
     "versa": LearnerRow(
         VERSA,

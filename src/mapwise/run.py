@@ -242,7 +242,7 @@ def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
     outputs = source.outputs if catalog.BLUEPRINTS[row.blueprint] else None
     # Classes are what every learner takes by default, whatever its loss.
     if source.kind != "classification" and "loss" in row.fields:
-        fields.setdefault("loss", KINDS[source.kind].loss)
+        fields.setdefault("loss", row.losses.get(source.kind, KINDS[source.kind].loss))
     net = partial(make, source.input_shape, outputs, **options)
     net()  # so that a shape the network can't read is an error here and not in the first step
     return row.build(net, fields)
@@ -287,7 +287,7 @@ def _readable(kind: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 def initial_params(learner: Learner, settings: RunSettings) -> Params:
