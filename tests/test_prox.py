@@ -51,7 +51,7 @@ def smallest(module: nn.Module, theta: torch.Tensor, pull: float) -> float:
 
 @pytest.mark.parametrize("pull", [0.5, 2.0])
 def test_the_slope_is_that_of_the_smallest_pulled_loss_of_all_rows(pull):
-    learner = Prox(net(), pull=pull, inner_steps=600, inner_lr=0.3)
+    learner = Prox(net(), pull=pull, inner_steps=600, inner_batch=None, inner_lr=0.3)
     params = learner.init(0)
     _, gradient = slope(learner, params, TASK)
     found = torch.cat([gradient[name].flatten() for name, _ in learner.net.named_parameters()])
@@ -81,7 +81,7 @@ def test_the_slope_is_the_pull_towards_weights_adapted_to_support_and_query():
 
 
 def test_which_rows_are_the_query_changes_no_slope():
-    learner = Prox(net(), inner_steps=5)
+    learner = Prox(net(), inner_steps=5, inner_batch=None)
     params = learner.init(0)
     _, gradient = slope(learner, params, TASK)
     _, swapped = slope(learner, params, Task(TASK.query, TASK.support))
@@ -148,3 +148,20 @@ def test_a_head_takes_tasks_of_fewer_classes_and_refuses_more():
 def test_a_pull_that_does_not_pull_is_refused(pull):
     with pytest.raises(ValueError, match=f"pull is {pull}: give a positive number, or take reptile"):
         Prox(net(), pull=pull)
+
+
+def test_mini_batches_make_the_order_of_rows_matter():
+    torch.manual_seed(1)
+    place = torch.randperm(len(TASK.support.y))
+    support = Examples(TASK.support.x[place], TASK.support.y[place], TASK.support.weight[place], TASK.support.key)
+    for batch, kept in ((2, False), (None, True)):
+        learner = Prox(net(), inner_batch=batch, inner_lr=0.05)
+        params = learner.init(0)
+        one, other = (learner.predict(params, learner.adapt(params, s), TASK.query.x) for s in (TASK.support, support))
+        assert torch.allclose(one, other, atol=1e-10) is kept
+        assert ("order" in learner.keeps) is kept
+
+
+def test_an_empty_mini_batch_is_refused():
+    with pytest.raises(ValueError, match="inner_batch is 0: give at least one row, or none"):
+        Prox(net(), inner_batch=0)

@@ -342,7 +342,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         # As Reptile's: towards where each task led, all the way at first, since the slope is pull times the distance.
         recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
-        tuned={"inner_lr": (0.03, 0.1, 0.3)},
+        tuned={"inner_lr": (0.1, 0.3)},
     ),
     "r2d2": LearnerRow(
         R2D2,

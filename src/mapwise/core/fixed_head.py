@@ -11,6 +11,7 @@ from mapwise.core.functional import Net
 from mapwise.core.inner_loop import Rule, descend
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Loss, cross_entropy, loss_named, present_classes, without_absent
+from mapwise.core.mini_batch import mini_batch
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 
@@ -77,15 +78,19 @@ class FixedHeadLearner(Learner):
             _, seen = functional.observe(self.net, {**(held or {}), **moved}, support.x, support.weight)
         return {**moved, **seen, **self.present_in(support)}
 
-    def near(self, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int) -> Fast:
+    def near(
+        self, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int, batch: int | None = None
+    ) -> Fast:
         """Steps from the params down the loss of these rows + pull / 2 |phi - params|^2; a constant.
 
-        With enough of them phi is a minimum of that sum, and no longer depends on how it was found.
+        With enough of them phi is a minimum of that sum, and no longer depends on how it was found. With a `batch` each
+        step sees so many rows, as `mini_batch` draws them.
         """
         start, present = self.weights_of(tree.detach(params)), self.present_in(rows)
 
         def pulled(phi: Params, step: int, start: Params, rows: Examples, present: Params) -> Tensor:
-            return self.loss_of(phi, rows, present) + pull / 2 * tree.squared_distance(phi, start)
+            seen = rows if batch is None else mini_batch(rows, step, batch)
+            return self.loss_of(phi, seen, present) + pull / 2 * tree.squared_distance(phi, start)
 
         phi = descend(pulled, start, rule, steps, given=(start, rows, present), first_order=True)
         return tree.detach(self.fast_of(phi, rows))

@@ -24,35 +24,47 @@ class Prox(FixedHeadLearner):
              cross-entropy also {"present": [W]}.
     Loss:    value of the query loss at weights that have learned from the query too; the slope is that of the smallest
              sum of the loss of all rows and the pull.
-    Differs: the minimum is sought by gradient descent on all rows; the published code takes steps of Adam on
-             mini-batches.
+    Differs: inner steps are plain gradient descent, which comes to rest at the minimum; the published code has Adam.
 
     net:         [N, *input] -> [N, W]; its head is fixed in ways.
     pull:        lambda, the weight of |phi - params|^2 / 2 beside the loss; 0.1 is the published code's for 5 ways.
-    inner_steps: K, gradient steps of an adaptation, in training and after it.
+    inner_steps: K, mini-batches of an adaptation, in training and after it.
+    inner_batch: rows in each, as in Reptile; None: all of them. With all, a start is found from which all rows are soon
+                 known by heart, and little that serves others.
     inner_lr:    their rate.
     loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
 
     The outer step is plain: train with the optimizer "SGD lr=10" (1 / pull) and the schedule "linear".
 
-    Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
-    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+    Breaks `relabel`: each column of a learned head has its own start; and with an `inner_batch` also `order`, since
+    the order of the rows says which of them share a mini-batch. A net whose norm uses the rows at hand also
+    breaks `alone` and `padding` (unless its rows are the support's).
 
-    Raises ValueError for a task with more classes than the head has columns, and for a pull that isn't positive.
+    Raises ValueError for a task with more classes than the head has columns, a pull that isn't positive, and an empty
+    mini-batch.
     """
 
     pull: float = 0.1
-    inner_steps: int = 16
+    inner_steps: int = 8
+    inner_batch: int | None = 10
     inner_lr: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.pull > 0:
             raise ValueError(f"pull is {self.pull}: give a positive number, or take reptile, which has none")
+        if self.inner_batch is not None and self.inner_batch < 1:
+            raise ValueError(f"inner_batch is {self.inner_batch}: give at least one row, or none for all of them")
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """As MAML, and `order` only when every step sees all rows."""
+        return super().keeps - (frozenset() if self.inner_batch is None else {"order"})
 
     def adapt(self, params: Params, support: Examples) -> Fast:
-        """phi = argmin L(phi) + pull / 2 |phi - params|^2, by K gradient steps."""
-        return self.near(params, support, pull=self.pull, rule=SGD(self.inner_lr), steps=self.inner_steps)
+        """phi = argmin L(phi) + pull / 2 |phi - params|^2, by K gradient steps, each on the next mini-batch."""
+        rule = SGD(self.inner_lr)
+        return self.near(params, support, pull=self.pull, rule=rule, steps=self.inner_steps, batch=self.inner_batch)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """The query loss in value; in slope pull (params - phi), for phi adapted to all rows."""

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from mapwise.core import random, tree
+from mapwise.core import tree
 from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import Adam, descend
+from mapwise.core.mini_batch import mini_batch
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
@@ -96,19 +95,3 @@ class Reptile(FixedHeadLearner):
 
     def _pull(self, params: Params, fast: Fast) -> Tensor:
         return tree.squared_distance(self.weights_of(params), fast) / 2
-
-
-def mini_batch(support: Examples, step: int, size: int) -> Examples:
-    """The rows of this step: passes over the support follow one another, each in a random order of its own.
-
-    Rows of weight 0 are in no pass, and leave the order of the others as it is.
-    """
-    counts = support.weight > 0  # [S]
-    rows = counts.sum().clamp(min=1)
-    place = torch.arange(step * size, (step + 1) * size, device=counts.device)  # [B], among the rows of all passes
-    drawn = torch.vmap(lambda number: random.bits(random.fold(support.key, number), tuple(counts.shape)))(place // rows)
-    # The n-th row that counts has the n-th number, whatever padding lies between.
-    drawn = torch.where(counts, drawn[:, (counts.cumsum(0) - 1).clamp(min=0)], torch.iinfo(drawn.dtype).max)  # [B, S]
-    chosen = drawn.argsort(1).gather(1, (place % rows)[:, None])[:, 0]  # [B]
-    x = pytree.tree_map(lambda leaf: leaf[chosen], support.x)
-    return Examples(x, support.y[chosen], support.weight[chosen], support.key)
