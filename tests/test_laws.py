@@ -54,6 +54,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prox": {"inner_steps": 5, "inner_lr": 0.3},
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
+    "abml": {"inner_steps": 2, "inner_samples": 2, "samples": 2, "log_sigma": -3.0, "inner_kl": 1e-3, "outer_kl": 1e-3},
+    "vampire": {"inner_steps": 2, "inner_samples": 2, "samples": 2, "log_sigma": -3.0, "inner_kl": 1e-3},
     "r2d2": {"learn_ridge": True},
     "matching_fce": {"context_steps": 3},
     "relation": {"filters": 16},
@@ -116,6 +118,7 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     "maml_pp batch": lambda: built("maml_pp", blobs(), MLP, norm="batch", **TINY),
     "meta_lstm support": lambda: built("meta_lstm", blobs(), MLP, norm="support", **TINY),
     "imaml support": lambda: built("imaml", blobs(), MLP, norm="support", **TINY),
+    "abml support": lambda: built("abml", blobs(), MLP, norm="support", **TINY),
     "proto_maml support": lambda: built("proto_maml", blobs(), MLP, norm="support", **TINY),
     "proto_maml first order": lambda: (
         ProtoMAML(partial(MLP, (8,), **TINY), inner_steps=2, first_order=True),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.relation import Relation
     from mapwise.learners.metric.siamese import Siamese
     from mapwise.learners.metric.simpleshot import SimpleShot
+    from mapwise.learners.optimization.abml import ABML
     from mapwise.learners.optimization.imaml import IMAML
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
     "CNP": "mapwise.learners.generation.cnp",
+    "ABML": "mapwise.learners.optimization.abml",
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "R2D2": "mapwise.learners.optimization.r2d2",
@@ -90,6 +92,7 @@ _HOME = {
 
 __all__ = [
     "CNP",
+    "ABML",
     "IMAML",
     "MAML",
     "R2D2",

@@ -25,6 +25,7 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
 from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.metric.simpleshot import SimpleShot
+from mapwise.learners.optimization.abml import ABML
 from mapwise.learners.optimization.imaml import IMAML
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
@@ -343,6 +344,24 @@ LEARNERS: dict[str, LearnerRow] = {
         # As Reptile's: towards where each task led, all the way at first, since the slope is pull times the distance.
         recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
         tuned={"inner_lr": (0.1, 0.3)},
+    ),
+    "abml": LearnerRow(
+        ABML,
+        "optimization",
+        "Ravi 2019",
+        "gradient steps from a prior of the weights to a task's posterior; answers averaged over nets",
+        page="abml",
+        nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+    ),
+    "vampire": LearnerRow(
+        partial(ABML, outer_kl=0.0, hyper_prior=0.0, learns_from="query"),
+        "optimization",
+        "Nguyen 2020",
+        "abml that learns from the queries alone, its prior under no hyper-prior",
+        page="abml",
+        nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "r2d2": LearnerRow(
         R2D2,

@@ -1,0 +1,135 @@
+"""Are a learner's probabilities more honest than another's? Two learners, several seeds, the same episodes.
+
+    python benchmarks/calibration.py [--learner abml] [--against maml] [--seeds 5] [--steps 500] [--quick] [--json FILE]
+
+Both are trained from the same seed on the same tasks, with the same rates, and judged on the same test episodes of
+glyphs, 5-way 1-shot: accuracy, negative log-likelihood and expected calibration error. A run's folder is kept in
+--runs, and one that is finished is not trained again.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+import row
+from mapwise.core.outcome import Estimate
+from mapwise.engine.evaluate import evaluate
+from mapwise.run import judging, open_run
+from row import Line, Row, Target
+
+STEPS, TASKS, EPISODES = 500, 4, 2000
+INNER_LR, OUTER_LR = 0.1, 0.003
+"""What `mapwise bench glyphs` chose for maml."""
+LOST = 2.1
+"""Most points of accuracy that honest probabilities may cost."""
+
+
+def found(asked: argparse.Namespace) -> Row:
+    seeds, steps, episodes = (2, 2, 20) if asked.quick else (asked.seeds, asked.steps, EPISODES)
+    names = (asked.learner, asked.against)
+    result = Row(
+        "calibration",
+        "glyphs",
+        f"{asked.learner} and {asked.against}, each trained on the same {steps * TASKS:,} tasks ({TASKS} a step), "
+        f"5-way 1-shot, Conv4-32, Adam {OUTER_LR} down a cosine, inner rate {INNER_LR}, everything else as the catalog "
+        f"has it; judged on the same {episodes:,} test episodes, inductive; calibration error over 15 equal-mass bins",
+        learner="none: calibration",
+    )
+    lines, gained, differences = list[Line](), [], []
+    for seed in range(seeds):
+        one, other = (judged(trained(asked, name, seed, steps), episodes) for name in names)
+        gained.append(100 * (np.array(one["values"]) - np.array(other["values"])))
+        differences.append([gained[-1].mean(), one["nll"] - other["nll"], 100 * (one["ece"] - other["ece"])])
+        for name, its in zip(names, (one, other), strict=True):
+            accuracy = said(Estimate.of(100 * np.array(its["values"])))
+            lines.append({"seed": str(seed), "learner": name, "accuracy, %": accuracy, **_of_all(its)})
+    result.tables.append(("every seed", lines))
+    accuracy, nll, ece = np.array(differences).T
+    result.tables.append(
+        (
+            f"{asked.learner} minus {asked.against}, seeds as the unit",
+            [
+                _difference("accuracy, points", accuracy, better=accuracy > 0),
+                _difference("NLL, nats", nll, better=nll < 0),
+                _difference("calibration error, points", ece, better=ece < 0),
+            ],
+        )
+    )
+    over_episodes = Estimate.of(np.mean(gained, axis=0))
+    result.notes.append(
+        f"accuracy paired over episodes, of an episode the mean over seeds: {said(over_episodes)} points"
+    )
+    result.targets += [
+        Target("calibration error minus the other's, points", float(ece.mean()), 0.0, False),
+        Target("accuracy minus the other's, points", float(accuracy.mean()), -LOST),
+    ]
+    asked.rounds = None
+    return result
+
+
+def trained(asked: argparse.Namespace, learner: str, seed: int, steps: int) -> Path:
+    """The folder of one training."""
+    folder: Path = asked.runs / f"{learner}-{seed}"
+    settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
+    settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
+    settings += ["--optimizer", f"Adam lr={OUTER_LR}", "--inner-lr", str(INNER_LR), "--seed", str(seed)]
+    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(asked.threads)]
+    words = ["train", learner, "glyphs", *settings, "--out", str(folder)]
+    if (folder / "best.safetensors").exists():
+        return folder
+    if (folder / "last.safetensors").exists():
+        words = ["train", "--resume", str(folder)]
+    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr.strip())
+    return folder
+
+
+def judged(folder: Path, episodes: int) -> dict[str, Any]:
+    """Accuracy of every test episode, 0..1; negative log-likelihood and calibration error over all of them."""
+    kept = folder / f"calibration-{episodes}.json"
+    if not kept.exists():
+        settings, learner, params, _ = open_run(folder)
+        report = evaluate(learner, params, judging(settings, "test", seed=0), episodes=episodes)
+        its = {"values": report.values.tolist(), "nll": report.nll, "ece": report.ece}
+        kept.write_text(json.dumps(its), encoding="utf-8")
+    its = json.loads(kept.read_text(encoding="utf-8"))
+    if its["nll"] is None:
+        raise RuntimeError(f"{folder} gives no finite likelihood: its training diverged")
+    return its
+
+
+def said(estimate: Estimate) -> str:
+    return f"{estimate.mean:.2f} ± {estimate.ci95:.2f}"
+
+
+def _of_all(its: dict[str, Any]) -> Line:
+    return {"NLL, nats": f"{its['nll']:.4f}", "calibration error, %": f"{100 * its['ece']:.2f}"}
+
+
+def _difference(what: str, of_seeds: np.ndarray, better: np.ndarray) -> Line:
+    # Student's t and not 1.96: there are few seeds.
+    width = stats.t.ppf(0.975, len(of_seeds) - 1) * of_seeds.std(ddof=1) / math.sqrt(len(of_seeds))
+    told = f"{of_seeds.mean():.3f} ± {width:.3f}"
+    return {"what": what, "mean difference": told, "better in": f"{int(better.sum())} of {len(of_seeds)} seeds"}
+
+
+def main(words: list[str]) -> int:
+    parser = row.parser(__doc__)
+    parser.add_argument("--learner", default="abml")
+    parser.add_argument("--against", default="maml")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--runs", type=Path, default=Path("runs/calibration"))
+    return row.run(parser, found, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
