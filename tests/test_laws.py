@@ -27,6 +27,7 @@ from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource
 from mapwise.engine import checkpoint
 from mapwise.learners.generation.cnp import CNP
+from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
@@ -34,6 +35,7 @@ from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.nets import MLP, Conv4
 from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.lines import Lines
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sinusoid import Sinusoid
 
@@ -61,6 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "relation": {"filters": 16},
     "versa": {"samples": 3, "units": 16, "log_variance": -4.0},
     "cnp": {"width": 16},
+    "hypernet": {"hidden": 16},
 }
 
 
@@ -107,6 +110,11 @@ def functions() -> tuple[Learner, TaskSource]:
     return CNP(partial(MLP, (1,), hidden=()), loss="gaussian", width=32), Sinusoid(shots=10, tasks=8)
 
 
+def lines() -> tuple[Learner, TaskSource]:
+    net = partial(MLP, (1,), 1, hidden=(16,), activation="tanh")
+    return HyperNet(net, hidden=16, loss="squared_error"), Lines(tasks=8)
+
+
 CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     **{name: partial(lambda name: built(name, blobs(), MLP, **TINY), name) for name in catalog.LEARNERS},
     **{
@@ -138,6 +146,12 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     "cnp support": lambda: built("cnp", blobs(), MLP, norm="support", **TINY),
     "cnp batch": lambda: built("cnp", blobs(), MLP, norm="batch", **TINY),
     "cnp regression": functions,
+    "hypernet support": lambda: built("hypernet", blobs(), MLP, norm="support", **TINY),
+    "hypernet whole and fit": lambda: (
+        HyperNet(partial(MLP, (8,), 3, **TINY), writes=("*",), hidden=16, passes=2, inner_steps=1),
+        blobs(),
+    ),
+    "hypernet regression": lines,
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),

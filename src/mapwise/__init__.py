@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mapwise.engine.train import Trained, train
     from mapwise.interfaces.estimator import FewShotClassifier
     from mapwise.learners.generation.cnp import CNP
+    from mapwise.learners.generation.hypernet import HyperNet
     from mapwise.learners.generation.versa import VERSA
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
@@ -61,6 +62,7 @@ _HOME = {
     "FewShotClassifier": "mapwise.interfaces.estimator",
     "Finetune": "mapwise.learners.pretraining.finetune",
     "GaussianProcess": "mapwise.tasks.gaussian_process",
+    "HyperNet": "mapwise.learners.generation.hypernet",
     "LabelledRows": "mapwise.tasks.rows",
     "Learner": "mapwise.core.learner",
     "Lines": "mapwise.tasks.lines",
@@ -105,6 +107,7 @@ __all__ = [
     "FewShotClassifier",
     "Finetune",
     "GaussianProcess",
+    "HyperNet",
     "LabelledRows",
     "Learner",
     "Lines",

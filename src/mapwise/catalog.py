@@ -19,6 +19,7 @@ from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.table import Table
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.generation.cnp import CNP
+from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.generation.versa import VERSA
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
@@ -439,6 +440,16 @@ LEARNERS: dict[str, LearnerRow] = {
         page="simpleshot",
         nets=_METRIC_NETS,
         pretraining=True,
+    ),
+    "hypernet": LearnerRow(
+        HyperNet,
+        "generation",
+        "Ha 2017",
+        "a network that reads the support and writes the head of another",
+        page="hypernet",
+        nets=_GRADIENT_NETS,
+        # Whether a fit after the writing is worth its time.
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
     ),
     "nearest_mean": LearnerRow(
         partial(ProtoNet, encoder=nn.Flatten),

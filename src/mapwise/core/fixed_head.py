@@ -65,8 +65,12 @@ class FixedHeadLearner(Learner):
 
     def loss_of(self, weights: Params, rows: Examples, present: Params) -> Tensor:
         """The loss of rows under these weights, normalised by themselves."""
+        return self.criterion(self.scores_of(weights, rows, present), rows)
+
+    def scores_of(self, weights: Params, rows: Examples, present: Params) -> Float[Tensor, "N W"]:
+        """The scores of rows under these weights, normalised by themselves."""
         scores = functional.apply(self.net, weights, rows.x, rows.weight)
-        return self.criterion(_columns(scores, present, rows.y.shape[-1]), rows)
+        return _columns(scores, present, rows.y.shape[-1])
 
     def fast_of(self, moved: Params, support: Examples, *, held: Params | None = None) -> Fast:
         """What a predictor needs of a task: the moved weights, the statistics of the support under them, its classes.
