@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mapwise.core.kinds import METRICS
 from mapwise.interfaces.machine import machine
 from mapwise.run import RunSettings
 
@@ -95,8 +96,8 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{given.row}.json"
     path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-    estimate = result.get("accuracy", result.get("mse"))
-    print(f"{path.name}: {estimate:.4f} +/- {result['ci95']:.4f}")
+    metric = next(name for name in METRICS if name in result)
+    print(f"{path.name}: {metric} {result[metric]:.4f} +/- {result['ci95']:.4f}")
 
 
 if __name__ == "__main__":

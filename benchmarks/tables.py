@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.catalog import LEARNERS
+from mapwise.core.kinds import KINDS, METRICS
 from mapwise.core.outcome import Contender, Estimate, Paired, Protocol
 from mapwise.interfaces.bench import AGAINST, BENCHES, FIGURE
 from mapwise.report.comparison import comparison_markdown, markdown, notes
@@ -77,8 +78,8 @@ class Row:
 
     @property
     def metric(self) -> str | None:
-        """ "accuracy" or "mse"; None for a row that is no evaluation."""
-        return next((name for name in ("accuracy", "mse") if self.result.get(name) is not None), None)
+        """ "accuracy", "mse" or "wrong_bits"; None for a row that is no evaluation."""
+        return next((name for name in METRICS if self.result.get(name) is not None), None)
 
     @property
     def measures(self) -> bool:
@@ -110,7 +111,7 @@ class Row:
             learner=self.learner,
             source=str(found.get("source", self.source)),
             split=str(found.get("split", "test")),
-            kind="regression" if self.metric == "mse" else "classification",
+            kind=next((kind for kind, row in KINDS.items() if row.metric == self.metric), "classification"),
             ways=str(found.get("ways", "")),
             shots=str(found.get("shots", "")),
             queries=int(found.get("queries", 0)),
@@ -126,7 +127,11 @@ class Row:
             return ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in self.result.items())
         ci = self.result.get("ci95")
         estimate = Estimate(float(self.result[self.metric]), float("nan") if ci is None else float(ci), 0)
-        return percent(estimate) if self.metric == "accuracy" else f"MSE {number(estimate)}"
+        if self.metric == "mse":
+            return f"MSE {number(estimate)}"
+        if self.metric == "wrong_bits":
+            return f"{percent(estimate)} wrong bits, {float(self.result['bits']):.2g} bits a bit"
+        return percent(estimate)
 
     @property
     def task(self) -> str:
@@ -147,9 +152,10 @@ class Row:
         if asked is None or self.metric is None:
             return self.target
         goal = float(asked[1])
-        if self.metric == "accuracy":
-            return f"at least {asked[1]} %" + ("" if 100 * self.result["accuracy"] >= goal else ", missed")
-        return f"at most {asked[1]}" + ("" if self.result["mse"] <= goal else ", missed")
+        kind, value = METRICS[self.metric], float(self.result[self.metric])
+        value, unit = (100 * value, " %") if kind.share else (value, "")
+        met = value <= goal if kind.least else value >= goal
+        return f"at {'most' if kind.least else 'least'} {asked[1]}{unit}" + ("" if met else ", missed")
 
 
 def read_rows(folder: Path = RESULTS) -> list[Row]:

@@ -37,7 +37,9 @@ def cells(row):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["maml_sinusoid", "maml_conv4", "protonet_training", "sampling", "latency", "growth"])
+@pytest.mark.parametrize(
+    "name", ["maml_sinusoid", "maml_conv4", "protonet_training", "ntm_copy", "sampling", "latency", "growth"]
+)
 def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     path = tmp_path / f"{name}.json"
     asked = ["--quick", *(["--no-compile"] if name.startswith("maml") else [])]
@@ -71,6 +73,26 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
     mean = sum(line["difference, points"] for line in seeds) / len(seeds)
     assert len(seeds) == 2 and together["difference, points"] == pytest.approx(mean, abs=0.011)
     weights = [(tmp_path / f"protonet-{name}-0" / "best.safetensors").read_bytes() for name in ("mean", "pyramid")]
+    assert weights[0] != weights[1]
+
+
+@pytest.mark.slow
+def test_a_memory_is_judged_at_lengths_it_was_not_trained_with(tmp_path):
+    path = tmp_path / "copy.json"
+    command = [sys.executable, str(FOLDER / "sequences.py"), "associative_recall", "--quick", "--runs", str(tmp_path)]
+    ran = subprocess.run([*command, "--json", str(path)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    row = json.loads(path.read_text(encoding="utf-8"))
+    (table,) = row["result"]["tables"]
+    assert [(line["seed"], line["items"]) for line in table["lines"]] == [
+        ("0", "2"),
+        ("0", "3"),
+        ("1", "2"),
+        ("1", "3"),
+    ]
+    assert all(float(line["bits a bit"]) == pytest.approx(1, abs=0.3) for line in table["lines"])
+    assert len(row["result"]["targets"]) == 2
+    weights = [(tmp_path / f"ntm-associative_recall-{seed}" / "best.safetensors").read_bytes() for seed in (0, 1)]
     assert weights[0] != weights[1]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mapwise.learners.generation.cnp import CNP
     from mapwise.learners.generation.hypernet import HyperNet
     from mapwise.learners.generation.versa import VERSA
+    from mapwise.learners.memory.ntm import NTM
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.metric.relation import Relation
@@ -52,6 +53,7 @@ _HOME = {
     "ABML": "mapwise.learners.optimization.abml",
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
+    "NTM": "mapwise.learners.memory.ntm",
     "R2D2": "mapwise.learners.optimization.r2d2",
     "AssociativeRecall": "mapwise.tasks.sequences",
     "Copy": "mapwise.tasks.sequences",
@@ -93,10 +95,11 @@ _HOME = {
 }
 
 __all__ = [
-    "CNP",
     "ABML",
+    "CNP",
     "IMAML",
     "MAML",
+    "NTM",
     "R2D2",
     "VERSA",
     "AssociativeRecall",

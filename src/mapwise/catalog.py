@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.generation.versa import VERSA
+from mapwise.learners.memory.ntm import NTM
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
@@ -95,12 +97,15 @@ class LearnerRow:
     """The losses it takes of tasks that have no classes, by their kind, where it is another than most learners'."""
     tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
     """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
+    kinds: tuple[Kind, ...] = ()
+    """The kinds of task it is for; () for all."""
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
-        """The learner's hyperparameters by name, in the order of its signature: all fields but networks and moments."""
+        """The learner's hyperparameters by name, in the order of its signature: all but networks, sizes and moments."""
         ordered = sorted(dataclasses.fields(self._class), key=lambda field: field.kw_only is True)
-        return {field.name: field for field in ordered if field.name not in BLUEPRINTS and field.metadata != MOMENT}
+        given = {*BLUEPRINTS, *SIZES}
+        return {field.name: field for field in ordered if field.name not in given and field.metadata != MOMENT}
 
     @property
     def preset(self) -> dict[str, Any]:
@@ -118,6 +123,15 @@ class LearnerRow:
         names = [f.name for f in dataclasses.fields(self._class) if f.name in BLUEPRINTS]
         return next((name for name in names if name not in self.preset), None)
 
+    def takes(self, kind: Kind) -> bool:
+        """Whether it is for tasks of this kind."""
+        return not self.kinds or kind in self.kinds
+
+    def sizes(self, source: TaskSource) -> dict[str, int]:
+        """The fields that say how large the rows and answers of a source are, for a learner that has such."""
+        names = {field.name for field in dataclasses.fields(self._class)}
+        return {name: size(source) for name, size in SIZES.items() if name in names}
+
     @property
     def _class(self) -> Any:
         return self.make.func if isinstance(self.make, partial) else self.make
@@ -131,6 +145,11 @@ class LearnerRow:
         return self.make(**chosen)
 
 
+SIZES: dict[str, Callable[[TaskSource], int]] = {
+    "inputs": lambda source: math.prod(source.input_shape),
+    "outputs": lambda source: source.outputs,
+}
+"""Field names of a learner that makes all its parts itself, and what of a source they are."""
 BLUEPRINTS = {"net": True, "encoder": False}
 """Field names that take a network, and whether that network ends in a head of W columns."""
 
@@ -474,6 +493,16 @@ LEARNERS: dict[str, LearnerRow] = {
         "a network that writes a distribution of each class's head weights",
         page="versa",
         nets=_METRIC_NETS,
+    ),
+    "ntm": LearnerRow(
+        NTM,
+        "memory",
+        "Graves 2014",
+        "a controller that reads and writes an external memory; for sequences",
+        page="ntm",
+        # The unclipped diverge.
+        recipe={"optimizer": "Adam lr=0.003", "clip": 10.0},
+        kinds=("multilabel",),
     ),
     "supervised": LearnerRow(
         Supervised,

@@ -231,7 +231,15 @@ def _asked(settings: RunSettings) -> tuple[str, str, int | None]:
 def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
     """The learner a run trains, its network shaped for the source it trains on."""
     row: LearnerRow = named(LEARNERS, settings.learner, "learner")
-    fields = {name: typed_field(row, name, value) for name, value in settings.fields.items()}
+    if not row.takes(source.kind):
+        raise ValueError(
+            f"{settings.learner} is for tasks of kind {' and '.join(row.kinds)} and {source.about.source} has "
+            f"{source.kind}: choose another learner or another source (mapwise list names the kinds)"
+        )
+    fields = {name: typed_field(row, name, value) for name, value in settings.fields.items()} | row.sizes(source)
+    # Classes are what every learner takes by default, whatever its loss.
+    if source.kind != "classification" and "loss" in row.fields:
+        fields.setdefault("loss", row.losses.get(source.kind, KINDS[source.kind].loss))
     if row.blueprint is None:
         return row.build(None, fields)
     name = settings.net or source_row(settings.source)[0].net
@@ -240,9 +248,6 @@ def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
     for option, value in settings.net_options.items():
         options[option] = typed_net_option(name, option, value)
     outputs = source.outputs if catalog.BLUEPRINTS[row.blueprint] else None
-    # Classes are what every learner takes by default, whatever its loss.
-    if source.kind != "classification" and "loss" in row.fields:
-        fields.setdefault("loss", row.losses.get(source.kind, KINDS[source.kind].loss))
     net = partial(make, source.input_shape, outputs, **options)
     net()  # so that a shape the network can't read is an error here and not in the first step
     return row.build(net, fields)

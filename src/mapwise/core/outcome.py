@@ -209,6 +209,22 @@ class EmbeddingMap:
 
 
 @dataclass(frozen=True)
+class MemoryUse:
+    """What a machine with a memory did while it went through one sequence; L counts its rows."""
+
+    shown: np.ndarray
+    """[L, C], what it was shown"""
+    due: np.ndarray
+    """[L, W], the bits that were due; NaN in rows without an answer"""
+    said: np.ndarray
+    """[L, W], the probability it gave each bit of being 1"""
+    reads: np.ndarray
+    """[L, R, N], how much each head read from each slot"""
+    writes: np.ndarray
+    """[L, H, N], the same of writing"""
+
+
+@dataclass(frozen=True)
 class Curve:
     """A line to draw: y against x, with half-widths of 95 % intervals where known."""
 
@@ -232,6 +248,7 @@ class Findings:
     episode: Episode | None = None
     fit: FunctionFit | None = None
     embedding: EmbeddingMap | None = None
+    memory: MemoryUse | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     """The run's settings, for the table at the end."""
 

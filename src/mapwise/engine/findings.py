@@ -12,7 +12,7 @@ from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How
-from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit
+from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit, MemoryUse
 from mapwise.core.task import Kind, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import episode_values
@@ -103,6 +103,25 @@ def embedding_map(learner: Learner, params: Params, source: TaskSource) -> Embed
     columns = torch.cat([rows.y[counted].argmax(-1) for rows, counted in kept]).tolist()
     count = int(kept[0][1].sum())
     return EmbeddingMap(_plane(_array(z)), [names[i] for i in columns], np.arange(len(columns)) < count)
+
+
+def memory_use(learner: Learner, params: Params, source: TaskSource) -> MemoryUse | None:
+    """What the learner's heads did in the longest sequence of the source's first batch.
+
+    None when the learner has no `through`, which says what it does in every row, or the source no sequences of bits.
+    """
+    through = getattr(learner, "through", None)
+    if through is None or source.kind != "multilabel":
+        return None
+    batch = source(0)
+    support, query = mapping.task_at(batch, int(batch.support.weight.sum(1).argmax()))
+    counted = support.weight > 0
+    with torch.no_grad():
+        steps = through(params, support)
+    asked = (support.x[:, -1, None] == query.x[:, -1]) & (query.weight > 0)  # [L, Q]
+    due = torch.where(asked.any(1, keepdim=True), asked.to(query.y.dtype) @ query.y, torch.nan)
+    parts = (support.x[:, :-1], due, steps.said.sigmoid(), steps.reads, steps.writes)
+    return MemoryUse(*(_array(part[counted]) for part in parts))
 
 
 def _plane(z: np.ndarray) -> np.ndarray:

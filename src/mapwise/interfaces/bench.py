@@ -112,11 +112,11 @@ def asked_bench(name: str, *, episodes: int | None, quick: bool) -> Bench:
 
 
 def asked_learners(only: Sequence[str]) -> list[str]:
-    """The learners asked for, or all; raises WrongUse for one that isn't there."""
+    """The learners asked for, or all that take classes; raises WrongUse for one that isn't there."""
     with wrong_use():
         for name in only:
             named(LEARNERS, name, "learner")
-    return [name for name in LEARNERS if not only or name in only]
+    return [name for name, row in LEARNERS.items() if (name in only if only else row.takes("classification"))]
 
 
 def run_bench(

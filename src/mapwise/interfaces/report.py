@@ -37,6 +37,7 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
         episode=found_in.drawn_episode(run.learner, run.params, run.source),
         fit=found_in.function_fit(run.learner, run.params, run.source),
         embedding=found_in.embedding_map(run.learner, run.params, _with_shots(run.source, 5) or run.source),
+        memory=found_in.memory_use(run.learner, run.params, run.source),
         settings={name: value for name, value in run.settings.model_dump().items() if value not in (None, {}, [])},
     )
     html = page(findings)

@@ -19,9 +19,9 @@ def content_weights(
 
     The cosine is a.b / sqrt((a.a + EPS) (b.b + EPS)), smooth and zero where a vector is zero.
     """
-    slots = memory * (memory.square().sum(-1, keepdim=True) + EPS).rsqrt()
     keys = keys * (keys.square().sum(-1) + EPS).rsqrt().mul(strengths)[..., None]
-    return (keys @ slots.mT).softmax(-1)
+    # The products are scaled, and not the slots, which are many more numbers.
+    return ((keys @ memory.mT) * (memory.square().sum(-1) + EPS).rsqrt()).softmax(-1)
 
 
 def interpolate(
@@ -68,6 +68,8 @@ def write(
 
     erase: how much of each number goes, 0..1; None: nothing is erased (Santoro et al. 2016, eq. 8).
     """
+    if erase is not None and weights.shape[0] == 1:
+        return memory + weights.mT * (add - memory * erase)  # the same in fewer passes over the memory
     if erase is not None:
         for place in range(weights.shape[0]):
             memory = memory * (1 - weights[place, :, None] * erase[place])  # [N, M]

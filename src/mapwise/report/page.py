@@ -31,6 +31,7 @@ def page(findings: Findings) -> str:
         _side_by_side(_calibration(own), _embedding(findings)),
         _episode(findings),
         _fit(findings),
+        _memory(findings),
         _settings(findings.settings),
     ]
     return _document(
@@ -415,6 +416,22 @@ def _fit(findings: Findings) -> str:
     alt = f"One unseen function, its prediction from {points} support points, and the truth."
     caption = f"Predicted from {points} points; mean squared error on this task {error:.3g}."
     return _section("One task, drawn out", _figure(plots.function_fit(fit), alt, caption, ""))
+
+
+def _memory(findings: Findings) -> str:
+    use = findings.memory
+    if use is None or not len(use.shown):
+        return ""
+    answers = np.isfinite(use.due).all(1)
+    wrong = int(np.sum((use.said > 0.5)[answers] != (use.due > 0.5)[answers]))
+    said = f"{wrong:,} of {use.due[answers].size:,} bits {'is' if wrong == 1 else 'are'} wrong"
+    alt = f"One sequence of {len(use.shown)} rows and where the heads wrote and read while it was gone through; {said}."
+    caption = (
+        "From the top: what was shown, what was due, what was said, and where each head wrote and read; the line is "
+        f"where reading ends and answering begins. Here {said}{' (crosses)' if wrong else ''}. "
+        f"Drawn: {len(plots.slots_used(use))} of {use.reads.shape[2]} slots, the others being hardly touched."
+    )
+    return _section("What its memory did", _figure(plots.memory_use(use), alt, caption, "", wide=True))
 
 
 def _settings(settings: dict[str, Any]) -> str:

@@ -1,0 +1,125 @@
+"""Does a memory learn a procedure? The neural Turing machine on copying and on associative recall, several seeds each,
+judged at the lengths it was trained with and at others.
+
+    python benchmarks/sequences.py copy|associative_recall [--seeds 3] [--quick] [--json FILE]
+
+A run's folder is kept in --runs, and one that is finished is not trained again.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import row
+from mapwise.core.outcome import Report
+from mapwise.engine.evaluate import evaluate
+from mapwise.report.table import percent
+from mapwise.run import judging, open_run
+from record import spent
+from row import Line, Row, Target
+
+EPISODES = 1000
+BITS = 0.01
+"""Largest binary cross-entropy at the trained lengths, in bits for each bit of an answer, of every seed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One source: how long it is trained on, and the lengths it is judged at."""
+
+    steps: int
+    option: str
+    trained: str
+    others: tuple[str, ...]
+    goal: tuple[str, float]
+    """Of one of the others: the largest share of wrong bits, in per cent, that the best seed may have."""
+
+
+TRIALS = {
+    "copy": Trial(6000, "length", "1-20", ("40", "120"), ("40", 1.0)),
+    "associative_recall": Trial(10_000, "items", "2-6", ("12",), ("12", 5.0)),
+}
+
+
+def found(asked: argparse.Namespace) -> Row:
+    trial = TRIALS[asked.source]
+    if asked.quick:
+        trial = Trial(2, trial.option, "2", ("3",), ("3", 100.0))
+    seeds, episodes = (2, 5) if asked.quick else (asked.seeds, EPISODES)
+    result = Row(
+        f"ntm-{asked.source.replace('_', '-')}",
+        asked.source,
+        f"ntm trained on {trial.option} {trial.trained} for {trial.steps:,} updates of 16 sequences, by its own recipe "
+        f"down a cosine; every length judged on the same {episodes:,} test sequences",
+        learner="none: sequences",
+    )
+    reports: dict[str, list[Report]] = {length: [] for length in (trial.trained, *trial.others)}
+    lines: list[Line] = []
+    for seed in range(seeds):
+        folder = trained(asked, trial, seed)
+        spent_on = spent(folder, "processor_seconds")
+        for length, mine in reports.items():
+            mine.append(judged(folder, trial.option, length, episodes))
+            lines.append(
+                {
+                    "seed": str(seed),
+                    trial.option: length,
+                    "wrong bits": percent(mine[-1].estimate),
+                    "bits a bit": f"{mine[-1].bits:.2g}",
+                    "processor minutes": "" if spent_on is None else round(spent_on / 60, 1),
+                }
+            )
+    result.tables.append((f"{asked.source.replace('_', ' ')}, {seeds} seeds", lines))
+    worst = max(report.bits or 0.0 for report in reports[trial.trained])
+    result.targets.append(Target(f"{trial.option} {trial.trained}: bits a bit, of the worst seed", worst, BITS, False))
+    length, goal = trial.goal
+    best = min(100 * report.estimate.mean for report in reports[length])
+    result.targets.append(Target(f"{trial.option} {length}: wrong bits, %, of the best seed", best, goal, False))
+    asked.rounds = None
+    return result
+
+
+def trained(asked: argparse.Namespace, trial: Trial, seed: int) -> Path:
+    """The folder of one training."""
+    folder: Path = asked.runs / f"ntm-{asked.source}-{seed}"
+    settings = [
+        "--steps",
+        str(trial.steps),
+        "--schedule",
+        "cosine",
+        "--select",
+        "last",
+        "--threads",
+        str(asked.threads),
+    ]
+    settings += [f"--source.{trial.option}", trial.trained, "--how", "vmap", "--seed", str(seed)]
+    if (folder / "best.safetensors").exists():
+        return folder
+    words = ["train", "ntm", asked.source, *settings, "--out", str(folder)]
+    if (folder / "last.safetensors").exists():
+        words = ["train", "--resume", str(folder)]
+    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr.strip())
+    return folder
+
+
+def judged(folder: Path, option: str, length: str, episodes: int) -> Report:
+    """The run on test sequences of this length."""
+    settings, learner, params, training = open_run(folder, asked={"source_options": {option: length}})
+    source = judging(settings, "test", seed=0, training=training)
+    return evaluate(learner, params, source, episodes=episodes)
+
+
+def main(words: list[str]) -> int:
+    parser = row.parser(__doc__)
+    parser.add_argument("source", choices=TRIALS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("runs/sequences"))
+    return row.run(parser, found, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Adaptation by an external memory that is read and written."""

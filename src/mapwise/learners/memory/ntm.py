@@ -1,0 +1,184 @@
+"""The neural Turing machine."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from mapwise.core import random
+from mapwise.core.functional import whether_all_rows_count
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Loss, loss_named
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast, Params
+from mapwise.nets import memory as slots
+from mapwise.nets.lstm import lstm_cell, lstm_weights
+
+EMPTY = 1e-6
+"""What every number of an unwritten memory is."""
+
+
+class Steps(NamedTuple):
+    """What a machine did in every row of a support; L counts rows."""
+
+    said: Float[Tensor, "L W"]
+    reads: Float[Tensor, "L R N"]
+    """Where it read."""
+    writes: Float[Tensor, "L H N"]
+    """Where it wrote."""
+
+
+class State(NamedTuple):
+    """What a machine is between two rows."""
+
+    h: Float[Tensor, "units"]
+    c: Float[Tensor, "units"]
+    seen: Float[Tensor, "R M"]
+    weights: Float[Tensor, "R+H N"]
+    memory: Float[Tensor, "N M"]
+
+
+@dataclass(frozen=True)
+class NTM(Learner):
+    """A recurrent controller reads and writes slots of an external memory through heads that are differentiable.
+
+    Paper:   Graves, Wayne, Danihelka 2014, arXiv:1410.5401, sections 3.1-3.3.
+    Fast:    {"said": [S, W], "number": [S]}: what was said in every row, and the number of the answer due there, or 0.
+    Loss:    binary cross-entropy of the answers.
+    Differs: what the paper leaves open. A head reads what was there before the row's writing. Every head starts at
+             slot 0 and every number of the memory at 1e-6, so nothing that is learned depends on the number of slots,
+             and a machine may be judged with more of them than it was trained with.
+
+    inputs:  numbers of a row, the last of them the answer's, which the machine isn't shown.
+    outputs: bits of an answer.
+    units:   of the controller, an LSTM.
+    slots:   of the memory.
+    width:   numbers of a slot.
+    reads:   heads that read.
+    writes:  heads that write.
+    reach:   how far a head may move in a row, in slots.
+    loss:    a loss's name, or a function (scores, rows) -> scalar.
+
+    The support is read once, in its order; a row of weight 0 is passed over. A query row names an answer by the number
+    in its last column, and gets what was said in the support's silent row of that number; zeros where there is none.
+
+    Breaks `order`: a sequence read in another order is another sequence. Breaks `relabel`: a bit has its own column.
+
+    >>> learner.init(0)["heads"]["weight"].shape
+    torch.Size([92, 100])
+    """
+
+    inputs: int
+    outputs: int
+    units: int = field(default=100, kw_only=True)
+    slots: int = field(default=128, kw_only=True)
+    width: int = field(default=20, kw_only=True)
+    reads: int = field(default=1, kw_only=True)
+    writes: int = field(default=1, kw_only=True)
+    reach: int = field(default=1, kw_only=True)
+    loss: str | Loss = field(default="binary_cross_entropy", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("units", 1), ("slots", 1), ("width", 1), ("reads", 1), ("writes", 1), ("reach", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a number from {least} up")
+        if 2 * self.reach + 1 > self.slots:
+            raise ValueError(f"reach is {self.reach} and a ring of {self.slots} slots is shorter: lower reach")
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All but `order` and `relabel`."""
+        return frozenset({"padding", "alone"})
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss of the answers."""
+        return loss_named(self.loss)
+
+    def init(self, seed: int) -> Params:
+        """A controller as torch makes it; heads and output uniform up to 1 / sqrt(their inputs), without bias."""
+        read = self.reads * self.width
+        key = torch.tensor(seed)
+        return {
+            "lstm": lstm_weights(random.fold(key, 0), self.inputs - 1 + read, self.units),
+            "heads": _linear(random.fold(key, 1), self.units, sum(self._told)),
+            "out": _linear(random.fold(key, 2), self.units + read, self.outputs),
+        }
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """Go through the support, and keep what was said."""
+        number = support.x[:, -1]
+        # No query asks for padding, whatever stands there.
+        return {"said": self.through(params, support).said, "number": number * (support.weight > 0)}
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """What was said in the silent row of the query's number."""
+        asked = (x[:, -1, None] == fast["number"]) & (fast["number"] > 0)  # [Q, S]
+        scores: Tensor = asked.to(fast["said"].dtype) @ fast["said"]
+        return scores
+
+    def through(self, params: Params, support: Examples) -> Steps:
+        """What the machine does in every row of a support, in their order."""
+        x = support.x[:, :-1]
+        # Asked for once and not in every row: when all count, there is nothing to pass over.
+        live = None if whether_all_rows_count() else support.weight > 0
+        state = self._start(support.x)
+        outs, places = [], []
+        for row in range(len(x)):
+            state = self._step(params, state, x[row], None if live is None else live[row])
+            outs.append(torch.cat([state.h, state.seen.flatten()]))
+            places.append(state.weights)
+        said = torch.stack(outs) @ params["out"]["weight"].T + params["out"]["bias"]
+        weights = torch.stack(places)  # [L, R + H, N]
+        return Steps(said, weights[:, : self.reads], weights[:, self.reads :])
+
+    def _start(self, like: Tensor) -> State:
+        """Before the first row: nothing seen, all heads at slot 0, an empty memory."""
+        zeros = like.new_zeros(self.units)
+        weights = like.new_zeros(self.reads + self.writes, self.slots)
+        weights[:, 0] = 1
+        memory = like.new_full((self.slots, self.width), EMPTY)
+        return State(zeros, zeros, like.new_zeros(self.reads, self.width), weights, memory)
+
+    def _step(self, params: Params, state: State, x: Float[Tensor, "inputs-1"], live: Tensor | None) -> State:
+        """One row: the controller, then where its heads go, what they read, and what they write.
+
+        live: whether the row counts; None: it does. If not, the state stays as it was.
+        """
+        shown = torch.cat([x, state.seen.flatten()])
+        h, c = lstm_cell(shown, (state.h, state.c), params["lstm"])
+        told = params["heads"]["weight"] @ h + params["heads"]["bias"]
+        heads, reads, width = self.reads + self.writes, self.reads, self.width
+        keys, strengths, gates, shifts, powers, erase, add = told.split(self._told)
+
+        near = slots.content_weights(state.memory, keys.tanh().unflatten(0, (heads, width)), softplus(strengths))
+        there = slots.interpolate(near, state.weights, gates.sigmoid())
+        moved = slots.shift(there, shifts.unflatten(0, (heads, -1)).softmax(-1))
+        weights = slots.sharpen(moved, 1 + softplus(powers))
+
+        seen = slots.read(state.memory, weights[:reads])
+        add, erase = add.tanh(), erase.sigmoid()
+        if live is not None:
+            # By what is written, and not by a choice between two memories: that is the largest part of the state.
+            add, erase = add * live, erase * live
+            small = zip((h, c, seen, weights), state[:4], strict=True)
+            h, c, seen, weights = (torch.where(live, new, old) for new, old in small)
+        written = (self.writes, width)
+        memory = slots.write(state.memory, weights[reads:], add.unflatten(0, written), erase.unflatten(0, written))
+        return State(h, c, seen, weights, memory)
+
+    @property
+    def _told(self) -> tuple[int, ...]:
+        """How many numbers the controller tells the heads of each kind: keys, strengths, ..., erase, add."""
+        heads = self.reads + self.writes
+        each = self.writes * self.width
+        return heads * self.width, heads, heads, heads * (2 * self.reach + 1), heads, each, each
+
+
+def _linear(key: Tensor, inputs: int, outputs: int) -> Params:
+    weight = (2 * random.uniform(key, (outputs, inputs)) - 1) * inputs**-0.5
+    return {"weight": weight, "bias": torch.zeros(outputs)}

@@ -1,0 +1,97 @@
+"""What a memory did is recorded and drawn: only the slots that were touched, wrong bits crossed out."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mapwise.core.outcome import Findings, MemoryUse, Protocol, Report
+from mapwise.engine.findings import memory_use
+from mapwise.interfaces.cli import main
+from mapwise.learners.memory.ntm import NTM
+from mapwise.report import plots
+from mapwise.report.page import page
+from mapwise.tasks.sequences import Copy
+
+SLOTS = 12
+
+
+def used(places, rows=5):
+    """Weightings that move over these slots, one a row."""
+    weights = np.full((rows, 1, SLOTS), 0.001)
+    weights[np.arange(rows), 0, places] = 1
+    return weights
+
+
+def use(**changes):
+    due = np.array([[np.nan] * 2] * 3 + [[0.0, 1.0], [1.0, 1.0]])
+    said = np.array([[0.5, 0.5]] * 3 + [[0.1, 0.9], [0.8, 0.7]])
+    found = MemoryUse(np.eye(5, 3), due, said, used([3, 3, 3, 4, 5]), used([4, 5, 6, 6, 6]))
+    return replace(found, **changes)
+
+
+def test_the_slots_that_were_touched_are_found_around_the_ring():
+    assert plots.slots_used(use()).tolist() == [3, 4, 5, 6]
+    across = use(reads=used([11, 0, 1, 1, 1]), writes=used([10, 10, 11, 0, 0]))
+    assert plots.slots_used(across).tolist() == [10, 11, 0, 1]
+    assert plots.slots_used(use(reads=used([7] * 5), writes=used([7] * 5))).tolist() == [7]
+    faint = np.full((5, 1, SLOTS), 1 / SLOTS)
+    assert len(plots.slots_used(use(reads=faint, writes=faint))) == SLOTS
+
+
+def own():
+    about = Protocol("ntm", "copy", "test", "multilabel", "", "2", 2, 3, 0, False)
+    return Report(about, np.zeros(3), bits=0.1)
+
+
+def crosses(svg):
+    """Marks of a scatter: what is used where a path is defined once."""
+    return len(re.findall(r"<use [^>]*#d55e00|<use [^>]*" + plots.WRONG, svg))
+
+
+def test_a_page_draws_what_the_memory_did_and_crosses_out_wrong_bits():
+    right = page(Findings("copying", [own()], memory=use()))
+    assert "What its memory did" in right and "0 of 4 bits are wrong" in right and "(crosses)" not in right
+    assert "4 of 12 slots" in right
+    said = np.array([[0.5, 0.5]] * 3 + [[0.6, 0.9], [0.8, 0.7]])
+    wrong = page(Findings("copying", [own()], memory=use(said=said)))
+    assert "1 of 4 bits is wrong (crosses)" in wrong
+    assert crosses(plots.memory_use(use())) == 0 and crosses(plots.memory_use(use(said=said))) == 1
+    assert "What its memory did" not in page(Findings("copying", [own()]))
+
+
+def test_every_head_has_a_panel_of_its_own():
+    one, two = plots.memory_use(use()), plots.memory_use(use(writes=np.repeat(use().writes, 2, 1)))
+    assert one.count("<image") == 5 and two.count("<image") == 6
+    assert one == plots.memory_use(use())
+
+
+def test_the_longest_sequence_of_a_batch_is_recorded_without_its_padding():
+    source = Copy(length="2-4", width=2, tasks=20)
+    learner = NTM(4, 2, units=5, slots=SLOTS, width=3, reads=2)
+    params = learner.init(0)
+    found = memory_use(learner, params, source)
+    assert found.shown.shape == (9, 3) and found.reads.shape == (9, 2, SLOTS) and found.writes.shape == (9, 1, SLOTS)
+    assert np.array_equal(found.due[5:], found.shown[:4, :2]) and np.isnan(found.due[:5]).all()
+    batch = source(0)
+    longest = int(batch.support.weight.sum(1).argmax())
+    rows = type(batch.support)(*(part[longest] for part in batch.support))
+    wanted = learner.through(params, rows).said[rows.weight > 0].sigmoid()
+    torch.testing.assert_close(torch.from_numpy(found.said), wanted)
+    assert memory_use(object(), params, source) is None
+
+
+def test_a_report_of_a_machine_shows_its_memory(tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    words = ["--source.length", "1-2", "--source.width", "2", "--units", "5", "--slots", "6", "--width", "3"]
+    for command in (
+        ["train", "ntm", "copy", *words, "--steps", "1", "--validation-episodes", "2", "--out", str(run)],
+        ["report", str(run), "--episodes", "4"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 0, capsys.readouterr().err
+    assert "What its memory did" in (run / "report.html").read_text(encoding="utf-8")
