@@ -28,6 +28,7 @@ from mapwise.core.task import TaskSource
 from mapwise.engine import checkpoint
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
+from mapwise.learners.memory.mann import MANN
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
@@ -407,6 +408,26 @@ class ClaimsToPredictAlone(ProtoNet):
         return WAIVABLE
 
 
+@dataclass(frozen=True)
+class ReadsTheLabelWithTheRow(MANN):
+    def causal(self, params, rows):
+        return super().causal(params, rows._replace(y=rows.y.roll(-1, 0)))
+
+
+@dataclass(frozen=True)
+class ForgetsPaddingInItsPass(MANN):
+    def causal(self, params, rows):
+        return super().causal(params, rows._replace(weight=torch.ones_like(rows.weight)))
+
+
+@dataclass(frozen=True)
+class TrainsOnTheSecondHalf(MANN):
+    def objective(self, params, task):
+        late = torch.arange(len(task.support.y)) >= len(task.support.y) // 2
+        counted = task.support._replace(weight=task.support.weight * late)
+        return self.criterion(self.causal(params, task.support), counted)
+
+
 PLANTED: list[tuple[str, type[Learner], str]] = [
     ("map", TakesAShortcutUnderVmap, "differ by"),
     ("map", LooksAtANumber, "works in a loop and not under vmap"),
@@ -432,6 +453,9 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("padding", JudgesOnPaddedQueries, "the objective by"),
     ("alone", CentresTheQueries, "by itself"),
     ("alone", ClaimsToPredictAlone, "by itself"),
+    ("causal", ReadsTheLabelWithTheRow, "after each prefix"),
+    ("causal", ForgetsPaddingInItsPass, "after each prefix"),
+    ("causal", TrainsOnTheSecondHalf, "the objective by"),
 ]
 
 
@@ -454,7 +478,7 @@ def test_every_law_has_a_planted_bug():
 
 
 def test_the_laws_are_numbered_in_order_and_four_can_be_waived():
-    assert [law.number for law in LAWS] == list(range(1, 11))
+    assert [law.number for law in LAWS] == list(range(1, 12))
     assert {law.name for law in LAWS if law.waivable} == WAIVABLE
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mapwise.learners.generation.cnp import CNP
     from mapwise.learners.generation.hypernet import HyperNet
     from mapwise.learners.generation.versa import VERSA
+    from mapwise.learners.memory.mann import MANN
     from mapwise.learners.memory.ntm import NTM
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from mapwise.tasks.rows import LabelledRows
     from mapwise.tasks.sequences import AssociativeRecall, Copy
     from mapwise.tasks.sinusoid import Sinusoid
+    from mapwise.tasks.stream import Stream
 
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
@@ -54,6 +56,7 @@ _HOME = {
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "NTM": "mapwise.learners.memory.ntm",
+    "MANN": "mapwise.learners.memory.mann",
     "R2D2": "mapwise.learners.optimization.r2d2",
     "AssociativeRecall": "mapwise.tasks.sequences",
     "Copy": "mapwise.tasks.sequences",
@@ -83,6 +86,7 @@ _HOME = {
     "Siamese": "mapwise.learners.metric.siamese",
     "SimpleShot": "mapwise.learners.metric.simpleshot",
     "Sinusoid": "mapwise.tasks.sinusoid",
+    "Stream": "mapwise.tasks.stream",
     "Supervised": "mapwise.learners.pretraining.supervised",
     "Task": "mapwise.core.task",
     "TaskSource": "mapwise.core.task",
@@ -99,6 +103,7 @@ __all__ = [
     "CNP",
     "IMAML",
     "MAML",
+    "MANN",
     "NTM",
     "R2D2",
     "VERSA",
@@ -129,6 +134,7 @@ __all__ = [
     "Siamese",
     "SimpleShot",
     "Sinusoid",
+    "Stream",
     "Supervised",
     "Task",
     "TaskSource",

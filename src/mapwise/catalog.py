@@ -22,6 +22,7 @@ from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.generation.versa import VERSA
+from mapwise.learners.memory.mann import MANN
 from mapwise.learners.memory.ntm import NTM
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
@@ -54,6 +55,7 @@ from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.tasks.stream import Stream, streamed
 from mapwise.tasks.supervised import Supervised as SupervisedSource
 from mapwise.tasks.table import table
 
@@ -133,6 +135,11 @@ class LearnerRow:
         return {name: size(source) for name, size in SIZES.items() if name in names}
 
     @property
+    def causal(self) -> bool:
+        """Whether the learner has a causal pass, by which it is trained on streams."""
+        return hasattr(self._class, "causal")
+
+    @property
     def _class(self) -> Any:
         return self.make.func if isinstance(self.make, partial) else self.make
 
@@ -209,6 +216,24 @@ def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[Sourc
             augment=augmentation(wanted.augment) if wanted.augment else None,
             shuffle_labels=wanted.shuffle_labels,
             device=wanted.device,
+        )
+
+    return open_source
+
+
+def _streams(read: Callable[[SourceSettings, int], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        if wanted.shots != 1 or wanted.queries is not None:
+            raise ValueError("a stream has no shots and no queries, each of its rows being both: leave them out")
+        return streamed(
+            partial(read, wanted),
+            ways=wanted.ways,
+            tasks=wanted.tasks,
+            seed=wanted.seed,
+            augment=augmentation(wanted.augment) if wanted.augment else None,
+            shuffle_labels=wanted.shuffle_labels,
+            device=wanted.device,
+            **wanted.options,
         )
 
     return open_source
@@ -470,6 +495,16 @@ LEARNERS: dict[str, LearnerRow] = {
         # Whether a fit after the writing is worth its time.
         tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
     ),
+    "mann": LearnerRow(
+        MANN,
+        "memory",
+        "Santoro 2016",
+        "an LSTM with a memory reads rows in their order; made for streams",
+        page="mann",
+        # Of a quarter of the work of pooled maps: a stream has 50 rows.
+        nets={"conv4": {"norm": "frozen", "down": "stride", "filters": 32}, "resnet12": {"norm": "frozen"}},
+        recipe={"clip": 10.0},
+    ),
     "nearest_mean": LearnerRow(
         partial(ProtoNet, encoder=nn.Flatten),
         "metric",
@@ -548,6 +583,19 @@ SOURCES: dict[str, SourceRow] = {
         "1,623 handwritten characters, Vinyals splits",
         "omniglot/ under --data, or a network",
     ),
+    "glyphs_stream": SourceRow(
+        _streams(lambda wanted, size: glyphs(size=size)),
+        "classification",
+        "glyphs one after another, each asked for before its label is seen",
+        made=streamed,
+    ),
+    "omniglot_stream": SourceRow(
+        _streams(lambda wanted, size: omniglot(wanted.data, size=size)),
+        "classification",
+        "omniglot characters one after another, each asked for before its label is seen",
+        "omniglot/ under --data, or a network",
+        made=streamed,
+    ),
     "digits": SourceRow(
         _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
     ),
@@ -610,7 +658,9 @@ def _keyword_only(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def training_source(row: LearnerRow, source: TaskSource) -> TaskSource:
-    """The source a learner trains on: episodes, or all base classes at once."""
+    """The source a learner trains on: as it is, episodes of a stream's classes, or all base classes at once."""
+    if isinstance(source, Stream) and not row.causal:
+        source = source.episodes
     if not row.pretraining:
         return source
     if not isinstance(source, Episodes):

@@ -54,7 +54,10 @@ def _wrong_bits(scores: Tensor, y: Tensor) -> Tensor:
 
 
 def _class_nll(scores: Tensor, y: Tensor) -> Tensor:
-    return -(y * torch.log_softmax(scores.double(), -1)).sum(-1)
+    likely = torch.log_softmax(scores.double(), -1)
+    # A class that can't be chosen has no likelihood, and the size of its score says nothing.
+    barred = torch.where(scores > torch.finfo(scores.dtype).min / 4, 0.0, torch.inf)
+    return torch.where(y > 0, barred - y * likely, 0.0).sum(-1)
 
 
 def _bits_nll(scores: Tensor, y: Tensor) -> Tensor:

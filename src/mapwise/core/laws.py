@@ -1,6 +1,6 @@
 """The laws every learner keeps, and a way to ask whether one's own does.
 
-Each law is a question put to a learner and a source of tasks. Four of the ten may be waived by an
+Each law is a question put to a learner and a source of tasks. Four of the eleven may be waived by an
 instance that says so in `keeps`, with its reason in the docstring.
 """
 
@@ -24,6 +24,7 @@ from mapwise.core.kinds import KINDS
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Gaussian, present_classes
 from mapwise.core.map_tasks import How, map_tasks, task_at, tasks_in
+from mapwise.core.stream import after_prefixes, scores_along
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.core.tree import Params
 
@@ -470,6 +471,29 @@ def _alone(case: Case) -> Finding:
     return gap <= SAME, f"scores change by {gap:.1e} when a query is predicted by itself"
 
 
+# 11 ------------------------------------------------------------------------------------------------------
+
+
+def _causal(case: Case) -> Finding:
+    if not hasattr(case.learner, "causal"):
+        return True, "the learner has no causal pass"
+    learner, params, gap, loss = case.double, _as_double(case.trained), 0.0, 0.0
+    for task in case.tasks():
+        # Some padding: a row that doesn't count has scores as well, and must leave none of its label behind.
+        stream = _with_garbage(task.support, case.seed)
+        places = [*range(0, len(stream.y), 2), *range(1, len(stream.y), 2)]
+        stream = _pick(stream, torch.tensor(places))
+        expected = after_prefixes(learner, params, stream)
+        gap = max(gap, _scores_gap(scores_along(learner, params, stream), expected))
+        none = _pick(stream, torch.arange(0))
+        value = learner.objective(params, Task(stream, none)).detach()
+        loss = max(loss, _gap(value, learner.criterion(expected, stream)))
+    seen = (
+        f"scores of the causal pass differ by {gap:.1e} from those after each prefix, and the objective by {loss:.1e}"
+    )
+    return max(gap, loss) <= SAME, seen
+
+
 LAWS: tuple[Law, ...] = (
     Law(1, "map", "vmapped, chunked, looped and recomputed losses and gradients agree to 1e-10 in float64", _map),
     Law(2, "learns", "trained, it beats chance and its untrained self on unseen tasks by 5 standard errors", _learns),
@@ -481,6 +505,7 @@ LAWS: tuple[Law, ...] = (
     Law(8, "relabel", "permuting the classes permutes the scores", _relabel),
     Law(9, "padding", "rows of weight 0 and absent classes change nothing", _padding),
     Law(10, "alone", "predicting a query by itself equals predicting it among others", _alone),
+    Law(11, "causal", "scores of a causal pass are those after adapting to the rows before, and trained on", _causal),
 )
 """Every law, in order."""
 

@@ -61,7 +61,21 @@ class Learner:
         raise NotImplementedError
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """What training descends: by default the query loss after adapting to the support."""
+        """What training descends: by default the query loss after adapting to the support.
+
+        Of a stream, which has no query rows, the loss of every row before its label is seen, in the learner's
+        `causal` pass: `causal(params, rows) -> scores [N, W]`, which not every learner has.
+
+        Raises ValueError for a stream when there is none.
+        """
+        if not len(task.query.y):
+            causal = getattr(self, "causal", None)
+            if causal is None:
+                raise ValueError(
+                    f"the task is a stream (it has no query rows) and {type(self).__name__} has no causal pass: "
+                    "train it on episodes, and judge it on the stream"
+                )
+            return self.criterion(causal(params, task.support), task.support)
         fast = self.adapt(params, task.support)
         return self.criterion(self.predict(params, fast, task.query.x), task.query)
 

@@ -10,6 +10,9 @@ import numpy as np
 from mapwise.core.kinds import KINDS, METRICS, KindRow
 from mapwise.core.task import Kind
 
+SIGHTS = (1, 2, 3, 5, 10)
+"""Which sights of a class in a stream are told of: at the first its label was never seen."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -91,6 +94,8 @@ class Report:
     chance: float | None = None
     adapt_ms: float | None = None
     """Median milliseconds to adapt to one task and predict its queries."""
+    sights: Mapping[int, Estimate] | None = None
+    """Of streams: accuracy at the 1st, 2nd, ... sight of a class, over streams."""
 
     @property
     def kind(self) -> KindRow:
@@ -128,6 +133,8 @@ class Report:
         if p.kind == "regression":
             out["median"] = float(np.median(self.values))
             out["diverged"] = float(np.mean(~(self.values < DIVERGED)))
+        if self.sights:
+            out["sights"] = {str(n): {"accuracy": one.mean, "ci95": one.ci95} for n, one in self.sights.items()}
         optional = {name: getattr(self, name) for name in _FIGURES}
         return out | {name: value for name, value in optional.items() if value is not None}
 

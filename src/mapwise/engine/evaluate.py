@@ -17,7 +17,8 @@ from mapwise.core.kinds import KINDS, bits_of_a_bit
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How, map_tasks, tasks_in
-from mapwise.core.outcome import ClassFigures, Protocol, Report
+from mapwise.core.outcome import SIGHTS, ClassFigures, Estimate, Protocol, Report
+from mapwise.core.stream import answered, is_stream, scores_along
 from mapwise.core.task import Examples, Kind, Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.ranks import ALONE, Ranks
@@ -41,6 +42,8 @@ def evaluate(
 ) -> Report:
     """Adapt to every episode of the source's split and judge the predictions on its queries.
 
+    A task without queries is a stream: each of its rows is judged by what the rows before it taught.
+
     params:   as `train` returned them, or `learner.measure`d.
     source:   the split to judge on; its first `episodes` tasks are used, the same for every learner.
     name:     what to call the learner in the report; by default its class.
@@ -48,17 +51,19 @@ def evaluate(
     how:      how tasks are mapped; a learner without a vmap rule is looped.
 
     Returns a Report: accuracy (or mean squared error, or wrong bits) per episode; for classes calibration, ROC-AUC,
-    figures per real class name. Whether the learner is transductive is measured, not believed.
+    figures per real class name, and of streams accuracy by how often a class was seen. Whether the learner is
+    transductive is measured, not believed.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}: give 1 or more")
     values, nlls, areas, rows = [], [], [], []
+    sights: list[np.ndarray] = []
     owners: list[list[str]] = []
     left = episodes
     for step in itertools.count():
         tasks = source(step)
         scores, how = _scores(learner, params, tasks, how)
-        query = tasks.query
+        query = answered(tasks)
         values.append(_values(scores, query, source.kind)[:left])
         nlls.append(_nll(scores, query, source.kind)[:left])
         if source.kind == "classification":
@@ -66,6 +71,8 @@ def evaluate(
             truth = query.y.argmax(-1).cpu().numpy()[:left]
             counted = query.weight.cpu().numpy()[:left] > 0
             names = source.names(step)[:left]
+            if is_stream(tasks):
+                sights.append(_by_sight(probabilities.argmax(-1) == truth, truth, counted))
             areas.append(_auc(probabilities, truth, counted))
             rows.append(_judged(probabilities, truth, counted, len(owners)))
             owners.extend(names)
@@ -75,6 +82,8 @@ def evaluate(
 
     about = source.about
     tasks = source(0)
+    # Of a stream: every row asked for once more, after all of them.
+    tasks = tasks._replace(query=answered(tasks))
     protocol = Protocol(
         learner=name or type(learner).__name__,
         source=about.source,
@@ -108,6 +117,7 @@ def evaluate(
         auc=float(np.nanmean(area)) if np.isfinite(area).any() else None,
         classes=_class_figures(judged, owners),
         reliability=reliability,
+        sights=_over_streams(np.concatenate(sights)) if sights else None,
         chance=float(np.mean([1 / sum(1 for n in names if n) for names in owners])),
     )
 
@@ -126,7 +136,7 @@ def episode_values(
         if low < high:
             part = tasks if ranks.world == 1 else pytree.tree_map(lambda leaf, at=slice(low, high): leaf[at], tasks)
             scores, how = _scores(learner, params, part, how)
-            found[low:high] = _values(scores, part.query, source.kind)
+            found[low:high] = _values(scores, answered(part), source.kind)
         values.append(found[:left])
         left -= len(values[-1])
         if left <= 0:
@@ -162,9 +172,11 @@ def _mean(scores: Scores) -> Tensor:
 
 
 def _scores(learner: Learner, params: Params, tasks: Task, how: How) -> tuple[Scores, How]:
-    """Scores of all queries of all tasks, [T, Q, W], on the CPU; and how the next batch is to be mapped."""
+    """Scores of the judged rows of all tasks, [T, Q, W], on the CPU; and how the next batch is to be mapped."""
 
     def one(task: Task) -> Any:
+        if is_stream(task):
+            return scores_along(learner, params, task.support)
         return learner.predict(params, learner.adapt(params, task.support), task.query.x)
 
     with torch.no_grad():
@@ -194,8 +206,28 @@ def _nll(scores: Scores, query: Examples, kind: Kind) -> np.ndarray:
     elif (of_rows := KINDS[kind].nll) is None:
         return np.full(len(y), np.nan)
     else:
-        each = of_rows(scores, y)
+        each = torch.where(weight > 0, of_rows(scores, y), 0.0)
     return np.asarray((each * weight).sum(-1) / weight.sum(-1))
+
+
+def _by_sight(right: np.ndarray, truth: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """The share of right answers at the 1st, 2nd, ... sight of a class, in each stream, [T, len(SIGHTS)].
+
+    All are [T, N]. NaN where no class of a stream comes so often.
+    """
+    mine = (truth[:, :, None] == np.arange(truth.max() + 1)) & counted[:, :, None]  # [T, N, W]
+    sight = (mine.cumsum(1) * mine).sum(-1)  # [T, N]
+    at = sight[:, :, None] == np.array(SIGHTS)  # [T, N, sights]
+    counts = at.sum(1)
+    answers = (at & right[:, :, None]).sum(1)
+    found: np.ndarray = np.divide(answers, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return found
+
+
+def _over_streams(shares: np.ndarray) -> dict[int, Estimate]:
+    """The mean over streams, each of which counts once: the sights of one stream depend on each other."""
+    columns = {sight: column[np.isfinite(column)] for sight, column in zip(SIGHTS, shares.T, strict=True)}
+    return {sight: Estimate.of(column) for sight, column in columns.items() if len(column)}
 
 
 class _Judged(NamedTuple):

@@ -13,6 +13,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How
 from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit, MemoryUse
+from mapwise.core.stream import is_stream
 from mapwise.core.task import Kind, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import episode_values
@@ -48,11 +49,12 @@ def measured_curve(
 
 
 def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episode | None:
-    """The source's first task with what the learner said of its queries; None without classes."""
-    if source.kind != "classification":
+    """The source's first task with what the learner said of its queries; None without classes, and for streams."""
+    tasks = source(0)
+    if source.kind != "classification" or is_stream(tasks):
         return None
     names = source.names(0)[0]
-    support, query = mapping.task_at(source(0), 0)
+    support, query = mapping.task_at(tasks, 0)
     if isinstance(query.x, dict):
         return None
     with torch.no_grad():

@@ -360,9 +360,11 @@ def eval_(
     if json:
         answer(found)
     else:
-        from mapwise.report.table import accuracy_table
+        from mapwise.report.table import accuracy_table, sights_table
 
         show(accuracy_table(reports, title=str(run)))
+        if reports[0].sights:
+            show(sights_table(reports))
 
 
 @app.command(epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")

@@ -19,6 +19,7 @@ from mapwise.interfaces.errors import WrongUse, wrong_use
 from mapwise.interfaces.flags import settings_of
 from mapwise.run import RunSettings, judging, open_run, source_row, span
 from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.stream import Stream
 
 BASELINE = "nearest_mean"
 """What stands beside every classifier: the nearest class mean of the raw inputs."""
@@ -106,7 +107,7 @@ def opened(asked: Asked, options: list[str]) -> Opened:
     settings, learner, params, training = open_run(asked.run, fields, net=net, asked=changes)
     source = judging(settings, asked.split, seed=asked.seed, training=training)
     if asked.shuffle_labels:
-        if not isinstance(source, Episodes):
+        if not isinstance(source, (Episodes, Stream)):
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
         source = replace(source, shuffle_labels=True)
     mapping = settings.mapping

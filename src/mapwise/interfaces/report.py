@@ -87,9 +87,9 @@ def _against_steps(run: Opened, episodes: int) -> list[Curve]:
 
 
 def _with_shots(source: TaskSource, shots: int) -> TaskSource | None:
-    """The same tasks with other shots; None where a class has too few rows for them, or there is no such thing."""
+    """The same tasks with other shots; None where a class has too few rows for them, and where there are no shots."""
     changed: Any = source
-    if not hasattr(changed, "shots"):
+    if "shots" not in {field.name for field in fields(changed)}:
         return None
     try:
         return replace(changed, shots=shots)  # type: ignore[no-any-return]

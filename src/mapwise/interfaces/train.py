@@ -33,6 +33,7 @@ from mapwise.interfaces.tracking import TRACKERS, Tracking, installed
 from mapwise.run import SETTINGS, RunSettings, initial_params, judging, learner_of, source_of, source_row, span
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.stream import Stream
 
 RUNS = Path("runs")
 
@@ -161,7 +162,7 @@ def train(
             torch.cuda.set_device(here.device)
         row = named(LEARNERS, settings.learner, "learner")
         episodes = source_of(here) if opened is None else opened
-        for remark in episodes.rows.notes if isinstance(episodes, Episodes) else ():
+        for remark in episodes.rows.notes if isinstance(episodes, (Episodes, Stream)) else ():
             note(f"note: {remark}")
         source = catalog.training_source(row, episodes)
         validation = judging(here, "val", training=episodes)

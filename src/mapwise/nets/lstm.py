@@ -20,7 +20,11 @@ def lstm_cell(x: Float[Tensor, "*N I"], state: State, weights: Params) -> State:
     Returns the new h, [*N, H], and c.
     """
     h, c = state
-    gates = x @ weights["input"].T + h @ weights["recurrent"].T + weights["bias"]
+    return lstm_gated(x @ weights["input"].T + h @ weights["recurrent"].T + weights["bias"], c)
+
+
+def lstm_gated(gates: Float[Tensor, "*N 4H"], c: Float[Tensor, "*N H"]) -> State:
+    """The new h and c, by gates before their squashing: for who computes a part of them for many steps at once."""
     let_in, keep, candidate, let_out = gates.chunk(4, -1)
     c = keep.sigmoid() * c + let_in.sigmoid() * candidate.tanh()
     return let_out.sigmoid() * c.tanh(), c

@@ -25,6 +25,7 @@ def page(findings: Findings) -> str:
     own = findings.reports[0]
     sections = [
         _comparison(findings.reports),
+        _sights(findings.reports),
         _training(findings.training, own),
         _against(findings, own),
         _mistakes(own),
@@ -206,6 +207,17 @@ def _headline(own: Report) -> str:
     over = f"{what} of {escape(p.learner)}, mean over {own.estimate.episodes:,} episodes"
     how = f'<div class="how"><p>{escape(p.line())}</p>{_command(p)}</div>'
     return f'<div class="headline"><div><strong>{number}</strong><p>{over}</p></div>{how}</div>{note}'
+
+
+def _sights(reports: Sequence[Report]) -> str:
+    """Accuracy by how often a class has come, where the tasks are streams."""
+    head, cells = table.sights_rows(reports)
+    if not cells:
+        return ""
+    rows = [f"<tr>{''.join(_cell(cell, 'n' if place else '') for place, cell in enumerate(row))}</tr>" for row in cells]
+    title = "Accuracy by sight of a class"
+    shown = _table([(name, "n" if place else "") for place, name in enumerate(head)], rows, title)
+    return _section(title, f"{shown}<p class='quiet'>{escape(table.SIGHTS_RULE)}</p>")
 
 
 def _comparison(reports: Sequence[Report]) -> str:

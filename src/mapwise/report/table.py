@@ -147,6 +147,34 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
     return table
 
 
+def sights_table(reports: Sequence[Report]) -> "Table":
+    """Accuracy by how often a class has come in its stream, each with its 95 % interval over streams."""
+    head, rows = sights_rows(reports)
+    table = new_table("Accuracy by sight of a class")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left", no_wrap=bool(place))
+    for row in rows:
+        add_row(table, row)
+    _caption(table, [SIGHTS_RULE])
+    return table
+
+
+def sights_rows(reports: Sequence[Report]) -> tuple[list[str], list[list[str]]]:
+    """The columns and cells of accuracy by sight, a row for each report that has them."""
+    told = {report.protocol.learner: report.sights for report in reports if report.sights}
+    sights = sorted({sight for found in told.values() for sight in found})
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    head = ["learner", *(f"{sight}{endings.get(sight, 'th')}" for sight in sights)]
+    rows = [
+        [learner, *(percent(found[sight]) if sight in found else ABSENT for sight in sights)]
+        for learner, found in told.items()
+    ]
+    return head, rows
+
+
+SIGHTS_RULE = "At the 1st sight of a class its label has never been seen; a stream counts once, whatever its length."
+
+
 def class_table(figures: ClassFigures, worst: int = 20, *, protocol: Protocol | None = None) -> "Table":
     """The classes with the lowest F1, by their real names, and how many more there are.
 

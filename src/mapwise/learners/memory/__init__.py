@@ -1,1 +1,1 @@
-"""Adaptation by an external memory that is read and written."""
+"""Adaptation by remembering: rows are read one after another and kept where they are found again."""

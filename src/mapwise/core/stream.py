@@ -1,0 +1,58 @@
+"""Streams: rows that come one after another, each of them a question before its label is known.
+
+A task without query rows is a stream: the rows of its support, in their order.
+"""
+
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from mapwise.core.functional import all_rows_count
+from mapwise.core.learner import Learner
+from mapwise.core.losses import Scores
+from mapwise.core.task import Examples, Task
+from mapwise.core.tree import Params
+
+
+def is_stream(task: Task) -> bool:
+    """Whether a task, or a batch of them, is a stream."""
+    return task.query.y.shape[-2] == 0
+
+
+def answered(task: Task) -> Examples:
+    """The rows that a task, or a batch of them, is judged on: its queries, or every row of a stream."""
+    return task.support if is_stream(task) else task.query
+
+
+def scores_along(learner: Learner, params: Params, rows: Examples) -> Scores:
+    """What a learner says of each row of a stream when it has seen the rows before it, [N, W].
+
+    In one pass, where the learner has a `causal`; otherwise after adapting to every prefix.
+    """
+    causal = getattr(learner, "causal", None)
+    if causal is None:
+        return after_prefixes(learner, params, rows)
+    scores: Scores = causal(params, rows)
+    return scores
+
+
+def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:
+    """The same for any learner: the rows that are still to come are given the weight 0."""
+    places = torch.arange(len(rows.y), device=rows.y.device)
+
+    def one(place: torch.Tensor) -> Any:
+        before = rows._replace(weight=rows.weight * (places < place))
+        row = pytree.tree_map(lambda leaf: leaf.index_select(0, place[None]), rows.x)
+        return learner.predict(params, learner.adapt(params, before), row)
+
+    # Whoever looked at the whole stream saw no padding, and here there is some.
+    with all_rows_count(False):
+        try:
+            scores = torch.vmap(one)(places)  # [N, 1, W]
+        except RuntimeError:
+            # An operation without a rule under vmap; a fault of the learner itself is raised by the loop as well.
+            each = [one(place) for place in places]
+            scores = pytree.tree_map(lambda *leaves: torch.stack(leaves), *each)
+    found: Scores = pytree.tree_map(lambda leaf: leaf[:, 0], scores)
+    return found

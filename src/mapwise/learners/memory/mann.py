@@ -1,0 +1,195 @@
+"""Memory-augmented neural networks."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from mapwise.core import functional, random, tree
+from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast, Params
+from mapwise.nets import memory
+from mapwise.nets.lstm import lstm_gated, lstm_weights
+
+EMPTY = 1e-6
+"""Every number of a memory into which nothing was written."""
+STRENGTH = 10.0
+"""About what a likeness is multiplied by at the start."""
+CLOSED = -2.0
+"""Where the write gate starts, before its sigmoid: little goes to what was read last, most to the least used."""
+
+
+@dataclass(frozen=True)
+class MANN(EmbeddingLearner):
+    """An LSTM reads rows in their order, each with the label of the one before, and keeps what it needs in a memory.
+
+    Paper:   Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, Meta-Learning with Memory-Augmented Neural
+             Networks, ICML (arXiv:1605.06065), eq. 2-8, figure 1.
+    Fast:    what there is after the last row: {"h": [R], "c": [R], "seen": [H M], "memory": [N, M], "reads": [H, N],
+             "usage": [N], "label": [W]}, the label not yet told to the LSTM; with norm "support" also "statistics".
+    Loss:    cross-entropy of the queries; of a stream, of every row before its label is seen.
+    Differs: a likeness is multiplied by a strength that the LSTM says, as in Neural Turing Machines, from about 10 at
+             the start; without one, a slot that is just like the key gets 2 % of 128 slots. What is written is said
+             apart from the key. Each head writes into a slot of its own, the first into the one used least, and all
+             of them are zeroed before. An encoder embeds the rows; the paper's are pixels, as with one that flattens.
+
+    encoder:  [N, *input] -> [N, D], with its attribute `output_shape`.
+    units:    R, of the LSTM.
+    slots:    N, of the memory.
+    width:    M, numbers of a slot.
+    heads:    H; each reads and writes once a row.
+    decay:    what is left of a slot's usage after a row, 0 to 1.
+    max_ways: the most classes of a task: columns of the label that is read and of the scores.
+
+    Params: {"encoder", "lstm": see `lstm_cell`, "heads" and "out": {"weight", "bias"}}.
+
+    The rows are read in their order, which breaks `order`; each column of a label has weights of its own, which breaks
+    `relabel`; and a class that wasn't seen yet may well come next, so it can be chosen, which breaks `padding`. Rows of
+    weight 0 change nothing. A net with norm "batch" also breaks `alone`, and "frozen" does until measured.
+
+    Raises ValueError for a task of more than `max_ways` classes, an encoder that doesn't say its output shape, and
+    fewer slots than heads.
+
+    >>> fast = learner.adapt(params, support)
+    >>> fast["memory"].shape
+    torch.Size([128, 40])
+    """
+
+    units: int = 200
+    slots: int = 128
+    width: int = 40
+    heads: int = 4
+    decay: float = 0.95
+    max_ways: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("units", "slots", "width", "heads", "max_ways"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: give 1 or more")
+        if self.slots < self.heads:
+            raise ValueError(f"{self.heads} heads write into {self.slots} slots: give as many slots as heads, or more")
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay is {self.decay}: give a number from 0 to 1, such as 0.95")
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """`alone`, unless the encoder normalises by the rows at hand."""
+        return super().keeps - {"order", "relabel", "padding"}
+
+    def init(self, seed: int) -> Params:
+        """The encoder's weights, an LSTM as torch makes it, and what makes heads and scores of what it says."""
+        keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
+        features = math.prod(functional.output_shape(self.encoder))
+        said = self.units + self.heads * self.width
+        heads = _linear(keys[1], self.units, self.heads * (2 * self.width + 2))
+        heads["bias"].view(self.heads, -1)[:, -2:] = torch.tensor([CLOSED, STRENGTH])
+        return {
+            "encoder": functional.initial_weights(self.encoder, seed),
+            "lstm": lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=said),
+            "heads": heads,
+            "out": _linear(keys[2], said, self.max_ways),
+        }
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """What there is after the last row."""
+        _, fast = self._read(params, support)
+        return fast
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+        """Scores of every query as if it were the next row, and none of the others came."""
+        label, state = fast["label"], {name: fast[name] for name in _STATE}
+        told = self._told(params, self.embed(params, fast, x), label)  # [Q, 4 R]
+        after = torch.vmap(partial(self._step, params, state))(told)
+        return _scores(params, after["h"], after["seen"], len(label))
+
+    def causal(self, params: Params, rows: Examples) -> Float[Tensor, "N W"]:
+        """Scores of every row before its label is seen, in one pass."""
+        scores, _ = self._read(params, rows)
+        return scores
+
+    def _read(self, params: Params, rows: Examples) -> tuple[Float[Tensor, "N W"], Fast]:
+        """One pass over all rows: scores for each of them, and what there is after the last."""
+        ways = rows.y.shape[1]
+        if ways > self.max_ways:
+            raise ValueError(
+                f"the task has {ways} classes and the learner was made for {self.max_ways}: train with max_ways "
+                f"{ways} (--max-ways {ways}), or take a learner of any ways, such as ProtoNet"
+            )
+        z, statistics = self.embed_support(params, rows)
+        counts = rows.weight > 0
+        labels = [rows.y.new_zeros(ways)]  # the last before each row, and after all
+        for y, here in zip(rows.y, counts, strict=True):
+            labels.append(torch.where(here, y, labels[-1]))
+        # The rows' part of the gates for all steps at once: no step waits for it.
+        told = self._told(params, z, torch.stack(labels)[:-1])  # [N, 4 R]
+        # A step back from a row of weight 0 is a copy of the whole state, so it is left out where there is none.
+        whole = functional.whether_all_rows_count()
+        state, h, seen = self._start(z), [], []
+        for tell, here in zip(told, counts, strict=True):
+            after = self._step(params, state, tell)
+            h.append(after["h"])
+            seen.append(after["seen"])
+            state = after if whole else tree.map(lambda new, old, here=here: torch.where(here, new, old), after, state)
+        scores = _scores(params, torch.stack(h), torch.stack(seen), ways) if h else z.new_zeros(0, ways)
+        return scores, {**state, "label": labels[-1], **statistics}
+
+    def _told(self, params: Params, z: Tensor, label: Tensor) -> Float[Tensor, "N 4R"]:
+        """What a row and the label before it add to the gates of the LSTM, whose input is features and label."""
+        weight = params["lstm"]["input"]
+        of_rows, of_labels = weight[:, : z.shape[-1]], weight[:, z.shape[-1] : z.shape[-1] + label.shape[-1]]
+        found: Tensor = z @ of_rows.T + label @ of_labels.T + params["lstm"]["bias"]
+        return found
+
+    def _start(self, like: Tensor) -> Params:
+        """Nothing was read, and everything there is to be read lies in the first slot."""
+        first = torch.cat([like.new_ones(1), like.new_zeros(self.slots - 1)])
+        return {
+            "h": like.new_zeros(self.units),
+            "c": like.new_zeros(self.units),
+            "seen": like.new_zeros(self.heads * self.width),
+            "memory": like.new_full((self.slots, self.width), EMPTY),
+            "reads": first.expand(self.heads, -1),
+            "usage": first,
+        }
+
+    def _step(self, params: Params, state: Params, told: Float[Tensor, "4R"]) -> Params:
+        """One row: the LSTM takes it in with what was read before, then writes, then reads."""
+        gates = told + torch.cat([state["h"], state["seen"]]) @ params["lstm"]["recurrent"].T
+        h, c = lstm_gated(gates, state["c"])
+        said = (h @ params["heads"]["weight"].T + params["heads"]["bias"]).reshape(self.heads, -1)  # [H, 2 M + 2]
+        keys, adds = said[:, :-2].tanh().chunk(2, -1)
+        gate, strengths = said[:, -2].sigmoid(), softplus(said[:, -1])
+        least = memory.least_used(state["usage"], self.heads)  # eq. 6
+        writes = memory.interpolate(state["reads"], least, gate)  # eq. 7
+        slots = memory.write(memory.wipe(state["memory"], least), writes, adds)  # eq. 8
+        reads = memory.content_weights(slots, keys, strengths)  # eq. 2-3
+        return {
+            "h": h,
+            "c": c,
+            "seen": memory.read(slots, reads).flatten(),  # eq. 4
+            "memory": slots,
+            "reads": reads,
+            "usage": memory.decay_usage(state["usage"], reads, writes, self.decay),  # eq. 5
+        }
+
+
+_STATE = ("h", "c", "seen", "memory", "reads", "usage")
+
+
+def _scores(params: Params, h: Tensor, seen: Tensor, ways: int) -> Float[Tensor, "N W"]:
+    """Of what the LSTM says and of what it has just read."""
+    weight, bias = params["out"]["weight"][:ways], params["out"]["bias"][:ways]
+    found: Tensor = torch.cat([h, seen], -1) @ weight.T + bias
+    return found
+
+
+def _linear(key: Tensor, inputs: int, outputs: int) -> Params:
+    weight = (2 * random.uniform(key, (outputs, inputs)) - 1) * inputs**-0.5
+    return {"weight": weight, "bias": torch.zeros(outputs)}

@@ -1,0 +1,171 @@
+"""Streams of labelled rows: a few classes in random order, each row asked for before its label is seen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from mapwise.core.random import fold
+from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.tasks.episodes import Augment, Episodes, Span, distinct
+from mapwise.tasks.rows import LabelledRows
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Streams of `length` rows of `ways` classes, whose columns are dealt out anew for every stream.
+
+    Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, section 4.2. A task is one stream: its rows are the support,
+    in their order, and there is no query, since every row is one until its label is seen.
+
+    ways:    classes of a stream.
+    tasks:   T, streams in a batch.
+    part:    the split whose classes are used.
+    augment: applied to training rows only; other splits drop it.
+    shuffle_labels: deal a stream's labels out at random among its rows, a check that nothing leaks.
+    device:  where the rows live and the streams are gathered.
+    length:  rows of a stream, equally many of every class.
+
+    Raises ValueError for a length that the classes can't share equally, and when a class has too few rows for its
+    share, or the split too few classes.
+
+    >>> Stream(glyphs(), ways=5, tasks=16)(step=0).support.x.shape
+    torch.Size([16, 50, 1, 28, 28])
+    """
+
+    rows: LabelledRows
+    ways: int = 5
+    tasks: int = 16
+    seed: int = 0
+    part: str = "train"
+    augment: Augment | None = None
+    shuffle_labels: bool = False
+    device: str = "cpu"
+    length: int = field(default=50, kw_only=True)
+
+    kind: Kind = "classification"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ways, int):
+            raise ValueError(
+                f"ways is {self.ways}: give one number, since a stream has equally many rows of each class"
+            )
+        if self.ways < 2 or self.length < 2 * self.ways or self.length % self.ways:
+            raise ValueError(
+                f"a stream of {self.length} rows can't be shared by {self.ways} classes: give 2 classes or more, and "
+                "a length that is a multiple of their number, twice it or more"
+            )
+        each = self.length // self.ways
+        among = self.rows.splits.get(self.part, np.zeros(0, int))
+        sizes = np.diff(self.rows.starts)[among]
+        if len(sizes) and each > sizes.min():
+            name = self.rows.names[int(among[int(sizes.argmin())])]
+            raise ValueError(
+                f"class {name!r} has {sizes.min()} rows, and a stream of {self.length} rows takes {each} of each of "
+                f"its {self.ways} classes: shorten the stream, or drop the class"
+            )
+        # Whatever else can be wrong with a split or its classes is so for episodes as well.
+        object.__setattr__(self, "_episodes", self._as_episodes())
+
+    def _as_episodes(self) -> Episodes:
+        return Episodes(
+            self.rows, self.ways, 1, None, self.tasks, self.seed, self.part, self.augment, device=self.device
+        )
+
+    @property
+    def episodes(self) -> Episodes:
+        """Episodes of 1 shot of the same classes, for learners that are trained on such."""
+        found: Episodes = self._episodes  # type: ignore[attr-defined]
+        return found
+
+    @property
+    def about(self) -> About:
+        """What the tasks are, for reports: a row is asked for after 0 to length / ways - 1 others of its class."""
+        each = self.length // self.ways
+        name = f"{self.rows.name} stream" + (" with shuffled labels" if self.shuffle_labels else "")
+        return About(name, self.part, str(self.ways), f"0-{each - 1}", each, self.seed)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.episodes.input_shape
+
+    @property
+    def outputs(self) -> int:
+        """W: the number of classes of a stream."""
+        return self.ways
+
+    def split(self, name: str) -> "Stream":
+        """The same streams over the classes of another split; only training rows are augmented."""
+        return replace(self, part=name, augment=self.augment if name in ("train", "trainval") else None)
+
+    def names(self, step: int) -> list[list[str]]:
+        """The class names of every stream of this step, by their columns."""
+        return [[self.rows.names[c] for c in classes] for classes in self._draw(step).classes.tolist()]
+
+    def __call__(self, step: int) -> Task:
+        """The batch of this step: support [T, length, *input] in the streams' order, query [T, 0, *input]."""
+        drawn = self._draw(step)
+        keys = torch.from_numpy(drawn.keys).to(self.device)
+        x = self.episodes.gather(torch.from_numpy(drawn.rows.reshape(-1)).to(self.device))
+        if self.augment is not None:
+            x = self.augment(x, fold(keys[0], 0))
+        x = x.reshape(self.tasks, self.length, *self.input_shape)
+        y = torch.from_numpy(np.eye(self.ways, dtype=np.float32)[drawn.columns]).to(self.device)
+        rows = Examples(x, y, torch.ones(self.tasks, self.length, device=self.device), keys)
+        return Task(rows, Examples(x[:, :0], y[:, :0], rows.weight[:, :0], keys))
+
+    def _draw(self, step: int) -> "_Drawn":
+        random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
+        among = self.rows.splits[self.part]
+        # In random order, so a class has another column in every stream.
+        classes = among[distinct(random, np.full(self.tasks, len(among)), self.ways)]  # [T, W]
+        each = self.length // self.ways
+        places = distinct(random, np.diff(self.rows.starts)[classes], each)  # [T, W, each]
+        rows = (self.rows.starts[classes][:, :, None] + places).reshape(self.tasks, -1)
+        order = np.argsort(random.random(rows.shape), axis=1)
+        keys = random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64)
+        # Drawn last: the rows and their order are those of the stream with its own labels.
+        dealt = np.argsort(random.random(rows.shape), axis=1) if self.shuffle_labels else order
+        return _Drawn(
+            classes=classes,
+            rows=np.take_along_axis(rows, order, axis=1),
+            columns=dealt // each,
+            keys=keys,
+        )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    classes: np.ndarray  # [T, W]
+    rows: np.ndarray  # [T, length], places in the one array, in the streams' order
+    columns: np.ndarray  # [T, length], the class of each row
+    keys: np.ndarray  # [T]
+
+
+def streamed(
+    read: Callable[[int], LabelledRows],
+    ways: Span = 5,
+    tasks: int = 16,
+    seed: int = 0,
+    augment: Augment | None = None,
+    shuffle_labels: bool = False,
+    device: str = "cpu",
+    *,
+    length: int = 50,
+    size: int = 28,
+) -> Stream:
+    """Streams of pictures that can be had in any size.
+
+    read:   pictures of so many pixels a side.
+    length: rows of a stream, equally many of every class.
+    size:   pixels a side of a picture; 20 in the paper.
+
+    Raises ValueError for a range of ways, and as Stream does.
+    """
+    if not isinstance(ways, int):
+        raise ValueError(f"ways is {ways}: give one number, since a stream has equally many rows of every class")
+    return Stream(
+        read(size), ways, tasks, seed, augment=augment, shuffle_labels=shuffle_labels, device=device, length=length
+    )
