@@ -17,6 +17,7 @@ import mapwise as mw
 from mapwise.catalog import HEADS
 from mapwise.core import solvers
 from mapwise.core.laws import check
+from mapwise.interfaces import inputs
 from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.nets import MLP
 
@@ -68,7 +69,7 @@ def test_ridge_is_the_regression_on_labels():
     columns = (y[:, None] == np.unique(y)).astype(float)
     theirs = Ridge(alpha=1.0, fit_intercept=False).fit(ones[0], columns).predict(ones[1])
     ours = mw.FewShotClassifier(learner="ridge").fit(X, y)
-    np.testing.assert_allclose(ours.predictor_.scores(new), 10 * theirs, atol=1e-9)
+    np.testing.assert_allclose(ours.predictor_.scores(inputs.columns(new)), 10 * theirs, atol=1e-9)
 
 
 @pytest.mark.parametrize("rows", [2, 30])  # fewer rows than columns, and more
@@ -116,8 +117,8 @@ def test_rows_that_come_later_count_as_if_they_had_been_there(head):
     assert len(parts.predictor_.rows) == 18
     agreement = (parts.predict(X) == whole.predict(X)).mean()
     assert agreement >= 17 / 18
-    refit = parts.predictor_.encoder(X)
-    expected = mw.FewShotClassifier(learner=head).fit(X[~later], y[~later]).predictor_.encoder(X)
+    refit = parts.predictor_.encoder(inputs.columns(X))
+    expected = mw.FewShotClassifier(learner=head).fit(X[~later], y[~later]).predictor_.encoder(inputs.columns(X))
     np.testing.assert_allclose(refit, expected)
 
 
@@ -198,7 +199,8 @@ def test_what_cannot_be_learned_from_is_refused(wrong, words):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"), [({"learner": "rigde"}, "did you mean 'ridge'"), ({"encoder": "tabel"}, "did you mean")]
+    ("settings", "words"),
+    [({"learner": "rigde"}, "did you mean 'ridge'"), ({"encoder": "tabel"}, "did you mean 'table'")],
 )
 def test_a_name_that_is_not_there_is_refused_with_the_nearest(settings, words):
     with pytest.raises(ValueError, match=words):

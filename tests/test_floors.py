@@ -36,7 +36,7 @@ VARIANTS: dict[str, str] = {
     "mapwise.learners.metric.simpleshot": "mapwise.learners.pretraining.supervised",
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
 }
-HEAVY = {"sklearn", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
+HEAVY = {"sklearn", "narwhals", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
 AT_THE_TOP: dict[str, str] = {
     # a file -> the heavy package it may import at once: what it holds is of that package by inheritance
     "mapwise.interfaces.estimator": "sklearn",

@@ -16,8 +16,10 @@ from torch import nn
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.task import Examples, Kind, TaskSource
+from mapwise.encoders.drawings import Drawings
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.table import Table
+from mapwise.encoders.text_hash import TextHash
 from mapwise.engine.aggregate import AGGREGATES
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
@@ -569,7 +571,13 @@ HEADS: dict[str, Callable[[Examples], Learner]] = {
 }
 """What can stand behind an encoder, made for a support set."""
 
-ENCODERS: dict[str, Callable[[], Encoder]] = {"table": Table}
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "table": Table,
+    "text-hash": TextHash,
+    # As `mapwise train protonet omniglot` builds it, whose weights these are.
+    "drawings": lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen")),
+}
+"""What makes arrays of raw rows; of those that read the same, the first is taken where nobody says."""
 
 NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12}
 

@@ -1,8 +1,12 @@
 """What an encoder is: a mapping from raw rows to arrays, which may first look at the rows it will be used on."""
 
-from typing import Any, Protocol, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
+
+Raw = Literal["table", "texts", "pictures"]
+"""What raw rows are: columns by name, strings, or pictures."""
 
 
 class Encoder(Protocol):
@@ -11,6 +15,25 @@ class Encoder(Protocol):
     @property
     def name(self) -> str:
         """What it is called in the catalog."""
+        ...
+
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Another one gives other arrays."""
+        ...
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What it saw of the rows it was fitted on, JSON-ready; {} when that is nothing."""
+        ...
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """The encoder that has seen this; raises ValueError for what no such encoder has."""
         ...
 
     def fitted(self, rows: Any, weight: np.ndarray) -> Self:

@@ -1,41 +1,192 @@
-"""Table rows: numbers brought to one scale."""
+"""Table rows: numbers brought to one scale, and words as columns of their own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
+from mapwise.encoders.encoder import Raw
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Every column with mean 0 and standard deviation 1 over the rows it was fitted on; a gap becomes the mean.
+Columns: TypeAlias = Mapping[str, np.ndarray]
+"""Column name -> its cells, [N]: float64 with NaN for a gap, or objects, each a text or None for a gap."""
 
-    A column that never changes becomes zeros there, and elsewhere the distance from what it was.
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
+"""Texts that stand for a gap, in any case of letters."""
+MOST = 32
+"""Different words in a column that becomes one column each; of more, only how frequent a word was is kept."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A column of numbers: mean 0 and standard deviation 1 over the rows that were seen; a gap becomes the mean."""
+
+    kind: ClassVar[str] = "number"
+    mean: float
+    spread: float
+
+    def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N 1"]:
+        """Standardised cells."""
+        values = _numbers(cells)
+        if values is None:
+            odd = next(cell for cell in cells if cell is not None and _number(cell) is None)
+            raise ValueError(
+                f"column {name!r} held numbers when it was fitted and now holds {odd!r}: correct the cell, or leave it "
+                "empty"
+            )
+        scaled = (values - self.mean) / self.spread
+        return np.where(np.isfinite(values), scaled, 0.0)[:, None]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A column of few words: one column each, centred, all of them together of variance 1 over the rows that were seen.
+
+    A gap is a word like others where there was one; a word that was not seen is none of them.
     """
 
-    mean: Float[np.ndarray, "D"] | None = None
-    spread: Float[np.ndarray, "D"] | None = None
+    kind: ClassVar[str] = "words"
+    words: tuple[str, ...]
+    shares: tuple[float, ...]
+
+    def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N words"]:
+        """One-hot cells, centred and scaled."""
+        shares = np.asarray(self.shares)
+        spread = np.sqrt((shares * (1 - shares)).sum())
+        hot = _texts(cells)[:, None] == np.asarray(self.words, dtype=object)[None]
+        scaled: np.ndarray = (hot - shares) / (spread if spread > 0 else 1.0)
+        return scaled
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """A column of many words: how frequent each was among the rows that were seen, standardised; 0 for a new one."""
+
+    kind: ClassVar[str] = "frequency"
+    words: tuple[str, ...]
+    shares: tuple[float, ...]
+
+    def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N 1"]:
+        """The standardised frequency of each cell's word."""
+        share = dict(zip(self.words, self.shares, strict=True))
+        found = np.asarray([share.get(text, 0.0) for text in _texts(cells)])
+        among = np.asarray(self.shares)
+        mean = (among**2).sum()
+        spread = np.sqrt((among * (among - mean) ** 2).sum())
+        standard: np.ndarray = ((found - mean) / (spread if spread > 1e-12 else 1.0))[:, None]
+        return standard
+
+
+_KINDS: dict[str, Any] = {kind.kind: kind for kind in (Number, Words, Frequency)}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of numbers and of words, each of variance 1 over the rows it was fitted on, side by side.
+
+    seen: what was seen of each column, by name; None before fitting.
+
+    A column is one of numbers when every cell that is no gap is a number, or a text that is one.
+    """
+
+    seen: Mapping[str, Number | Words | Frequency] | None = None
 
     @property
     def name(self) -> str:
         """What it is called in the catalog."""
         return "table"
 
-    def fitted(self, rows: Float[np.ndarray, "N D"], weight: Float[np.ndarray, "N"]) -> Self:
-        """With the means and spreads of these rows, gaps (NaN) left out."""
-        there = np.isfinite(rows)
-        share = weight[:, None] * there
-        share = share / np.maximum(share.sum(0), np.finfo(np.float64).tiny)
-        known = np.where(there, rows, 0.0)
-        mean = (share * known).sum(0)
-        spread = np.sqrt((share * (known - mean) ** 2).sum(0))
-        # Rounding leaves a constant column a spread of some 1e-16 of its size, by which nothing may be divided.
-        still = spread <= 1e-12 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
-        return type(self)(mean, np.where(still, 1.0, spread))
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        return "table"
 
-    def __call__(self, rows: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-        """Standardised rows, float64."""
-        assert self.mean is not None and self.spread is not None
-        scaled: np.ndarray = (rows - self.mean) / self.spread
-        return np.where(np.isfinite(rows), scaled, 0.0)
+    @property
+    def version(self) -> str:
+        """Another one gives other arrays."""
+        return "1"
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The kind of each column and what was seen of it, in the order of columns."""
+        return {name: {"kind": column.kind, **vars(column)} for name, column in (self.seen or {}).items()}
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """The encoder that has seen this; raises ValueError for what no such encoder has."""
+        seen = {}
+        for name, about in state.items():
+            try:
+                values: dict[str, Any] = {
+                    key: tuple(part) if isinstance(part, list) else part for key, part in about.items() if key != "kind"
+                }
+                column: Number | Words | Frequency = _KINDS[about["kind"]](**values)
+                column(name, np.asarray([None], dtype=object))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                raise ValueError(f"what was seen of column {name!r} is damaged: fit it again") from None
+            seen[name] = column
+        return type(self)(seen)
+
+    def fitted(self, rows: Columns, weight: Float[np.ndarray, "N"]) -> Self:
+        """With what these rows say of their columns."""
+        return type(self)({name: _seen(cells, weight) for name, cells in rows.items()})
+
+    def __call__(self, rows: Columns) -> Float[np.ndarray, "N D"]:
+        """[N, D], float64; columns are taken by name, and others than those it was fitted on are passed over.
+
+        Raises ValueError for a column that isn't there, and for a word where numbers were.
+        """
+        assert self.seen is not None
+        absent = [name for name in self.seen if name not in rows]
+        if absent:
+            raise ValueError(f"the rows have no column {absent[0]!r}, which was there when it was fitted: add it")
+        return np.concatenate([column(name, rows[name]) for name, column in self.seen.items()], axis=1)
+
+
+def _seen(cells: np.ndarray, weight: np.ndarray) -> Number | Words | Frequency:
+    values = _numbers(cells)
+    if values is not None:
+        return _number_seen(values, weight)
+    words, places = np.unique(_texts(cells).astype(str), return_inverse=True)
+    shares = np.bincount(places, weights=weight, minlength=len(words)) / weight.sum()
+    kind = Words if len(words) <= MOST else Frequency
+    return kind(tuple(str(word) for word in words), tuple(float(share) for share in shares))
+
+
+def _number_seen(values: np.ndarray, weight: np.ndarray) -> Number:
+    share = weight * np.isfinite(values)
+    share = share / max(share.sum(), np.finfo(np.float64).tiny)
+    known = np.where(np.isfinite(values), values, 0.0)
+    mean = float((share * known).sum())
+    spread = float(np.sqrt((share * (known - mean) ** 2).sum()))
+    # Rounding leaves a column that never changes a spread of some 1e-16 of its size, by which nothing may be divided.
+    return Number(mean, spread if spread > 1e-12 * abs(mean) and spread > 0 else 1.0)
+
+
+def _numbers(cells: np.ndarray) -> Float[np.ndarray, "N"] | None:
+    """The cells as numbers, NaN for a gap; None when one of them is a word."""
+    if cells.dtype.kind == "f":
+        return cells
+    found = [np.nan if cell is None else _number(cell) for cell in cells]
+    return None if any(value is None for value in found) else np.asarray(found, np.float64)
+
+
+def _number(cell: str) -> float | None:
+    """A text's number, NaN for one that stands for a gap, None for a word."""
+    text = cell.strip()
+    if text.lower() in MISSING:
+        return np.nan
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    # Python reads 1_000 as a number, and a table means a text; infinity is no number that can be scaled.
+    return value if "_" not in text and np.isfinite(value) else None
+
+
+def _texts(cells: np.ndarray) -> np.ndarray:
+    """The cells as texts, "" for a gap."""
+    if cells.dtype.kind == "f":
+        return np.asarray(["" if np.isnan(cell) else f"{cell:g}" for cell in cells], dtype=object)
+    stripped = ["" if cell is None else cell.strip() for cell in cells]
+    return np.asarray(["" if text.lower() in MISSING else text for text in stripped], dtype=object)

@@ -12,6 +12,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from mapwise.catalog import ENCODERS, named
 from mapwise.core.learner import Learner
+from mapwise.encoders.encoder import Encoder
+from mapwise.interfaces import inputs
 from mapwise.predictor import Predictor
 
 
@@ -19,19 +21,23 @@ from mapwise.predictor import Predictor
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier of a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
-    encoder: "table" standardises numbers, each column by the rows of the first fit, and fills gaps (NaN) with its mean.
+    encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), or "auto": the one
+             that reads what X looks like.
     learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", or a learner.
 
-    After `fit`: `classes_`, `predictor_`, `n_features_in_`.
+    X is a matrix, a table of pandas or polars, a list of strings, or a list of paths, Pillow images or arrays. A list
+    whose every string ends like the name of a picture's file is one of paths.
+
+    After `fit`: `classes_`, `predictor_`, and for tables `n_features_in_`.
     """
 
-    encoder: str = "table"
+    encoder: str = "auto"
     learner: str | Learner = "nearest_mean"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from labelled rows alone, forgetting those of before.
 
-        X:             [N, columns], numbers.
+        X:             N rows.
         y:             N labels.
         sample_weight: how often each row counts; a row of weight 0 is as good as absent.
 
@@ -86,14 +92,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         tags.input_tags.allow_nan = True
         return tags
 
-    def _begun(self, X: np.ndarray, columns: np.ndarray, weight: np.ndarray) -> Predictor:
-        encoder = named(ENCODERS, self.encoder, "encoder")()
+    def _begun(self, X: Any, columns: np.ndarray, weight: np.ndarray) -> Predictor:
         names: Sequence[str] = [str(name) for name in self.classes_]
-        return Predictor.of(encoder, self.learner, X, columns, weight, names)
+        return Predictor.of(self._encoder, self.learner, X, columns, weight, names)
 
-    def _rows(self, X: Any, *, first: bool = False) -> np.ndarray:
-        rows: np.ndarray = validate_data(self, X, reset=first, dtype=np.float64, ensure_all_finite="allow-nan")
-        return rows
+    def _rows(self, X: Any, *, first: bool = False) -> Any:
+        """Raw rows as the encoder reads them."""
+        if first:
+            self._encoder = _encoder_for(self.encoder, X)
+        reads = self._encoder.reads
+        if reads == "texts":
+            return inputs.texts(X)
+        if reads == "pictures":
+            return inputs.pictures(X)
+        words = inputs.is_frame(X) or _has_words(X)
+        checks = {"skip_check_array": True} if words else {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        checked = validate_data(self, X, reset=first, **checks)
+        if len(checked) == 0:
+            raise ValueError("X has 0 rows: give at least one")
+        return inputs.columns(checked)
 
     def _labelled(
         self, X: Any, y: Any, sample_weight: Any, *, first: bool
@@ -106,16 +123,52 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         rows = self._rows(X, first=first)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
-        if len(labels) != len(rows):
-            raise ValueError(f"X has {len(rows)} rows and y has {len(labels)} labels: give one label for each row")
-        weight = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        count = _count(rows)
+        if len(labels) != count:
+            raise ValueError(f"X has {count} rows and y has {len(labels)} labels: give one label for each row")
+        weight = np.ones(count) if sample_weight is None else np.asarray(sample_weight, np.float64)
         if weight.ndim == 0:
-            weight = np.full(len(rows), float(weight))
-        if weight.shape != (len(rows),):
-            raise ValueError(f"sample_weight has shape {weight.shape}: give one weight for each row, ({len(rows)},)")
+            weight = np.full(count, float(weight))
+        if weight.shape != (count,):
+            raise ValueError(f"sample_weight has shape {weight.shape}: give one weight for each row, ({count},)")
         if not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise ValueError("sample_weight holds a negative number, NaN or infinity: give weights of 0 and above")
         if not weight.any():
             raise ValueError("sample_weight is zero for all rows, so that none counts: give a weight above 0 to some")
         counts = weight > 0
-        return rows[counts], labels[counts], weight[counts]
+        return _among(rows, counts), labels[counts], weight[counts]
+
+
+def _encoder_for(name: str, X: Any) -> Encoder:
+    """The encoder of this name, or for "auto" the first that reads what X looks like.
+
+    Raises ValueError for a name that isn't there, and for an encoder that reads something else.
+    """
+    kind = inputs.kind_of(X)
+    if name == "auto":
+        return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+    encoder: Encoder = named(ENCODERS, name, "encoder")()
+    if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
+        raise ValueError(
+            f"the encoder {name} reads {encoder.reads} and X looks like {kind}: take another encoder, or leave it to "
+            "auto"
+        )
+    return encoder
+
+
+def _has_words(X: Any) -> bool:
+    """Whether a matrix holds a text that is to be read as one."""
+    if hasattr(X, "dtype") and getattr(X.dtype, "kind", "f") not in "OUST":
+        return False
+    matrix = X if isinstance(X, np.ndarray) else None if hasattr(X, "toarray") else np.asarray(X, dtype=object)
+    return matrix is not None and matrix.ndim == 2 and any(isinstance(cell, str) for cell in matrix.flat)
+
+
+def _count(rows: Any) -> int:
+    return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
+
+
+def _among(rows: Any, counts: np.ndarray) -> Any:
+    if isinstance(rows, dict):
+        return {name: cells[counts] for name, cells in rows.items()}
+    return [row for row, counted in zip(rows, counts, strict=True) if counted]

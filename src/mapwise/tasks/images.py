@@ -1,22 +1,17 @@
 """A folder of images, one subfolder a class."""
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mapwise.core.pictures import Unreadable, picture
 from mapwise.tasks.rows import LabelledRows, deal
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 USUAL = 84
 """Pixels a side when the images are at least as large: what the field uses for photographs."""
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # file managers leave these behind
-_GREY = ("1", "L", "LA", "La", "I", "F")
 
 
 def images(
@@ -55,7 +50,7 @@ def images(
         try:
             pictures.append(_read(file, side))
             labels.append(label)
-        except _Unreadable as problem:
+        except Unreadable as problem:
             if not skip_bad:
                 raise ValueError(
                     f"{file} {problem}: replace or delete it, or leave such files out with --skip-bad"
@@ -84,10 +79,6 @@ def images(
         seed=seed,
         notes=notes,
     )
-
-
-class _Unreadable(Exception):
-    """Why a file is not an image, as the end of a sentence that begins with its name."""
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
@@ -165,44 +156,10 @@ def _longest(file: Path) -> int:
 
 def _read(file: Path, side: int) -> np.ndarray:
     """One image, uint8 [1, side, side] when it is stored in grey and [3, side, side] otherwise."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings(), Image.open(file) as image:
-            warnings.simplefilter("ignore")  # oddities of metadata, which Pillow has got over
-            image.draft(image.mode, (2 * side, 2 * side))  # JPEG: decode at a smaller scale, several times faster
-            upright = ImageOps.exif_transpose(image)
-            picture = _flat(upright).resize((side, side), Image.Resampling.BILINEAR)
-    except MemoryError:
-        raise
-    except UnidentifiedImageError:
-        raise _Unreadable("is not an image" if file.stat().st_size else "is empty") from None
-    except PermissionError:
-        raise _Unreadable("may not be read by this user") from None
-    except Exception as problem:  # Pillow's decoders raise nearly anything when a file is damaged
-        reason = " ".join(str(problem).split()) or type(problem).__name__
-        raise _Unreadable(f"is damaged or cut short ({reason})") from None
-    return np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
-
-
-def _flat(image: "Image") -> "Image":
-    """The image in mode L or RGB: transparent parts on white, 16 bits brought to 8."""
     from PIL import Image
 
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode.startswith("I;16") or (image.mode == "I" and values.max() > 255):
-            values = values / 257
-        elif image.mode == "F" and values.max() <= 1:
-            values = values * 255
-        return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8))
-    grey = image.mode in _GREY
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        see_through = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(see_through)
-        image = paper
-    return image.convert("L" if grey else "RGB")
+    stretched = picture(file, side).resize((side, side), Image.Resampling.BILINEAR)
+    return np.atleast_3d(np.asarray(stretched)).transpose(2, 0, 1)
 
 
 def _channels(picture: np.ndarray, wanted: int) -> np.ndarray:

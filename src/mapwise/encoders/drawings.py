@@ -1,0 +1,155 @@
+"""Drawings: ink on paper through a small network that was trained on the characters of Omniglot."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float
+
+from mapwise.core import functional, tree
+from mapwise.core.functional import Net
+from mapwise.core.pictures import Unreadable, picture
+from mapwise.core.tree import Params
+from mapwise.encoders.encoder import Raw
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE = 28
+"""Pixels a side that the network reads."""
+WEIGHTS = "drawings.safetensors"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Each picture as one network sees it that tells handwritten characters apart; its distances are trained ones.
+
+    A picture is laid on a square of its paper, shrunk to 28 x 28 and made ink on nothing: paper is what lies along the
+    border, light or dark, and the ink farthest from it is as strong as ink gets. Colours are read as grey.
+
+    net: what is in the package's weights, [N, 1, 28, 28] -> [N, D].
+    """
+
+    net: Net
+
+    @property
+    def name(self) -> str:
+        """What it is called in the catalog."""
+        return "drawings"
+
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        return "pictures"
+
+    @cached_property
+    def version(self) -> str:
+        """The weights' digest."""
+        return hashlib.sha256(_bytes()).hexdigest()[:16]
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Nothing: the network is frozen."""
+        return {}
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Itself."""
+        return self
+
+    def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
+        """Itself."""
+        return self
+
+    def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+        """[N, D], float32, of paths, Pillow images, or arrays [H, W], [C, H, W] or [H, W, C] of bytes or of 0..1.
+
+        Raises ValueError for a file that is no image, naming it, and for an array that is none.
+        """
+        x = torch.as_tensor(np.stack([_ink(image) for image in _pictures(rows)]))[:, None]
+        with torch.no_grad():
+            parts = [functional.apply(self.net, self._weights, part).flatten(1) for part in torch.split(x, _BATCH)]
+        return torch.cat(parts).numpy()
+
+    @cached_property
+    def _weights(self) -> Params:
+        stored = tree.unflatten(safetensors.torch.load(_bytes()))
+        return tree.map(torch.Tensor.float, stored)
+
+
+def _bytes() -> bytes:
+    return files("mapwise.encoders").joinpath(WEIGHTS).read_bytes()
+
+
+def _pictures(rows: Sequence[Any]) -> "Iterator[Image]":
+    for place, row in enumerate(rows):
+        where = str(row) if isinstance(row, str | Path) else f"the picture of row {place}"
+        try:
+            if isinstance(row, str | Path):
+                yield picture(Path(row).expanduser(), SIDE)
+            else:
+                yield picture(_of_array(row) if isinstance(row, np.ndarray) else row, SIDE)
+        except Unreadable as problem:
+            raise ValueError(f"{where} {problem}: replace it or leave it out") from None
+
+
+def _of_array(row: np.ndarray) -> "Image":
+    from PIL import Image
+
+    values = row
+    if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
+        raise Unreadable(
+            f"is an array of shape {row.shape} and no [H, W], [C, H, W] or [H, W, C] of 1, 3 or 4 channels"
+        )
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    elif values.dtype != np.uint8:
+        values = values.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise Unreadable("holds NaN or infinity")
+        if values.min() < 0 or values.max() > 255:
+            raise Unreadable(
+                f"holds numbers from {values.min():.3g} to {values.max():.3g}, and bytes or 0..1 are needed"
+            )
+        values = (values * (255 if values.max() <= 1 else 1)).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(values))
+
+
+def _ink(image: "Image") -> Float[np.ndarray, "28 28"]:
+    """Ink 1 on paper 0, float32."""
+    from PIL import Image
+
+    grey = image.convert("L")
+    width, height = grey.size
+    border = _border(np.asarray(grey))
+    if width != height:
+        square = Image.new("L", (max(width, height),) * 2, round(border))
+        square.paste(grey, ((square.width - width) // 2, (square.height - height) // 2))
+        grey = square
+    shrunk = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32)
+    ink = shrunk - border if border < 127.5 else border - shrunk
+    ink = ink.clip(min=0)
+    most = ink.max()
+    # A blank sheet holds no ink, however it is lit.
+    scaled: np.ndarray = ink / most if most >= _FAINT else np.zeros_like(ink)
+    return scaled
+
+
+_FAINT = 16
+"""Of 255: less is a stain."""
+
+
+def _border(values: np.ndarray) -> float:
+    """The shade of the paper: the middle one of the pixels along the border."""
+    return float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))

@@ -1,0 +1,78 @@
+"""Texts as the words and letter groups they hold, hashed into a fixed number of columns: no download, no vocabulary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from mapwise.encoders.encoder import Raw
+
+MOST = 1_000_000
+"""Characters of a text; a longer one takes many seconds, and is hardly one row."""
+
+
+@dataclass(frozen=True)
+class TextHash:
+    """Words and pairs of words, and groups of 2 to 4 letters within words, each hashed to a column with a sign.
+
+    Half the columns are for either, and each half has length 1, so that an inner product is a mean of two cosines.
+    Two texts are near when they share words, or spellings; what a word means is not known.
+
+    features: columns of either half.
+    """
+
+    features: int = 2048
+
+    @property
+    def name(self) -> str:
+        """What it is called in the catalog."""
+        return "text-hash"
+
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        return "texts"
+
+    @property
+    def version(self) -> str:
+        """Another one gives other arrays."""
+        return "1"
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Nothing: hashing looks at no other rows."""
+        return {}
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Itself."""
+        return self
+
+    def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
+        """Itself."""
+        return self
+
+    def __call__(self, rows: Sequence[str]) -> Float[np.ndarray, "N D"]:
+        """[N, 2 * features], float32, of length 1; raises ValueError for a text without letters, or too long a one."""
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        for place, text in enumerate(rows):
+            if not text.strip():
+                raise ValueError(f"the text of row {place} is empty: fill it or drop the row")
+            if len(text) > MOST:
+                raise ValueError(
+                    f"the text of row {place} has {len(text):,} characters, more than {MOST:,}: cut it, or make "
+                    "several rows of it"
+                )
+        kinds: tuple[dict[str, Any], ...] = (
+            # Any run of characters between spaces: an emoji is a word.
+            {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"},
+            {"analyzer": "char_wb", "ngram_range": (2, 4)},
+        )
+        halves = [
+            HashingVectorizer(n_features=self.features, norm="l2", dtype=np.float32, **kind).transform(rows).toarray()
+            for kind in kinds
+        ]
+        whole: np.ndarray = np.concatenate(halves, axis=1) / np.sqrt(np.float32(2))
+        return whole

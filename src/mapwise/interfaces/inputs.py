@@ -1,0 +1,128 @@
+"""What a user hands over, as raw rows of one kind: columns by name, texts, or pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mapwise.encoders.encoder import Raw
+    from mapwise.encoders.table import Columns
+
+_SUFFIXES = "png jpg jpeg gif bmp tif tiff webp ppm pgm pbm jp2 ico avif"
+SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
+"""By which a string is known for the path of a picture, where nobody says."""
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a table of pandas, polars, or any other library that narwhals knows."""
+    if isinstance(X, list | tuple | np.ndarray):
+        return False
+    import narwhals.stable.v2 as nw
+
+    return isinstance(nw.from_native(X, pass_through=True, eager_only=True), nw.DataFrame)
+
+
+def kind_of(X: Any) -> "Raw":
+    """What rows X holds, told by what it looks like; a string with the suffix of a picture is its path."""
+    if is_frame(X) or hasattr(X, "toarray"):
+        return "table"
+    if isinstance(X, np.ndarray) and (X.ndim > 2 or X.ndim == 0):
+        return "pictures" if X.ndim in (3, 4) else "table"
+    rows = list(X) if isinstance(X, Sequence | np.ndarray) or hasattr(X, "to_list") else None
+    if not rows or isinstance(X, str):
+        return "table"
+    if all(isinstance(row, str) for row in rows):
+        return "pictures" if all(Path(row).suffix.lower() in SUFFIXES for row in rows) else "texts"
+    if all(_is_picture(row) for row in rows):
+        return "pictures"
+    return "table"
+
+
+def texts(X: Any) -> list[str]:
+    """A list of texts; raises ValueError for anything else, naming the first row."""
+    rows = _listed(X, "texts")
+    for place, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise ValueError(f"row {place} of X is {_said(row)} and no text: give a list of strings")
+    return [str(row) for row in rows]
+
+
+def pictures(X: Any) -> list[Any]:
+    """A list of paths, Pillow images or arrays; raises ValueError for anything else, naming the first row."""
+    rows = _listed(X, "pictures")
+    for place, row in enumerate(rows):
+        if not (_is_picture(row) or isinstance(row, str)):
+            raise ValueError(
+                f"row {place} of X is {_said(row)} and no picture: give paths, Pillow images, or an array [N, H, W], "
+                "[N, C, H, W] or [N, H, W, C]"
+            )
+    return rows
+
+
+def columns(X: Any) -> "Columns":
+    """The columns of a table by name, or of a matrix by their number; see `Columns` for what a cell is.
+
+    Raises ValueError for infinity, for cells that are neither numbers nor texts, and for dates.
+    """
+    import narwhals.stable.v2 as nw
+
+    if not is_frame(X):
+        matrix = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object)
+        return {str(place): _cells(str(place), matrix[:, place]) for place in range(matrix.shape[1])}
+    frame = nw.from_native(X, eager_only=True)
+    found = {}
+    for name, series in zip(frame.columns, frame.iter_columns(), strict=True):
+        if series.dtype.is_temporal():
+            raise ValueError(f"column {name!r} holds dates or times: make numbers of it, or drop it")
+        if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+            gaps = series.is_null().to_numpy()
+            cells = np.asarray([np.nan if gap else value for gap, value in zip(gaps, series, strict=True)], np.float64)
+        else:
+            cells = np.asarray([None, *series.to_list()], dtype=object)[1:]
+        found[str(name)] = _cells(str(name), cells)
+    return found
+
+
+def _cells(name: str, cells: np.ndarray) -> np.ndarray:
+    if cells.dtype.kind in "biuf":
+        numbers = cells.astype(np.float64)
+        if np.isinf(numbers).any():
+            raise ValueError(f"column {name!r} holds infinity: put a number there, or drop the row")
+        return numbers
+    found = np.empty(len(cells), dtype=object)
+    for place, cell in enumerate(cells):
+        found[place] = _cell(name, cell)
+    return found
+
+
+def _cell(name: str, cell: Any) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, int | float | np.number | np.bool_):
+        value = float(cell)
+        if np.isinf(value):
+            raise ValueError(f"column {name!r} holds infinity: put a number there, or drop the row")
+        return None if np.isnan(value) else repr(value)
+    raise ValueError(
+        f"column {name!r} holds {_said(cell)}, and numbers or texts are needed: make one of it, or drop it"
+    )
+
+
+def _listed(X: Any, what: str) -> list[Any]:
+    if isinstance(X, str | Path) or not hasattr(X, "__len__"):
+        raise ValueError(f"X is {_said(X)} and a list of {what} is needed: put it into a list")
+    rows = list(X)
+    if not rows:
+        raise ValueError(f"X holds no {what}: give at least one")
+    return rows
+
+
+def _is_picture(row: Any) -> bool:
+    # A Pillow image is known by what it can do, so that Pillow need not be loaded to look at numbers.
+    return isinstance(row, Path) or (isinstance(row, np.ndarray) and row.ndim in (2, 3)) or hasattr(row, "getbands")
+
+
+def _said(row: Any) -> str:
+    return "a single string" if isinstance(row, str) else f"of type {type(row).__name__}"
