@@ -96,6 +96,22 @@ def test_a_memory_is_judged_at_lengths_it_was_not_trained_with(tmp_path):
     assert weights[0] != weights[1]
 
 
+@pytest.mark.slow
+def test_writing_weights_is_judged_beside_copying_them_on_the_same_episodes(tmp_path):
+    path = tmp_path / "hypernet.json"
+    command = [sys.executable, str(FOLDER / "hypernet.py"), "--quick", "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines, sinusoid, glyphs = (
+        table["lines"] for table in json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    )
+    assert [line["prediction"] for line in lines] == ["as it is written", "after 200 steps of 0.03"]
+    for line, sign in [*((line, -1) for line in sinusoid), *((line, 1) for line in glyphs)]:
+        ours, theirs, ahead = (float(line[name].split()[0]) for name in ("hypernet", "transfer", "ahead of transfer"))
+        assert sign * (ours - theirs) == pytest.approx(ahead, rel=0.01, abs=0.02 * max(ours, theirs))
+    assert len(sinusoid) == len(glyphs) == 2 and all("finetune" in line for line in glyphs)
+
+
 def test_contenders_take_turns_and_each_round_has_a_figure():
     timer = load("side_by_side")
     calls = []

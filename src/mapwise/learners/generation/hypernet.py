@@ -130,7 +130,8 @@ class HyperNet(FixedHeadLearner):
 
     def _written(self, net: Params) -> tuple[Params, Params]:
         """What is written once for each class, and what is written once."""
-        chosen, _ = functional.choose(self.net, net, self.writes)
+        # By name: what is written is told apart by its place, and weights that come from a file come in any order.
+        chosen, _ = functional.choose(self.net, {name: net[name] for name in sorted(net)}, self.writes)
         if not self._classes:
             return {}, chosen
         head, _ = functional.choose(self.net, net, ("head",))
@@ -139,7 +140,8 @@ class HyperNet(FixedHeadLearner):
                 f"writes is {', '.join(self.writes)}, without the head, whose rows are alike for all classes until "
                 "they are written: add 'head'"
             )
-        return head, {name: leaf for name, leaf in chosen.items() if name not in head}
+        of_class = {name: leaf for name, leaf in chosen.items() if name in head}
+        return of_class, {name: leaf for name, leaf in chosen.items() if name not in head}
 
     def _support_loss(self, weights: Params, step: int, held: Params, support: Examples, present: Params) -> Tensor:
         return self.loss_of({**held, **weights}, support, present)
