@@ -67,6 +67,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnp": {"width": 16},
     "hypernet": {"hidden": 16},
     "ntm": {"units": 16, "slots": 4, "width": 6},
+    "meta_networks": {"units": 16, "hidden": 8, "chunks": 3},
 }
 
 
@@ -163,6 +164,8 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     "cnp support": lambda: built("cnp", blobs(), MLP, norm="support", **TINY),
     "cnp batch": lambda: built("cnp", blobs(), MLP, norm="batch", **TINY),
     "cnp regression": functions,
+    "meta_networks support": lambda: built("meta_networks", blobs(), MLP, norm="support", **TINY),
+    "meta_networks batch": lambda: built("meta_networks", blobs(), MLP, norm="batch", **TINY),
     "hypernet support": lambda: built("hypernet", blobs(), MLP, norm="support", **TINY),
     "hypernet whole and fit": lambda: (
         HyperNet(partial(MLP, (8,), 3, **TINY), writes=("*",), hidden=16, passes=2, inner_steps=1),

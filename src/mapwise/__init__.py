@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapwise.learners.generation.hypernet import HyperNet
     from mapwise.learners.generation.versa import VERSA
     from mapwise.learners.memory.mann import MANN
+    from mapwise.learners.memory.meta_networks import MetaNetworks
     from mapwise.learners.memory.ntm import NTM
     from mapwise.learners.metric.matching import Matching
     from mapwise.learners.metric.protonet import ProtoNet
@@ -74,6 +75,7 @@ _HOME = {
     "MAMLPlusPlus": "mapwise.learners.optimization.maml_pp",
     "Matching": "mapwise.learners.metric.matching",
     "MetaLSTM": "mapwise.learners.optimization.meta_lstm",
+    "MetaNetworks": "mapwise.learners.memory.meta_networks",
     "MetaSGD": "mapwise.learners.optimization.meta_sgd",
     "Paired": "mapwise.core.outcome",
     "ProtoMAML": "mapwise.learners.optimization.proto_maml",
@@ -122,6 +124,7 @@ __all__ = [
     "MAMLPlusPlus",
     "Matching",
     "MetaLSTM",
+    "MetaNetworks",
     "MetaSGD",
     "Paired",
     "ProtoMAML",

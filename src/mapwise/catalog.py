@@ -25,6 +25,7 @@ from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.generation.versa import VERSA
 from mapwise.learners.memory.mann import MANN
+from mapwise.learners.memory.meta_networks import MetaNetworks
 from mapwise.learners.memory.ntm import NTM
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
@@ -513,6 +514,15 @@ LEARNERS: dict[str, LearnerRow] = {
         "Snell 2017",
         "nearest class mean of the raw inputs; nothing to train",
         page="nearest_mean",
+    ),
+    "meta_networks": LearnerRow(
+        MetaNetworks,
+        "memory",
+        "Munkhdalai 2017",
+        "fast weights from each support row's gradient, read from a memory by every query",
+        page="meta_networks",
+        nets=_METRIC_NETS,
+        recipe={"clip": 10.0},
     ),
     "cnp": LearnerRow(
         CNP,

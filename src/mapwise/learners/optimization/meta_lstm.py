@@ -1,6 +1,5 @@
 """The LSTM meta-learner."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -15,10 +14,9 @@ from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import descend, retaken
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.nets.gradients import log_and_sign
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
-P = 10.0
-"""Numbers below exp(-P) in size are not told by their logarithm (section 3.2)."""
 FORGET_BIAS, INPUT_BIAS = (4.0, 5.0), (-5.0, -4.0)
 """Where the biases of the gates start: nearly all is kept and little enters."""
 SMALL = 0.01
@@ -128,13 +126,6 @@ class Gates:
 
 # So that a step sees the weights it is a function of.
 pytree.register_dataclass(Gates)
-
-
-def log_and_sign(x: Tensor) -> Float[Tensor, "*shape 2"]:
-    """(log|x| / p, sign x), and (-1, e^p x) for |x| < e^-p, so that every size is told (section 3.2)."""
-    large = x.abs() >= math.exp(-P)
-    size = torch.where(large, x.abs(), 1).log() / P
-    return torch.stack([torch.where(large, size, -1), torch.where(large, x.sign(), math.exp(P) * x)], -1)
 
 
 def _opened(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tensor, "C"]:
