@@ -12,7 +12,7 @@ from mapwise import catalog
 from mapwise.core import random, tree
 from mapwise.core.inner_loop import value_and_slope
 from mapwise.core.task import Examples, Task
-from mapwise.learners.optimization.abml import ABML, divergence, drawn, surprise
+from mapwise.learners.generation.abml import ABML, divergence, drawn, surprise
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
 from small_tasks import TASK, net, rows

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
     from mapwise.interfaces.estimator import FewShotClassifier
+    from mapwise.learners.generation.abml import ABML
     from mapwise.learners.generation.cnp import CNP
     from mapwise.learners.generation.hypernet import HyperNet
     from mapwise.learners.generation.versa import VERSA
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mapwise.learners.metric.relation import Relation
     from mapwise.learners.metric.siamese import Siamese
     from mapwise.learners.metric.simpleshot import SimpleShot
-    from mapwise.learners.optimization.abml import ABML
     from mapwise.learners.optimization.imaml import IMAML
     from mapwise.learners.optimization.maml import MAML
     from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
     "CNP": "mapwise.learners.generation.cnp",
-    "ABML": "mapwise.learners.optimization.abml",
+    "ABML": "mapwise.learners.generation.abml",
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "NTM": "mapwise.learners.memory.ntm",

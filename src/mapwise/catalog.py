@@ -21,6 +21,7 @@ from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 from mapwise.engine.aggregate import AGGREGATES
+from mapwise.learners.generation.abml import ABML
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.generation.versa import VERSA
@@ -32,7 +33,6 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
 from mapwise.learners.metric.siamese import Siamese
 from mapwise.learners.metric.simpleshot import SimpleShot
-from mapwise.learners.optimization.abml import ABML
 from mapwise.learners.optimization.imaml import IMAML
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
@@ -393,24 +393,6 @@ LEARNERS: dict[str, LearnerRow] = {
         recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
         tuned={"inner_lr": (0.1, 0.3)},
     ),
-    "abml": LearnerRow(
-        ABML,
-        "optimization",
-        "Ravi 2019",
-        "gradient steps from a prior of the weights to a task's posterior; answers averaged over nets",
-        page="abml",
-        nets=_GRADIENT_NETS,
-        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-    ),
-    "vampire": LearnerRow(
-        partial(ABML, outer_kl=0.0, hyper_prior=0.0, learns_from="query"),
-        "optimization",
-        "Nguyen 2020",
-        "abml that learns from the queries alone, its prior under no hyper-prior",
-        page="abml",
-        nets=_GRADIENT_NETS,
-        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-    ),
     "r2d2": LearnerRow(
         R2D2,
         "optimization",
@@ -488,15 +470,12 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_METRIC_NETS,
         pretraining=True,
     ),
-    "hypernet": LearnerRow(
-        HyperNet,
-        "generation",
-        "Ha 2017",
-        "a network that reads the support and writes the head of another",
-        page="hypernet",
-        nets=_GRADIENT_NETS,
-        # Whether a fit after the writing is worth its time.
-        tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
+    "nearest_mean": LearnerRow(
+        partial(ProtoNet, encoder=nn.Flatten),
+        "metric",
+        "Snell 2017",
+        "nearest class mean of the raw inputs; nothing to train",
+        page="nearest_mean",
     ),
     "mann": LearnerRow(
         MANN,
@@ -508,13 +487,6 @@ LEARNERS: dict[str, LearnerRow] = {
         nets={"conv4": {"norm": "frozen", "down": "stride", "filters": 32}, "resnet12": {"norm": "frozen"}},
         recipe={"clip": 10.0},
     ),
-    "nearest_mean": LearnerRow(
-        partial(ProtoNet, encoder=nn.Flatten),
-        "metric",
-        "Snell 2017",
-        "nearest class mean of the raw inputs; nothing to train",
-        page="nearest_mean",
-    ),
     "meta_networks": LearnerRow(
         MetaNetworks,
         "memory",
@@ -523,6 +495,44 @@ LEARNERS: dict[str, LearnerRow] = {
         page="meta_networks",
         nets=_METRIC_NETS,
         recipe={"clip": 10.0},
+    ),
+    "ntm": LearnerRow(
+        NTM,
+        "memory",
+        "Graves 2014",
+        "a controller that reads and writes an external memory; for sequences",
+        page="ntm",
+        # The unclipped diverge.
+        recipe={"optimizer": "Adam lr=0.003", "clip": 10.0},
+        kinds=("multilabel",),
+    ),
+    "hypernet": LearnerRow(
+        HyperNet,
+        "generation",
+        "Ha 2017",
+        "a network that reads the support and writes the head of another",
+        page="hypernet",
+        nets=_GRADIENT_NETS,
+        # Whether a fit after the writing is worth its time.
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
+    ),
+    "abml": LearnerRow(
+        ABML,
+        "generation",
+        "Ravi 2019",
+        "gradient steps from a prior of the weights to a task's posterior; answers averaged over nets",
+        page="abml",
+        nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+    ),
+    "vampire": LearnerRow(
+        partial(ABML, outer_kl=0.0, hyper_prior=0.0, learns_from="query"),
+        "generation",
+        "Nguyen 2020",
+        "abml that learns from the queries alone, its prior under no hyper-prior",
+        page="abml",
+        nets=_GRADIENT_NETS,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     ),
     "cnp": LearnerRow(
         CNP,
@@ -540,16 +550,6 @@ LEARNERS: dict[str, LearnerRow] = {
         "a network that writes a distribution of each class's head weights",
         page="versa",
         nets=_METRIC_NETS,
-    ),
-    "ntm": LearnerRow(
-        NTM,
-        "memory",
-        "Graves 2014",
-        "a controller that reads and writes an external memory; for sequences",
-        page="ntm",
-        # The unclipped diverge.
-        recipe={"optimizer": "Adam lr=0.003", "clip": 10.0},
-        kinds=("multilabel",),
     ),
     "supervised": LearnerRow(
         Supervised,
