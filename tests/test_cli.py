@@ -204,7 +204,7 @@ def test_a_regression_is_judged_by_its_error(cli):
     assert {"mse", "median", "diverged", "ci95", "episodes"} <= found.keys()
     done = cli("report", "runs/maml-sinusoid", "--episodes", "10", "--curve-episodes", "4")
     assert done.code == 0, done.err
-    assert "One task, drawn out" in Path("runs/maml-sinusoid/report.html").read_text()
+    assert "Some tasks, drawn out" in Path("runs/maml-sinusoid/report.html").read_text()
 
 
 def test_pretraining_leads_to_fine_tuning(cli):
@@ -526,6 +526,17 @@ def raises(error):
         raise error
 
     return fail
+
+
+def test_the_validation_split_and_not_the_test_split_chooses_a_temperature(cli):
+    run = cli("train", "protonet", "digits", *TINY, "--net.hidden", "8", "--json").found["run"]
+    first = cli("eval", run, "--episodes", "10", "--json").found["calibrated"]
+    other = cli("eval", run, "--episodes", "30", "--seed", "5", "--no-baselines", "--json").found["calibrated"]
+    assert first.keys() == {"temperature", "nll", "ece"}
+    assert first["temperature"] == other["temperature"] > 0 and first["nll"] != other["nll"]
+    assert "calibrated" not in cli("eval", run, "--episodes", "10", "--split", "val", "--json").found
+    assert "calibrated" not in cli("eval", run, "--episodes", "10", "--shuffle-labels", "--json").found
+    assert "chosen by validation episodes" in cli("eval", run, "--episodes", "10").out
 
 
 def test_a_source_has_flags_of_its_own_and_a_run_keeps_them(cli):

@@ -225,6 +225,9 @@ def test_the_command_line_takes_the_density_for_targets_and_the_cross_entropy_fo
     assert RunSettings.read(Path(run)).net_options == {"hidden": []}
     found = cli("eval", run, "--episodes", "10", "--json").found
     assert math.isfinite(found["nll"]) and not found["transductive"]
+    assert found["coverage"].keys() == {"50", "80", "95"}
+    assert cli("report", run, "--episodes", "4", "--curve-episodes", "2").code == 0
+    assert (Path(run) / "report.html").read_text().count("Bands: the central 50, 80 and 95 %") == 3
     done = cli("train", "cnp", "digits", *words, "--json")
     assert done.code == 0, done.err
     assert 0 <= cli("eval", done.found["run"], "--episodes", "10", "--no-baselines", "--json").found["accuracy"] <= 1

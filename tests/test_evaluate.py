@@ -10,14 +10,15 @@ import torch
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, present_classes, without_absent
 from mapwise.core.map_tasks import tasks_in
-from mapwise.core.outcome import Paired
+from mapwise.core.outcome import Paired, Report
 from mapwise.core.task import About, Examples, Task
-from mapwise.engine.evaluate import BINS, episode_values, evaluate, predicts_alone
+from mapwise.engine.evaluate import BINS, episode_values, evaluate, fitted_temperature, predicts_alone
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.gaussian_process import GaussianProcess
 from mapwise.tasks.sinusoid import Sinusoid
 
 POOL = [f"kind {i:02d}" for i in range(12)]
@@ -188,6 +189,75 @@ def test_the_calibration_error_is_that_of_fifteen_bins_of_equal_mass(judged):
     assert report.reliability.shape == (BINS, 3)
     assert report.reliability[:, 2].sum() == pytest.approx(1)
     assert (np.diff(report.reliability[:, 0]) >= 0).all()
+
+
+@dataclass(frozen=True)
+class Divided(Learner):
+    """Its scores are the query inputs, divided by a number."""
+
+    by: float = 1.0
+
+    def adapt(self, params, support):
+        return {"present": present_classes(support)}
+
+    def predict(self, params, fast, x):
+        return without_absent(x / self.by, fast["present"])
+
+
+def test_the_temperature_is_the_likeliest_one():
+    source = Logits(fewest=3, unweighted=True)
+    found = fitted_temperature(Divided(), {}, source, episodes=40)
+
+    def nll(temperature):
+        return evaluate(Divided(temperature), {}, source, episodes=40).nll
+
+    # Not exactly the same: episodes of fewer rows that count weigh as much as others in a report's NLL.
+    near = {factor: nll(found * factor) for factor in (0.7, 1.0, 1.4)}
+    assert near[1.0] < near[0.7] and near[1.0] < near[1.4]
+    assert fitted_temperature(Divided(by=4.0), {}, source, episodes=40) == pytest.approx(found / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_the_temperature_of_two_classes_is_known_in_closed_form(share):
+    """Scores of a lead of 3 that are right in a share q of the rows: q = sigmoid(3 / T)."""
+
+    class Leads(Logits):
+        def drawn(self, step):
+            ways, truth, x, weight, names = super().drawn(step)
+            right = np.arange(self.queries) < share * self.queries
+            x = 3.0 * np.eye(2, dtype=np.float32)[np.where(right, truth, 1 - truth)]
+            return ways, truth, x, weight, names
+
+    source = Leads(ways=2, fewest=2, queries=10)
+    found = fitted_temperature(Divided(), {}, source, episodes=20)
+    assert found == pytest.approx(3 / math.log(share / (1 - share)), rel=1e-6)
+    report = evaluate(Divided(), {}, source, episodes=20, temperature=found)
+    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert report.calibrated.nll == pytest.approx(entropy, rel=1e-6) and report.nll > entropy + 0.01
+    assert report.calibrated.ece < report.ece
+
+
+def test_the_figures_after_a_temperature_are_those_of_the_divided_scores_and_the_others_stay():
+    class Untied(Logits):
+        def drawn(self, step):
+            ways, truth, x, *rest = super().drawn(step)
+            return ways, truth, x + np.random.default_rng(step).uniform(0, 0.05, x.shape).astype(np.float32), *rest
+
+    source = Untied(fewest=3, unweighted=True)
+    plain, warm = (evaluate(Divided(), {}, source, episodes=20, temperature=t) for t in (None, 2.5))
+    divided = evaluate(Divided(by=2.5), {}, source, episodes=20)
+    assert plain.calibrated is None and "calibrated" not in plain.to_json()
+    assert (warm.nll, warm.ece) == (plain.nll, plain.ece)
+    np.testing.assert_array_equal(warm.values, plain.values)
+    np.testing.assert_allclose(warm.calibrated.reliability, divided.reliability, atol=1e-6)
+    assert warm.calibrated.nll == pytest.approx(divided.nll, rel=1e-6)
+    assert warm.calibrated.ece == pytest.approx(divided.ece, abs=1e-6)
+    again = Report.from_json(warm.to_json(), warm.values)
+    assert replace(warm.calibrated, reliability=None) == again.calibrated
+
+
+def test_scores_that_are_not_finite_have_no_temperature():
+    assert fitted_temperature(Divided(by=0.0), {}, Logits(), episodes=4) == 1.0
 
 
 def test_chance_is_the_mean_of_one_over_the_ways(judged):
@@ -423,6 +493,36 @@ def test_gaussian_predictions_are_judged_by_their_mean_and_their_density():
     np.testing.assert_allclose(report.values, np.arange(6.0) ** 2)
     expected = np.mean([-2 * norm.logpdf(error, scale=2.0) for error in range(6)])
     assert report.nll == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_coverage_of_a_distribution_is_the_share_of_targets_in_its_intervals():
+    # The errors of the six tasks are 0, 1, .. 5 and the scale is 2: 1.35, 2.56 and 3.92 to either side.
+    found = evaluate(Off(scale=2.0), {}, Line(), episodes=6)
+    assert found.coverage == pytest.approx({"50": 2 / 6, "80": 3 / 6, "95": 4 / 6})
+    again = Report.from_json(found.to_json(), found.values)
+    assert (again.coverage, again.nll) == (found.coverage, found.nll)
+    assert evaluate(Off(), {}, Line(), episodes=6).coverage is None
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0, 2.0])
+def test_a_normal_error_is_covered_as_often_as_the_level_says(share):
+    from scipy.stats import norm
+
+    source = GaussianProcess(shots=0, queries=1, tasks=2000, noise=0.5)
+
+    @dataclass(frozen=True)
+    class Prior(Learner):
+        def adapt(self, params, support):
+            return {}
+
+        def predict(self, params, fast, x):
+            return Gaussian(torch.zeros_like(x), torch.full_like(x, share * 1.25**0.5))
+
+    found = evaluate(Prior(), {}, source, episodes=2000).coverage
+    for level, covered in found.items():
+        z = norm.ppf(0.5 + float(level) / 200)
+        expected = 2 * norm.cdf(z * share) - 1
+        assert covered == pytest.approx(expected, abs=5 * (expected * (1 - expected) / 2000) ** 0.5)
 
 
 def test_regression_targets_that_happen_to_be_0_or_1_have_no_log_loss():

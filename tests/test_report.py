@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 from mapwise.core.outcome import (
+    Calibrated,
     ClassFigures,
     Curve,
     EmbeddingMap,
@@ -99,7 +100,7 @@ def regression_findings():
         "maml on sinusoid",
         [regression(), regression("nearest_mean", 3.0, 1)],
         against_steps=[Curve("maml", np.array([0, 1, 5]), np.array([3.91, 0.672, 0.381]), np.full(3, 0.031))],
-        fit=FunctionFit(x[::6, None], np.sin(x[::6, None]), x, np.sin(x), np.sin(x) + 0.5),
+        fits=[FunctionFit(x[::6, None], np.sin(x[::6, None]), x, np.sin(x), np.sin(x) + 0.5)],
     )
 
 
@@ -455,8 +456,62 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    plots.function_fit(regression_findings().fit)
+    plots.function_fit(regression_findings().fits[0])
     assert dict(matplotlib.rcParams) == before
+
+
+def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
+    own = classification_findings().reports[0]
+    bins = own.reliability * [0.9, 1.0, 1.0]
+    cooled = replace(own, calibrated=Calibrated(1.2345, 0.1777, 0.0123, bins))
+    said = words(page(Findings("cooled", [cooled])))
+    for number in ("1.23", "0.178", "1.2 %", "0.183", "2.2 %"):
+        assert number in said
+    assert "open: after a temperature" in said
+    assert "after a temperature" not in words(classification_page())
+    told = shown(table.accuracy_table([cooled], title="t"))
+    assert "divided by 1.23" in told and "NLL 0.178, ECE 1.2 %" in told
+    assert "divided by" not in shown(table.accuracy_table([own], title="t"))
+
+
+def distribution_findings():
+    x = np.linspace(-2, 2, 40)
+    own = replace(regression("cnp"), nll=0.4321, coverage={"50": 0.4871, "80": 0.8123, "95": 0.9345})
+    fits = [FunctionFit(x[::9], np.sin(x[::9]), x, np.sin(x), np.cos(x), np.full(40, s)) for s in (0.1, 0.2, 0.3)]
+    return Findings("cnp on gp", [own, regression("maml", 2.0, 1)], fits=fits)
+
+
+def test_a_predictive_distribution_is_shown_with_its_coverage_and_its_bands():
+    findings = distribution_findings()
+    html, said = page(findings), words(page(findings))
+    for number in ("0.432", "48.7 %", "81.2 %", "93.5 %", "48.7, 81.2, 93.5"):  # in words, and in the table's cell
+        assert number in said
+    assert "Some tasks, drawn out" in said and said.count("Bands:") == 3 and "Is its confidence right?" in said
+    assert html.count("<figure") == 4
+    plain = words(regression_page())
+    assert "Bands" not in plain and "Is its confidence right?" not in plain and "NLL" not in plain
+
+
+def test_the_bands_of_a_function_are_as_wide_as_they_say():
+    import xml.etree.ElementTree as ElementTree
+
+    drawn = ElementTree.fromstring(plots.function_fit(distribution_findings().fits[0]))
+    heights = []
+    for path in drawn.iter("path"):
+        points = re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", path.get("d", ""))
+        if len(points) >= 80:  # there and back
+            first = float(points[0][0])
+            at = [float(y) for x, y in points if float(x) == first]
+            heights.append(max(at) - min(at))
+    ratios = np.array(heights) / heights[0]
+    np.testing.assert_allclose(ratios, np.array([1.95996, 1.28155, 0.67449]) / 1.95996, rtol=2e-3)
+
+
+def test_reports_with_and_without_a_distribution_share_a_table():
+    said = shown(table.accuracy_table(distribution_findings().reports, title="beside"))
+    assert "48.7, 81.2, 93.5" in said and "0.432" in said
+    maml = next(line for line in said.splitlines() if line.strip().startswith("maml"))
+    assert maml.count(table.ABSENT) == 2
 
 
 def test_importing_the_report_loads_neither_matplotlib_nor_rich():

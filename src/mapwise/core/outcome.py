@@ -74,6 +74,21 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """Figures of classes after their scores were divided by a temperature that other episodes chose."""
+
+    temperature: float
+    nll: float
+    ece: float
+    reliability: np.ndarray | None = None
+    """As the report's own."""
+
+    def to_json(self) -> dict[str, float]:
+        """The numbers, JSON-ready."""
+        return {"temperature": self.temperature, "nll": self.nll, "ece": self.ece}
+
+
+@dataclass(frozen=True)
 class Report:
     """What `evaluate` found on one source and split."""
 
@@ -84,6 +99,8 @@ class Report:
     """Mean negative log-likelihood of a query row, in nats."""
     bits: float | None = None
     """The same in bits for each bit of an answer: the binary cross-entropy."""
+    coverage: dict[str, float] | None = None
+    """Of a predictive distribution: the share of targets, 0..1, in its central intervals of "50", "80" and "95" %."""
     ece: float | None = None
     """Expected calibration error, 15 equal-mass bins, 0..1."""
     auc: float | None = None
@@ -91,6 +108,7 @@ class Report:
     classes: ClassFigures | None = None
     reliability: np.ndarray | None = None
     """[B, 3]: confidence, accuracy, share of rows, of each calibration bin."""
+    calibrated: Calibrated | None = None
     chance: float | None = None
     adapt_ms: float | None = None
     """Median milliseconds to adapt to one task and predict its queries."""
@@ -136,6 +154,7 @@ class Report:
         if self.sights:
             out["sights"] = {str(n): {"accuracy": one.mean, "ci95": one.ci95} for n, one in self.sights.items()}
         optional = {name: getattr(self, name) for name in _FIGURES}
+        optional["calibrated"] = None if self.calibrated is None else self.calibrated.to_json()
         return out | {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
@@ -144,11 +163,15 @@ class Report:
         said = {name: found[name] for name in ("split", "ways", "shots", "queries", "episodes", "seed", "transductive")}
         kind = next(kind for kind, row in KINDS.items() if row.metric in found)
         about = Protocol(found["learner"], found["source"], kind=kind, command=found.get("command", ""), **said)
-        return cls(about, values, **{name: found.get(name) for name in _FIGURES})
+        calibrated = Calibrated(**found["calibrated"]) if "calibrated" in found else None
+        return cls(about, values, calibrated=calibrated, **{name: found.get(name) for name in _FIGURES})
 
 
-_FIGURES = ("nll", "bits", "ece", "auc", "chance", "adapt_ms")
+_FIGURES = ("nll", "bits", "coverage", "ece", "auc", "chance", "adapt_ms")
 """Of a report, beside its headline; None where they say nothing."""
+
+LEVELS = ("50", "80", "95")
+"""Central intervals of a predictive distribution whose coverage is asked, in per cent."""
 
 DIVERGED = 100.0
 """A regression episode with a mean squared error above this (or NaN) counts as diverged."""
@@ -201,6 +224,8 @@ class FunctionFit:
     query_y: np.ndarray
     predicted: np.ndarray
     """all [N], sorted by x for the queries"""
+    scale: np.ndarray | None = None
+    """[N], the standard deviation of the prediction, where it is a distribution."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +278,7 @@ class Findings:
     against_shots: list[Curve] = field(default_factory=list)
     against_steps: list[Curve] = field(default_factory=list)
     episode: Episode | None = None
-    fit: FunctionFit | None = None
+    fits: list[FunctionFit] = field(default_factory=list)
     embedding: EmbeddingMap | None = None
     memory: MemoryUse | None = None
     settings: dict[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from mapwise.core.kinds import KINDS, bits_of_a_bit
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How, map_tasks, tasks_in
-from mapwise.core.outcome import SIGHTS, ClassFigures, Estimate, Protocol, Report
+from mapwise.core.outcome import LEVELS, SIGHTS, Calibrated, ClassFigures, Estimate, Protocol, Report
 from mapwise.core.stream import answered, is_stream, scores_along
 from mapwise.core.task import Examples, Kind, Task, TaskSource
 from mapwise.core.tree import Params
@@ -39,24 +39,27 @@ def evaluate(
     name: str = "",
     command: str = "",
     how: How = "vmap",
+    temperature: float | None = None,
 ) -> Report:
     """Adapt to every episode of the source's split and judge the predictions on its queries.
 
     A task without queries is a stream: each of its rows is judged by what the rows before it taught.
 
-    params:   as `train` returned them, or `learner.measure`d.
-    source:   the split to judge on; its first `episodes` tasks are used, the same for every learner.
-    name:     what to call the learner in the report; by default its class.
-    command:  what makes the report again, for its protocol line.
-    how:      how tasks are mapped; a learner without a vmap rule is looped.
+    params:      as `train` returned them, or `learner.measure`d.
+    source:      the split to judge on; its first `episodes` tasks are used, the same for every learner.
+    name:        what to call the learner in the report; by default its class.
+    command:     what makes the report again, for its protocol line.
+    how:         how tasks are mapped; a learner without a vmap rule is looped.
+    temperature: what scores of classes are divided by for `Report.calibrated`; choose it by `fitted_temperature`, on
+                 other episodes than these.
 
     Returns a Report: accuracy (or mean squared error, or wrong bits) per episode; for classes calibration, ROC-AUC,
-    figures per real class name, and of streams accuracy by how often a class was seen. Whether the learner is
-    transductive is measured, not believed.
+    figures per real class name, and of streams accuracy by how often a class was seen; for a predictive distribution
+    of targets its likelihood and coverage. Whether the learner is transductive is measured, not believed.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}: give 1 or more")
-    values, nlls, areas, rows = [], [], [], []
+    values, nlls, covered, areas, rows, cooled = [], [], [], [], [], []
     sights: list[np.ndarray] = []
     owners: list[list[str]] = []
     left = episodes
@@ -66,6 +69,8 @@ def evaluate(
         query = answered(tasks)
         values.append(_values(scores, query, source.kind)[:left])
         nlls.append(_nll(scores, query, source.kind)[:left])
+        if isinstance(scores, Gaussian):
+            covered.append(_covered(scores, query)[:left])
         if source.kind == "classification":
             probabilities = torch.softmax(_mean(scores).double(), -1).numpy()[:left]
             truth = query.y.argmax(-1).cpu().numpy()[:left]
@@ -76,6 +81,8 @@ def evaluate(
             areas.append(_auc(probabilities, truth, counted))
             rows.append(_judged(probabilities, truth, counted, len(owners)))
             owners.extend(names)
+            if temperature is not None:
+                cooled.append(_cooled(_mean(scores).double() / temperature, query, left))
         left -= len(values[-1])
         if left == 0:
             break
@@ -107,19 +114,61 @@ def evaluate(
     if source.kind == "multilabel":
         return replace(report, bits=bits_of_a_bit(nll, source.outputs), chance=0.5)
     if source.kind == "regression":
-        return report
+        shares = np.concatenate(covered).mean(0).tolist() if covered else []
+        return replace(report, coverage=dict(zip(LEVELS, shares, strict=True)) if covered else None)
     judged = _Judged(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
     reliability = _reliability(judged.confidence, judged.said == judged.true)
     area = np.concatenate(areas)
+    calibrated = None
+    if temperature is not None:
+        after, confidence = (np.concatenate(parts) for parts in zip(*cooled, strict=True))
+        bins = _reliability(confidence, judged.said == judged.true)
+        calibrated = Calibrated(temperature, float(after.mean()), _calibration_error(bins), bins)
     return replace(
         report,
-        ece=float((reliability[:, 2] * np.abs(reliability[:, 0] - reliability[:, 1])).sum()),
+        ece=_calibration_error(reliability),
+        calibrated=calibrated,
         auc=float(np.nanmean(area)) if np.isfinite(area).any() else None,
         classes=_class_figures(judged, owners),
         reliability=reliability,
         sights=_over_streams(np.concatenate(sights)) if sights else None,
         chance=float(np.mean([1 / sum(1 for n in names if n) for names in owners])),
     )
+
+
+def fitted_temperature(
+    learner: Learner, params: Params, source: TaskSource, *, episodes: int = 200, how: How = "vmap"
+) -> float:
+    """What scores of classes are to be divided by so that their queries are likeliest, from 0.001 to 1000.
+
+    Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599, section 4.2; no prediction changes, only how sure it is.
+
+    source: validation episodes; those that judge must not be among them.
+
+    1 where a score is not finite.
+    """
+    scores, truth = [], []
+    left = episodes
+    for step in itertools.count():
+        tasks = source(step)
+        found, how = _scores(learner, params, tasks, how)
+        query = answered(tasks)
+        counted = query.weight.cpu()[:left] > 0
+        scores.append(_mean(found)[:left][counted].double())  # [R, W]
+        truth.append(query.y.cpu()[:left][counted].double())
+        left -= len(counted)
+        if left <= 0:
+            break
+    s, y = torch.cat(scores), torch.cat(truth)
+    if not bool(torch.isfinite(s).all()):
+        return 1.0
+    # The mean negative log-likelihood is convex in 1 / temperature: where its slope changes sign is its least.
+    low, high = -math.log(1000), math.log(1000)
+    for _ in range(50):
+        middle = (low + high) / 2
+        slope = ((torch.softmax(s * math.exp(middle), -1) - y) * s).sum(-1).mean()
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return math.exp(-(low + high) / 2)
 
 
 def episode_values(
@@ -230,6 +279,15 @@ def _over_streams(shares: np.ndarray) -> dict[int, Estimate]:
     return {sight: Estimate.of(column) for sight, column in columns.items() if len(column)}
 
 
+def _covered(scores: Gaussian, query: Examples) -> np.ndarray:
+    """The share of each task's targets that lie in the central intervals of every level, [T, 3]."""
+    weight, y = query.weight.cpu().double(), query.y.cpu().double()
+    far = (y - scores.mean).abs() / scores.scale  # [T, Q, W]
+    reach = torch.tensor([statistics.NormalDist().inv_cdf(0.5 + float(level) / 200) for level in LEVELS])
+    within = (far[..., None] <= reach).double().mean(-2)  # [T, Q, 3]
+    return np.asarray((within * weight[..., None]).sum(1) / weight.sum(1, keepdim=True))
+
+
 class _Judged(NamedTuple):
     """Query rows that count, of all episodes; every array is [R]."""
 
@@ -250,6 +308,17 @@ def _reliability(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, BINS) if len(part)]
     return np.array([[confidence[part].mean(), right[part].mean(), len(part) / len(order)] for part in parts])
+
+
+def _calibration_error(bins: np.ndarray) -> float:
+    return float((bins[:, 2] * np.abs(bins[:, 0] - bins[:, 1])).sum())
+
+
+def _cooled(scores: Tensor, query: Examples, left: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of scores after a temperature: each task's negative log-likelihood, and each row's confidence."""
+    counted = query.weight.cpu()[:left] > 0
+    confidence = torch.softmax(scores, -1).max(-1).values[:left][counted]
+    return _nll(scores, query, "classification")[:left], confidence.numpy()
 
 
 def _auc(p: np.ndarray, y: np.ndarray, counted: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a report shows beside its numbers: curves, one unseen task as points, one episode drawn out."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import How
 from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit, MemoryUse
 from mapwise.core.stream import is_stream
-from mapwise.core.task import Kind, TaskSource
+from mapwise.core.task import Kind, Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import episode_values
 
@@ -71,20 +72,28 @@ def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episo
     )
 
 
-def function_fit(learner: Learner, params: Params, source: TaskSource) -> FunctionFit | None:
-    """The source's first function and its prediction; None unless it is a number of one number."""
+def function_fits(learner: Learner, params: Params, source: TaskSource, count: int = 3) -> list[FunctionFit]:
+    """The source's first functions and their predictions; none unless each is a number of one number."""
     if source.kind != "regression" or source.input_shape != (1,) or source.outputs != 1:
-        return None
-    support, query = mapping.task_at(source(0), 0)
+        return []
+    batches = itertools.chain.from_iterable(
+        (mapping.task_at(batch, i) for i in range(mapping.tasks_in(batch))) for batch in map(source, itertools.count())
+    )
+    return [_function_fit(learner, params, task) for task in itertools.islice(batches, count)]
+
+
+def _function_fit(learner: Learner, params: Params, task: Task) -> FunctionFit:
+    support, query = task
     with torch.no_grad():
-        predicted = _mean(learner.predict(params, learner.adapt(params, support), query.x))
+        scores = learner.predict(params, learner.adapt(params, support), query.x)
     order, rows = query.x[:, 0].argsort(), support.weight > 0
     return FunctionFit(
         _array(support.x[rows, 0]),
         _array(support.y[rows, 0]),
         _array(query.x[order, 0]),
         _array(query.y[order, 0]),
-        _array(predicted[order, 0]),
+        _array(_mean(scores)[order, 0]),
+        _array(scores.scale[order, 0]) if isinstance(scores, Gaussian) else None,
     )
 
 

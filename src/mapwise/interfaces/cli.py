@@ -424,7 +424,7 @@ def report(
     judged = evaluating.opened(asked, list(_options("report")))
     # The command in the page makes its number again.
     command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)
-    reports = [judged.judge(episodes, command=command)]
+    reports = [judged.judge(episodes, command=command, calibrate=True)]
     reports += evaluating.beside(judged, asked, baselines=True, command=command)
     path = write_report(run, judged, reports, episodes=curve_episodes)
     if json:

@@ -13,7 +13,7 @@ from mapwise.core.map_tasks import How
 from mapwise.core.outcome import Paired, Report
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
-from mapwise.engine.evaluate import evaluate
+from mapwise.engine.evaluate import evaluate, fitted_temperature
 from mapwise.interfaces.allocator import keep_freed_memory
 from mapwise.interfaces.errors import WrongUse, wrong_use
 from mapwise.interfaces.flags import settings_of
@@ -52,9 +52,15 @@ class Opened:
     params: Params
     source: TaskSource
     how: How
+    validation: TaskSource | None = None
+    """The episodes that may choose a temperature; None where there is none to choose."""
 
-    def judge(self, episodes: int, *, name: str = "", command: str = "") -> Report:
-        """The run on its episodes."""
+    def judge(self, episodes: int, *, name: str = "", command: str = "", calibrate: bool = False) -> Report:
+        """The run on its episodes; calibrated, too, if that is asked and there are validation episodes to do it on."""
+        temperature = None
+        if calibrate and self.validation is not None:
+            count = self.settings.validation_episodes
+            temperature = fitted_temperature(self.learner, self.params, self.validation, episodes=count, how=self.how)
         return evaluate(
             self.learner,
             self.params,
@@ -63,6 +69,7 @@ class Opened:
             name=name or self.settings.learner,
             command=command,
             how=self.how,
+            temperature=temperature,
         )
 
     def baseline(self, episodes: int, *, command: str = "") -> Report | None:
@@ -111,13 +118,23 @@ def opened(asked: Asked, options: list[str]) -> Opened:
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
         source = replace(source, shuffle_labels=True)
     mapping = settings.mapping
-    return Opened(settings, learner, params, source, "vmap" if mapping == "auto" else mapping)
+    chooses = source.kind == "classification" and asked.split == "test" and not asked.shuffle_labels
+    validation = _validation(settings, training) if chooses else None
+    return Opened(settings, learner, params, source, "vmap" if mapping == "auto" else mapping, validation)
+
+
+def _validation(settings: RunSettings, training: TaskSource) -> TaskSource | None:
+    """The validation split, asked as the test is; None where its classes are too few for that."""
+    try:
+        return judging(settings, "val", training=training)
+    except ValueError:
+        return None
 
 
 def eval_run(asked: Asked, options: list[str], *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
     """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
     run = opened(asked, options)
-    own = run.judge(asked.episodes, command=command)
+    own = run.judge(asked.episodes, command=command, calibrate=True)
     others = beside(run, asked, baselines=baselines, command=command)
     found = {"run": str(asked.run), **own.to_json()}
     if baselines or asked.beside:
@@ -139,7 +156,7 @@ def beside(run: Opened, asked: Asked, *, baselines: bool, command: str) -> list[
     for folder in asked.beside:
         other = opened(replace(asked, run=folder, assignments=()), [])
         _same_episodes(asked.run, run, folder, other)
-        reports.append(other.judge(asked.episodes, command=command))
+        reports.append(other.judge(asked.episodes, command=command, calibrate=True))
     return reports
 
 

@@ -15,6 +15,8 @@ from mapwise.interfaces.evaluate import BASELINE, Opened
 PAGE, NUMBERS = "report.html", "report.json"
 SHOTS = (1, 2, 5, 10)
 STEPS = (0, 1, 2, 3, 5, 10)
+DRAWN = 100
+"""Points of a function that is drawn."""
 STEPS_FIELD = "inner_steps"
 """The field by which a learner says that it takes steps; whoever has one gets a curve over it."""
 
@@ -35,8 +37,8 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
         against_shots=_against_shots(run, episodes),
         against_steps=_against_steps(run, episodes),
         episode=found_in.drawn_episode(run.learner, run.params, run.source),
-        fit=found_in.function_fit(run.learner, run.params, run.source),
-        embedding=found_in.embedding_map(run.learner, run.params, _with_shots(run.source, 5) or run.source),
+        fits=found_in.function_fits(run.learner, run.params, _with(run.source, queries=DRAWN) or run.source),
+        embedding=found_in.embedding_map(run.learner, run.params, _with(run.source, shots=5) or run.source),
         memory=found_in.memory_use(run.learner, run.params, run.source),
         settings={name: value for name, value in run.settings.model_dump().items() if value not in (None, {}, [])},
     )
@@ -65,7 +67,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
 
 
 def _against_shots(run: Opened, episodes: int) -> list[Curve]:
-    sources = [(shots, source) for shots in SHOTS if (source := _with_shots(run.source, shots)) is not None]
+    sources = [(shots, source) for shots in SHOTS if (source := _with(run.source, shots=shots)) is not None]
     if len(sources) < 2:
         return []
     own = [(shots, run.learner, source) for shots, source in sources]
@@ -86,13 +88,13 @@ def _against_steps(run: Opened, episodes: int) -> list[Curve]:
     return [found_in.measured_curve(run.settings.learner, points, run.params, episodes=episodes, how=run.how)]
 
 
-def _with_shots(source: TaskSource, shots: int) -> TaskSource | None:
-    """The same tasks with other shots; None where a class has too few rows for them, and where there are no shots."""
+def _with(source: TaskSource, **counts: int) -> TaskSource | None:
+    """The same source with other shots or queries; None where a class has too few rows, or there is no such thing."""
     changed: Any = source
-    if "shots" not in {field.name for field in fields(changed)}:
+    if not counts.keys() <= {field.name for field in fields(changed)}:
         return None
     try:
-        return replace(changed, shots=shots)  # type: ignore[no-any-return]
+        return replace(changed, **counts)  # type: ignore[no-any-return]
     except ValueError:
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mapwise.core.kinds import METRICS
-from mapwise.core.outcome import ClassFigures, Curve, Findings, Paired, Protocol, Report, Search
+from mapwise.core.outcome import ClassFigures, Curve, Findings, FunctionFit, Paired, Protocol, Report, Search
 from mapwise.report import plots, table
 
 
@@ -31,7 +31,7 @@ def page(findings: Findings) -> str:
         _mistakes(own),
         _side_by_side(_calibration(own), _embedding(findings)),
         _episode(findings),
-        _fit(findings),
+        _fits(findings),
         _memory(findings),
         _settings(findings.settings),
     ]
@@ -233,7 +233,8 @@ def _comparison(reports: Sequence[Report]) -> str:
     head = [("learner", ""), (own.metric.replace("_", " "), "n")]
     head.append((f"0 to {100 * end:.3g} %" if own.kind.share else f"0 to {end:.3g}", ""))
     head += [(f"{plots.short(own.protocol.learner, 24)} minus this", "n word")] if paired else []
-    head += [(name, "n") for name in table.figures_of(own)]
+    names = table.columns(reports)
+    head += [(name, "n") for name in names]
     head += [("ms a task", "n")] if timed else []
     rows = []
     for i, (report, pair) in enumerate(zip(reports, pairs, strict=True)):
@@ -248,14 +249,16 @@ def _comparison(reports: Sequence[Report]) -> str:
             said = "" if pair is None else escape(table.difference(pair, own.metric))
             said += "" if pair is None else f"<span>{escape(_said(pair, own.metric))}</span>"
             cells.append(f'<td class="n word plain">{said}</td>')
-        figures = [*table.figures_of(report).values(), *([table.plain(report.adapt_ms, 1)] if timed else [])]
+        stated = table.figures_of(report)
+        figures = [stated.get(name, table.ABSENT) for name in names]
+        figures += [table.plain(report.adapt_ms, 1)] if timed else []
         rows.append(f"<tr{'' if i else _class('own')}>{''.join(cells + [_cell(f, 'n plain') for f in figures])}</tr>")
     for task, chance in table.chances(reports):
         shown = table.share(chance) if own.kind.share else table.plain(chance)
         cells = [f'<th scope="row" class="word">chance<span>{escape(task)}</span></th>', _cell(shown, "n")]
         rows.append(f"<tr>{''.join(cells)}{'<td></td>' * (len(head) - len(cells))}</tr>")
     shown_table = _table(head, rows, "Learners beside each other")
-    legend = "".join(_LEGEND.get(name, "") for name in table.figures_of(own))
+    legend = "".join(_LEGEND.get(name, "") for name in names)
     rule = table.VERDICT_RULE if paired else ""
     text = f'<p class="quiet">{legend}{rule}</p>' if legend or rule else ""
     return _section(
@@ -264,7 +267,9 @@ def _comparison(reports: Sequence[Report]) -> str:
 
 
 _LEGEND = {
-    "NLL": "NLL is in nats for a query row, ECE the calibration error. ",
+    "NLL": "NLL is in nats for a query row. ",
+    "ECE": "ECE is the calibration error. ",
+    table.COVERAGE: "The last counts targets within the intervals that should hold so many. ",
     "bits a bit": "Bits a bit is the binary cross-entropy; a coin has 1. ",
 }
 
@@ -377,10 +382,18 @@ def _class_figures(figures: ClassFigures) -> str:
 
 
 def _calibration(own: Report) -> str:
+    if own.coverage is not None:
+        return _section("Is its confidence right?", _coverage(own.coverage))
     if own.reliability is None or not len(own.reliability):
         return ""
     bins = np.asarray(own.reliability, dtype=float)
     error = f"The expected calibration error is {table.share(own.ece)}. " if own.ece is not None else ""
+    after = own.calibrated
+    if after is not None:
+        error += (
+            f"With scores divided by {after.temperature:.3g}, a temperature that validation episodes chose, it is "
+            f"{table.share(after.ece)}, and the NLL {table.plain(after.nll)} instead of {table.plain(own.nll)}. "
+        )
     alt = f"Reliability diagram with {len(bins)} bins. {error}"
     caption = (
         f"{error}Points on the line: of the answers given with 80 % confidence, 80 % are right. "
@@ -388,7 +401,19 @@ def _calibration(own: Report) -> str:
     )
     rows = [f"<tr>{''.join(_cell(table.share(float(value)), 'n') for value in row)}</tr>" for row in bins]
     numbers = _table([("confidence", "n"), ("right", "n"), ("share of rows", "n")], rows, "Calibration bins")
-    return _section("Is its confidence right?", _figure(plots.reliability(bins), alt, caption, numbers))
+    svg = plots.reliability(bins, None if after is None else after.reliability)
+    return _section("Is its confidence right?", _figure(svg, alt, caption, numbers))
+
+
+def _coverage(found: dict[str, float]) -> str:
+    """How many targets lie in intervals of each level, as a reliability diagram of three points."""
+    said = ", ".join(f"{table.share(share)} in their {level} % intervals" for level, share in found.items())
+    bins = np.array([[float(level) / 100, share, 1 / len(found)] for level, share in found.items()])
+    rows = [f"<tr>{_cell(f'{level} %', 'n')}{_cell(table.share(share), 'n')}</tr>" for level, share in found.items()]
+    numbers = _table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
+    alt = f"Coverage of central predictive intervals: {said}."
+    caption = f"Where the targets lie: {said}. Points on the line: as many as should."
+    return _figure(plots.reliability(bins), alt, caption, numbers)
 
 
 def _embedding(findings: Findings) -> str:
@@ -419,15 +444,20 @@ def _episode(findings: Findings) -> str:
     return _section("One task, drawn out", _figure(plots.episode(found), alt, caption, "", wide=True))
 
 
-def _fit(findings: Findings) -> str:
-    fit = findings.fit
-    if fit is None or not np.size(fit.query_x):
-        return ""
+def _fits(findings: Findings) -> str:
+    drawn = [_fit(fit) for fit in findings.fits if np.size(fit.query_x)]
+    title = "One task, drawn out" if len(drawn) == 1 else "Some tasks, drawn out"
+    return _section(title, _grid(drawn)) if drawn else ""
+
+
+def _fit(fit: FunctionFit) -> str:
     points = np.size(fit.support_x)
     error = float(np.mean((np.ravel(fit.predicted) - np.ravel(fit.query_y)) ** 2))
     alt = f"One unseen function, its prediction from {points} support points, and the truth."
-    caption = f"Predicted from {points} points; mean squared error on this task {error:.3g}."
-    return _section("One task, drawn out", _figure(plots.function_fit(fit), alt, caption, ""))
+    caption = f"Predicted from {points} point{'' if points == 1 else 's'}; mean squared error on this task {error:.3g}."
+    if fit.scale is not None:
+        caption += " Bands: the central 50, 80 and 95 % of what it thinks possible."
+    return _figure(plots.function_fit(fit), alt, caption, "")
 
 
 def _memory(findings: Findings) -> str:

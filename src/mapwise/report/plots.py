@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from mapwise.core.kinds import METRICS
 from mapwise.core.outcome import (
+    LEVELS,
     ClassFigures,
     Contender,
     Curve,
@@ -151,16 +153,24 @@ def against_seconds(curves: Sequence[Curve], *, chance: float | None = None) -> 
         return _svg(figure)
 
 
-def reliability(bins: np.ndarray) -> str:
-    """Accuracy against confidence. bins: [B, 3], confidence, accuracy and share of rows of each bin."""
-    bins = np.asarray(bins, dtype=float)
-    bins = bins[np.isfinite(bins).all(1) & (bins[:, 2] > 0)]
+def reliability(bins: np.ndarray, after: np.ndarray | None = None) -> str:
+    """Accuracy against confidence.
+
+    bins:  [B, 3], confidence, accuracy and share of rows of each bin.
+    after: the same after a temperature, drawn as open points.
+    """
+    bins = _known_bins(bins)
     with _styled():
         figure, axes = _one_axes(height=380)
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), label="confidence = accuracy")
         axes.vlines(bins[:, 0], np.minimum(bins[:, 0], bins[:, 1]), bins[:, :2].max(1), color=WRONG, linewidth=1.5)
         sizes = 25 + 250 * bins[:, 2]
         axes.scatter(bins[:, 0], bins[:, 1], s=sizes, color=COLOURS[0], edgecolor="white", linewidth=0.8, zorder=3)
+        if after is not None:
+            x, y, mass = _known_bins(after).T
+            colour = COLOURS[1]
+            axes.scatter(x, y, s=25 + 250 * mass, facecolors="none", edgecolors=colour, linewidth=1.4, zorder=4)
+            axes.text(0.03, 0.88, "open: after a temperature", color=colour, fontsize=10)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence (%)", ylabel="share that was right (%)")
         axes.set_aspect("equal")
         axes.grid(True, axis="both")
@@ -169,6 +179,12 @@ def reliability(bins: np.ndarray) -> str:
         axes.text(0.03, 0.95, "too modest", color=SOFT, fontsize=10)
         axes.text(0.98, 0.03, "too confident", color=SOFT, fontsize=10, ha="right")
         return _svg(figure)
+
+
+def _known_bins(bins: np.ndarray) -> np.ndarray:
+    bins = np.asarray(bins, dtype=float)
+    known: np.ndarray = bins[np.isfinite(bins).all(1) & (bins[:, 2] > 0)]
+    return known
 
 
 def confused(figures: ClassFigures, most: int = 20) -> list[str]:
@@ -255,12 +271,22 @@ def embedding(found: EmbeddingMap) -> str:
 
 
 def function_fit(fit: FunctionFit) -> str:
-    """One regression task: the true function, the prediction, and the support it was made from."""
+    """One regression task: the true function, the prediction, and the support it was made from.
+
+    With a scale, the central intervals of every level are bands, and the truth is the single points that they may hold.
+    """
     order = np.argsort(np.ravel(fit.query_x), kind="stable")
     x, truth, predicted = (np.ravel(values)[order] for values in (fit.query_x, fit.query_y, fit.predicted))
     with _styled():
         figure, axes = _one_axes()
-        axes.plot(x, truth, color="#8a8f96", linewidth=1.6, linestyle=(0, (5, 2)), label="the truth")
+        if fit.scale is None:
+            axes.plot(x, truth, color="#8a8f96", linewidth=1.6, linestyle=(0, (5, 2)), label="the truth")
+        else:
+            scale = np.ravel(fit.scale)[order]
+            for level in reversed(LEVELS):
+                reach = NormalDist().inv_cdf(0.5 + float(level) / 200) * scale
+                axes.fill_between(x, predicted - reach, predicted + reach, color=COLOURS[0], alpha=0.14, linewidth=0)
+            axes.plot(x, truth, ".", color=INK, markersize=4, label="the truth")
         axes.plot(x, predicted, color=COLOURS[0], label="predicted")
         axes.scatter(np.ravel(fit.support_x), np.ravel(fit.support_y), s=64, color=COLOURS[1], edgecolor=INK,
                      linewidth=1.2, zorder=3, label=f"support ({np.size(fit.support_x)})")  # fmt: skip

@@ -1,14 +1,14 @@
 """Numbers for the terminal: every one with its interval, its protocol and its command."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mapwise.core.kinds import KINDS, METRICS
-from mapwise.core.outcome import DIVERGED, ClassFigures, Estimate, Paired, Protocol, Report, Search
+from mapwise.core.outcome import DIVERGED, LEVELS, ClassFigures, Estimate, Paired, Protocol, Report, Search
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,11 +91,25 @@ def median_and_diverged(report: Report) -> tuple[float, float]:
     return float(np.median(report.values)), float(np.mean(~(report.values < DIVERGED)))
 
 
+COVERAGE = f"% in {', '.join(LEVELS)} %"
+"""The column of how many targets lie in intervals that should hold so many."""
+
+
+def _coverage(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{100 * found[level]:.1f}" for level in LEVELS)
+
+
+def columns(reports: Sequence[Report]) -> list[str]:
+    """The figures that stand beside the headlines: all that one of the reports has."""
+    return list(dict.fromkeys(name for report in reports for name in figures_of(report)))
+
+
 def figures_of(report: Report) -> dict[str, str]:
     """What stands beside the headline, by its column: of classes NLL in nats, ECE and AUC."""
     if report.protocol.kind == "regression":
         median, diverged = median_and_diverged(report)
-        return {"median": plain(median), "diverged": share(diverged, 2)}
+        stated = {} if report.coverage is None else {"NLL": plain(report.nll), COVERAGE: _coverage(report.coverage)}
+        return {"median": plain(median), "diverged": share(diverged, 2), **stated}
     if report.protocol.kind == "multilabel":
         return {"bits a bit": plain(report.bits, 4)}
     return {"NLL": plain(report.nll), "ECE": share(report.ece), "AUC": plain(report.auc)}
@@ -131,19 +145,19 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
     if len(tasks) > 1:
         table.add_column("task", no_wrap=True)
     metric = reports[0].metric if reports else "accuracy"
-    head = list(figures_of(reports[0])) if reports else []
+    head = columns(reports)
     for name in (metric.replace("_", " "), *head):
         table.add_column(name, justify="right", no_wrap=name not in head)
     table.add_column("protocol", no_wrap=True)
     for report in reports:
         row = [report.protocol.learner] + ([task_name(report.protocol)] if len(tasks) > 1 else [])
-        row += [headline(report), *figures_of(report).values()]
+        row += [headline(report), *(figures_of(report).get(name, ABSENT) for name in head)]
         add_row(table, [*row, normalisation(report.protocol)])
     for task, chance in chances(reports):
         row = ["chance"] + ([task] if len(tasks) > 1 else [])
         shown = share(chance) if METRICS[metric].share else plain(chance)
         add_row(table, [*row, shown] + [""] * (len(head) + 1))
-    _caption(table, _provenance([report.protocol for report in reports]))
+    _caption(table, calibrations(reports) + _provenance([report.protocol for report in reports]))
     return table
 
 
@@ -173,6 +187,16 @@ def sights_rows(reports: Sequence[Report]) -> tuple[list[str], list[list[str]]]:
 
 
 SIGHTS_RULE = "At the 1st sight of a class its label has never been seen; a stream counts once, whatever its length."
+
+
+def calibrations(reports: Sequence[Report]) -> list[str]:
+    """What a temperature makes of each report that has one, in a sentence."""
+    return [
+        f"{report.protocol.learner}, its scores divided by {after.temperature:.3g} (chosen by validation episodes): "
+        f"NLL {plain(after.nll)}, ECE {share(after.ece)}"
+        for report in reports
+        if (after := report.calibrated) is not None
+    ]
 
 
 def class_table(figures: ClassFigures, worst: int = 20, *, protocol: Protocol | None = None) -> "Table":
