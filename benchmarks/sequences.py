@@ -38,7 +38,7 @@ class Trial:
 
 
 TRIALS = {
-    "copy": Trial(6000, "length", "1-20", ("40", "120"), ("40", 1.0)),
+    "copy": Trial(8000, "length", "1-20", ("40", "120"), ("40", 1.0)),
     "associative_recall": Trial(10_000, "items", "2-6", ("12",), ("12", 5.0)),
 }
 
@@ -51,7 +51,7 @@ def found(asked: argparse.Namespace) -> Row:
     result = Row(
         f"ntm-{asked.source.replace('_', '-')}",
         asked.source,
-        f"ntm trained on {trial.option} {trial.trained} for {trial.steps:,} updates of 16 sequences, by its own recipe "
+        f"ntm trained on {trial.option} {trial.trained} for {trial.steps:,} updates of 32 sequences, by its own recipe "
         f"down a cosine; every length judged on the same {episodes:,} test sequences",
         learner="none: sequences",
     )

@@ -306,6 +306,15 @@ def test_a_regression_says_after_how_many_steps_and_what_diverged(tables, rows):
     assert "at most 0.38, missed" in page
 
 
+def test_bits_are_shown_as_a_share_of_wrong_ones_and_their_cross_entropy(tables):
+    about = {"source": "copy", "split": "test", "episodes": 1000, "ways": "", "shots": "40", "queries": 40}
+    found = {**about, "transductive": False, "seed": 0, "wrong_bits": 0.0123, "ci95": 0.002, "bits": 0.0456}
+    row = tables.Row("ntm-copy-40", "ntm", eval_command="mapwise eval runs/ntm", target="1", result=found)
+    assert (row.headline, row.wanted) == ("1.2 ± 0.2 % wrong bits, 0.046 bits a bit", "at most 1 %, missed")
+    assert row.task == "copy, length 40"
+    assert "copy test, length 40, at most 40 answers, 1,000 episodes" in tables.rendered(block("ntm"), [row])
+
+
 def test_a_page_without_results_says_so(tables, rows):
     assert "Not measured yet." in tables.rendered(block("finetune"), rows)
     for name in ("all", "maml"):
