@@ -59,6 +59,23 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
 
 
 @pytest.mark.slow
+def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(tmp_path):
+    path = tmp_path / "functions.json"
+    asked = ["--quick", "--kernel", "rbf", "--kernel", "matern52", "--runs", str(tmp_path)]
+    command = [sys.executable, str(FOLDER / "functions.py"), *asked, "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    row = json.loads(path.read_text(encoding="utf-8"))
+    titles = [table["title"].partition(":")[0] for table in row["result"]["tables"]]
+    assert titles == ["rbf", "matern52"]
+    for table in row["result"]["tables"]:
+        assert [line["context"] for line in table["lines"]] == ["1", "2"]
+        for line in table["lines"]:
+            assert float(line["cnp minus exact"].split()[0]) < 0  # four steps of training, beside the best there is
+    assert len(row["result"]["targets"]) == 6
+
+
+@pytest.mark.slow
 def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_path):
     path = tmp_path / "weighing.json"
     command = [sys.executable, str(FOLDER / "weighing.py"), "--quick", "--runs", str(tmp_path), "--json", str(path)]

@@ -1,0 +1,153 @@
+"""How near is cnp to the exact posterior? Log-likelihood and coverage on functions of Gaussian processes, per kernel.
+
+    python benchmarks/functions.py [--kernel rbf ...] [--steps 20000] [--quick] [--json FILE]
+
+One cnp is trained for every kernel and judged on functions it has never seen, given 1, 2, 5, 10, 20 and 50 of their
+points; the exact Gaussian process that drew them stands beside it, and no predictor can be better. The same functions
+are asked about the same points whatever the context, so its gain is paired. A run's folder is kept in --runs, and one
+that is finished is not trained again.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import row
+from mapwise.core.losses import Gaussian
+from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
+from mapwise.core.outcome import Estimate
+from mapwise.core.task import Task
+from mapwise.run import open_run
+from mapwise.tasks.gaussian_process import KERNELS, GaussianProcess
+from row import Line, Row, Target
+
+CONTEXTS = (1, 2, 5, 10, 20, 50)
+EPISODES = 1000
+NOISE = 0.1
+"""Of every y: what cnp can say least, so that the exact posterior is within its reach."""
+REACH = 1.959963984540054
+"""Standard deviations to either side that hold 95 % of a normal distribution."""
+
+
+class Judged(NamedTuple):
+    """What one predictor said of every function, [E]."""
+
+    likelihood: np.ndarray
+    """Mean log-density of a function's queries, in nats."""
+    covered: np.ndarray
+    """The share of them in the central 95 % interval."""
+
+
+def found(asked: argparse.Namespace) -> Row:
+    episodes, steps = (8, 4) if asked.quick else (EPISODES, asked.steps)
+    contexts = CONTEXTS[:2] if asked.quick else CONTEXTS
+    result = Row(
+        "functions",
+        "gp",
+        f"cnp trained on functions of a Gaussian process (length 0.4, noise {NOISE}) with 1 to {CONTEXTS[-1]} points "
+        f"of each, {steps:,} steps of 16 functions, one seed; judged at 30 points of the same {episodes:,} functions "
+        "never seen, whatever the context; log-likelihood in nats for a point",
+        learner="none: functions",
+    )
+    for kernel in asked.kernel or KERNELS:
+        folder = trained(asked, kernel, steps)
+        judged = {context: both(folder, context, episodes) for context in contexts}
+        lines = [line(context, *pair) for context, pair in judged.items()]
+        result.tables.append((f"{kernel}: log-likelihood and coverage by context", lines))
+        likelihoods = [own.likelihood for own, _ in judged.values()]
+        rises = [Estimate.of(after - before) for before, after in pairwise(likelihoods)]
+        least = min(rises, key=lambda rise: rise.mean - rise.ci95)
+        what = f"{kernel}: least rise from one context to the next, lower end of its paired interval"
+        result.targets.append(Target(what, least.mean - least.ci95, 0.0))
+        share = 100 * float(np.mean([own.covered.mean() for own, _ in judged.values()]))
+        result.targets.append(Target(f"{kernel}: coverage of the 95 % interval over all contexts, %", share, 90.0))
+        result.targets.append(Target(f"{kernel}: the same", share, 98.0, at_least=False))
+    asked.rounds = None
+    return result
+
+
+def line(context: int, own: Judged, exact: Judged) -> Line:
+    """One context: both log-likelihoods, their paired difference, and both coverages."""
+    return {
+        "context": str(context),
+        "cnp": said(own.likelihood),
+        "exact": said(exact.likelihood),
+        "cnp minus exact": said(own.likelihood - exact.likelihood),
+        "cnp in 95 %, %": said(100 * own.covered, 1),
+        "exact in 95 %, %": said(100 * exact.covered, 1),
+    }
+
+
+def trained(asked: argparse.Namespace, kernel: str, steps: int) -> Path:
+    """The folder of one training."""
+    folder: Path = asked.runs / kernel
+    if (folder / "best.safetensors").exists():
+        return folder
+    words = ["train", "cnp", "gp", "--source.kernel", kernel, "--source.noise", str(NOISE), "--net.hidden", ""]
+    words += ["--shots", f"1-{CONTEXTS[-1]}", "--tasks", "16", "--steps", str(steps), "--optimizer", asked.optimizer]
+    words += ["--schedule", "cosine", "--select", "last", "--validate-every", str(steps), "--how", "vmap"]
+    words += ["--threads", str(asked.threads)]
+    if (folder / "last.safetensors").exists():
+        words = ["train", "--resume", str(folder)]
+    else:
+        words += ["--out", str(folder)]
+    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr.strip())
+    return folder
+
+
+def both(folder: Path, context: int, episodes: int) -> tuple[Judged, Judged]:
+    """cnp and the exact posterior, given so many points of each test function."""
+    _, learner, params, training = open_run(folder)
+    assert isinstance(training, GaussianProcess)
+    source = replace(training, part="test", seed=0, shots=context, tasks=min(100, episodes))
+
+    def predict(task: Task) -> Gaussian:
+        return learner.predict(params, learner.adapt(params, task.support), task.query.x)  # type: ignore[return-value]
+
+    own, exact = list[Judged](), list[Judged]()
+    for step in range(-(-episodes // source.tasks)):
+        tasks = source(step)
+        with torch.no_grad():
+            own.append(judged(map_tasks(predict, tasks), tasks.query.y))
+        known = [
+            source.posterior(task.support, task.query.x) for task in (task_at(tasks, i) for i in range(tasks_in(tasks)))
+        ]
+        exact.append(judged(Gaussian(*map(torch.stack, zip(*known, strict=True))), tasks.query.y))
+    return tuple(  # type: ignore[return-value]
+        Judged(*(np.concatenate(parts)[:episodes] for parts in zip(*pieces, strict=True))) for pieces in (own, exact)
+    )
+
+
+def judged(said_: Gaussian, y: Tensor) -> Judged:
+    """Log-density and coverage of a batch of functions, [T] each."""
+    z = (y.double() - said_.mean) / said_.scale  # [T, Q, 1]
+    density = -0.5 * z**2 - torch.log(said_.scale.double()) - 0.5 * np.log(2 * np.pi)
+    return Judged(density.mean((1, 2)).numpy(), (z.abs() <= REACH).double().mean((1, 2)).numpy())
+
+
+def said(values: np.ndarray, digits: int = 3) -> str:
+    estimate = Estimate.of(values)
+    return f"{estimate.mean:.{digits}f} ± {estimate.ci95:.{digits}f}"
+
+
+def main(words: list[str]) -> int:
+    parser = row.parser(__doc__)
+    parser.add_argument("--kernel", action="append", choices=[*KERNELS], help="this one (may be repeated)")
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--optimizer", default="Adam lr=0.001")
+    parser.add_argument("--runs", type=Path, default=Path("runs/functions"))
+    return row.run(parser, found, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
