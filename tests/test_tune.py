@@ -485,7 +485,9 @@ def test_without_ranges_a_learners_rates_are_searched(learner):
     assert found["optimizer.lr"] == Range("optimizer.lr", 1e-4, 1e-2, log=True)
     fields = LEARNERS[learner].fields.items()
     # A rate that is off, as a damping of 0 is, has no decades around it.
-    rates = {name for name, field in fields if isinstance(field.default, float) and field.default > 0}
+    preset = LEARNERS[learner].preset
+    present = {name: preset.get(name, field.default) for name, field in fields}
+    rates = {name for name, value in present.items() if isinstance(value, float) and value > 0}
     assert set(found) == {"optimizer.lr", *rates}
     assert set(presently(list(found.values()), base)) == set(found)
     fixed = {dimension.name for dimension in by_default(base, sorted(rates))}

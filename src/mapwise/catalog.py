@@ -98,8 +98,8 @@ class LearnerRow:
 
     Only what holds on every source: how many ways and shots there are to train with, the source decides.
     """
-    losses: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """The losses it takes of tasks that have no classes, by their kind, where it is another than most learners'."""
+    of_kind: Mapping[Kind, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Hyperparameters that tasks of a kind ask for, where they aren't those it has by itself."""
     tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
     """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
     kinds: tuple[Kind, ...] = ()
@@ -292,6 +292,8 @@ def _table(wanted: SourceSettings) -> LabelledRows:
 
 
 # Inductive by default: a prediction must not depend on its neighbours.
+# Squared errors are larger than cross-entropies, and so are their slopes; section 5.1 of Finn 2017 has this rate.
+_OF_CURVES: Mapping[Kind, Mapping[str, Any]] = {"regression": {"inner_lr": 0.01}}
 _GRADIENT_NETS = {"conv4": {"norm": "support", "down": "stride"}, "resnet12": {"norm": "support"}}
 _METRIC_NETS = {"conv4": {"norm": "frozen"}, "resnet12": {"norm": "frozen"}}
 
@@ -304,6 +306,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "fomaml": LearnerRow(
         partial(MAML, first_order=True),
@@ -313,6 +316,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "anil": LearnerRow(
         partial(MAML, moves=("head",)),
@@ -322,6 +326,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "boil": LearnerRow(
         partial(MAML, moves=("body",)),
@@ -331,6 +336,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "maml_pp": LearnerRow(
         MAMLPlusPlus,
@@ -341,6 +347,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         recipe={"schedule": "cosine"},
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "meta_sgd": LearnerRow(
         MetaSGD,
@@ -350,6 +357,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="meta_sgd",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "meta_lstm": LearnerRow(
         MetaLSTM,
@@ -381,6 +389,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         # How far a task may move is the pull's to say: at 2 it is half a gradient.
         tuned={"optimizer.lr": (0.003,), "inner_lr": (0.1, 0.4), "pull": (0.1, 2.0)},
+        of_kind=_OF_CURVES,
     ),
     "prox": LearnerRow(
         Prox,
@@ -392,6 +401,7 @@ LEARNERS: dict[str, LearnerRow] = {
         # As Reptile's: towards where each task led, all the way at first, since the slope is pull times the distance.
         recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
         tuned={"inner_lr": (0.1, 0.3)},
+        of_kind=_OF_CURVES,
     ),
     "r2d2": LearnerRow(
         R2D2,
@@ -515,6 +525,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         # Whether a fit after the writing is worth its time.
         tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
+        of_kind=_OF_CURVES,
     ),
     "abml": LearnerRow(
         ABML,
@@ -524,6 +535,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="abml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "vampire": LearnerRow(
         partial(ABML, outer_kl=0.0, hyper_prior=0.0, learns_from="query"),
@@ -533,6 +545,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="abml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
+        of_kind=_OF_CURVES,
     ),
     "cnp": LearnerRow(
         CNP,
@@ -541,7 +554,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "the mean of encoded support rows tells a decoder what to say of a query, and how surely",
         page="cnp",
         nets=_METRIC_NETS,
-        losses={"regression": "gaussian"},
+        of_kind={"regression": {"loss": "gaussian"}},
     ),
     "versa": LearnerRow(
         VERSA,

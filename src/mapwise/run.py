@@ -237,9 +237,10 @@ def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
             f"{source.kind}: choose another learner or another source (mapwise list names the kinds)"
         )
     fields = {name: typed_field(row, name, value) for name, value in settings.fields.items()} | row.sizes(source)
+    fields = {**row.of_kind.get(source.kind, {}), **fields}
     # Classes are what every learner takes by default, whatever its loss.
     if source.kind != "classification" and "loss" in row.fields:
-        fields.setdefault("loss", row.losses.get(source.kind, KINDS[source.kind].loss))
+        fields.setdefault("loss", KINDS[source.kind].loss)
     if row.blueprint is None:
         return row.build(None, fields)
     name = settings.net or source_row(settings.source)[0].net

@@ -26,6 +26,7 @@ CORE = {
     "rich": ("rich", "15"),
     "pydantic": ("pydantic", "2.14"),
     "jaxtyping": ("jaxtyping", "0.3.11"),
+    "narwhals": ("narwhals", "2.0.1"),
 }
 PATIENCE = 120.0
 """Seconds an import may take before it counts as broken."""

@@ -336,7 +336,8 @@ def present(base: RunSettings, name: str) -> Any:
         default = net_options(net_of(base))[option].default if option in net_options(net_of(base)) else None
         return base.net_options.get(option, row.nets.get(net_of(base), {}).get(option, default))
     if name in row.fields:
-        return base.fields.get(name, row.preset.get(name, row.fields[name].default))
+        asked = row.of_kind.get(source_row(base.source)[0].kind, {})
+        return base.fields.get(name, asked.get(name, row.preset.get(name, row.fields[name].default)))
     return net_of(base) if name == "net" else getattr(base, name)
 
 
