@@ -96,7 +96,10 @@ def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
     assert best < 3
 
 
-@pytest.mark.parametrize("command", ["demo", "list", "train", "tune", "eval", "compare", "report", "bench", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "list", "train", "tune", "eval", "compare", "report", "bench", "fit", "predict", "add-class", "doctor"],
+)
 def test_every_command_explains_itself_with_an_example(cli, command):
     done = cli(command, "--help")
     assert done.code == 0

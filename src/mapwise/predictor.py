@@ -1,21 +1,34 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was taught with."""
 
-from collections.abc import Sequence
+import difflib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import HEADS, named
+from mapwise.catalog import ENCODERS, HEADS, named
 from mapwise.core import tree
+from mapwise.core.files import write_atomically
+from mapwise.core.held_out import HeldOut, held_out, scores_under
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder
+
+VERSION = 1
+CARD = (
+    "A predictor of mapwise. It holds the embeddings of the examples it was taught with, and what a table's columns "
+    "held: from both, something of the examples can be guessed. Share it as you would share the examples."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +52,8 @@ class Predictor:
     columns: Int64[np.ndarray, "S"]
     weight: Float[np.ndarray, "S"]
     classes: tuple[str, ...]
+    note: str = ""
+    """What whoever made it wants to find again, such as the column that holds the texts."""
 
     @classmethod
     def of(
@@ -49,6 +64,8 @@ class Predictor:
         columns: np.ndarray,
         weight: np.ndarray,
         names: Sequence[str],
+        *,
+        note: str = "",
     ) -> Self:
         """Fit the encoder to these raw rows, and keep them encoded.
 
@@ -57,11 +74,21 @@ class Predictor:
         if isinstance(head, str):
             named(HEADS, head, "head")
         fitted = encoder.fitted(X, weight)
-        return cls(fitted, head, fitted(X), columns, weight, tuple(names))
+        return cls(fitted, head, fitted(X), columns, weight, tuple(names), note)
 
     def scores(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The head's scores of raw rows; a class without support rows is out of reach."""
-        return self.scores_of(self.encoder(X))
+        return self.scores_of(self.encoded(X))
+
+    def encoded(self, X: Any) -> Float[np.ndarray, "Q D"]:
+        """Raw rows as the encoder makes them; raises ValueError when those of the support are of another width."""
+        rows = self.encoder(X)
+        if rows.shape[1] != self.rows.shape[1]:
+            raise ValueError(
+                f"the encoder gives {rows.shape[1]} numbers a row and the support holds {self.rows.shape[1]}: the "
+                "predictor is damaged, so fit it again"
+            )
+        return rows
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The softmax of the scores."""
@@ -80,7 +107,7 @@ class Predictor:
         """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
         return replace(
             self,
-            rows=np.concatenate([self.rows, self.encoder(X)]),
+            rows=np.concatenate([self.rows, self.encoded(X)]),
             columns=np.concatenate([self.columns, columns]),
             weight=np.concatenate([self.weight, weight]),
         )
@@ -88,6 +115,115 @@ class Predictor:
     def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
         """With these classes, among which those of before stand at these places."""
         return replace(self, columns=places[self.columns], classes=tuple(names))
+
+    def with_class(self, name: str, X: Any) -> Self:
+        """With one more class, of these raw rows; raises ValueError for a name that is there."""
+        if name in self.classes:
+            raise ValueError(f"there is a class {name!r} already: give another name, or teach it more rows")
+        encoded = self.encoded(X)
+        wider = replace(self, classes=(*self.classes, name))
+        return replace(
+            wider,
+            rows=np.concatenate([self.rows, encoded]),
+            columns=np.concatenate([self.columns, np.full(len(encoded), len(self.classes))]),
+            weight=np.concatenate([self.weight, np.ones(len(encoded))]),
+        )
+
+    def without_class(self, name: str) -> Self:
+        """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
+        place = self._place(name)
+        if len(self.classes) < 3:
+            raise ValueError(f"without {name!r} there would be one class left, and two are needed: add another first")
+        others = self.columns != place
+        left = self.columns[others]
+        return replace(
+            self,
+            rows=self.rows[others],
+            columns=left - (left > place),
+            weight=self.weight[others],
+            classes=tuple(other for other in self.classes if other != name),
+        )
+
+    def renamed(self, old: str, new: str) -> Self:
+        """With another name for a class; raises ValueError for a name that isn't there, and for one that is."""
+        place = self._place(old)
+        if new in self.classes and new != old:
+            raise ValueError(f"there is a class {new!r} already: give another name")
+        return replace(self, classes=(*self.classes[:place], new, *self.classes[place + 1 :]))
+
+    @cached_property
+    def report(self) -> HeldOut:
+        """What the support says of how good this is, each row asked of a predictor that didn't see it."""
+        return held_out(self.learner, self._params, self.support, self.classes)
+
+    def save(self, path: str | Path) -> None:
+        """Write it into one safetensors file, whole or not at all; nothing in the file is code.
+
+        Raises ValueError for a learner without a name, and OSError when the folder can't be written.
+        """
+        if not isinstance(self.head, str):
+            raise ValueError(
+                f"a learner of one's own ({type(self.head).__name__}) has no name that a file could keep: take one of "
+                f"{', '.join(HEADS)}"
+            )
+        found = self.report
+        about = {
+            "version": VERSION,
+            "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": self.encoder.state},
+            "head": self.head,
+            "classes": self.classes,
+            "reads": self.note,
+            "held_out": {"accuracy": found.accuracy, "low": found.low, "high": found.high, "rows": found.rows},
+        }
+        header = {"mapwise": json.dumps(about), "card": CARD}
+        tensors = {
+            "rows": self.rows,
+            "columns": self.columns.astype(np.int64),
+            "weight": self.weight.astype(np.float64),
+        }
+        data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
+        write_atomically(path, lambda file: file.write(data))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The predictor of a file; nothing in it is run, and all of it is looked at before it is believed.
+
+        Raises ValueError for a file that is missing, cut short, damaged, of a later version or another encoder.
+        """
+        path = Path(path)
+        try:
+            with safetensors.safe_open(str(path), framework="np") as file:
+                about = json.loads((file.metadata() or {})["mapwise"])
+                tensors = {name: np.array(file.get_tensor(name)) for name in ("rows", "columns", "weight")}
+            version = about["version"]
+            if isinstance(version, int) and version > VERSION:
+                raise _Refused(f"is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise")
+            encoder = _encoder(about["encoder"])
+            head, classes, note = about["head"], about["classes"], about["reads"]
+        except FileNotFoundError:
+            raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
+        except _Refused as refused:
+            raise ValueError(f"{path} {refused}") from None
+        except _DAMAGE as problem:
+            why = _short(problem)
+            raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
+        fault = _fault(version, head, classes, note, **tensors)
+        if fault:
+            raise ValueError(f"{path} is no whole predictor ({fault}): restore it, or fit it again")
+        return cls(encoder, head, tensors["rows"], tensors["columns"], tensors["weight"], tuple(classes), note)
+
+    def without_each(self, X: Any) -> Float[np.ndarray, "S Q W"]:
+        """The scores of raw rows without each of the support's rows: exact, since every one is taught anew."""
+        kept = np.tile(self.weight, (len(self.weight), 1))
+        np.fill_diagonal(kept, 0)
+        x = torch.as_tensor(self.encoded(X), dtype=torch.float64)
+        return scores_under(self.learner, self._params, self.support, kept, x.expand(len(kept), *x.shape))
+
+    def _place(self, name: str) -> int:
+        if name not in self.classes:
+            near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0)[0]
+            raise ValueError(f"there is no class {name!r}: did you mean {near!r}?")
+        return self.classes.index(name)
 
     @cached_property
     def support(self) -> Examples:
@@ -108,3 +244,54 @@ class Predictor:
     @cached_property
     def _fast(self) -> Fast:
         return tree.detach(self.learner.adapt(self._params, self.support))
+
+
+_DAMAGE = (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, MemoryError, OSError)
+"""What reading a file that was cut short, or written by an enemy, may end in."""
+
+
+class _Refused(Exception):
+    """Why a whole file is not taken, as the end of a sentence that begins with its name."""
+
+
+def _encoder(about: Mapping[str, Any]) -> Encoder:
+    name, version = about["name"], about["version"]
+    if name not in ENCODERS:
+        raise _Refused(f"was made with the encoder {name!r}, which this mapwise doesn't have: upgrade mapwise")
+    encoder = ENCODERS[name]()
+    if version != encoder.version:
+        raise _Refused(
+            f"was made with another version of the encoder {name} ({version}, and this is {encoder.version}), which "
+            "gives other numbers: fit it again"
+        )
+    return encoder.with_state(about["state"])
+
+
+def _fault(
+    version: Any, head: Any, classes: Any, note: Any, rows: np.ndarray, columns: np.ndarray, weight: np.ndarray
+) -> str:
+    """What is wrong with the parts of a file; "" when nothing is."""
+    if version != VERSION:
+        return f"its format is {version!r}"
+    if not isinstance(head, str) or head not in HEADS:
+        return f"there is no learner {head!r}"
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
+        return "its classes are no list of names"
+    if len(set(classes)) < len(classes):
+        return "it names a class twice"
+    if not isinstance(note, str):
+        return "its note is no text"
+    if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
+        return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
+    if columns.shape != (len(rows),) or columns.dtype != np.int64:
+        return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
+    if columns.min() < 0 or columns.max() >= len(classes):
+        return "a row is of a class that isn't there"
+    if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
+        return "its weights are no positive number for each row"
+    return ""
+
+
+def _short(problem: BaseException) -> str:
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    return f"it has no {text}" if isinstance(problem, KeyError) else text[:200]

@@ -466,6 +466,68 @@ def bench(
         raise typer.Exit(FAILED)
 
 
+@app.command(
+    epilog="Examples: mapwise fit photos/ -o birds.safetensors; "
+    "mapwise fit train.csv --text body --label intent -o intents.safetensors"
+)
+def fit(
+    data: Annotated[
+        Path, typer.Argument(help="A folder with one folder of pictures a class, or a CSV file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, .safetensors.", show_default=False)],
+    encoder: Annotated[
+        str | None, typer.Option(help="drawings, text-hash or table: as the data ask for.", show_default=False)
+    ] = None,
+    learner: Annotated[str, typer.Option(help="nearest_mean, ridge or logistic.")] = "nearest_mean",
+    text: Annotated[str | None, typer.Option(help="The column that holds texts.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="The class column of a CSV file.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Teach a predictor a few examples of each class, and write it into one file."""
+    from mapwise.interfaces.answers import fit as taught
+
+    found, shown = taught(data.expanduser(), out, encoder=encoder, learner=learner, text=text, label=label)
+    answer(found) if json else show(*shown)
+
+
+@app.command(
+    epilog="Examples: mapwise predict birds.safetensors new/*.jpg; mapwise predict intents.safetensors 'cancel it'; "
+    "mapwise predict intents.safetensors new.csv --json"
+)
+def predict(
+    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
+    ],
+    csv: Annotated[bool, typer.Option("--csv", help="A CSV table on standard output.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what new pictures, texts or rows are."""
+    from mapwise.interfaces.answers import predict as answered
+
+    found, shown, sheet = answered(file.expanduser(), inputs)
+    if json:
+        answer(found)
+    else:
+        show(*([sheet] if csv else shown))
+
+
+@app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
+def add_class(
+    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="What the class is called.", show_default=False)],
+    data: Annotated[
+        Path, typer.Argument(help="A folder of its pictures, or a file with one text a line.", show_default=False)
+    ],
+    json: Json = False,
+) -> None:
+    """Teach a predictor's file one more class, without the examples it has seen."""
+    from mapwise.interfaces.answers import add_class as wider
+
+    found, shown = wider(file.expanduser(), name, data.expanduser())
+    answer(found) if json else show(*shown)
+
+
 @app.command(epilog="Example: mapwise doctor")
 def doctor(json: Json = False) -> None:
     """Look for what is broken in this installation, and say how to repair it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from mapwise.catalog import ENCODERS, named
+from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces import inputs
@@ -64,6 +66,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         first = not hasattr(self, "predictor_")
         X, y, weight = self._labelled(X, y, sample_weight, first=first)
         known = y[:0] if first else self.classes_
+        _same_kind(known, y)
         named_now = y if classes is None else np.concatenate([y, np.asarray(classes)])
         found = np.unique(np.concatenate([known, named_now]))
         columns = np.searchsorted(found, y)
@@ -86,6 +89,76 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """The probability of every class of `classes_` for every row, [N, W]."""
         check_is_fitted(self)
         return self.predictor_.probabilities(self._rows(X))
+
+    def add_class(self, name: Any, X: Any) -> str:
+        """Learn one more class from rows of it alone; what that cost the others, as a sentence.
+
+        Raises ValueError for a name that is there, and for rows that can't be read.
+        """
+        check_is_fitted(self)
+        if name in self.classes_.tolist():
+            raise ValueError(f"there is a class {str(name)!r} already: give another name, or use partial_fit")
+        before = self.predictor_.report
+        self.partial_fit(X, np.asarray([name] * len(X)))
+        return _cost(before, self.predictor_.report)
+
+    def remove_class(self, name: Any) -> str:
+        """Forget a class and its rows; what that did to the others, as a sentence.
+
+        Raises ValueError for a name that isn't there, and when less than two would be left.
+        """
+        check_is_fitted(self)
+        before = self.predictor_.report
+        self.predictor_ = self.predictor_.without_class(str(name))
+        self.classes_ = self.classes_[self.classes_.astype(str) != str(name)]
+        return _cost(before, self.predictor_.report)
+
+    def rename_class(self, old: Any, new: Any) -> Self:
+        """Call a class by another name; raises ValueError for a name that isn't there, and for one that is."""
+        check_is_fitted(self)
+        renamed = self.predictor_.renamed(str(old), str(new))
+        names = np.asarray([new if str(name) == str(old) else name for name in self.classes_.tolist()])
+        _same_kind(self.classes_, names)
+        order = np.argsort(names, kind="stable")
+        self.classes_ = names[order]
+        self.predictor_ = renamed.with_classes([str(name) for name in self.classes_], np.argsort(order))
+        return self
+
+    @property
+    def report_(self) -> HeldOut:
+        """How good this is by the support alone: each row asked of a predictor that didn't see it."""
+        check_is_fitted(self)
+        return self.predictor_.report
+
+    def save(self, path: str | Path) -> None:
+        """Write what was learned into one safetensors file, which holds the embeddings of the rows.
+
+        Raises ValueError when the labels are no strings, as which they would come back, and for a learner of one's own.
+        """
+        check_is_fitted(self)
+        if self.classes_.dtype.kind not in "UO":
+            raise ValueError(f"the labels are of type {self.classes_.dtype} and a file holds names: fit with strings")
+        self.predictor_.save(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What was learned, from a file that `save` or `mapwise fit` wrote.
+
+        Raises ValueError for a file that is missing, damaged, of a later version, or of another encoder.
+        """
+        predictor = Predictor.load(path)
+        assert isinstance(predictor.head, str)
+        found = cls(encoder=predictor.encoder.name, learner=predictor.head)
+        order = np.argsort(np.asarray(predictor.classes), kind="stable")
+        found.classes_ = np.asarray(predictor.classes)[order]
+        found.predictor_ = predictor.with_classes([str(name) for name in found.classes_], np.argsort(order))
+        found._encoder = predictor.encoder
+        if predictor.encoder.reads == "table":
+            names = list(predictor.encoder.state)
+            found.n_features_in_ = len(names)
+            if names != [str(place) for place in range(len(names))]:
+                found.feature_names_in_ = np.asarray(names, dtype=object)
+        return found
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -154,6 +227,24 @@ def _encoder_for(name: str, X: Any) -> Encoder:
             "auto"
         )
     return encoder
+
+
+def _same_kind(known: np.ndarray, new: np.ndarray) -> None:
+    """Numbers among names would become names in silence."""
+    kinds = {"O": "U"}
+    if len(known) and kinds.get(known.dtype.kind, known.dtype.kind) in "U" and new.dtype.kind in "biuf":
+        raise ValueError(f"the classes are names and {new[0]!r} is a number: give it as a string")
+    if len(known) and known.dtype.kind in "biuf" and new.dtype.kind in "UO":
+        raise ValueError(f"the classes are numbers and {str(new[0])!r} is a name: give a number")
+
+
+def _cost(before: HeldOut, after: HeldOut) -> str:
+    """What a change did to the classes that were there before and after it."""
+    if before.accuracy is None or after.accuracy is None:
+        return f"what this did to the other classes can't be told: {before.why or after.why}"
+    shared = [name for name in before.classes if name in after.classes]
+    was, now = (np.mean([found.classes[name][0] for name in shared]) for found in (before, after))
+    return f"the other classes: {100 * was:.0f} % before and {100 * now:.0f} % now, each row asked without it"
 
 
 def _has_words(X: Any) -> bool:

@@ -38,7 +38,7 @@ def images(
         raise ValueError(f"size is {size}: give a number of pixels from 1 to 4096")
     splits = _classes(folder)
     files = [
-        (file, path.name) for chosen in splits.values() for path in chosen for file in _files(path)
+        (file, path.name) for chosen in splits.values() for path in chosen for file in files_in(path)
     ]  # in the order of splits, then of names
     if not files:
         raise ValueError(f"the class folders in {folder} hold no files: put at least two images into each")
@@ -85,13 +85,13 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     """Split name -> class folders; all of them under "" when the folder has no splits."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: give a folder with one subfolder of images for each class")
-    inside = list(_visible(folder))
+    inside = list(visible(folder))
     if not inside:
         raise ValueError(f"{folder} is empty: put one subfolder of images for each class into it")
     below = [path for path in inside if path.is_dir()]
     if not below:
         raise ValueError(f"{folder} has files but no subfolders: put the images of each class into a folder of its own")
-    within = {path: [inner for inner in _visible(path) if inner.is_dir()] for path in below}
+    within = {path: [inner for inner in visible(path) if inner.is_dir()] for path in below}
     if not all(path.name.lower() in _SPLITS and within[path] for path in below):
         return {"": below}
     splits: dict[str, list[Path]] = {}
@@ -129,16 +129,18 @@ def _named(splits: dict[str, list[Path]], found: set[str], seed: int) -> dict[st
     return {split: named[split] for split in ("train", "val", "test")}
 
 
-def _visible(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, in order, but for hidden files and those that file managers leave behind."""
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.name.lower() not in _IGNORED:
             yield path
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in _visible(folder):
+def files_in(folder: Path) -> Iterator[Path]:
+    """The visible files at any depth below a folder, in order."""
+    for path in visible(folder):
         if path.is_dir():
-            yield from _files(path)
+            yield from files_in(path)
         else:
             yield path
 

@@ -33,8 +33,8 @@ def table(path: str | Path, *, label: str | None = None, seed: int = 0) -> Label
     column), an unknown label column, and fewer than two classes.
     """
     path = Path(path).expanduser()
-    header, lines, cells = _cells(path)
-    place = _label_place(path, header, label)
+    header, lines, cells = cells_of(path)
+    place = label_place(path, header, label)
     labels = [row[place] for row in cells]
     names = sorted(set(labels))
     if len(names) < 2:
@@ -51,8 +51,13 @@ def table(path: str | Path, *, label: str | None = None, seed: int = 0) -> Label
     return LabelledRows.of(np.concatenate(columns, axis=1), labels, name=path.name, seed=seed)
 
 
-def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """The header, and the line number and the cells of every row; no cell is missing."""
+def cells_of(path: Path, *, gaps: bool = False) -> tuple[list[str], list[int], list[list[str]]]:
+    """The header, and the line number and the cells of every row of a CSV file.
+
+    gaps: let cells be missing.
+
+    Raises ValueError for a file that cannot be read as a table, and for a missing cell, with its line and column.
+    """
     text = _text(path)
     delimiter = _delimiter(text)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
@@ -82,7 +87,7 @@ def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
                 "give one cell for each column, in quotes where it holds the delimiter"
             )
         for name, cell in zip(header, row, strict=True):
-            if cell.lower() in MISSING:
+            if not gaps and cell.lower() in MISSING:
                 raise ValueError(
                     f"line {line} of {path} has no value in column {name!r} ({cell!r}): fill the cell or drop the row"
                 )
@@ -115,7 +120,11 @@ def _delimiter(text: str) -> str:
     return max(_DELIMITERS, key=widths)
 
 
-def _label_place(path: Path, header: list[str], label: str | None) -> int:
+def label_place(path: Path, header: list[str], label: str | None) -> int:
+    """Where the column of labels is: the named one, or one that is called so, or the last.
+
+    Raises ValueError for a name that no column has, with the nearest.
+    """
     if label is None:
         known = [i for wanted in LABELS for i, name in enumerate(header) if name.lower() == wanted]
         return known[0] if known else len(header) - 1

@@ -1,0 +1,232 @@
+"""mapwise fit, predict and add-class: from a folder of pictures or a CSV file to a predictor's file, and to answers."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapwise.catalog import ENCODERS, named
+from mapwise.core.held_out import HeldOut
+from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.interfaces.inputs import columns
+from mapwise.predictor import Predictor
+
+
+def fit(
+    data: Path, out: Path, *, encoder: str | None, learner: str, text: str | None, label: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Teach a predictor the examples of a folder of class folders, or of a CSV file, and write it.
+
+    Returns what came of it, JSON-ready, and as lines for a person. Raises ValueError for data that teach nothing.
+    """
+    if out.suffix != ".safetensors":
+        raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
+    rows, names, kind = _folder(data) if data.is_dir() else _table(data, text, label)
+    made = _encoder(encoder, kind)
+    classes = sorted(set(names))
+    if len(classes) < 2:
+        only = f"one class, {classes[0]!r}" if classes else "no class"
+        raise ValueError(f"{data} has examples of {only}: give examples of at least two")
+    places = np.asarray([classes.index(name) for name in names])
+    taught = Predictor.of(made, learner, rows, places, np.ones(len(names)), classes, note=text or "")
+    _no_twins(taught, rows if kind == "pictures" else None)
+    taught.save(out)
+    about = {"file": str(out), "encoder": made.name, "learner": learner, "bytes": out.stat().st_size}
+    shown = [f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes", str(taught.report)]
+    return {**about, "classes": _counts(taught), "held_out": _as_json(taught.report)}, shown
+
+
+def predict(file: Path, inputs: Sequence[str]) -> tuple[dict[str, Any], list[str], str]:
+    """The answers of a predictor's file to paths, texts, or the rows of CSV files: JSON-ready, as lines, and as CSV.
+
+    Raises ValueError for a file that is no predictor, and for inputs that can't be read.
+    """
+    taught = Predictor.load(file)
+    said, rows = _asked(taught, inputs)
+    chances = taught.probabilities(rows)
+    found: list[dict[str, Any]] = [
+        {"input": what, "label": taught.classes[int(chance.argmax())], "probability": float(chance.max())}
+        for what, chance in zip(said, chances, strict=True)
+    ]
+    width = max(len(one["label"]) for one in found)
+    shown = [f"{one['label']:{width}}  {100 * one['probability']:5.1f} %  {one['input']}" for one in found]
+    sheet = io.StringIO()
+    written = csv.DictWriter(sheet, ["input", "label", "probability"], lineterminator="\n")
+    written.writeheader()
+    written.writerows(found)
+    return {"file": str(file), "predictions": found}, shown, sheet.getvalue().rstrip("\n")
+
+
+def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[str]]:
+    """Teach a predictor's file one more class, from a folder of pictures, or a text file with one text a line.
+
+    The examples that are there are not read again. Raises ValueError for a name that is there or is no line of text.
+    """
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no name for a class: give one line of text")
+    taught = Predictor.load(file)
+    before = taught.report
+    reads = taught.encoder.reads
+    if reads == "table":
+        raise ValueError(f"{file} reads tables, whose classes stand in a column: fit it again with the new rows")
+    if reads == "pictures":
+        rows: list[Any] = _pictures(data)
+    else:
+        rows = _lines(data)
+    wider = taught.with_class(name, rows)
+    _no_twins(wider, None)
+    wider.save(file)
+    shown = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {wider.report}"]
+    found = {
+        "file": str(file),
+        "classes": _counts(wider),
+        "before": _as_json(before),
+        "held_out": _as_json(wider.report),
+    }
+    return found, shown
+
+
+def _encoder(name: str | None, kind: Raw) -> Encoder:
+    if name is None:
+        return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+    encoder: Encoder = named(ENCODERS, name, "encoder")()
+    if encoder.reads != kind:
+        raise ValueError(f"the encoder {name} reads {encoder.reads} and the data are {kind}: take another, or none")
+    return encoder
+
+
+def _folder(data: Path) -> tuple[list[Path], list[str], Raw]:
+    from mapwise.tasks.images import files_in, visible
+
+    classes = [path for path in visible(data) if path.is_dir()]
+    if not classes:
+        raise ValueError(f"{data} has no folders in it: put the pictures of each class into a folder of its own")
+    found = [(path, folder.name) for folder in classes for path in files_in(folder)]
+    if not found:
+        raise ValueError(f"the class folders in {data} hold no files: put at least one picture into each")
+    return [path for path, _ in found], [name for _, name in found], "pictures"
+
+
+def _table(data: Path, text: str | None, label: str | None) -> tuple[Any, list[str], Raw]:
+    from mapwise.tasks.table import label_place
+
+    header, lines, cells = _cells(data)
+    place = label_place(data, header, label)
+    names = [row[place] for row in cells]
+    for line, name in zip(lines, names, strict=True):
+        if not name:
+            raise ValueError(f"line {line} of {data} has no label in column {header[place]!r}: fill it or drop the row")
+    if text is not None:
+        if text not in header:
+            raise ValueError(f"{data} has no column {text!r}: its columns are {', '.join(header[:20])}")
+        return [row[header.index(text)] for row in cells], names, "texts"
+    rest = [i for i in range(len(header)) if i != place]
+    return _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells]), names, "table"
+
+
+def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
+    from mapwise.tasks.table import cells_of
+
+    return cells_of(path, gaps=True)
+
+
+def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndarray]:
+    by_place = columns(np.asarray(cells, dtype=object).reshape(len(cells), len(header)))
+    return {name: by_place[str(place)] for place, name in enumerate(header)}
+
+
+def _asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
+    """What each answer is about, and the raw rows."""
+    reads = taught.encoder.reads
+    if reads == "pictures":
+        from mapwise.tasks.images import files_in
+
+        paths = [Path(given).expanduser() for given in inputs]
+        found = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
+        if not found:
+            raise ValueError(f"{inputs[0]} holds no files: give pictures, or a folder of them")
+        return [str(path) for path in found], found
+    if reads == "texts":
+        texts: list[str] = []
+        for given in inputs:
+            texts += _texts_of(given, taught.note)
+        return texts, texts
+    tables = [(given, *_cells(Path(given).expanduser())) for given in inputs]
+    first = tables[0][1]
+    for given, header, _, _ in tables:
+        if header != first:
+            raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
+    said = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
+    return said, _columns(first, [row for _, _, _, cells in tables for row in cells])
+
+
+def _texts_of(given: str, column: str) -> list[str]:
+    """The texts of a CSV file's column, the lines of a text file, or the words themselves."""
+    path = Path(given).expanduser()
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        return _lines(path)
+    if suffix != ".csv":
+        return [given]
+    header, _, cells = _cells(path)
+    if column not in header:
+        raise ValueError(
+            f"{path} has no column {column!r}, in which the texts were: its columns are {', '.join(header)}"
+        )
+    return [row[header.index(column)] for row in cells]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{path} can't be read as text in UTF-8: give a file with one text a line") from None
+    found = [line for line in lines if line]
+    if not found:
+        raise ValueError(f"{path} holds no text: give a file with one text a line")
+    return found
+
+
+def _pictures(data: Path) -> list[Path]:
+    from mapwise.tasks.images import files_in
+
+    if not data.is_dir():
+        raise ValueError(f"{data} is no folder: give a folder of pictures of the class")
+    found = list(files_in(data))
+    if not found:
+        raise ValueError(f"{data} holds no files: put at least one picture into it")
+    return found
+
+
+def _no_twins(taught: Predictor, paths: Sequence[Path] | None) -> None:
+    """Raises ValueError when two examples are the same for the encoder and of two classes: one of them is wrong."""
+    if taught.encoder.reads == "table":  # where rows may well be equal and differ in what nobody wrote down
+        return
+    rows = taught.rows.astype(np.float64)
+    squares = (rows**2).sum(1)
+    apart = squares[:, None] + squares[None] - 2 * rows @ rows.T
+    # Encoded with other rows beside it, a row differs in its last bits.
+    same = apart <= 1e-9 * (squares[:, None] + squares[None])
+    twins = np.argwhere(same & (taught.columns[:, None] != taught.columns[None]))
+    if len(twins):
+        names = [str(paths[i]) if paths else f"an example of {taught.classes[taught.columns[i]]}" for i in twins[0]]
+        raise ValueError(f"{' and '.join(names)} are the same and of two classes: keep the one that is right")
+
+
+def _counts(taught: Predictor) -> dict[str, int]:
+    return {name: int((taught.columns == place).sum()) for place, name in enumerate(taught.classes)}
+
+
+def _as_json(found: HeldOut) -> dict[str, Any]:
+    return {
+        "accuracy": found.accuracy,
+        "low": found.low,
+        "high": found.high,
+        "rows": found.rows,
+        "classes": {name: {"accuracy": share, "rows": rows} for name, (share, rows) in found.classes.items()},
+        "confusions": [{"class": a, "taken_for": b, "share": share} for a, b, share in found.confusions],
+        "why": found.why,
+    }

@@ -1,0 +1,176 @@
+"""mapwise fit, predict and add-class: five minutes from a folder or a table to answers."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from test_encoders import drawing
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three class folders of four drawings, a fourth beside them, and new drawings."""
+    for kind in ("cross", "ring", "bar"):
+        for place in range(6):
+            folder = tmp_path / ("photos" if place < 4 else "new") / (kind if place < 4 else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            drawing(kind, place).save(folder / f"{kind}-{place}.png")
+    (tmp_path / "dots").mkdir()
+    for place in range(4):
+        image = Image.new("L", (60, 60), 255)
+        image.paste(0, (20 + place, 20, 34 + place, 34))
+        image.save(tmp_path / "dots" / f"{place}.png")
+    return tmp_path
+
+
+CSV = """\ufeffbody;intent
+cancel my order;cancel
+please cancel it;cancel
+"cancel; now";cancel
+where is my refund;refund
+refund my money;refund
+a refund, please;refund
+"""
+
+
+def test_a_folder_becomes_a_file_that_answers(cli, photos):
+    done = cli("fit", "photos", "-o", "few.safetensors", "--json")
+    assert done.code == 0, done.err
+    assert done.found["classes"] == {"bar": 4, "cross": 4, "ring": 4}
+    assert done.found["held_out"]["accuracy"] == 1
+    assert done.found["bytes"] < 20_000
+    asked = cli("predict", "few.safetensors", *sorted(photos.glob("new/*.png")), "--json")
+    answers = asked.found["predictions"]
+    assert [one["label"] for one in answers] == ["bar", "bar", "cross", "cross", "ring", "ring"]
+    assert answers[0]["input"].endswith("bar-4.png")
+    assert all(0.5 < one["probability"] <= 1 for one in answers)
+    assert cli("predict", "few.safetensors", "new", "--json").found["predictions"][5]["label"] == "ring"
+
+
+def test_answers_are_lines_and_tables_too(cli, photos):
+    said = cli("fit", "photos", "-o", "few.safetensors").out
+    assert "12 examples of 3 classes" in said
+    assert "leaving out one of each class, 12 rows" in said
+    lines = cli("predict", "few.safetensors", "new").out.splitlines()
+    assert lines[0].split() == ["bar", *lines[0].split()[1:3], "new/bar-4.png"]
+    sheet = cli("predict", "few.safetensors", "new", "--csv").out.splitlines()
+    assert sheet[0] == "input,label,probability"
+    assert sheet[1].startswith("new/bar-4.png,bar,")
+    assert len(sheet) == 7
+
+
+def test_a_class_is_added_to_the_file_alone(cli, photos):
+    cli("fit", "photos", "-o", "few.safetensors")
+    for path in sorted(photos.glob("photos/*/*.png")):
+        path.unlink()
+    done = cli("add-class", "few.safetensors", "dot/small", "dots", "--json")
+    assert done.code == 0, done.err
+    assert done.found["classes"] == {"bar": 4, "cross": 4, "ring": 4, "dot/small": 4}
+    assert done.found["before"]["accuracy"] == 1
+    answers = cli("predict", "few.safetensors", "dots", "new", "--json").found["predictions"]
+    assert [one["label"] for one in answers] == ["dot/small"] * 4 + ["bar"] * 2 + ["cross"] * 2 + ["ring"] * 2
+
+
+def test_texts_of_a_table_become_a_file_that_answers(cli, tmp_path):
+    (tmp_path / "train.csv").write_text(CSV, encoding="utf-8")
+    done = cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "intents.safetensors", "--json")
+    assert done.code == 0, done.err
+    assert done.found["encoder"] == "text-hash"
+    (tmp_path / "new.csv").write_text("id,body\n1,my refund\n2,cancel\n")
+    (tmp_path / "new.txt").write_text("cancel it\n\nrefund please\n")
+    asked = cli("predict", "intents.safetensors", "cancel that order", "new.csv", "new.txt", "--json").found
+    assert [one["label"] for one in asked["predictions"]] == ["cancel", "refund", "cancel", "cancel", "refund"]
+    (tmp_path / "hello.txt").write_text("hello there\ngood morning\nhello\n")
+    assert cli("add-class", "intents.safetensors", "hello", "hello.txt").code == 0
+    assert cli("predict", "intents.safetensors", "hello you", "--json").found["predictions"][0]["label"] == "hello"
+
+
+def test_rows_of_a_table_become_a_file_that_answers(cli, tmp_path):
+    (tmp_path / "train.csv").write_text("size,colour,kind\n1,red,a\n2,red,a\n,red,a\n9,blue,b\n8,?,b\n9,blue,b\n")
+    done = cli("fit", "train.csv", "--label", "kind", "-o", "rows.safetensors", "--json", "--learner", "ridge")
+    assert done.code == 0, done.err
+    (tmp_path / "new.csv").write_text("colour,size\nblue,7\nred,2\n")
+    asked = cli("predict", "rows.safetensors", "new.csv", "--json").found["predictions"]
+    assert [(one["input"], one["label"]) for one in asked] == [("new.csv, line 2", "b"), ("new.csv, line 3", "a")]
+
+
+def test_what_can_not_be_told_is_said(cli, tmp_path):
+    (tmp_path / "train.csv").write_text("size,kind\n1,a\n9,b\n")
+    assert "too few to tell: a has 1 example" in cli("fit", "train.csv", "-o", "rows.safetensors").out
+
+
+@pytest.mark.parametrize(
+    ("made", "words", "said"),
+    [
+        ({}, ["fit", "none", "-o", "f.safetensors"], "none"),
+        ({"one/a/1.png": "ring"}, ["fit", "one", "-o", "f.safetensors"], "one class, 'a'"),
+        ({"odd/1.png": "ring"}, ["fit", "odd", "-o", "f.safetensors"], "no folders in it"),
+        (
+            {"odd/a/1.png": "ring", "odd/b/2.png": "ring"},
+            ["fit", "odd", "-o", "f.safetensors"],
+            "same and of two classes",
+        ),
+        (
+            {"odd/a/1.png": "ring", "odd/b/2.png": b"text"},
+            ["fit", "odd", "-o", "f.safetensors"],
+            "2.png is not an image",
+        ),
+        ({"odd/a/1.png": "ring"}, ["fit", "odd", "-o", "f.txt"], "call it f.safetensors"),
+        ({"t.csv": b"a,a,kind\n1,2,x\n"}, ["fit", "t.csv", "-o", "f.safetensors"], "two columns called 'a'"),
+        ({"t.csv": b"a,kind\n1,x\n2,\n"}, ["fit", "t.csv", "-o", "f.safetensors"], "line 3 of t.csv has no label"),
+        ({"t.csv": b"a,kind\n1,x\n2,y\n"}, ["fit", "t.csv", "--text", "b", "-o", "f.safetensors"], "no column 'b'"),
+        ({"t.csv": b"a,kind\n,x\nhi,y\n"}, ["fit", "t.csv", "--text", "a", "-o", "f.safetensors"], "row 0 is empty"),
+        (
+            {"t.csv": b"a,kind\n1,x\n2,y\n"},
+            ["fit", "t.csv", "--learner", "odd", "-o", "f.safetensors"],
+            "no head 'odd'",
+        ),
+        (
+            {"t.csv": b"a,kind\n1,x\n2,y\n"},
+            ["fit", "t.csv", "--encoder", "drawings", "-o", "f.safetensors"],
+            "reads pictures and the data are table",
+        ),
+        ({"f.safetensors": b"odd"}, ["predict", "f.safetensors", "x.png"], "no whole predictor"),
+        ({}, ["predict", "f.safetensors", "x.png"], "there is no file"),
+        ({}, ["add-class", "f.safetensors", "a\nb", "x"], "give one line of text"),
+        ({}, ["add-class", "f.safetensors", " ", "x"], "give one line of text"),
+    ],
+)
+def test_a_mistake_is_one_sentence(cli, tmp_path, made, words, said):
+    for name, content in made.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            drawing(content, 2).save(path)
+    done = cli(*words)
+    assert done.code == 1
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "few.safetensors", "none.png"], "none.png is not there"),
+        (["add-class", "few.safetensors", "ring", "dots"], "there is a class 'ring' already"),
+        (["add-class", "few.safetensors", "dot", "none"], "none is no folder"),
+        (["add-class", "few.safetensors", "hoop", "photos/ring"], "same and of two classes"),
+    ],
+)
+def test_a_mistake_leaves_the_file_as_it_was(cli, photos, words, said):
+    cli("fit", "photos", "-o", "few.safetensors")
+    before = (photos / "few.safetensors").read_bytes()
+    done = cli(*words)
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert (photos / "few.safetensors").read_bytes() == before
+
+
+def test_a_drawing_answers_the_same_alone_and_among_others(cli, photos):
+    cli("fit", "photos", "-o", "few.safetensors")
+    among = cli("predict", "few.safetensors", "new", "--json").found["predictions"]
+    alone = [cli("predict", "few.safetensors", one["input"], "--json").found["predictions"][0] for one in among]
+    np.testing.assert_allclose([one["probability"] for one in alone], [one["probability"] for one in among], atol=1e-4)

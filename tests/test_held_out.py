@@ -1,0 +1,167 @@
+"""What a support says of itself is near the truth, and silent where it can't know."""
+
+import numpy as np
+import pytest
+import torch
+
+import mapwise as mw
+from mapwise.catalog import HEADS
+from mapwise.core import tree
+from mapwise.core.held_out import held_out, scores_under
+from mapwise.core.task import Examples
+
+
+def blobs(shots, seed, ways=5, width=32, apart=2.2):
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(ways, width))
+    centres *= apart / np.linalg.norm(centres, axis=1, keepdims=True)
+
+    def drawn(rows):
+        spread = np.sqrt(np.linspace(2, 0.1, width))
+        x = np.repeat(centres, rows, axis=0) + random.normal(size=(ways * rows, width)) * spread
+        return torch.as_tensor(x), np.repeat(np.arange(ways), rows)
+
+    return drawn(shots), drawn(200)
+
+
+def support_of(x, y, ways=5):
+    one_hot = torch.as_tensor(np.eye(ways)[y])
+    return Examples(x, one_hot, torch.ones(len(x), dtype=torch.float64), torch.zeros((), dtype=torch.int64))
+
+
+NAMES = ["a", "b", "c", "d", "e"]
+
+
+def said_and_true(head, shots, seed):
+    (x, y), (new, truth) = blobs(shots, seed, apart=1.2 + 0.08 * (seed % 25))
+    support = support_of(x, y)
+    learner = HEADS[head](support)
+    params = tree.map(torch.Tensor.double, learner.init(0))
+    scores = learner.predict(params, learner.adapt(params, support), new)
+    return held_out(learner, params, support, NAMES), float((scores.argmax(1).numpy() == truth).mean())
+
+
+@pytest.mark.parametrize(("head", "tasks"), [("nearest_mean", 100), ("ridge", 50)])
+def test_five_examples_of_each_class_tell_the_accuracy(head, tasks):
+    pairs = [said_and_true(head, 5, seed) for seed in range(tasks)]
+    gaps = np.array([said.accuracy - true for said, true in pairs])
+    assert abs(gaps.mean()) < 0.02 + 2 * gaps.std() / np.sqrt(tasks)
+    covered = np.mean([said.low <= true <= said.high for said, true in pairs])
+    assert covered >= 0.85
+
+
+def test_leaving_out_the_row_alone_would_be_far_too_low():
+    """The reason for leaving out a row of each class."""
+    alone, true = [], []
+    for seed in range(40):
+        (x, y), (new, truth) = blobs(3, seed)
+        support = support_of(x, y)
+        learner = HEADS["nearest_mean"](support)
+        scores = scores_under(learner, {}, support, 1 - np.eye(len(y)), x[:, None])[:, 0]
+        alone.append((scores.argmax(1) == y).mean())
+        true.append((learner.predict({}, learner.adapt({}, support), new).argmax(1).numpy() == truth).mean())
+    assert np.mean(alone) < np.mean(true) - 0.05
+
+
+def test_ridge_without_a_row_is_ridge_taught_without_it():
+    (x, y), _ = blobs(3, 0)
+    support = support_of(x, y)
+    learner = HEADS["ridge"](support)
+    params = tree.map(torch.Tensor.double, learner.init(0))
+    scores = scores_under(learner, params, support, 1 - np.eye(len(y)), x[:, None])[4, 0]
+    rest = np.arange(15) != 4
+    again = learner.predict(params, learner.adapt(params, support_of(x[rest], y[rest])), x[4:5])[0]
+    np.testing.assert_allclose(scores, again.numpy(), atol=1e-10)
+
+
+@pytest.mark.parametrize(("shots", "said"), [(1, "a has 1 example,"), (2, "a has 2 examples,")])
+def test_one_or_two_examples_are_too_few_to_tell(shots, said):
+    (x, y), _ = blobs(shots, 0)
+    support = support_of(x, y)
+    found = held_out(HEADS["nearest_mean"](support), {}, support, NAMES)
+    assert found.accuracy is None
+    assert str(found).startswith(f"too few to tell: {said}")
+
+
+def test_a_row_under_a_wrong_name_is_doubted_first():
+    (x, y), _ = blobs(8, 1, apart=6)
+    y = y.copy()
+    y[3] = 4
+    support = support_of(x, y)
+    found = held_out(HEADS["nearest_mean"](support), {}, support, NAMES)
+    assert found.doubtful[0] == (3, "e", "a")
+    assert found.confusions[0][:2] == ("e", "a")
+    assert found.classes["b"] == (1.0, 8)
+    assert found.low < found.accuracy < found.high < 1
+
+
+def test_the_same_support_says_the_same_again():
+    (x, y), _ = blobs(4, 2)
+    support = support_of(x, y)
+    one, other = (held_out(HEADS["nearest_mean"](support), {}, support, NAMES) for _ in range(2))
+    assert one == other
+
+
+def test_of_a_large_support_some_rows_are_asked():
+    (x, y), _ = blobs(200, 0)
+    support = support_of(x, y)
+    assert held_out(HEADS["nearest_mean"](support), {}, support, NAMES).rows == 400  # of 1,000
+
+
+def test_the_estimator_shows_its_report():
+    (x, y), _ = blobs(5, 0, apart=4)
+    names = np.array(["newt", "toad", "frog", "olm", "eft"])[y]
+    answers = mw.FewShotClassifier().fit(x.numpy(), names)
+    assert set(answers.report_.classes) == {"newt", "toad", "frog", "olm", "eft"}
+    assert 0.5 < answers.report_.accuracy <= 1
+
+
+def test_a_class_is_added_removed_and_renamed_without_the_rows_of_the_others():
+    (x, y), (new, truth) = blobs(5, 0, apart=5)
+    x, new = x.numpy(), new.numpy()
+    names = np.array(["toad", "newt", "frog", "olm", "eft"])
+    few = mw.FewShotClassifier().fit(x[y < 4], names[y[y < 4]])
+    kept = few.predictor_.rows
+    cost = few.add_class("eft", x[y == 4])
+    assert cost.startswith("the other classes: ")
+    assert list(few.classes_) == sorted(names)
+    np.testing.assert_array_equal(few.predictor_.rows[: len(kept)], kept)
+    assert few.score(new, names[truth]) > 0.9
+    few.rename_class("eft", "axolotl")
+    assert list(few.classes_) == ["axolotl", "frog", "newt", "olm", "toad"]
+    renamed = np.where(names == "eft", "axolotl", names)
+    assert few.score(new, renamed[truth]) > 0.9
+    few.remove_class("axolotl")
+    assert list(few.classes_) == ["frog", "newt", "olm", "toad"]
+    np.testing.assert_array_equal(few.predictor_.rows, kept)
+    assert few.score(new[truth < 4], names[truth[truth < 4]]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: found.add_class("newt", [[0.0]]), "there is a class 'newt' already"),
+        (lambda found: found.add_class(3, [[0.0]]), "is a number: give it as a string"),
+        (lambda found: found.remove_class("nwet"), "no class 'nwet': did you mean 'newt'"),
+        (lambda found: found.remove_class("newt"), "two are needed"),
+        (lambda found: found.rename_class("newt", "toad"), "there is a class 'toad' already"),
+        (lambda found: found.rename_class("olm", "eft"), "no class 'olm'"),
+    ],
+)
+def test_a_change_of_classes_that_cannot_be_is_refused(change, words):
+    found = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
+    with pytest.raises(ValueError, match=words):
+        change(found)
+
+
+def test_a_class_of_numbers_is_no_class_of_names():
+    found = mw.FewShotClassifier().fit([[0.0], [1.0]], [1, 2])
+    with pytest.raises(ValueError, match="the classes are numbers and 'newt' is a name"):
+        found.add_class("newt", [[2.0]])
+    found.add_class(3, [[2.0]])
+    assert found.classes_.tolist() == [1, 2, 3]
+
+
+def test_what_a_new_class_cost_is_not_told_from_too_few():
+    found = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
+    assert "can't be told: too few to tell: newt has 1 example" in found.add_class("olm", [[2.0]])

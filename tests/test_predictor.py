@@ -1,0 +1,187 @@
+"""A predictor's file: what goes in comes out elsewhere, and nothing else is believed."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from safetensors import safe_open
+
+import mapwise as mw
+from conftest import ROOT
+from mapwise.predictor import Predictor
+
+TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money", "good morning", "hello there"]
+INTENTS = ["cancel", "cancel", "refund", "refund", "hello", "hello"]
+FRAME = np.array([["red", 1.5], ["red", 2.5], ["blue", 1.0], [None, 7.0]], dtype=object)
+
+
+def saved(tmp_path, X=TEXTS, y=INTENTS, **settings):
+    found = mw.FewShotClassifier(**settings).fit(X, y)
+    path = tmp_path / "few.safetensors"
+    found.save(path)
+    return found, path
+
+
+@pytest.mark.parametrize("learner", ["nearest_mean", "ridge", "logistic"])
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [(TEXTS, INTENTS), (FRAME, ["b", "b", "a", "a"]), (np.eye(4) / 3, ["b", "b", "a", "a"])],
+    ids=["texts", "words", "numbers"],
+)
+def test_what_was_saved_answers_the_same(tmp_path, X, y, learner):
+    found, path = saved(tmp_path, X, y, learner=learner)
+    again = mw.FewShotClassifier.load(path)
+    np.testing.assert_array_equal(again.predict_proba(X), found.predict_proba(X))
+    assert list(again.classes_) == list(found.classes_)
+    assert again.get_params() == {**found.get_params(), "encoder": found.predictor_.encoder.name}
+    again.add_class("new", X[:1])
+    assert list(again.predict(X[2:3])) == list(found.predict(X[2:3]))
+
+
+def test_another_process_opens_it_after_it_was_moved(tmp_path):
+    found, path = saved(tmp_path)
+    elsewhere = tmp_path / "far" / "away.safetensors"
+    elsewhere.parent.mkdir()
+    path.rename(elsewhere)
+    code = (
+        "import sys, json, mapwise as mw\n"
+        "found = mw.FewShotClassifier.load(sys.argv[1])\n"
+        "print(json.dumps(found.predict_proba(['cancel, please']).tolist()))\n"
+    )
+    # No cache, no network, nothing but the file.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_CACHE_HOME": str(tmp_path / "none")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(elsewhere)], capture_output=True, text=True, check=True, env=environment
+    )
+    np.testing.assert_allclose(json.loads(done.stdout), found.predict_proba(["cancel, please"]), atol=1e-12)
+
+
+def test_a_table_keeps_the_names_of_its_columns(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"colour": ["red", "red", "blue"], "size": [1.0, 2.0, 9.0]})
+    found, path = saved(tmp_path, frame, ["a", "a", "b"])
+    again = mw.FewShotClassifier.load(path)
+    np.testing.assert_array_equal(again.predict_proba(frame), found.predict_proba(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict(frame.rename(columns={"size": "weight"}))
+
+
+def test_the_file_says_what_it_holds(tmp_path):
+    _, path = saved(tmp_path)
+    with safe_open(str(path), framework="np") as file:
+        card = file.metadata()["card"]
+    assert "holds the embeddings of the examples" in card
+
+
+def test_labels_that_a_file_would_make_strings_of_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="fit with strings"):
+        saved(tmp_path, [[0.0], [1.0]], [1, 2])
+
+
+def test_a_learner_without_a_name_is_refused(tmp_path):
+    import torch
+
+    with pytest.raises(ValueError, match=r"ProtoNet.* has no name"):
+        saved(tmp_path, learner=mw.ProtoNet(torch.nn.Flatten))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.99])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, share):
+    _, path = saved(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"few.safetensors is no whole predictor \(.*\): restore it or fit it again"):
+        Predictor.load(path)
+
+
+def rewritten(path, *, about=None, **tensors):
+    with safe_open(str(path), framework="np") as file:
+        known = {name: file.get_tensor(name) for name in ("rows", "columns", "weight")}
+        header = {**json.loads(file.metadata()["mapwise"]), **(about or {})}
+    kept = {name: leaf for name, leaf in {**known, **tensors}.items() if leaf is not None}
+    path.write_bytes(safetensors.numpy.save(kept, {"mapwise": json.dumps(header)}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"about": {"version": 2}}, "is of format 2 and this mapwise reads up to 1: upgrade"),
+        ({"about": {"version": "x"}}, "its format is 'x'"),
+        ({"about": {"version": -1}}, "its format is -1"),
+        ({"about": {"head": "odd"}}, "no learner 'odd'"),
+        ({"about": {"head": ["ridge"]}}, "no learner"),
+        ({"about": {"classes": ["a", "a", "b"]}}, "names a class twice"),
+        ({"about": {"classes": "abc"}}, "no list of names"),
+        ({"about": {"classes": ["a"]}}, "a class that isn't there"),
+        ({"about": {"reads": 3}}, "note is no text"),
+        ({"about": {"encoder": {"name": "odd", "version": "1", "state": {}}}}, "encoder 'odd', which this mapwise"),
+        ({"about": {"encoder": {"name": "text-hash", "version": "0", "state": {}}}}, "another version of the encoder"),
+        ({"about": {"encoder": 3}}, "no whole predictor"),
+        ({"about": {"encoder": {"name": "table", "version": "1", "state": {"a": 3}}}}, "column 'a' is damaged"),
+        ({"rows": None}, "no whole predictor"),
+        ({"rows": np.full((6, 4096), np.nan, np.float32)}, "or hold NaN"),
+        ({"rows": np.zeros((6, 64, 64), np.float32)}, r"shape \(6, 64, 64\)"),
+        ({"rows": np.zeros((0, 4096), np.float32)}, r"shape \(0, 4096\)"),
+        ({"rows": np.zeros((6, 4096), np.int64)}, "rows are int64"),
+        ({"columns": np.zeros(5, np.int64)}, "6 rows, and classes of shape"),
+        ({"columns": np.zeros(6, np.float64)}, "6 rows, and classes of shape"),
+        ({"columns": np.full(6, -1)}, "a class that isn't there"),
+        ({"weight": np.zeros(6)}, "no positive number"),
+        ({"weight": np.ones(7)}, "no positive number"),
+    ],
+)
+def test_a_file_of_the_future_or_of_an_enemy_is_refused(tmp_path, changes, words):
+    _, path = saved(tmp_path)
+    rewritten(path, **changes)
+    with pytest.raises(ValueError, match=words) as refused:
+        Predictor.load(path)
+    assert "few.safetensors" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**62) + b"{}",  # a header that is said to be larger than all disks
+        struct.pack("<Q", 10) + b'{"a":[[[[[',
+        struct.pack("<Q", 100_000) + b"[" * 100_000,
+        b"PK\x03\x04 a zip",
+        safetensors.numpy.save({"rows": np.zeros((1, 1))}, {"mapwise": "[" * 50_000}),
+        safetensors.numpy.save({"rows": np.zeros((1, 1))}, {"mapwise": '{"version": 1}'}),
+        safetensors.numpy.save({"rows": np.zeros((1, 1))}),
+    ],
+    ids=["oversized", "cut header", "deep header", "zip", "deep settings", "no settings", "no header"],
+)
+def test_what_is_no_predictor_is_refused(tmp_path, content):
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"odd.safetensors is no whole predictor"):
+        Predictor.load(path)
+
+
+def test_a_support_of_another_width_is_refused_when_it_is_asked(tmp_path):
+    _, path = saved(tmp_path)
+    rewritten(path, rows=np.ones((6, 7), np.float32))
+    with pytest.raises(ValueError, match="gives 4096 numbers a row and the support holds 7"):
+        mw.FewShotClassifier.load(path).predict(["hello"])
+
+
+def test_a_folder_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="there is no file"):
+        Predictor.load(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="no whole predictor"):
+        Predictor.load(tmp_path)
+
+
+def test_a_failed_save_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    found, path = saved(tmp_path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+    with pytest.raises(OSError, match="no room"):
+        found.save(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
