@@ -21,13 +21,12 @@ CORE = {
     "safetensors": ("safetensors", "0.8"),
     "pillow": ("PIL", "13"),
     "scikit-learn": ("sklearn", "1.9"),
-    "narwhals": ("narwhals", "2.29"),
     "matplotlib": ("matplotlib", "3.11"),
     "typer": ("typer", "0.29"),
     "rich": ("rich", "15"),
     "pydantic": ("pydantic", "2.14"),
+    "narwhals": ("narwhals", "2.29"),
     "jaxtyping": ("jaxtyping", "0.3.11"),
-    "narwhals": ("narwhals", "2.0.1"),
 }
 PATIENCE = 120.0
 """Seconds an import may take before it counts as broken."""
