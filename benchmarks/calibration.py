@@ -80,7 +80,9 @@ def trained(asked: argparse.Namespace, learner: str, seed: int, steps: int) -> P
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
     settings += ["--optimizer", f"Adam lr={OUTER_LR}", "--inner-lr", str(INNER_LR), "--seed", str(seed)]
-    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(asked.threads)]
+    # A single small validation: nothing is chosen by it.
+    settings += ["--validate-every", str(steps), "--validation-episodes", "20"]
+    settings += ["--how", "loop", "--threads", str(asked.threads)]
     words = ["train", learner, "glyphs", *settings, "--out", str(folder)]
     if (folder / "best.safetensors").exists():
         return folder

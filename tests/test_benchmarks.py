@@ -129,6 +129,22 @@ def test_writing_weights_is_judged_beside_copying_them_on_the_same_episodes(tmp_
     assert len(sinusoid) == len(glyphs) == 2 and all("finetune" in line for line in glyphs)
 
 
+@pytest.mark.slow
+def test_the_probabilities_of_two_learners_are_judged_on_the_same_episodes(tmp_path):
+    path = tmp_path / "calibration.json"
+    command = [sys.executable, str(FOLDER / "calibration.py"), "--quick", "--runs", str(tmp_path), "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    seeds, differences = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    assert [line["learner"] for line in seeds["lines"]] == ["abml", "maml"] * 2
+    columns = [("accuracy, points", "accuracy, %"), ("NLL, nats", "NLL, nats")]
+    columns.append(("calibration error, points", "calibration error, %"))
+    for line, (what, column) in zip(differences["lines"], columns, strict=True):
+        abml, maml = ([float(one[column].split()[0]) for one in seeds["lines"][place::2]] for place in (0, 1))
+        expected = sum(a - b for a, b in zip(abml, maml, strict=True)) / 2
+        assert line["what"] == what and float(line["mean difference"].split()[0]) == pytest.approx(expected, abs=0.011)
+
+
 def test_contenders_take_turns_and_each_round_has_a_figure():
     timer = load("side_by_side")
     calls = []

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
-    "CNP": "mapwise.learners.generation.cnp",
     "ABML": "mapwise.learners.generation.abml",
+    "CNP": "mapwise.learners.generation.cnp",
     "IMAML": "mapwise.learners.optimization.imaml",
     "MAML": "mapwise.learners.optimization.maml",
     "NTM": "mapwise.learners.memory.ntm",

@@ -27,8 +27,8 @@ RATE = 0.01
 class ABML(FixedHeadLearner):
     """A normal distribution of every weight is prior and start; gradient steps make a task's posterior of it.
 
-    Paper:   Ravi, Beatson 2019, Amortized Bayesian Meta-Learning, ICLR, eq. 6 and algorithm 1; `vampire`: Nguyen, Do,
-             Carneiro 2020, arXiv:1907.11864.
+    Paper:   Ravi, Beatson 2019, Amortized Bayesian Meta-Learning, ICLR, section 3; `vampire`: Nguyen, Do, Carneiro
+             2020, arXiv:1907.11864.
     Fast:    {"mean": [P], "log_sigma": [P], "key": []}, P weights in the order of their names; with norm "support" also
              {"statistics": of every drawn net}; with the cross-entropy also {"present": [W]}.
     Loss:    value of the query loss of the mean prediction; the slope is that of the expected loss of support and query
