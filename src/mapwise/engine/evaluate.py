@@ -120,7 +120,8 @@ def evaluate(
     reliability = _reliability(judged.confidence, judged.said == judged.true)
     area = np.concatenate(areas)
     calibrated = None
-    if temperature is not None:
+    # Without a likelihood, as of classes that were barred, a temperature has nothing to better.
+    if temperature is not None and np.isfinite(nll):
         after, confidence = (np.concatenate(parts) for parts in zip(*cooled, strict=True))
         bins = _reliability(confidence, judged.said == judged.true)
         calibrated = Calibrated(temperature, float(after.mean()), _calibration_error(bins), bins)

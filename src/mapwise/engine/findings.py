@@ -109,7 +109,7 @@ def embedding_map(learner: Learner, params: Params, source: TaskSource) -> Embed
     support, query = mapping.task_at(source(0), 0)
     with torch.no_grad():
         fast = learner.adapt(params, support)
-        kept = [(rows, rows.weight > 0) for rows in (support, query)]
+        kept = [(rows, rows.weight > 0) for rows in (support, query) if len(rows.y)]
         z = torch.cat([embed(params, fast, rows.x)[counted] for rows, counted in kept])  # [N, D]
     columns = torch.cat([rows.y[counted].argmax(-1) for rows, counted in kept]).tolist()
     count = int(kept[0][1].sum())

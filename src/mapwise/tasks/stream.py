@@ -25,10 +25,10 @@ class Stream:
     augment: applied to training rows only; other splits drop it.
     shuffle_labels: deal a stream's labels out at random among its rows, a check that nothing leaks.
     device:  where the rows live and the streams are gathered.
-    length:  rows of a stream, equally many of every class.
+    length:  rows of a stream. Each is of any of the classes, with equal chances until a class has shown as many rows as
+             the split's smallest class has: what came before says nothing of which class comes next.
 
-    Raises ValueError for a length that the classes can't share equally, and when a class has too few rows for its
-    share, or the split too few classes.
+    Raises ValueError for a length that the classes can't fill, and as Episodes does.
 
     >>> Stream(glyphs(), ways=5, tasks=16)(step=0).support.x.shape
     torch.Size([16, 50, 1, 28, 28])
@@ -47,24 +47,20 @@ class Stream:
     kind: Kind = "classification"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ways, int):
+        if self.ways < 2 or self.length < self.ways:
             raise ValueError(
-                f"ways is {self.ways}: give one number, since a stream has equally many rows of each class"
+                f"a stream of {self.length} rows and {self.ways} classes was asked for: give 2 classes or more, and at "
+                "least as many rows"
             )
-        if self.ways < 2 or self.length < 2 * self.ways or self.length % self.ways:
-            raise ValueError(
-                f"a stream of {self.length} rows can't be shared by {self.ways} classes: give 2 classes or more, and "
-                "a length that is a multiple of their number, twice it or more"
-            )
-        each = self.length // self.ways
         among = self.rows.splits.get(self.part, np.zeros(0, int))
-        sizes = np.diff(self.rows.starts)[among]
-        if len(sizes) and each > sizes.min():
-            name = self.rows.names[int(among[int(sizes.argmin())])]
+        most = int(np.diff(self.rows.starts)[among].min(initial=self.length))
+        if most * self.ways < self.length:
             raise ValueError(
-                f"class {name!r} has {sizes.min()} rows, and a stream of {self.length} rows takes {each} of each of "
-                f"its {self.ways} classes: shorten the stream, or drop the class"
+                f"a class of the {self.part} split of {self.rows.name} has {most} rows, so {self.ways} classes may "
+                f"not fill a stream of {self.length}: shorten the stream, or drop the class"
             )
+        # Beside the field, as the split's classes decide it.
+        object.__setattr__(self, "_most", most)
         # Whatever else can be wrong with a split or its classes is so for episodes as well.
         object.__setattr__(self, "_episodes", self._as_episodes())
 
@@ -80,11 +76,16 @@ class Stream:
         return found
 
     @property
+    def most(self) -> int:
+        """How often a class can come in a stream."""
+        found: int = self._most  # type: ignore[attr-defined]
+        return found
+
+    @property
     def about(self) -> About:
-        """What the tasks are, for reports: a row is asked for after 0 to length / ways - 1 others of its class."""
-        each = self.length // self.ways
+        """What the tasks are, for reports: how many rows of its class came before one, and a class's mean number."""
         name = f"{self.rows.name} stream" + (" with shuffled labels" if self.shuffle_labels else "")
-        return About(name, self.part, str(self.ways), f"0-{each - 1}", each, self.seed)
+        return About(name, self.part, str(self.ways), f"0-{self.most - 1}", self.length // self.ways, self.seed)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -121,19 +122,21 @@ class Stream:
         among = self.rows.splits[self.part]
         # In random order, so a class has another column in every stream.
         classes = among[distinct(random, np.full(self.tasks, len(among)), self.ways)]  # [T, W]
-        each = self.length // self.ways
-        places = distinct(random, np.diff(self.rows.starts)[classes], each)  # [T, W, each]
-        rows = (self.rows.starts[classes][:, :, None] + places).reshape(self.tasks, -1)
-        order = np.argsort(random.random(rows.shape), axis=1)
+        places = distinct(random, np.diff(self.rows.starts)[classes], self.most)  # [T, W, most]
+        chances = random.random((self.length, self.tasks))
+        tasks, left = np.arange(self.tasks), np.full((self.tasks, self.ways), self.most)
+        columns, rows = np.empty((2, self.tasks, self.length), np.int64)
+        for number, chance in enumerate(chances):
+            there = (left > 0).cumsum(1)  # [T, W]; the classes with rows left, counted
+            column = (there > (chance * there[:, -1])[:, None]).argmax(1)
+            left[tasks, column] -= 1
+            sight = self.most - 1 - left[tasks, column]
+            columns[:, number] = column
+            rows[:, number] = self.rows.starts[classes[tasks, column]] + places[tasks, column, sight]
         keys = random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64)
-        # Drawn last: the rows and their order are those of the stream with its own labels.
-        dealt = np.argsort(random.random(rows.shape), axis=1) if self.shuffle_labels else order
-        return _Drawn(
-            classes=classes,
-            rows=np.take_along_axis(rows, order, axis=1),
-            columns=dealt // each,
-            keys=keys,
-        )
+        if self.shuffle_labels:  # drawn last: the rows and their order are those of the stream with its own labels
+            columns = np.take_along_axis(columns, np.argsort(random.random(columns.shape), axis=1), axis=1)
+        return _Drawn(classes=classes, rows=rows, columns=columns, keys=keys)
 
 
 @dataclass(frozen=True)
@@ -159,13 +162,13 @@ def streamed(
     """Streams of pictures that can be had in any size.
 
     read:   pictures of so many pixels a side.
-    length: rows of a stream, equally many of every class.
+    length: rows of a stream, each of any of its classes.
     size:   pixels a side of a picture; 20 in the paper.
 
     Raises ValueError for a range of ways, and as Stream does.
     """
     if not isinstance(ways, int):
-        raise ValueError(f"ways is {ways}: give one number, since a stream has equally many rows of every class")
+        raise ValueError(f"ways is {ways}: give one number, since every stream has the same columns")
     return Stream(
         read(size), ways, tasks, seed, augment=augment, shuffle_labels=shuffle_labels, device=device, length=length
     )

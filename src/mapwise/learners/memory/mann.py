@@ -84,15 +84,20 @@ class MANN(EmbeddingLearner):
         return super().keeps - {"order", "relabel", "padding"}
 
     def init(self, seed: int) -> Params:
-        """The encoder's weights, an LSTM as torch makes it, and what makes heads and scores of what it says."""
+        """The encoder's weights, an LSTM, and what makes heads and scores of what it says."""
         keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
         features = math.prod(functional.output_shape(self.encoder))
         said = self.units + self.heads * self.width
+        cell = lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=said)
+        # By torch's bounds, which look at the units alone, all rows would look alike and labels be hardly seen.
+        cell["input"][:, :features] *= (3 * self.units / features) ** 0.5  # variance 1 / features
+        cell["input"][:, features:] *= self.units**0.5  # up to 1
         heads = _linear(keys[1], self.units, self.heads * (2 * self.width + 2))
+        heads["weight"] *= 3  # what an LSTM says is about a third in size
         heads["bias"].view(self.heads, -1)[:, -2:] = torch.tensor([CLOSED, STRENGTH])
         return {
             "encoder": functional.initial_weights(self.encoder, seed),
-            "lstm": lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=said),
+            "lstm": cell,
             "heads": heads,
             "out": _linear(keys[2], said, self.max_ways),
         }
