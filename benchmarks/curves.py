@@ -1,6 +1,6 @@
 """Gradient-based learners beside maml on Omniglot, 5-way 1-shot, given the same time: their curves, and where they end.
 
-    python benchmarks/curves.py --data DATA [--seconds 300] [--only LEARNER ...] [--quick] [--json FILE]
+    python benchmarks/curves.py --data DATA [--seconds 120] [--only LEARNER ...] [--quick] [--json FILE]
 
 Every learner takes the rates that `mapwise bench glyphs` chose for it (benchmarks/results/glyphs) and as many steps as
 fit into the same processor time, measured over its first steps. All are judged on the same test episodes, by the
@@ -33,14 +33,14 @@ CHOSEN = Path(__file__).resolve().parent / "results" / "glyphs"
 AGAINST = "maml"
 CLOSED_FORM = "r2d2"
 """The one learner of the family that takes no gradient steps."""
-POINTS = 6
+POINTS = 5
 """Of a curve."""
 TIMED = 8
 """Steps that say how long a step takes; the first one is left out."""
 
 
 def found(asked: argparse.Namespace) -> Row:
-    bench = Bench("omniglot", net_options={"filters": 64, "down": "stride"}, validation_episodes=100, episodes=500)
+    bench = Bench("omniglot", net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
     if asked.quick:
         bench = Bench("omniglot", net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
     names = asked.only or [
@@ -161,7 +161,7 @@ def _said(values: np.ndarray) -> str:
 def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds omniglot/")
-    parser.add_argument("--seconds", type=float, default=300, help="processor time of every training (default 300)")
+    parser.add_argument("--seconds", type=float, default=120, help="processor time of every training (default 120)")
     parser.add_argument("--only", nargs="+", metavar="LEARNER", help="these learners, and maml")
     parser.add_argument("--runs", type=Path, default=Path("runs/curves"))
     return row.run(parser, found, words)
