@@ -40,7 +40,8 @@ class HyperNet(FixedHeadLearner):
     loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
 
     Params: {"net": the start, "reads": two layers, "writes": two layers, with classes "class_writes": two layers}; a
-    layer is {"weight": [], "bias": []}. The last of each writer starts at zero: at first nothing is changed.
+    layer is {"weight": [], "bias": []}, and the second also sees what the first does. The last of each writer starts at
+    zero: at first nothing is changed.
 
     With another loss than the cross-entropy, the columns of y are read as targets, each with its own start: that breaks
     `relabel`. A net whose norm uses the rows at hand also breaks `alone` and `padding` (unless its rows are the
@@ -165,12 +166,14 @@ def _layers(key: Tensor, inputs: int, units: int, *, writes: int | None = None) 
         return {"weight": drawn[:, 1:].contiguous(), "bias": drawn[:, 0].contiguous()}
 
     if writes is None:
-        last = layer(random.fold(key, 1), units)
+        last = layer(random.fold(key, 1), units + inputs)
     else:
-        last = {"weight": torch.zeros(writes, units), "bias": torch.zeros(writes)}
+        last = {"weight": torch.zeros(writes, units + inputs), "bias": torch.zeros(writes)}
     return {"first": layer(random.fold(key, 0), inputs), "last": last}
 
 
 def _through(layers: Params, x: Float[Tensor, "N D"]) -> Float[Tensor, "N outputs"]:
     first, last = layers["first"], layers["last"]
-    return linear(silu(linear(x, first["weight"], first["bias"])), last["weight"], last["bias"])
+    hidden = silu(linear(x, first["weight"], first["bias"]))
+    # Past the hidden units, too: a class's row as a linear map of its mean features is good already, and soon learned.
+    return linear(torch.cat([hidden, x], 1), last["weight"], last["bias"])
