@@ -9,17 +9,14 @@ glyphs, 5-way 1-shot: accuracy, negative log-likelihood and expected calibration
 
 import argparse
 import json
-import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 import row
-from mapwise.core.outcome import Estimate
+from kept_runs import finished, over_episodes, over_seeds
 from mapwise.engine.evaluate import evaluate
 from mapwise.run import judging, open_run
 from row import Line, Row, Target
@@ -48,7 +45,7 @@ def found(asked: argparse.Namespace) -> Row:
         gained.append(100 * (np.array(one["values"]) - np.array(other["values"])))
         differences.append([gained[-1].mean(), one["nll"] - other["nll"], 100 * (one["ece"] - other["ece"])])
         for name, its in zip(names, (one, other), strict=True):
-            accuracy = said(Estimate.of(100 * np.array(its["values"])))
+            accuracy = over_episodes(100 * np.array(its["values"]))
             lines.append({"seed": str(seed), "learner": name, "accuracy, %": accuracy, **_of_all(its)})
     result.tables.append(("every seed", lines))
     accuracy, nll, ece = np.array(differences).T
@@ -62,10 +59,8 @@ def found(asked: argparse.Namespace) -> Row:
             ],
         )
     )
-    over_episodes = Estimate.of(np.mean(gained, axis=0))
-    result.notes.append(
-        f"accuracy paired over episodes, of an episode the mean over seeds: {said(over_episodes)} points"
-    )
+    paired = over_episodes(np.mean(gained, axis=0))
+    result.notes.append(f"accuracy paired over episodes, of an episode the mean over seeds: {paired} points")
     result.targets += [
         Target("calibration error minus the other's, points", float(ece.mean()), 0.0, False),
         Target("accuracy minus the other's, points", float(accuracy.mean()), -LOST),
@@ -83,15 +78,8 @@ def trained(asked: argparse.Namespace, learner: str, seed: int, steps: int) -> P
     # A single small validation: nothing is chosen by it.
     settings += ["--validate-every", str(steps), "--validation-episodes", "20"]
     settings += ["--how", "loop", "--threads", str(asked.threads)]
-    words = ["train", learner, "glyphs", *settings, "--out", str(folder)]
-    if (folder / "best.safetensors").exists():
-        return folder
-    if (folder / "last.safetensors").exists():
-        words = ["train", "--resume", str(folder)]
-    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr.strip())
-    return folder
+    words = [learner, "glyphs", *settings]
+    return finished(folder, words)
 
 
 def judged(folder: Path, episodes: int) -> dict[str, Any]:
@@ -108,19 +96,13 @@ def judged(folder: Path, episodes: int) -> dict[str, Any]:
     return its
 
 
-def said(estimate: Estimate) -> str:
-    return f"{estimate.mean:.2f} ± {estimate.ci95:.2f}"
-
-
 def _of_all(its: dict[str, Any]) -> Line:
     return {"NLL, nats": f"{its['nll']:.4f}", "calibration error, %": f"{100 * its['ece']:.2f}"}
 
 
 def _difference(what: str, of_seeds: np.ndarray, better: np.ndarray) -> Line:
-    # Student's t and not 1.96: there are few seeds.
-    width = stats.t.ppf(0.975, len(of_seeds) - 1) * of_seeds.std(ddof=1) / math.sqrt(len(of_seeds))
-    told = f"{of_seeds.mean():.3f} ± {width:.3f}"
-    return {"what": what, "mean difference": told, "better in": f"{int(better.sum())} of {len(of_seeds)} seeds"}
+    count = f"{int(better.sum())} of {len(of_seeds)} seeds"
+    return {"what": what, "mean difference": over_seeds(of_seeds, 3), "better in": count}
 
 
 def main(words: list[str]) -> int:

@@ -11,7 +11,6 @@ not made again; a figure of the curves is written beside the JSON.
 import argparse
 import json
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from typing import Any
 import numpy as np
 
 import row
+from kept_runs import finished, over_episodes, records
 from mapwise.catalog import LEARNERS
-from mapwise.core.outcome import Curve, Estimate
+from mapwise.core.outcome import Curve
 from mapwise.interfaces.bench import Bench, base_settings, judged
 from mapwise.interfaces.search import settings_with
 from mapwise.interfaces.tune import train_command
 from mapwise.report.plots import against_seconds, standalone
-from mapwise.run import RunSettings
+from mapwise.run import SETTINGS, RunSettings
 from record import portable
 from row import Line, Row
 
@@ -40,16 +40,16 @@ TIMED = 8
 
 
 def found(asked: argparse.Namespace) -> Row:
-    bench = Bench("omniglot", net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
+    bench = Bench(asked.source, net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
     if asked.quick:
-        bench = Bench("omniglot", net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
+        bench = Bench(asked.source, net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
     names = asked.only or [
         name for name, one in LEARNERS.items() if one.family == "optimization" and name != CLOSED_FORM
     ]
     made = {name: ended(asked, bench, name) for name in dict.fromkeys([AGAINST, *names])}
     result = Row(
-        "omniglot-curves",
-        "omniglot",
+        f"{asked.source}-curves",
+        asked.source,
         f"Conv4-{bench.net_options['filters']} (stride 2), {bench.ways}-way {bench.shots}-shot, {bench.queries} "
         f"queries a class, {asked.seconds:.0f} processor seconds of training for every learner, {bench.tasks} tasks "
         "a step unless its recipe says otherwise, the rates chosen on glyphs, one seed; judged on the same "
@@ -74,13 +74,13 @@ def ended(asked: argparse.Namespace, bench: Bench, learner: str) -> dict[str, An
     if not kept.exists():
         run = trained(asked, bench, learner)
         _, own, by_rows = judged(bench, run, Path("runs", "curves", learner), asked.threads)
-        records = _records(run)
+        told = records(run)
         settings = RunSettings.read(run)
         one = {
             "command": portable(f"{train_command(settings)} --out {run}"),
             "tasks": settings.steps * settings.tasks,
-            "processor_seconds": records[-1]["processor_seconds"],
-            "curve": [[one["processor_seconds"], one["validation"]] for one in records if "validation" in one],
+            "processor_seconds": told[-1]["processor_seconds"],
+            "curve": [[at["processor_seconds"], at["validation"]] for at in told if "validation" in at],
             "own": own.values.tolist(),
             "alone": not own.protocol.transductive,
             "by_rows": by_rows.values.tolist() if by_rows else None,
@@ -92,38 +92,26 @@ def ended(asked: argparse.Namespace, bench: Bench, learner: str) -> dict[str, An
 def trained(asked: argparse.Namespace, bench: Bench, learner: str) -> Path:
     """The folder of one training, which took about the seconds asked for."""
     chosen = json.loads((CHOSEN / f"{learner}.json").read_text(encoding="utf-8"))["bench"]["chosen"]
-    base = base_settings(bench, learner, asked.threads).model_copy(update={"data": str(asked.data)})
+    base = base_settings(bench, learner, asked.threads).model_copy(update={"data": asked.data and str(asked.data)})
     settings = settings_with(base, chosen)
     # A task holds as many rows of a class, whichever part of them is support.
     settings = settings.model_copy(update={"queries": bench.rows - int(settings.shots)})
     whole: Path = asked.runs / learner
-    if not (whole / "best.safetensors").exists():
-        timing = asked.runs / f"{learner}-timing"
-        if not (timing / "best.safetensors").exists():
-            _train(settings, timing, steps=TIMED, validate_every=TIMED, validation_episodes=2)
-        first, *_, last, _validated = _records(timing)
+    if not (whole / SETTINGS).exists():
+        timing = _train(
+            settings, asked.runs / f"{learner}-timing", steps=TIMED, validate_every=TIMED, validation_episodes=2
+        )
+        first, *_, last, _validated = records(timing)
         step = (last["processor_seconds"] - first["processor_seconds"]) / (last["step"] - first["step"])
         steps = 2 * POINTS if asked.quick else max(POINTS, round(asked.seconds / step))
         # The same way of mapping, so that steps take the time that was measured.
         settings = settings.model_copy(update={"how": RunSettings.read(timing).how})
-        _train(settings, whole, steps=steps, validate_every=-(-steps // POINTS))
-    return whole
+        settings = settings.model_copy(update={"steps": steps, "validate_every": -(-steps // POINTS)})
+    return _train(settings, whole)
 
 
-def _train(settings: RunSettings, folder: Path, **sizes: int) -> None:
-    words = shlex.split(train_command(settings.model_copy(update=sizes)))[1:]
-    if (folder / "last.safetensors").exists():
-        words = ["train", "--resume"]
-    else:
-        words += ["--out"]
-    command = [sys.executable, "-m", "mapwise", *words, str(folder)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr.strip())
-
-
-def _records(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+def _train(settings: RunSettings, folder: Path, **sizes: int) -> Path:
+    return finished(folder, shlex.split(train_command(settings.model_copy(update=sizes)))[2:])
 
 
 def _ends(made: dict[str, dict[str, Any]]) -> list[Line]:
@@ -133,9 +121,9 @@ def _ends(made: dict[str, dict[str, Any]]) -> list[Line]:
         for title, part in (("inductive", "own" if one["alone"] else None), ("transductive", "by_rows")):
             values = None if part is None or one[part] is None else 100 * np.array(one[part])
             reference = made[AGAINST][part] if part else None
-            line[f"{title}, %"] = None if values is None else _said(values)
+            line[f"{title}, %"] = None if values is None else over_episodes(values, 1)
             paired = values is not None and reference is not None and name != AGAINST
-            line[f"{title}, points"] = _said(values - 100 * np.array(reference)) if paired else None
+            line[f"{title}, points"] = over_episodes(values - 100 * np.array(reference), 1) if paired else None
         lines.append(line)
     return lines
 
@@ -153,14 +141,10 @@ def _curve(name: str, one: dict[str, Any]) -> Curve:
     return Curve(name, np.array(x), np.array(y))
 
 
-def _said(values: np.ndarray) -> str:
-    estimate = Estimate.of(values)
-    return f"{estimate.mean:.1f} ± {estimate.ci95:.1f}"
-
-
 def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds omniglot/")
+    parser.add_argument("--source", default="omniglot", help="of images (default omniglot)")
+    parser.add_argument("--data", type=Path, help="the folder that holds omniglot/")
     parser.add_argument("--seconds", type=float, default=120, help="processor time of every training (default 120)")
     parser.add_argument("--only", nargs="+", metavar="LEARNER", help="these learners, and maml")
     parser.add_argument("--runs", type=Path, default=Path("runs/curves"))

@@ -9,7 +9,6 @@ that is finished is not trained again.
 """
 
 import argparse
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 import row
+from kept_runs import finished, over_episodes
 from mapwise.core.losses import Gaussian
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
 from mapwise.core.outcome import Estimate
@@ -78,31 +78,22 @@ def line(context: int, own: Judged, exact: Judged) -> Line:
     """One context: both log-likelihoods, their paired difference, and both coverages."""
     return {
         "context": str(context),
-        "cnp": said(own.likelihood),
-        "exact": said(exact.likelihood),
-        "cnp minus exact": said(own.likelihood - exact.likelihood),
-        "cnp in 95 %, %": said(100 * own.covered, 1),
-        "exact in 95 %, %": said(100 * exact.covered, 1),
+        "cnp": over_episodes(own.likelihood, 3),
+        "exact": over_episodes(exact.likelihood, 3),
+        "cnp minus exact": over_episodes(own.likelihood - exact.likelihood, 3),
+        "cnp in 95 %, %": over_episodes(100 * own.covered, 1),
+        "exact in 95 %, %": over_episodes(100 * exact.covered, 1),
     }
 
 
 def trained(asked: argparse.Namespace, kernel: str, steps: int) -> Path:
     """The folder of one training."""
     folder: Path = asked.runs / kernel
-    if (folder / "best.safetensors").exists():
-        return folder
-    words = ["train", "cnp", "gp", "--source.kernel", kernel, "--source.noise", str(NOISE), "--net.hidden", ""]
+    words = ["cnp", "gp", "--source.kernel", kernel, "--source.noise", str(NOISE), "--net.hidden", ""]
     words += ["--shots", f"1-{CONTEXTS[-1]}", "--tasks", "16", "--steps", str(steps), "--optimizer", asked.optimizer]
     words += ["--schedule", "cosine", "--select", "last", "--validate-every", str(steps), "--how", "vmap"]
     words += ["--threads", str(asked.threads)]
-    if (folder / "last.safetensors").exists():
-        words = ["train", "--resume", str(folder)]
-    else:
-        words += ["--out", str(folder)]
-    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr.strip())
-    return folder
+    return finished(folder, words)
 
 
 def both(folder: Path, context: int, episodes: int) -> tuple[Judged, Judged]:
@@ -128,16 +119,11 @@ def both(folder: Path, context: int, episodes: int) -> tuple[Judged, Judged]:
     )
 
 
-def judged(said_: Gaussian, y: Tensor) -> Judged:
+def judged(said: Gaussian, y: Tensor) -> Judged:
     """Log-density and coverage of a batch of functions, [T] each."""
-    z = (y.double() - said_.mean) / said_.scale  # [T, Q, 1]
-    density = -0.5 * z**2 - torch.log(said_.scale.double()) - 0.5 * np.log(2 * np.pi)
+    z = (y.double() - said.mean) / said.scale  # [T, Q, 1]
+    density = -0.5 * z**2 - torch.log(said.scale.double()) - 0.5 * np.log(2 * np.pi)
     return Judged(density.mean((1, 2)).numpy(), (z.abs() <= REACH).double().mean((1, 2)).numpy())
-
-
-def said(values: np.ndarray, digits: int = 3) -> str:
-    estimate = Estimate.of(values)
-    return f"{estimate.mean:.{digits}f} ± {estimate.ci95:.{digits}f}"
 
 
 def main(words: list[str]) -> int:

@@ -7,12 +7,12 @@ A run's folder is kept in --runs, and one that is finished is not trained again.
 """
 
 import argparse
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import row
+from kept_runs import finished
 from mapwise.core.outcome import Report
 from mapwise.engine.evaluate import evaluate
 from mapwise.report.table import percent
@@ -84,26 +84,10 @@ def found(asked: argparse.Namespace) -> Row:
 def trained(asked: argparse.Namespace, trial: Trial, seed: int) -> Path:
     """The folder of one training."""
     folder: Path = asked.runs / f"ntm-{asked.source}-{seed}"
-    settings = [
-        "--steps",
-        str(trial.steps),
-        "--schedule",
-        "cosine",
-        "--select",
-        "last",
-        "--threads",
-        str(asked.threads),
-    ]
-    settings += [f"--source.{trial.option}", trial.trained, "--how", "vmap", "--seed", str(seed)]
-    if (folder / "best.safetensors").exists():
-        return folder
-    words = ["train", "ntm", asked.source, *settings, "--out", str(folder)]
-    if (folder / "last.safetensors").exists():
-        words = ["train", "--resume", str(folder)]
-    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr.strip())
-    return folder
+    settings = ["--steps", str(trial.steps), "--schedule", "cosine", "--select", "last", "--how", "vmap"]
+    settings += [f"--source.{trial.option}", trial.trained, "--seed", str(seed), "--threads", str(asked.threads)]
+    words = ["ntm", asked.source, *settings]
+    return finished(folder, words)
 
 
 def judged(folder: Path, option: str, length: str, episodes: int) -> Report:

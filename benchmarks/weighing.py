@@ -8,15 +8,13 @@ A run's folder is kept in --runs, and one that is finished is not trained again.
 
 import argparse
 import json
-import math
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 import row
+from kept_runs import finished, over_episodes, over_seeds
 from mapwise.core.outcome import Estimate
 from mapwise.engine.evaluate import evaluate
 from mapwise.run import judging, open_run
@@ -42,20 +40,18 @@ def found(asked: argparse.Namespace) -> Row:
         accuracies = {name: judged(trained(asked, name, seed, steps), episodes) for name in ("mean", asked.aggregate)}
         gained.append(100 * (accuracies[asked.aggregate] - accuracies["mean"]))
         line: Line = {"seed": str(seed)}
-        line |= {f"{name}, %": said(Estimate.of(100 * values)) for name, values in accuracies.items()}
-        lines.append({**line, "difference, points": said(Estimate.of(gained[-1]))})
+        line |= {f"{name}, %": over_episodes(100 * values) for name, values in accuracies.items()}
+        lines.append({**line, "difference, points": over_episodes(gained[-1])})
     # Of an episode the mean over the seeds: luck of the episodes; beside it, of a seed the mean over its episodes.
-    over_episodes = Estimate.of(np.mean(gained, axis=0))
-    over_seeds = np.mean(gained, axis=1)
-    # Student's t and not 1.96: there are few seeds.
-    width = stats.t.ppf(0.975, seeds - 1) * over_seeds.std(ddof=1) / math.sqrt(seeds)
-    lines.append({"seed": "all", "difference, points": said(over_episodes)})
+    of_episodes, of_seeds = np.mean(gained, axis=0), np.mean(gained, axis=1)
+    lines.append({"seed": "all", "difference, points": over_episodes(of_episodes)})
     result.tables.append((f"{asked.aggregate} against mean", lines))
-    result.targets.append(Target("half-width of the paired interval, points", over_episodes.ci95, WIDTH, False))
+    half = Estimate.of(of_episodes).ci95
+    result.targets.append(Target("half-width of the paired interval, points", half, WIDTH, False))
     result.notes.append(
-        f"paired over episodes: {said(over_episodes)} points; with seeds as the unit: "
-        f"{over_seeds.mean():.2f} ± {width:.2f} points, by Student's t "
-        f"({int((over_seeds > 0).sum())} of {seeds} seeds better with {asked.aggregate})"
+        f"paired over episodes: {over_episodes(of_episodes)} points; with seeds as the unit: "
+        f"{over_seeds(of_seeds)} points, by Student's t "
+        f"({int((of_seeds > 0).sum())} of {seeds} seeds better with {asked.aggregate})"
     )
     asked.rounds = None
     return result
@@ -67,16 +63,8 @@ def trained(asked: argparse.Namespace, aggregate: str, seed: int, steps: int) ->
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
     settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(asked.threads)]
-    words = ["train", asked.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
-    if (folder / "best.safetensors").exists():
-        return folder
-    words = (
-        ["train", "--resume", str(folder)] if (folder / "last.safetensors").exists() else [*words, "--out", str(folder)]
-    )
-    ran = subprocess.run([sys.executable, "-m", "mapwise", *words], capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise RuntimeError(ran.stderr.strip())
-    return folder
+    words = [asked.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
+    return finished(folder, words)
 
 
 def judged(folder: Path, episodes: int) -> np.ndarray:
@@ -87,10 +75,6 @@ def judged(folder: Path, episodes: int) -> np.ndarray:
         report = evaluate(learner, params, judging(settings, "test", seed=0), episodes=episodes)
         kept.write_text(json.dumps(report.values.tolist()), encoding="utf-8")
     return np.array(json.loads(kept.read_text(encoding="utf-8")))
-
-
-def said(estimate: Estimate) -> str:
-    return f"{estimate.mean:.2f} ± {estimate.ci95:.2f}"
 
 
 def main(words: list[str]) -> int:

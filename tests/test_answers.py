@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mapwise.interfaces.progress import Watched
 from test_encoders import drawing
 
 
@@ -102,7 +103,7 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
 @pytest.mark.parametrize(
     ("made", "words", "said"),
     [
-        ({}, ["fit", "none", "-o", "f.safetensors"], "none"),
+        ({}, ["fit", "none", "-o", "f.safetensors"], "none is not there: give a folder"),
         ({"one/a/1.png": "ring"}, ["fit", "one", "-o", "f.safetensors"], "one class, 'a'"),
         ({"odd/1.png": "ring"}, ["fit", "odd", "-o", "f.safetensors"], "no folders in it"),
         (
@@ -174,3 +175,13 @@ def test_a_drawing_answers_the_same_alone_and_among_others(cli, photos):
     among = cli("predict", "few.safetensors", "new", "--json").found["predictions"]
     alone = [cli("predict", "few.safetensors", one["input"], "--json").found["predictions"][0] for one in among]
     np.testing.assert_allclose([one["probability"] for one in alone], [one["probability"] for one in among], atol=1e-4)
+
+
+def test_reading_many_pictures_is_shown_where_a_person_can_see_it(monkeypatch, capsys):
+    rows = Watched(["a", "b", "c"], "reading pictures")
+    assert (len(rows), rows[1], list(rows)) == (3, "b", ["a", "b", "c"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("mapwise.interfaces.progress._seen", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(rows) == ["a", "b", "c"]
+    assert "reading pictures" in capsys.readouterr().err

@@ -76,6 +76,23 @@ def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(t
 
 
 @pytest.mark.slow
+def test_curves_end_on_the_same_episodes_and_stand_in_one_figure(tmp_path):
+    path = tmp_path / "curves.json"
+    asked = ["--quick", "--source", "glyphs", "--only", "anil", "--runs", str(tmp_path / "runs"), "--json", str(path)]
+    ran = subprocess.run(
+        [sys.executable, str(FOLDER / "curves.py"), *asked], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    ends, curves = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    maml, anil = ends["lines"]
+    assert (maml["learner"], anil["learner"]) == ("maml", "anil") and maml["inductive, points"] is None
+    own, other = (float(line["inductive, %"].split()[0]) for line in (anil, maml))
+    assert float(anil["inductive, points"].split()[0]) == pytest.approx(own - other, abs=0.11)
+    assert [len(line) for line in curves["lines"]] == [6, 6]
+    assert "anil" in path.with_suffix(".svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_path):
     path = tmp_path / "weighing.json"
     command = [sys.executable, str(FOLDER / "weighing.py"), "--quick", "--runs", str(tmp_path), "--json", str(path)]

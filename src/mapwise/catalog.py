@@ -17,7 +17,7 @@ from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.task import Examples, Kind, TaskSource
 from mapwise.encoders.drawings import Drawings
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 from mapwise.engine.aggregate import AGGREGATES
@@ -47,7 +47,6 @@ from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP, Conv4, ResNet12
 from mapwise.tasks.augment import augmentation
-from mapwise.tasks.curves import Curves
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes, Span
 from mapwise.tasks.gaussian_process import GaussianProcess
@@ -242,15 +241,11 @@ def _streams(read: Callable[[SourceSettings, int], LabelledRows]) -> Callable[[S
     return open_source
 
 
-def _curves(make: Callable[..., Curves]) -> Callable[[SourceSettings], TaskSource]:
+def _functions(make: Callable[..., TaskSource], queries: int) -> Callable[[SourceSettings], TaskSource]:
     def open_source(wanted: SourceSettings) -> TaskSource:
-        if not isinstance(wanted.shots, int):
-            raise ValueError(
-                f"a source of curves takes one number of shots and {wanted.shots} was given: give a number, such as 10"
-            )
         return make(
             shots=wanted.shots,
-            queries=wanted.queries or 10,
+            queries=wanted.queries or queries,
             tasks=wanted.tasks,
             seed=wanted.seed,
             device=wanted.device,
@@ -258,17 +253,6 @@ def _curves(make: Callable[..., Curves]) -> Callable[[SourceSettings], TaskSourc
         )
 
     return open_source
-
-
-def _gaussian_process(wanted: SourceSettings) -> TaskSource:
-    return GaussianProcess(
-        shots=wanted.shots,
-        queries=wanted.queries or 30,
-        tasks=wanted.tasks,
-        seed=wanted.seed,
-        device=wanted.device,
-        **wanted.options,
-    )
 
 
 def _sequences(make: Callable[..., TaskSource]) -> Callable[[SourceSettings], TaskSource]:
@@ -291,9 +275,9 @@ def _table(wanted: SourceSettings) -> LabelledRows:
     return table(wanted.data, label=wanted.label)
 
 
-# Inductive by default: a prediction must not depend on its neighbours.
 # Squared errors are larger than cross-entropies, and so are their slopes; section 5.1 of Finn 2017 has this rate.
 _OF_CURVES: Mapping[Kind, Mapping[str, Any]] = {"regression": {"inner_lr": 0.01}}
+# Inductive by default: a prediction must not depend on its neighbours.
 _GRADIENT_NETS = {"conv4": {"norm": "support", "down": "stride"}, "resnet12": {"norm": "support"}}
 _METRIC_NETS = {"conv4": {"norm": "frozen"}, "resnet12": {"norm": "frozen"}}
 
@@ -631,7 +615,7 @@ SOURCES: dict[str, SourceRow] = {
         _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
     ),
     "sinusoid": SourceRow(
-        _curves(Sinusoid),
+        _functions(Sinusoid, queries=10),
         "regression",
         "sine waves of random amplitude and phase",
         net="mlp",
@@ -639,7 +623,7 @@ SOURCES: dict[str, SourceRow] = {
         made=Sinusoid,
     ),
     "lines": SourceRow(
-        _curves(Lines),
+        _functions(Lines, queries=10),
         "regression",
         "straight lines of random slope and intercept",
         net="mlp",
@@ -647,7 +631,7 @@ SOURCES: dict[str, SourceRow] = {
         made=Lines,
     ),
     "gp": SourceRow(
-        _gaussian_process,
+        _functions(GaussianProcess, queries=30),
         "regression",
         "functions of a Gaussian process: rbf, periodic, matern52",
         net="mlp",
@@ -669,6 +653,11 @@ SOURCES: dict[str, SourceRow] = {
     ),
     "table": SourceRow(_episodes(_table), "classification", "a CSV with a class column", "--data FILE.csv", net="mlp"),
 }
+
+
+def encoder_of(kind: Raw) -> Encoder:
+    """The first encoder that reads rows of this kind."""
+    return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
 
 
 def named(table_: Mapping[str, Any], name: str, what: str) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.catalog import ENCODERS, named
+from mapwise.catalog import ENCODERS, encoder_of, named
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.interfaces.inputs import columns
+from mapwise.interfaces.progress import Watched
 from mapwise.predictor import Predictor
 
 
@@ -24,6 +25,8 @@ def fit(
     """
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
+    if not data.exists():
+        raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     rows, names, kind = _folder(data) if data.is_dir() else _table(data, text, label)
     made = _encoder(encoder, kind)
     classes = sorted(set(names))
@@ -31,7 +34,8 @@ def fit(
         only = f"one class, {classes[0]!r}" if classes else "no class"
         raise ValueError(f"{data} has examples of {only}: give examples of at least two")
     places = np.asarray([classes.index(name) for name in names])
-    taught = Predictor.of(made, learner, rows, places, np.ones(len(names)), classes, note=text or "")
+    read = Watched(rows, "reading pictures") if kind == "pictures" else rows
+    taught = Predictor.of(made, learner, read, places, np.ones(len(names)), classes, note=text or "")
     _no_twins(taught, rows if kind == "pictures" else None)
     taught.save(out)
     about = {"file": str(out), "encoder": made.name, "learner": learner, "bytes": out.stat().st_size}
@@ -73,7 +77,7 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
     if reads == "table":
         raise ValueError(f"{file} reads tables, whose classes stand in a column: fit it again with the new rows")
     if reads == "pictures":
-        rows: list[Any] = _pictures(data)
+        rows: Sequence[Any] = Watched(_pictures(data), "reading pictures")
     else:
         rows = _lines(data)
     wider = taught.with_class(name, rows)
@@ -91,7 +95,7 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
 
 def _encoder(name: str | None, kind: Raw) -> Encoder:
     if name is None:
-        return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+        return encoder_of(kind)
     encoder: Encoder = named(ENCODERS, name, "encoder")()
     if encoder.reads != kind:
         raise ValueError(f"the encoder {name} reads {encoder.reads} and the data are {kind}: take another, or none")
@@ -148,7 +152,7 @@ def _asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
         found = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
         if not found:
             raise ValueError(f"{inputs[0]} holds no files: give pictures, or a folder of them")
-        return [str(path) for path in found], found
+        return [str(path) for path in found], Watched(found, "reading pictures")
     if reads == "texts":
         texts: list[str] = []
         for given in inputs:

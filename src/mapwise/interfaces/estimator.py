@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from mapwise.catalog import ENCODERS, named
+from mapwise.catalog import ENCODERS, encoder_of, named
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
@@ -219,7 +219,7 @@ def _encoder_for(name: str, X: Any) -> Encoder:
     """
     kind = inputs.kind_of(X)
     if name == "auto":
-        return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+        return encoder_of(kind)
     encoder: Encoder = named(ENCODERS, name, "encoder")()
     if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
         raise ValueError(

@@ -1,6 +1,7 @@
-"""The progress bar: on standard error, and only where a person can see it."""
+"""The progress bars: on standard error, and only where a person can see them."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,28 @@ if TYPE_CHECKING:
     from mapwise.engine.train import Progress
 
 
+class Watched(Sequence[Any]):
+    """Rows that take a while to read, such as pictures: going through them is shown. Silent without a terminal."""
+
+    def __init__(self, rows: Sequence[Any], title: str) -> None:
+        self.rows, self.title = rows, title
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.rows[place]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not _seen():
+            yield from self.rows
+            return
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(self.rows, self.title, console=Console(stderr=True), transient=True)
+
+
 class Bar:
     """Shows a training as it goes: loss, validation, tasks per second and time left. Silent without a terminal."""
 
@@ -21,7 +44,7 @@ class Bar:
         self.line: Any = None
 
     def __enter__(self) -> "Bar":
-        if sys.stderr.isatty() and speaks():
+        if _seen():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -55,3 +78,7 @@ class Bar:
 
     def _said(self, value: float) -> str:
         return f"val {self.kind.short} {f'{100 * value:.1f} %' if self.kind.share else f'{value:.3f}'}"
+
+
+def _seen() -> bool:
+    return sys.stderr.isatty() and speaks()

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+EMPTY = 1e-6
+"""What every number of a memory is before anything was written."""
 EPS = 1e-8
 """Added to squared lengths in a cosine: a slot much shorter than 1e-4, such as one never written, resembles nothing."""
 
@@ -29,8 +31,8 @@ def interpolate(
 ) -> Float[Tensor, "H N"]:
     """gate * new + (1 - gate) * old, with a gate of 0..1 for each head (Graves et al. 2014, eq. 7).
 
-    Also the write weights of least-recently-used access (Santoro et al. 2016, eq. 7), with the previous read weights
-    as `new` and the least used slots as `old`.
+    Also the write weights of least-recently-used access (Santoro et al. 2016, section 3.2), with the previous read
+    weights as `new` and the least used slots as `old`.
     """
     return old + gate[..., None] * (new - old)
 
@@ -66,7 +68,7 @@ def write(
 ) -> Float[Tensor, "N M"]:
     """Each slot keeps what no head erases and takes what the heads add (Graves et al. 2014, eq. 3-4).
 
-    erase: how much of each number goes, 0..1; None: nothing is erased (Santoro et al. 2016, eq. 8).
+    erase: how much of each number goes, 0..1; None: nothing is erased (Santoro et al. 2016, section 3.2).
     """
     if erase is not None and weights.shape[0] == 1:
         return memory + weights.mT * (add - memory * erase)  # the same in fewer passes over the memory
@@ -79,7 +81,7 @@ def write(
 def decay_usage(
     usage: Float[Tensor, "N"], read_weights: Float[Tensor, "H N"], write_weights: Float[Tensor, "H N"], decay: float
 ) -> Float[Tensor, "N"]:
-    """How much each slot was used of late: what is left of before, and the weights of now (Santoro 2016, eq. 5).
+    """How much each slot was used of late: what is left of before, and the weights of now (Santoro 2016, section 3.2).
 
     decay: what remains of a usage after one step, 0..1.
     """
@@ -87,7 +89,7 @@ def decay_usage(
 
 
 def least_used(usage: Float[Tensor, "N"], n: int) -> Float[Tensor, "n N"]:
-    """The n slots of smallest usage, one-hot, the smallest first (Santoro et al. 2016, eq. 6).
+    """The n slots of smallest usage, one-hot, the smallest first (Santoro et al. 2016, section 3.2).
 
     Of slots equally used the first counts as used least, so that there are always n. No slope goes through the choice.
     Their sum over n is the paper's weighting, 1 at each of the n slots.

@@ -1,14 +1,13 @@
 """Families of curves: every task is y = f(x) of its own, seen at a few points."""
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 
 from mapwise.core.task import About, Examples, Kind, Task
-
-PARTS = ("train", "val", "test")
+from mapwise.tasks.synthetic import PARTS, random_stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +37,11 @@ class Curves:
     def __post_init__(self) -> None:
         if self.part not in PARTS:
             raise ValueError(f"{self.name} has no split {self.part!r}: choose one of {', '.join(PARTS)}")
+        # A range, which other sources take.
+        asked: int | tuple[int, int] = cast(Any, self.shots)
+        if isinstance(asked, tuple):
+            low, high = asked
+            raise ValueError(f"{self.name} takes one number of shots and {low}-{high} was given: give one, such as 10")
         for what, count in (("shots", self.shots), ("queries", self.queries), ("tasks", self.tasks)):
             if count < 1:
                 raise ValueError(f"{what} is {count}: give a number from 1 up")
@@ -85,14 +89,14 @@ class Curves:
 
     def curves(self, step: int) -> tuple[np.ndarray, ...]:
         """The numbers that say the curves of this step, [T] each, in the order of `ranges`."""
-        random = self._random(step)
+        random = random_stream(self.seed, step, self.part)
         return tuple(random.uniform(low, high, self.tasks) for low, high in self.ranges)
 
     def __call__(self, step: int) -> Task:
         """The batch of this step: support [T, shots, 1], query [T, queries, 1], float32."""
         curves = [numbers[:, None] for numbers in self.curves(step)]
         # A stream of its own: the curves of a step stay the same when shots or queries change.
-        random = self._random(step, points=True)
+        random = random_stream(self.seed, step, self.part, 1)
         keys = torch.from_numpy(random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64)).to(self.device)
         # One draw of [T, count] for each role, the support's first: more queries leave the support as it was.
         return Task(*(self._points(random, curves, count, keys) for count in (self.shots, self.queries)))
@@ -109,9 +113,3 @@ class Curves:
             torch.ones((self.tasks, count), device=self.device),
             keys,
         )
-
-    def _random(self, step: int, *, points: bool = False) -> np.random.Generator:
-        # Philox counts up from the lowest word of its 256-bit counter: streams that differ in the highest
-        # word never meet.
-        counter = [0, 0, int(points), PARTS.index(self.part)]
-        return np.random.Generator(np.random.Philox(key=[self.seed, step], counter=counter))

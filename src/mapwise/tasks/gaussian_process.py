@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from mapwise.core.losses import Gaussian
 from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.tasks.synthetic import PARTS, random_stream
 
-PARTS = ("train", "val", "test")
 KernelName = Literal["rbf", "periodic", "matern52"]
 
 
@@ -133,18 +134,19 @@ class GaussianProcess:
         low, high = self._span
         # The queries come first, so that the values of more support rows are drawn given those of fewer.
         counts = (self.queries, high)
+        stream = partial(random_stream, self.seed, step, self.part)
 
         def drawn(draw: Callable[[np.random.Generator, tuple[int, int]], np.ndarray], purpose: int) -> Tensor:
-            parts = (draw(self._random(step, purpose, role), (n, self.tasks)).T for role, n in enumerate(counts))
+            parts = (draw(stream(purpose, role), (n, self.tasks)).T for role, n in enumerate(counts))
             return torch.from_numpy(np.concatenate([*parts], 1))
 
         # Rounded first: a value belongs to the x that is handed out.
-        x = drawn(lambda stream, shape: stream.uniform(-2.0, 2.0, shape), _X).float()  # [T, queries + high]
+        x = drawn(lambda random, shape: random.uniform(-2.0, 2.0, shape), _X).float()  # [T, queries + high]
         values = drawn(np.random.Generator.standard_normal, _VALUE)[..., None]
         errors = drawn(np.random.Generator.standard_normal, _ERROR)[..., None]
         y = (self._factor(x.double()) @ values + self.noise * errors).float()  # [T, queries + high, 1]
-        count = torch.from_numpy(self._random(step, _COUNT).integers(low, high + 1, self.tasks))
-        keys = torch.from_numpy(self._random(step, _KEY).integers(0, 2**63 - 1, self.tasks, dtype=np.int64))
+        count = torch.from_numpy(stream(_COUNT).integers(low, high + 1, self.tasks))
+        keys = torch.from_numpy(stream(_KEY).integers(0, 2**63 - 1, self.tasks, dtype=np.int64))
         weight = torch.ones(x.shape)
         weight[:, self.queries :] = (torch.arange(high) < count[:, None]).float()
         x, y, weight, keys = (leaf.to(self.device) for leaf in (x[..., None], y, weight, keys))
@@ -175,9 +177,3 @@ class GaussianProcess:
         own = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         factor: Tensor = torch.linalg.cholesky(self._covariance(x, x) + (JITTER + noise**2) * own)
         return factor
-
-    def _random(self, step: int, purpose: int, role: int = 0) -> np.random.Generator:
-        # Philox counts up from the lowest word of its 256-bit counter: streams that differ in the higher
-        # words never meet.
-        counter = [0, role, purpose, PARTS.index(self.part)]
-        return np.random.Generator(np.random.Philox(key=[self.seed, step], counter=counter))

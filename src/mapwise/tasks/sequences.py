@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from mapwise.core.task import About, Examples, Kind, Task
-
-PARTS = ("train", "val", "test")
+from mapwise.tasks.synthetic import PARTS, random_stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +55,6 @@ class Sequences:
 
     def _about(self, length: str, answers: int) -> About:
         return About(self.name, self.part, "", length, answers, self.seed)
-
-    def _random(self, step: int) -> np.random.Generator:
-        # Philox counts up from the lowest word of its 256-bit counter: streams that differ in the highest
-        # word never meet.
-        counter = [0, 0, 0, PARTS.index(self.part)]
-        return np.random.Generator(np.random.Philox(key=[self.seed, step], counter=counter))
 
     def _task(
         self, random: np.random.Generator, read: np.ndarray, there: np.ndarray, answers: np.ndarray, due: np.ndarray
@@ -140,7 +133,7 @@ class Copy(Sequences):
 
     def __call__(self, step: int) -> Task:
         """The batch of this step."""
-        random = self._random(step)
+        random = random_stream(self.seed, step, self.part)
         low, high = self.lengths
         length = random.integers(low, high + 1, (self.tasks, 1))
         there = np.arange(high) < length  # [T, high]
@@ -208,7 +201,7 @@ class AssociativeRecall(Sequences):
 
     def __call__(self, step: int) -> Task:
         """The batch of this step."""
-        random = self._random(step)
+        random = random_stream(self.seed, step, self.part)
         low, high = self.counts
         count = random.integers(low, high + 1, self.tasks)
         items = random.integers(0, 2, (self.tasks, high, self.vectors, self.width))

@@ -15,10 +15,9 @@ from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import memory
+from mapwise.nets.linear import linear_weights
 from mapwise.nets.lstm import lstm_gated, lstm_weights
 
-EMPTY = 1e-6
-"""Every number of a memory into which nothing was written."""
 STRENGTH = 10.0
 """About what a likeness is multiplied by at the start."""
 CLOSED = -2.0
@@ -30,7 +29,7 @@ class MANN(EmbeddingLearner):
     """An LSTM reads rows in their order, each with the label of the one before, and keeps what it needs in a memory.
 
     Paper:   Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, Meta-Learning with Memory-Augmented Neural
-             Networks, ICML (arXiv:1605.06065), eq. 2-8, figure 1.
+             Networks, ICML (arXiv:1605.06065), sections 3.1 and 3.2.
     Fast:    what there is after the last row: {"h": [R], "c": [R], "seen": [H M], "memory": [N, M], "reads": [H, N],
              "usage": [N], "label": [W]}, the label not yet told to the LSTM; with norm "support" also "statistics".
     Loss:    cross-entropy of the queries; of a stream, of every row before its label is seen.
@@ -92,14 +91,14 @@ class MANN(EmbeddingLearner):
         # By torch's bounds, which look at the units alone, all rows would look alike and labels be hardly seen.
         cell["input"][:, :features] *= (3 * self.units / features) ** 0.5  # variance 1 / features
         cell["input"][:, features:] *= self.units**0.5  # up to 1
-        heads = _linear(keys[1], self.units, self.heads * (2 * self.width + 2))
+        heads = linear_weights(keys[1], self.units, self.heads * (2 * self.width + 2))
         heads["weight"] *= 3  # what an LSTM says is about a third in size
         heads["bias"].view(self.heads, -1)[:, -2:] = torch.tensor([CLOSED, STRENGTH])
         return {
             "encoder": functional.initial_weights(self.encoder, seed),
             "lstm": cell,
             "heads": heads,
-            "out": _linear(keys[2], said, self.max_ways),
+            "out": linear_weights(keys[2], said, self.max_ways),
         }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
@@ -159,7 +158,7 @@ class MANN(EmbeddingLearner):
             "h": like.new_zeros(self.units),
             "c": like.new_zeros(self.units),
             "seen": like.new_zeros(self.heads * self.width),
-            "memory": like.new_full((self.slots, self.width), EMPTY),
+            "memory": like.new_full((self.slots, self.width), memory.EMPTY),
             "reads": first.expand(self.heads, -1),
             "usage": first,
         }
@@ -171,17 +170,17 @@ class MANN(EmbeddingLearner):
         said = (h @ params["heads"]["weight"].T + params["heads"]["bias"]).reshape(self.heads, -1)  # [H, 2 M + 2]
         keys, adds = said[:, :-2].tanh().chunk(2, -1)
         gate, strengths = said[:, -2].sigmoid(), softplus(said[:, -1])
-        least = memory.least_used(state["usage"], self.heads)  # eq. 6
-        writes = memory.interpolate(state["reads"], least, gate)  # eq. 7
-        slots = memory.write(memory.wipe(state["memory"], least), writes, adds)  # eq. 8
-        reads = memory.content_weights(slots, keys, strengths)  # eq. 2-3
+        least = memory.least_used(state["usage"], self.heads)
+        writes = memory.interpolate(state["reads"], least, gate)
+        slots = memory.write(memory.wipe(state["memory"], least), writes, adds)
+        reads = memory.content_weights(slots, keys, strengths)
         return {
             "h": h,
             "c": c,
-            "seen": memory.read(slots, reads).flatten(),  # eq. 4
+            "seen": memory.read(slots, reads).flatten(),
             "memory": slots,
             "reads": reads,
-            "usage": memory.decay_usage(state["usage"], reads, writes, self.decay),  # eq. 5
+            "usage": memory.decay_usage(state["usage"], reads, writes, self.decay),
         }
 
 
@@ -193,8 +192,3 @@ def _scores(params: Params, h: Tensor, seen: Tensor, ways: int) -> Float[Tensor,
     weight, bias = params["out"]["weight"][:ways], params["out"]["bias"][:ways]
     found: Tensor = torch.cat([h, seen], -1) @ weight.T + bias
     return found
-
-
-def _linear(key: Tensor, inputs: int, outputs: int) -> Params:
-    weight = (2 * random.uniform(key, (outputs, inputs)) - 1) * inputs**-0.5
-    return {"weight": weight, "bias": torch.zeros(outputs)}

@@ -18,6 +18,7 @@ from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.gradients import log_and_sign
+from mapwise.nets.linear import linear_weights
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 P = 7.0
@@ -83,15 +84,12 @@ class MetaNetworks(EmbeddingLearner):
             "base": self._slow(random.fold(key, 0), width),
             "key": self._slow(random.fold(key, 1), width),
             "rows": {
-                f"layer{place}": {
-                    "weight": _drawn(random.fold(random.fold(key, 2), place), after, before),
-                    "bias": torch.zeros(after),
-                }
+                f"layer{place}": linear_weights(random.fold(random.fold(key, 2), place), before, after)
                 for place, (before, after) in enumerate(itertools.pairwise(sizes))
             },
             "chunks": {
                 "lstm": lstm_weights(random.fold(key, 3), 2, self.hidden),
-                "weight": _drawn(random.fold(key, 4), 1, self.hidden)[0],
+                "weight": linear_weights(random.fold(key, 4), self.hidden, 1)["weight"][0],
                 "bias": torch.zeros(()),
             },
             "log_strength": torch.tensor(math.log(self.strength)),
@@ -99,8 +97,8 @@ class MetaNetworks(EmbeddingLearner):
 
     def _slow(self, key: Tensor, width: int) -> Params:
         return {
-            "dense": _drawn(random.fold(key, 0), self.units, width),
-            "head": _drawn(random.fold(key, 1), self.most_ways, self.units),
+            "dense": linear_weights(random.fold(key, 0), width, self.units)["weight"],
+            "head": linear_weights(random.fold(key, 1), self.units, self.most_ways)["weight"],
         }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
@@ -143,7 +141,7 @@ class MetaNetworks(EmbeddingLearner):
         }
 
     def _dense_of_task(self, writer: Params, gradients: Params) -> Float[Tensor, "E D"]:
-        """Q* = d(gradients of the chunks): an LSTM for every coordinate, all with the same weights (eq. 4)."""
+        """Q* = d(gradients of the chunks): an LSTM for every coordinate, all with the same weights (section 3.1)."""
         slopes = gradients["chunks"]
         h = c = slopes.new_zeros(slopes[0].numel(), self.hidden)  # [E D, hidden]
         for slope, any_rows in zip(slopes, gradients["any"], strict=True):
@@ -192,7 +190,7 @@ def _of_ways(layers: Params, ways: int) -> Params:
 
 
 def _from_each(layers: Params, slope: Tensor) -> Tensor:
-    """m(gradient), number by number (eq. 2)."""
+    """m(gradient), number by number (section 3.2)."""
     x = log_and_sign(slope, P)  # [..., 2]
     for layer in (layers["layer0"], layers["layer1"]):
         x = relu(linear(x, layer["weight"], layer["bias"]))
@@ -205,8 +203,3 @@ def _chunks(weight: Float[Tensor, "S"], chunks: int) -> Float[Tensor, "chunks S"
     before = weight.cumsum(0) - weight
     place = (before * chunks / weight.sum().clamp(min=1e-12)).floor()  # [S]
     return (place == torch.arange(chunks, device=weight.device)[:, None]) * weight
-
-
-def _drawn(key: Tensor, outputs: int, inputs: int) -> Tensor:
-    """Uniform up to 1 / sqrt(inputs), as torch's layers."""
-    return float(inputs**-0.5) * (2 * random.uniform(key, (outputs, inputs)) - 1)

@@ -15,10 +15,8 @@ from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import memory as slots
+from mapwise.nets.linear import linear_weights
 from mapwise.nets.lstm import lstm_cell, lstm_weights
-
-EMPTY = 1e-6
-"""What every number of an unwritten memory is."""
 
 
 class Steps(NamedTuple):
@@ -105,8 +103,8 @@ class NTM(Learner):
         key = torch.tensor(seed)
         return {
             "lstm": lstm_weights(random.fold(key, 0), self.inputs - 1 + read, self.units),
-            "heads": _linear(random.fold(key, 1), self.units, sum(self._told)),
-            "out": _linear(random.fold(key, 2), self.units + read, self.outputs),
+            "heads": linear_weights(random.fold(key, 1), self.units, sum(self._told)),
+            "out": linear_weights(random.fold(key, 2), self.units + read, self.outputs),
         }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
@@ -141,7 +139,7 @@ class NTM(Learner):
         zeros = like.new_zeros(self.units)
         weights = like.new_zeros(self.reads + self.writes, self.slots)
         weights[:, 0] = 1
-        memory = like.new_full((self.slots, self.width), EMPTY)
+        memory = like.new_full((self.slots, self.width), slots.EMPTY)
         return State(zeros, zeros, like.new_zeros(self.reads, self.width), weights, memory)
 
     def _step(self, params: Params, state: State, x: Float[Tensor, "inputs-1"], live: Tensor | None) -> State:
@@ -177,8 +175,3 @@ class NTM(Learner):
         heads = self.reads + self.writes
         each = self.writes * self.width
         return heads * self.width, heads, heads, heads * (2 * self.reach + 1), heads, each, each
-
-
-def _linear(key: Tensor, inputs: int, outputs: int) -> Params:
-    weight = (2 * random.uniform(key, (outputs, inputs)) - 1) * inputs**-0.5
-    return {"weight": weight, "bias": torch.zeros(outputs)}

@@ -1,0 +1,46 @@
+"""Trainings of a benchmark by the command line, each in a folder that is kept; and what their seeds allow to say."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from mapwise.core.outcome import Estimate
+from mapwise.engine.train import METRICS
+from mapwise.run import RunSettings
+
+
+def finished(folder: Path, words: Sequence[str]) -> Path:
+    """The folder of `mapwise train WORDS`: trained now, taken up where it stopped, or as it is when it has ended."""
+    resume = (folder / "last.safetensors").exists()
+    if resume and records(folder)[-1]["step"] == RunSettings.read(folder).steps:
+        return folder
+    asked = ["--resume", str(folder)] if resume else [*words, "--out", str(folder)]
+    command = [sys.executable, "-m", "mapwise", "train", *asked]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(ran.stderr.strip())
+    return folder
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """What the training wrote down, step by step."""
+    return [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+
+
+def over_seeds(values: np.ndarray, digits: int = 2) -> str:
+    """A mean over seeds with its 95 % interval, by Student's t and not 1.96: there are few of them."""
+    width = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return f"{values.mean():.{digits}f} ± {width:.{digits}f}"
+
+
+def over_episodes(values: np.ndarray, digits: int = 2) -> str:
+    """A mean over episodes with its 95 % interval."""
+    estimate = Estimate.of(values)
+    return f"{estimate.mean:.{digits}f} ± {estimate.ci95:.{digits}f}"
