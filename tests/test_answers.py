@@ -45,6 +45,7 @@ def test_a_folder_becomes_a_file_that_answers(cli, photos):
     assert [one["label"] for one in answers] == ["bar", "bar", "cross", "cross", "ring", "ring"]
     assert answers[0]["input"].endswith("bar-4.png")
     assert all(0.5 < one["probability"] <= 1 for one in answers)
+    assert not any(one["unknown"] for one in answers)
     assert cli("predict", "few.safetensors", "new", "--json").found["predictions"][5]["label"] == "ring"
 
 
@@ -55,9 +56,32 @@ def test_answers_are_lines_and_tables_too(cli, photos):
     lines = cli("predict", "few.safetensors", "new").out.splitlines()
     assert lines[0].split() == ["bar", *lines[0].split()[1:3], "new/bar-4.png"]
     sheet = cli("predict", "few.safetensors", "new", "--csv").out.splitlines()
-    assert sheet[0] == "input,label,probability"
+    assert sheet[0] == "input,label,probability,unknown"
     assert sheet[1].startswith("new/bar-4.png,bar,")
     assert len(sheet) == 7
+
+
+def test_what_no_class_is_like_is_none_of_these(cli, photos):
+    cli("fit", "photos", "-o", "few.safetensors")
+    asked = cli("predict", "few.safetensors", "dots", "--json").found
+    assert asked["refuse"] == 0.05
+    assert [one["unknown"] for one in asked["predictions"]] == [True] * 4
+    assert cli("predict", "few.safetensors", "dots").out.startswith("none of these (nearest ")
+    assert cli("predict", "few.safetensors", "dots", "--csv").out.splitlines()[1].endswith(",yes")
+    taken = cli("predict", "few.safetensors", "dots", "--refuse", "0", "--json").found["predictions"]
+    assert not any(one["unknown"] for one in taken)
+    refused = cli("predict", "few.safetensors", "dots", "--refuse", "100")
+    assert refused.code == 2
+    assert "a percentage from 0 to below 100" in refused.err
+
+
+def test_where_none_of_these_cannot_be_told_the_answers_are_given_all_the_same(cli, tmp_path):
+    (tmp_path / "train.csv").write_text("body,intent\ncancel it,cancel\nmy refund,refund\n")
+    cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "two.safetensors")
+    asked = cli("predict", "two.safetensors", "cancel", "--json").found
+    assert asked["predictions"][0]["unknown"] is None
+    assert asked["why"].startswith("what is none of these can't be told: 0 of the examples")
+    assert "note: what is none of these" in cli("predict", "two.safetensors", "cancel").out
 
 
 def test_a_class_is_added_to_the_file_alone(cli, photos):

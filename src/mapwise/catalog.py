@@ -15,6 +15,7 @@ from torch import nn
 
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
+from mapwise.core.novelty import Spread
 from mapwise.core.task import Examples, Kind, TaskSource
 from mapwise.encoders.drawings import Drawings
 from mapwise.encoders.encoder import Encoder, Raw
@@ -582,7 +583,8 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "table": Table,
     "text-hash": TextHash,
     # As `mapwise train protonet omniglot` builds it, whose weights these are.
-    "drawings": lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen")),
+    # The spread is that of Omniglot's validation characters, as benchmarks/novelty.py measures it.
+    "drawings": lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen"), Spread(mean=0.97, sd=0.43)),
 }
 """What makes arrays of raw rows; of those that read the same, the first is taken where nobody says."""
 

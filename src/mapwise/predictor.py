@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mapwise.catalog import ENCODERS, HEADS, named
@@ -20,6 +20,7 @@ from mapwise.core import tree
 from mapwise.core.files import write_atomically
 from mapwise.core.held_out import HeldOut, held_out, scores_under
 from mapwise.core.learner import Learner
+from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder
@@ -91,9 +92,23 @@ class Predictor:
         return rows
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
-        """The softmax of the scores."""
-        chances: np.ndarray = torch.softmax(torch.as_tensor(self.scores(X)), dim=-1).numpy()
+        """The softmax of the scores of raw rows."""
+        return self.probabilities_of(self.encoded(X))
+
+    def probabilities_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
+        """The softmax of the scores of rows that are encoded already."""
+        chances: np.ndarray = torch.softmax(torch.as_tensor(self.scores_of(rows)), dim=-1).numpy()
         return chances
+
+    def unknown_of(self, rows: Float[np.ndarray, "Q D"], share: float) -> Bool[np.ndarray, "Q"]:
+        """Whether each encoded row is none of the classes: farther from all of them than rows of theirs usually lie.
+
+        share: in (0, 1): of rows of these classes that may be taken for none of them.
+
+        Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
+        """
+        furthest = limit(held_out_novelty(self.support), share, self.encoder.usual)
+        return novelty(self.support, torch.as_tensor(rows, dtype=torch.float64)) > furthest
 
     def scores_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
         """The head's scores of rows that are encoded already."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core.learner import Learner
+from mapwise.core.novelty import held_out_novelty
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
 
@@ -18,6 +19,7 @@ FEWEST = 3
 _MOST, _LEAST = 400, 50  # answers in all; more of a large support say little more
 _WORK = 1e11  # multiplications of a ridge regression for each of them
 _MOST_ROUNDS = 5
+_COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
 _TOGETHER = 1 << 22  # numbers of the supports that are taught at a time
 
 
@@ -41,6 +43,9 @@ class HeldOut:
     classes: dict[str, tuple[float, int]]
     confusions: list[tuple[str, str, float]]
     doubtful: list[tuple[int, str, str]]
+    by_coverage: list[tuple[float, float]] = field(default_factory=list)
+    """(share of the rows that are answered, accuracy on these): all, 95, 90, 80 and 50 %, the rest refused as being
+    farthest from every class."""
     why: str = ""
     """Why there is no accuracy."""
 
@@ -68,9 +73,10 @@ def held_out(learner: Learner, params: Params, support: Examples, names: Sequenc
     if few:
         has = f"{names[few[0]]} has {counts[few[0]]} example{'s' if counts[few[0]] > 1 else ''}"
         why = f"too few to tell: {has}, and {FEWEST} of each class are needed"
-        return HeldOut(None, None, None, 0, {}, [], [], why)
+        return HeldOut(None, None, None, 0, {}, [], [], why=why)
     if (counts > 0).sum() < 2:
-        return HeldOut(None, None, None, 0, {}, [], [], "too few to tell: there is one class, and two are needed")
+        why = "too few to tell: there is one class, and two are needed"
+        return HeldOut(None, None, None, 0, {}, [], [], why=why)
     random = np.random.Generator(np.random.Philox(seed))
     rows = np.flatnonzero(weight > 0)
     most = int(min(_MOST, max(_LEAST, _WORK / (len(rows) * support.x.numel()))))
@@ -87,7 +93,7 @@ def held_out(learner: Learner, params: Params, support: Examples, names: Sequenc
     one, two = answers(1), answers(2)
     least = int(counts[counts > 0].min())
     gain = (np.mean(one.argmax(2) == columns[rows]) - np.mean(two.argmax(2) == columns[rows])) * (least - 2) / least
-    return _found(one, max(0.0, float(gain)), rows, columns, names)
+    return _found(one, max(0.0, float(gain)), rows, columns, names, held_out_novelty(support)[rows])
 
 
 def scores_under(
@@ -119,7 +125,9 @@ def _without(row: int, columns: np.ndarray, weight: np.ndarray, fewer: int, rand
     return kept
 
 
-def _found(scores: np.ndarray, gain: float, rows: np.ndarray, columns: np.ndarray, names: Sequence[str]) -> HeldOut:
+def _found(
+    scores: np.ndarray, gain: float, rows: np.ndarray, columns: np.ndarray, names: Sequence[str], novelty: np.ndarray
+) -> HeldOut:
     said = scores.argmax(2)  # [rounds, rows asked]
     true = columns[rows]
     right = (said == true).mean(0)  # [rows asked], over the rounds
@@ -135,7 +143,10 @@ def _found(scores: np.ndarray, gain: float, rows: np.ndarray, columns: np.ndarra
     wrong = [place for place in np.argsort(-lead, kind="stable") if (said[:, place] != true[place]).all()]
     doubtful = [(int(rows[p]), names[int(true[p])], names[int(np.bincount(said[:, p]).argmax())]) for p in wrong]
     confusions.sort(key=lambda pair: -pair[2])
-    return HeldOut(accuracy, low, high, asked, classes, confusions, doubtful)
+    nearest = right[np.argsort(novelty, kind="stable")]
+    kept = [max(1, round(share * asked)) for share in _COVERAGES]
+    by_coverage = [(count / asked, float(nearest[:count].mean())) for count in kept]
+    return HeldOut(accuracy, low, high, asked, classes, confusions, doubtful, by_coverage)
 
 
 def _wilson(share: float, rows: int, z: float = 1.96) -> tuple[float, float]:

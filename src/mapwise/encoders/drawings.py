@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from mapwise.core import functional, tree
 from mapwise.core.functional import Net
+from mapwise.core.novelty import Spread
 from mapwise.core.pictures import Unreadable, picture
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Raw
@@ -36,9 +37,11 @@ class Drawings:
     border, light or dark, and the ink farthest from it is as strong as ink gets. Colours are read as grey.
 
     net: what is in the package's weights, [N, 1, 28, 28] -> [N, D].
+    usual: how far a drawing lies from its class, of characters the network wasn't trained on.
     """
 
     net: Net
+    usual: Spread
 
     @property
     def name(self) -> str:

@@ -5,6 +5,8 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
+from mapwise.core.novelty import Spread
+
 Raw = Literal["table", "texts", "pictures"]
 """What raw rows are: columns by name, strings, or pictures."""
 
@@ -30,6 +32,11 @@ class Encoder(Protocol):
     @property
     def state(self) -> Mapping[str, Any]:
         """What it saw of the rows it was fitted on, JSON-ready; {} when that is nothing."""
+        ...
+
+    @property
+    def usual(self) -> Spread | None:
+        """How far rows lie from their class, measured on classes it was not trained on; None where nobody measured."""
         ...
 
     def with_state(self, state: Mapping[str, Any]) -> Self:

@@ -108,6 +108,10 @@ class Table:
         return "1"
 
     @property
+    def usual(self) -> None:
+        """Not measured: tables have nothing in common."""
+
+    @property
     def state(self) -> Mapping[str, Any]:
         """The kind of each column and what was seen of it, in the order of columns."""
         return {name: {"kind": column.kind, **vars(column)} for name, column in (self.seen or {}).items()}

@@ -41,6 +41,10 @@ class TextHash:
         return "1"
 
     @property
+    def usual(self) -> None:
+        """Not measured: no class was ever trained on."""
+
+    @property
     def state(self) -> Mapping[str, Any]:
         """Nothing: hashing looks at no other rows."""
         return {}

@@ -43,25 +43,40 @@ def fit(
     return {**about, "classes": _counts(taught), "held_out": _as_json(taught.report)}, shown
 
 
-def predict(file: Path, inputs: Sequence[str]) -> tuple[dict[str, Any], list[str], str]:
+def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str, Any], list[str], str]:
     """The answers of a predictor's file to paths, texts, or the rows of CSV files: JSON-ready, as lines, and as CSV.
 
-    Raises ValueError for a file that is no predictor, and for inputs that can't be read.
+    refuse: 0..1: of rows of the classes, the share that may be taken for none of them; 0: none is.
+
+    Raises ValueError for a file that is no predictor, for inputs that can't be read, and for another share.
     """
+    if not 0 <= refuse < 1:
+        raise ValueError(f"--refuse is {100 * refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
     taught = Predictor.load(file)
     said, rows = _asked(taught, inputs)
-    chances = taught.probabilities(rows)
+    encoded = taught.encoded(rows)
+    unknown, why = _unknown(taught, encoded, refuse)
     found: list[dict[str, Any]] = [
-        {"input": what, "label": taught.classes[int(chance.argmax())], "probability": float(chance.max())}
-        for what, chance in zip(said, chances, strict=True)
+        {
+            "input": what,
+            "label": taught.classes[int(chance.argmax())],
+            "probability": float(chance.max()),
+            "unknown": no,
+        }
+        for what, chance, no in zip(said, taught.probabilities_of(encoded), unknown, strict=True)
     ]
-    width = max(len(one["label"]) for one in found)
-    shown = [f"{one['label']:{width}}  {100 * one['probability']:5.1f} %  {one['input']}" for one in found]
+    names = [f"none of these (nearest {one['label']})" if one["unknown"] else one["label"] for one in found]
+    width = max(map(len, names))
+    shown = [
+        f"{name:{width}}  {100 * one['probability']:5.1f} %  {one['input']}"
+        for name, one in zip(names, found, strict=True)
+    ]
     sheet = io.StringIO()
-    written = csv.DictWriter(sheet, ["input", "label", "probability"], lineterminator="\n")
+    written = csv.DictWriter(sheet, ["input", "label", "probability", "unknown"], lineterminator="\n")
     written.writeheader()
-    written.writerows(found)
-    return {"file": str(file), "predictions": found}, shown, sheet.getvalue().rstrip("\n")
+    written.writerows({**one, "unknown": {True: "yes", False: "no", None: ""}[one["unknown"]]} for one in found)
+    about = {"file": str(file), "refuse": refuse, "predictions": found, "why": why}
+    return about, [*shown, *([f"note: {why}"] if why else [])], sheet.getvalue().rstrip("\n")
 
 
 def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[str]]:
@@ -91,6 +106,16 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
         "held_out": _as_json(wider.report),
     }
     return found, shown
+
+
+def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[list[bool | None], str]:
+    """Whether each row is none of the classes, None where nobody can say; and why not."""
+    if refuse == 0:
+        return [False] * len(encoded), ""
+    try:
+        return taught.unknown_of(encoded, refuse).tolist(), ""
+    except ValueError as few:
+        return [None] * len(encoded), f"what is none of these can't be told: {few}"
 
 
 def _encoder(name: str | None, kind: Raw) -> Encoder:

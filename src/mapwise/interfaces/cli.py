@@ -499,13 +499,17 @@ def predict(
     inputs: Annotated[
         list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
     ],
+    refuse: Annotated[
+        float,
+        typer.Option(help="Per cent of pictures, texts or rows of the classes that may be taken for none of them."),
+    ] = 5.0,
     csv: Annotated[bool, typer.Option("--csv", help="A CSV table on standard output.")] = False,
     json: Json = False,
 ) -> None:
-    """Say what new pictures, texts or rows are."""
+    """Say what new pictures, texts or rows are, or that they are none of the classes."""
     from mapwise.interfaces.answers import predict as answered
 
-    found, shown, sheet = answered(file.expanduser(), inputs)
+    found, shown, sheet = answered(file.expanduser(), inputs, refuse / 100)
     if json:
         answer(found)
     else:

@@ -79,11 +79,20 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             self.predictor_ = moved.with_rows(X, columns, weight)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The class of every row, by its name."""
+    def predict(
+        self, X: Any, *, unknown: bool = False, refuse: float = 0.05
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """The class of every row, by its name.
+
+        unknown: also whether each row is none of the classes, as a second array, of bool.
+        refuse: in (0, 1): the share of rows of these classes that may be taken for none of them.
+
+        Raises ValueError when the examples are too few to tell what is none of the classes.
+        """
         check_is_fitted(self)
-        found: np.ndarray = self.classes_[self.predictor_.scores(self._rows(X)).argmax(1)]
-        return found
+        rows = self.predictor_.encoded(self._rows(X))
+        found: np.ndarray = self.classes_[self.predictor_.scores_of(rows).argmax(1)]
+        return (found, self.predictor_.unknown_of(rows, refuse)) if unknown else found
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of every class of `classes_` for every row, [N, W]."""

@@ -1,0 +1,89 @@
+"""None of these: how far a row lies from every class, and beyond what distance it is taken for none of them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core.geometry import class_means, squared_distances
+from mapwise.core.task import Examples
+
+FEWEST = 3
+"""Rows whose spread can be told, where none is known."""
+_FLOOR = 1e-3  # of the mean: a row that equals others has no logarithm
+
+
+class Spread(NamedTuple):
+    """How far rows lie from their own class where that was measured before: moments of the novelty's logarithm.
+
+    mean, sd: of classes that whatever encodes the rows was not trained on.
+    rows: as how many of the support's own rows it counts.
+    """
+
+    mean: float
+    sd: float
+    rows: float = 10.0
+
+
+def novelty(support: Examples, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"]:
+    """The squared distance to the nearest class's mean, over 1 + 1/n for a mean of n rows.
+
+    A row of the class is expected that much farther from a mean of n rows than from the true one, so the numbers of
+    supports of different sizes can be compared. The level tells what no class is like; the probabilities don't, since
+    they say only which class is nearer.
+    """
+    near, _ = _from_classes(support, x)
+    return near.min(1).values.numpy()
+
+
+def held_out_novelty(support: Examples) -> Float[np.ndarray, "S"]:
+    """The novelty of each row of the support by a support without it; NaN for the only row of a class."""
+    near, counts = _from_classes(support, support.x)
+    column = support.y.argmax(1)
+    rows = torch.arange(len(column))
+    rest = counts[column] - support.weight
+    # The class's mean without the row lies W / (W - w) times as far from it.
+    alone = near[rows, column] * (1 + 1 / counts[column]) * (counts[column] / rest) ** 2 / (1 + 1 / rest)
+    near[rows, column] = alone
+    return torch.where(rest > 1e-9 * counts[column], near.min(1).values, math.nan).numpy()
+
+
+def limit(found: Float[np.ndarray, "S"], share: float, known: Spread | None = None) -> float:
+    """The novelty that a share of the rows of the known classes exceeds.
+
+    found: novelties of rows of the known classes; NaN is none.
+    share: in (0, 1): of known rows that may be refused.
+    known: what was measured before, which counts as rows beside those found.
+
+    The logarithm of a novelty is taken for normal, and the limit is a quantile of the next one: by Student's t, wider
+    the fewer rows there are (Hahn and Meeker 1991, section 4.7). Raises ValueError for another share, and when fewer
+    than three rows tell how far they usually lie.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share of known rows to refuse is {share}: give one above 0 and below 1, such as 0.05")
+    told = found[np.isfinite(found)]
+    if known is None and len(told) < FEWEST:
+        raise ValueError(
+            f"{len(told)} of the examples have another of their class beside them, and {FEWEST} are needed to tell "
+            "what is none of the classes: give a second example of each"
+        )
+    from scipy.special import stdtrit  # here, since most who load this never ask
+
+    logs = np.log(np.maximum(told, _FLOOR * told.mean() + 1e-300)) if len(told) else told
+    before = Spread(0.0, 0.0, 0.0) if known is None else known
+    rows = len(logs) + before.rows
+    mean = (logs.sum() + before.rows * before.mean) / rows
+    squares = ((logs - mean) ** 2).sum() + before.rows * (before.sd**2 + (before.mean - mean) ** 2)
+    sd = math.sqrt(squares / (rows - 1))
+    return float(np.exp(mean + stdtrit(rows - 1, 1 - share) * sd * math.sqrt(1 + 1 / rows)))
+
+
+def _from_classes(support: Examples, x: Tensor) -> tuple[Float[Tensor, "Q W"], Float[Tensor, "W"]]:
+    """Squared distances over 1 + 1/n, infinite for a class without rows; and the weight of every class."""
+    counts = (support.y * support.weight[:, None]).sum(0)
+    means = class_means(support.x.flatten(1), support)
+    near = squared_distances(x.flatten(1), means).clamp(min=0) / (1 + 1 / counts)
+    return torch.where(counts > 0, near, math.inf), counts
