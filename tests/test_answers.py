@@ -52,7 +52,7 @@ def test_a_folder_becomes_a_file_that_answers(cli, photos):
 def test_answers_are_lines_and_tables_too(cli, photos):
     said = cli("fit", "photos", "-o", "few.safetensors").out
     assert "12 examples of 3 classes" in said
-    assert "leaving out one of each class, 12 rows" in said
+    assert "each row asked without it, 12 rows" in said
     lines = cli("predict", "few.safetensors", "new").out.splitlines()
     assert lines[0].split() == ["bar", *lines[0].split()[1:3], "new/bar-4.png"]
     sheet = cli("predict", "few.safetensors", "new", "--csv").out.splitlines()
@@ -71,7 +71,7 @@ def test_what_no_class_is_like_is_none_of_these(cli, photos):
     taken = cli("predict", "few.safetensors", "dots", "--refuse", "0", "--json").found["predictions"]
     assert not any(one["unknown"] for one in taken)
     refused = cli("predict", "few.safetensors", "dots", "--refuse", "100")
-    assert refused.code == 2
+    assert refused.code == 1
     assert "a percentage from 0 to below 100" in refused.err
 
 

@@ -27,6 +27,7 @@ FLOORS = {
     "catalog": 3,
     "run": 3.5,  # a run's folder is read with the catalog's names, by every interface
     "predictor": 3.5,  # and so is a predictor
+    "choosing": 3.6,  # among predictors
     "interfaces": 4,
     "__init__": TOP,
     "__main__": TOP,

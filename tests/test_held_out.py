@@ -7,8 +7,9 @@ import torch
 import mapwise as mw
 from mapwise.catalog import HEADS
 from mapwise.core import tree
-from mapwise.core.held_out import held_out, scores_under
+from mapwise.core.held_out import _folds, _slope, held_out, scores_under
 from mapwise.core.task import Examples
+from mapwise.learners.metric.protonet import ProtoNet
 
 
 def blobs(shots, seed, ways=5, width=32, apart=2.2):
@@ -102,10 +103,65 @@ def test_the_same_support_says_the_same_again():
     assert one == other
 
 
-def test_of_a_large_support_some_rows_are_asked():
+def test_of_a_large_support_rows_are_asked_together():
     (x, y), _ = blobs(200, 0)
     support = support_of(x, y)
-    assert held_out(HEADS["nearest_mean"](support), {}, support, NAMES).rows == 400  # of 1,000
+    assert held_out(HEADS["nearest_mean"](support), {}, support, NAMES).rows == 1000
+
+
+def test_errors_fall_by_the_power_that_supports_of_several_sizes_show():
+    """Answers that are made, not taught: a learner whose errors are exactly the root of the rows it was taught."""
+    sizes, asked = np.array([8, 4, 2, 1]), 10_000
+    np.testing.assert_allclose(_slope(sizes, 0.4 * sizes**-0.5, asked), -0.5, atol=0.01)
+    np.testing.assert_allclose(_slope(sizes, 0.4 * sizes**-1.5, asked), -1)
+    np.testing.assert_allclose(_slope(sizes, 0.4 * sizes**0.5, asked), 0)
+    assert _slope(sizes, np.zeros(4), 40) == -0.3
+    few = _slope(sizes, 0.4 * sizes**-0.9, 12)
+    assert -0.9 < few < -0.3
+
+
+@pytest.mark.parametrize("more", [1, 5, 20])
+def test_how_many_more_examples_help_is_foretold(more):
+    learner, gaps, covered = ProtoNet(torch.nn.Flatten), [], []
+    for seed in range(40):
+        (x, y), (new, truth) = blobs(5 + more, seed, apart=1.2 + 0.08 * (seed % 25))
+        first = np.arange(len(y)) % (5 + more) < 5
+        told = held_out(learner, {}, support_of(x[first], y[first]), NAMES).more[more]
+        scores = learner.predict({}, learner.adapt({}, support_of(x, y)), new)
+        right = float((scores.argmax(1).numpy() == truth).mean())
+        gaps.append(told.accuracy - right)
+        covered.append(told.low <= right <= told.high)
+    assert abs(np.mean(gaps)) < 0.05 + 2 * np.std(gaps) / np.sqrt(40)
+    assert np.mean(covered) >= 0.8
+
+
+def test_classes_of_different_sizes_each_lose_as_many_rows():
+    columns = np.repeat([0, 1], [7, 3])
+    folds = list(_folds(columns, 2, np.random.default_rng(0)))
+    assert len(folds) == 4
+    assert all(np.bincount(columns[fold]).tolist() == [2, 2] for fold in folds)
+    assert set(np.concatenate(folds)) == set(range(10))
+
+
+def test_a_copy_does_not_answer_for_its_row():
+    (x, y), _ = blobs(4, 0, apart=0.01)
+    copied = held_out(ProtoNet(torch.nn.Flatten), {}, support_of(torch.cat([x, x]), np.r_[y, y]), NAMES)
+    heavy = support_of(x, y)._replace(weight=torch.full((20,), 2.0, dtype=torch.float64))
+    assert copied == held_out(ProtoNet(torch.nn.Flatten), {}, heavy, NAMES)
+    assert copied.rows == 20
+    assert copied.accuracy < 0.6
+    three = support_of(x[[0, 0, 0, 4, 5, 6]], np.array([0, 0, 0, 1, 1, 1]), ways=2)
+    assert held_out(ProtoNet(torch.nn.Flatten), {}, three, NAMES[:2]).why.startswith(
+        "too few to tell: a has 1 example,"
+    )
+
+
+def test_when_time_is_up_fewer_rows_are_asked():
+    (x, y), _ = blobs(60, 0)
+    support = support_of(x.repeat(1, 100), y)
+    found = held_out(ProtoNet(torch.nn.Flatten), {}, support, NAMES, seconds=0)
+    assert found.rows < 300
+    assert 0 < found.low < found.accuracy < found.high < 1
 
 
 def test_the_estimator_shows_its_report():

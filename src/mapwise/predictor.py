@@ -18,7 +18,7 @@ from torch import Tensor
 from mapwise.catalog import ENCODERS, HEADS, named
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
-from mapwise.core.held_out import HeldOut, held_out, scores_under
+from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
@@ -55,6 +55,8 @@ class Predictor:
     classes: tuple[str, ...]
     note: str = ""
     """What whoever made it wants to find again, such as the column that holds the texts."""
+    seconds: float = SECONDS
+    """That its report may take."""
 
     @classmethod
     def of(
@@ -107,7 +109,7 @@ class Predictor:
 
         Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
         """
-        furthest = limit(held_out_novelty(self.support), share, self.encoder.usual)
+        furthest = limit(held_out_novelty(distinct(self.support)[0]), share, self.encoder.usual)
         return novelty(self.support, torch.as_tensor(rows, dtype=torch.float64)) > furthest
 
     def scores_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
@@ -169,7 +171,7 @@ class Predictor:
     @cached_property
     def report(self) -> HeldOut:
         """What the support says of how good this is, each row asked of a predictor that didn't see it."""
-        return held_out(self.learner, self._params, self.support, self.classes)
+        return held_out(self.learner, self._params, self.support, self.classes, seconds=self.seconds)
 
     def save(self, path: str | Path) -> None:
         """Write it into one safetensors file, whole or not at all; nothing in the file is code.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mapwise.catalog import ENCODERS, encoder_of, named
+from mapwise.choosing import AUTO, USUAL, Tried, choose, seconds_of
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.interfaces.inputs import columns
@@ -17,12 +18,20 @@ from mapwise.predictor import Predictor
 
 
 def fit(
-    data: Path, out: Path, *, encoder: str | None, learner: str, text: str | None, label: str | None
+    data: Path,
+    out: Path,
+    *,
+    encoder: str | None,
+    learner: str,
+    text: str | None,
+    label: str | None,
+    budget: str,
 ) -> tuple[dict[str, Any], list[str]]:
     """Teach a predictor the examples of a folder of class folders, or of a CSV file, and write it.
 
     Returns what came of it, JSON-ready, and as lines for a person. Raises ValueError for data that teach nothing.
     """
+    seconds = seconds_of(budget)
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
     if not data.exists():
@@ -35,12 +44,20 @@ def fit(
         raise ValueError(f"{data} has examples of {only}: give examples of at least two")
     places = np.asarray([classes.index(name) for name in names])
     read = Watched(rows, "reading pictures") if kind == "pictures" else rows
-    taught = Predictor.of(made, learner, read, places, np.ones(len(names)), classes, note=text or "")
+    by_itself = learner == AUTO
+    weight = np.ones(len(names))
+    taught = Predictor.of(made, USUAL if by_itself else learner, read, places, weight, classes, note=text or "")
     _no_twins(taught, rows if kind == "pictures" else None)
+    taught, tried = choose(taught, seconds) if by_itself else (taught, [])
     taught.save(out)
-    about = {"file": str(out), "encoder": made.name, "learner": learner, "bytes": out.stat().st_size}
-    shown = [f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes", str(taught.report)]
-    return {**about, "classes": _counts(taught), "held_out": _as_json(taught.report)}, shown
+    about = {"file": str(out), "encoder": made.name, "learner": taught.head, "bytes": out.stat().st_size}
+    shown = [
+        f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
+        *map(_choice, tried),
+        str(taught.report),
+    ]
+    found = {"classes": _counts(taught), "held_out": _as_json(taught.report)}
+    return {**about, **found, "tried": [_tried_as_json(one) for one in tried]}, shown
 
 
 def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str, Any], list[str], str]:
@@ -106,6 +123,24 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
         "held_out": _as_json(wider.report),
     }
     return found, shown
+
+
+def _choice(one: Tried) -> str:
+    """A line of the table of what was tried."""
+    said = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
+    told = f"  {said:5}  {one.seconds:4.1f} s" if said else f"  {one.why if one.chosen else '':12}"
+    return f"  {one.learner:12}{told}{'  chosen' if one.chosen else ''}".rstrip()
+
+
+def _tried_as_json(one: Tried) -> dict[str, Any]:
+    accuracy = None if one.found is None else one.found.accuracy
+    return {
+        "learner": one.learner,
+        "accuracy": accuracy,
+        "seconds": one.seconds,
+        "chosen": one.chosen,
+        "why": one.why,
+    }
 
 
 def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[list[bool | None], str]:
@@ -256,6 +291,8 @@ def _as_json(found: HeldOut) -> dict[str, Any]:
         "high": found.high,
         "rows": found.rows,
         "classes": {name: {"accuracy": share, "rows": rows} for name, (share, rows) in found.classes.items()},
+        "more": {more: told._asdict() for more, told in found.more.items()},
+        "by_coverage": [{"coverage": share, "accuracy": right} for share, right in found.by_coverage],
         "confusions": [{"class": a, "taken_for": b, "share": share} for a, b, share in found.confusions],
         "why": found.why,
     }

@@ -478,7 +478,10 @@ def fit(
     encoder: Annotated[
         str | None, typer.Option(help="drawings, text-hash or table: as the data ask for.", show_default=False)
     ] = None,
-    learner: Annotated[str, typer.Option(help="nearest_mean, ridge or logistic.")] = "nearest_mean",
+    learner: Annotated[
+        str, typer.Option(help="nearest_mean, ridge, logistic, or auto: what does best on examples it didn't see.")
+    ] = "auto",
+    budget: Annotated[str, typer.Option(help="Time to choose a learner in, such as 30s or 2m.")] = "30s",
     text: Annotated[str | None, typer.Option(help="The column that holds texts.", show_default=False)] = None,
     label: Annotated[str | None, typer.Option(help="The class column of a CSV file.", show_default=False)] = None,
     json: Json = False,
@@ -486,7 +489,9 @@ def fit(
     """Teach a predictor a few examples of each class, and write it into one file."""
     from mapwise.interfaces.answers import fit as taught
 
-    found, shown = taught(data.expanduser(), out, encoder=encoder, learner=learner, text=text, label=label)
+    found, shown = taught(
+        data.expanduser(), out, encoder=encoder, learner=learner, text=text, label=label, budget=budget
+    )
     answer(found) if json else show(*shown)
 
 

@@ -21,6 +21,7 @@ CORE = {
     "safetensors": ("safetensors", "0.8"),
     "pillow": ("PIL", "13"),
     "scikit-learn": ("sklearn", "1.9"),
+    "scipy": ("scipy", "1.17"),
     "matplotlib": ("matplotlib", "3.11"),
     "typer": ("typer", "0.29"),
     "rich": ("rich", "15"),

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from mapwise.catalog import ENCODERS, encoder_of, named
+from mapwise.choosing import AUTO, SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
@@ -25,26 +26,29 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), or "auto": the one
              that reads what X looks like.
-    learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", or a learner.
+    learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", a learner, or "auto": the one of
+             these names that does best on examples it didn't see.
 
     X is a matrix, a table of pandas or polars, a list of strings, or a list of paths, Pillow images or arrays. A list
     whose every string ends like the name of a picture's file is one of paths.
 
-    After `fit`: `classes_`, `predictor_`, and for tables `n_features_in_`.
+    After `fit`: `classes_`, `predictor_`, `tried_` (of "auto"), and for tables `n_features_in_`.
     """
 
     encoder: str = "auto"
-    learner: str | Learner = "nearest_mean"
+    learner: str | Learner = "auto"
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, budget: str | float = "30s") -> Self:
         """Learn from labelled rows alone, forgetting those of before.
 
         X:             N rows.
         y:             N labels.
         sample_weight: how often each row counts; a row of weight 0 is as good as absent.
+        budget:        time to choose a learner in, as "30s" or seconds; nothing else takes long.
 
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
+        seconds = seconds_of(budget)
         X, y, weight = self._labelled(X, y, sample_weight, first=True)
         classes, columns = np.unique(y, return_inverse=True)
         if len(classes) < 2:
@@ -53,7 +57,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 "at least two classes"
             )
         self.classes_ = classes
-        self.predictor_ = self._begun(X, columns, weight)
+        self.predictor_ = self._begun(X, columns, weight, seconds)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -61,7 +65,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         classes: names that will come later, known now; never needed.
 
-        The encoder keeps the scale of the first rows. Raises ValueError as `fit` does, but takes a single class.
+        The encoder keeps the scale of the first rows, and the learner is the one that was chosen by them. Raises
+        ValueError as `fit` does, but takes a single class.
         """
         first = not hasattr(self, "predictor_")
         X, y, weight = self._labelled(X, y, sample_weight, first=first)
@@ -73,7 +78,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         before = None if first else self.predictor_
         self.classes_ = found
         if before is None:
-            self.predictor_ = self._begun(X, columns, weight)
+            self.predictor_ = self._begun(X, columns, weight, SECONDS)
         else:
             moved = before.with_classes([str(name) for name in found], np.searchsorted(found, known))
             self.predictor_ = moved.with_rows(X, columns, weight)
@@ -174,9 +179,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         tags.input_tags.allow_nan = True
         return tags
 
-    def _begun(self, X: Any, columns: np.ndarray, weight: np.ndarray) -> Predictor:
+    def _begun(self, X: Any, columns: np.ndarray, weight: np.ndarray, seconds: float) -> Predictor:
         names: Sequence[str] = [str(name) for name in self.classes_]
-        return Predictor.of(self._encoder, self.learner, X, columns, weight, names)
+        self.tried_: list[Tried] = []
+        if self.learner != AUTO:
+            return Predictor.of(self._encoder, self.learner, X, columns, weight, names)
+        chosen, self.tried_ = choose(Predictor.of(self._encoder, USUAL, X, columns, weight, names), seconds)
+        return chosen
 
     def _rows(self, X: Any, *, first: bool = False) -> Any:
         """Raw rows as the encoder reads them."""
