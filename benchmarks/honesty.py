@@ -130,6 +130,7 @@ def measure(asked: argparse.Namespace) -> Row:
     )
     found = list(tasks(pools, count, asked.seed))
     lines: list[Line] = []
+    coverages: list[float] = []
     for shots in SHOTS:
         of = [task for task in found if task.shots == shots]
         now = [(Expected(task.said.accuracy, task.said.low, task.said.high), task.truth[0]) for task in of]
@@ -138,17 +139,14 @@ def measure(asked: argparse.Namespace) -> Row:
         result.targets.append(
             Target(f"points said beside the truth, {shots} shots", abs(bias), BIAS[shots], at_least=False)
         )
-        coverages = [("this support", covered)]
+        coverages.append(covered)
         for more in MORE:
             pairs = [(task.said.more[more], task.truth[more]) for task in of if more in task.truth]
             line, _, covered = line_of(f"{more} more of each class", shots, pairs)
             lines.append(line)
-            coverages.append((f"{more} more", covered))
-        for what, covered in coverages:
-            result.targets.append(Target(f"intervals that hold the truth, {shots} shots, {what}", covered, COVERED[0]))
-            result.targets.append(
-                Target(f"the same, at most, {shots} shots, {what}", covered, COVERED[1], at_least=False)
-            )
+            coverages.append(covered)
+    result.targets.append(Target("intervals that hold the truth, per cent, fewest", min(coverages), COVERED[0]))
+    result.targets.append(Target("the same, most", max(coverages), COVERED[1], at_least=False))
     result.tables.append(("what a support says of itself", lines))
     return result
 

@@ -9,6 +9,7 @@ import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,47 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
     assert len(seeds) == 2 and together["difference, points"] == pytest.approx(mean, abs=0.011)
     weights = [(tmp_path / f"protonet-{name}-0" / "best.safetensors").read_bytes() for name in ("mean", "pyramid")]
     assert weights[0] != weights[1]
+
+
+@pytest.mark.slow
+def test_heads_behind_an_encoder_of_texts_are_judged_on_the_same_draws(tmp_path):
+    for name in ("banking77", "financial-phrasebank"):
+        (tmp_path / name).mkdir()
+    texts = [(f"{word} number {i}", word) for word in ("card", "cash", "loan", "rate") for i in range(20)]
+    for part in ("train", "test"):
+        lines = ["text,category", *(f"{part} {text},{label}" for text, label in texts)]
+        (tmp_path / "banking77" / f"{part}.csv").write_text("\n".join(lines), encoding="utf-8")
+    sentences = "\r\n".join(f"{text} @ home @{label}" for text, label in texts)
+    (tmp_path / "financial-phrasebank" / "Sentences_50Agree.txt").write_text(sentences, encoding="utf-8-sig")
+    path = tmp_path / "texts.json"
+    asked = ["--data", str(tmp_path), "--encoder", "text-hash", "--quick", "--heads", "ridge", "nearest_mean"]
+    command = [sys.executable, str(FOLDER / "texts.py"), *asked, "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    row = json.loads(path.read_text(encoding="utf-8"))
+    assert "--data DATA" in row["eval_command"] and str(tmp_path) not in row["eval_command"]
+    banking, sentiments = row["result"]["tables"]
+    assert "3 classes, 60 texts" in banking["title"] and "3 classes, 30 texts" in sentiments["title"]
+    for table, shots in ((banking, "1"), (sentiments, "8")):
+        (line,) = table["lines"]
+        assert line["examples a class"] == shots
+        ours, theirs, ahead = (
+            float(line[name].split()[0]) for name in ("nearest_mean, %", "ridge, %", "nearest_mean minus ridge")
+        )
+        assert ours > 60 and ours - theirs == pytest.approx(ahead, abs=0.11)
+
+
+def test_texts_are_drawn_from_one_part_and_asked_of_the_other():
+    texts = load("texts")
+    pairs = [(f"text {i}", "ab"[i % 2]) for i in range(40)]
+    apart = texts.Texts.of(pairs[:30], pairs[30:], False)
+    assert apart.free.tolist() == [True] * 30 + [False] * 10 and apart.asked.tolist() == (~apart.free).tolist()
+    one = texts.Texts.of(pairs, [], False)
+    assert one.free.all() and one.asked.all()
+    # A row that says its class is known only where it was drawn: what is asked of must be the others.
+    rows = np.eye(40)
+    (share,) = texts.accuracies(None, one, rows, ["ridge"], 8, 0)
+    assert share < 0.9
 
 
 @pytest.mark.slow

@@ -210,6 +210,13 @@ def test_a_table_of_numbers_and_words_is_read_by_its_columns(library):
         answers.predict(frame[["age", "job"]])
 
 
+def test_a_table_without_columns_says_so():
+    import pandas as pd
+
+    with pytest.raises(ValueError, match="0 columns: give at least one"):
+        mw.FewShotClassifier().fit(pd.DataFrame(index=range(4)), list("aabb"))
+
+
 def test_a_matrix_of_words_is_a_table_and_a_new_word_is_none_of_those_seen():
     X = np.array([["red", 1.0], ["red", 2.0], ["blue", 1.0], ["blue", 2.0]], dtype=object)
     answers = mw.FewShotClassifier().fit(X, ["a", "a", "b", "b"])

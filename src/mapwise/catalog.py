@@ -18,7 +18,9 @@ from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.novelty import Spread
 from mapwise.core.task import Examples, Kind, TaskSource
 from mapwise.encoders.drawings import Drawings
-from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.encoders.encoder import Costly, Encoder, Raw
+from mapwise.encoders.hugging_face import hugging_face
+from mapwise.encoders.kept import Kept
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 from mapwise.engine.aggregate import AGGREGATES
@@ -58,6 +60,7 @@ from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.tasks.store import cache_folder
 from mapwise.tasks.stream import Stream, streamed
 from mapwise.tasks.supervised import Supervised as SupervisedSource
 from mapwise.tasks.table import table
@@ -65,6 +68,7 @@ from mapwise.tasks.table import table
 __all__ = [
     "AGGREGATES",
     "ENCODERS",
+    "FAMILIES",
     "HEADS",
     "LEARNERS",
     "NETS",
@@ -588,6 +592,9 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 }
 """What makes arrays of raw rows; of those that read the same, the first is taken where nobody says."""
 
+FAMILIES: dict[str, Callable[[str, bool], Encoder]] = {"hf": hugging_face}
+"""What makes the encoder of FAMILY:NAME, for any name; and whether it may be fetched from elsewhere."""
+
 NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12}
 
 SOURCES: dict[str, SourceRow] = {
@@ -660,6 +667,27 @@ SOURCES: dict[str, SourceRow] = {
 def encoder_of(kind: Raw) -> Encoder:
     """The first encoder that reads rows of this kind."""
     return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+
+
+def encoder_named(name: str, *, fetch: bool) -> Encoder:
+    """The encoder of this name, or of FAMILY:NAME; what a costly one gives is kept in the user's cache folder.
+
+    fetch: whether what it needs may be downloaded. Nobody who opens a file has asked for that.
+
+    Raises ValueError for a name that isn't there, and for an encoder whose parts can't be had.
+    """
+    family, colon, rest = name.partition(":")
+    if colon:
+        made: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
+    else:
+        made = named(ENCODERS, name, "encoder")()
+    return Kept(made, cache_folder() / "embeddings.sqlite3") if isinstance(made, Costly) else made
+
+
+def has_encoder(name: str) -> bool:
+    """Whether there is an encoder of this name, or a family of them."""
+    family, colon, _ = name.partition(":")
+    return family in FAMILIES if colon else name in ENCODERS
 
 
 def named(table_: Mapping[str, Any], name: str, what: str) -> Any:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import ENCODERS, HEADS, named
+from mapwise.catalog import HEADS, encoder_named, has_encoder, named
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
@@ -273,9 +273,14 @@ class _Refused(Exception):
 
 def _encoder(about: Mapping[str, Any]) -> Encoder:
     name, version = about["name"], about["version"]
-    if name not in ENCODERS:
+    if not isinstance(name, str):
+        raise TypeError(f"its encoder is called {name!r}")
+    if not has_encoder(name):
         raise _Refused(f"was made with the encoder {name!r}, which this mapwise doesn't have: upgrade mapwise")
-    encoder = ENCODERS[name]()
+    try:
+        encoder = encoder_named(name, fetch=False)
+    except ValueError as problem:
+        raise _Refused(f"was made with the encoder {name}, and {problem}") from None
     if version != encoder.version:
         raise _Refused(
             f"was made with another version of the encoder {name} ({version}, and this is {encoder.version}), which "

@@ -3,7 +3,7 @@
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,6 +52,23 @@ def picture(source: "Path | Image", near: int) -> "Image":
         raise Unreadable(f"is damaged or cut short ({reason})") from None
 
 
+def opened(row: Any, place: int, near: int) -> "Image":
+    """The picture of one row: a path, a Pillow image, or an array [H, W], [C, H, W] or [H, W, C] of bytes or of 0..1.
+
+    place: the row's number, by which a picture without a path is named.
+    near:  as for `picture`.
+
+    Raises ValueError, naming it, for a file that is no image and an array that is none.
+    """
+    try:
+        if isinstance(row, str | Path):
+            return picture(Path(row).expanduser(), near)
+        return picture(_of_array(row) if isinstance(row, np.ndarray) else row, near)
+    except Unreadable as problem:
+        where = str(row) if isinstance(row, str | Path) else f"the picture of row {place}"
+        raise ValueError(f"{where} {problem}: replace it or leave it out") from None
+
+
 def _flat(image: "Image") -> "Image":
     """The image in mode L or RGB: transparent parts on white, 16 bits brought to 8."""
     from PIL import Image
@@ -70,3 +87,29 @@ def _flat(image: "Image") -> "Image":
         paper.alpha_composite(see_through)
         image = paper
     return image.convert("L" if grey else "RGB")
+
+
+def _of_array(row: np.ndarray) -> "Image":
+    from PIL import Image
+
+    values = row
+    if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
+        raise Unreadable(
+            f"is an array of shape {row.shape} and no [H, W], [C, H, W] or [H, W, C] of 1, 3 or 4 channels"
+        )
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    elif values.dtype != np.uint8:
+        values = values.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise Unreadable("holds NaN or infinity")
+        if values.min() < 0 or values.max() > 255:
+            raise Unreadable(
+                f"holds numbers from {values.min():.3g} to {values.max():.3g}, and bytes or 0..1 are needed"
+            )
+        values = (values * (255 if values.max() <= 1 else 1)).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(values))

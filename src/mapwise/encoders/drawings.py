@@ -1,11 +1,10 @@
 """Drawings: ink on paper through a small network that was trained on the characters of Omniglot."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from jaxtyping import Float
 from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.novelty import Spread
-from mapwise.core.pictures import Unreadable, picture
+from mapwise.core.pictures import opened
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Raw
 
@@ -76,7 +75,7 @@ class Drawings:
 
         Raises ValueError for a file that is no image, naming it, and for an array that is none.
         """
-        x = torch.as_tensor(np.stack([_ink(image) for image in _pictures(rows)]))[:, None]
+        x = torch.as_tensor(np.stack([_ink(opened(row, place, SIDE)) for place, row in enumerate(rows)]))[:, None]
         with torch.no_grad():
             parts = [functional.apply(self.net, self._weights, part).flatten(1) for part in torch.split(x, _BATCH)]
         return torch.cat(parts).numpy()
@@ -89,44 +88,6 @@ class Drawings:
 
 def _bytes() -> bytes:
     return files("mapwise.encoders").joinpath(WEIGHTS).read_bytes()
-
-
-def _pictures(rows: Sequence[Any]) -> "Iterator[Image]":
-    for place, row in enumerate(rows):
-        where = str(row) if isinstance(row, str | Path) else f"the picture of row {place}"
-        try:
-            if isinstance(row, str | Path):
-                yield picture(Path(row).expanduser(), SIDE)
-            else:
-                yield picture(_of_array(row) if isinstance(row, np.ndarray) else row, SIDE)
-        except Unreadable as problem:
-            raise ValueError(f"{where} {problem}: replace it or leave it out") from None
-
-
-def _of_array(row: np.ndarray) -> "Image":
-    from PIL import Image
-
-    values = row
-    if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
-        values = values.transpose(1, 2, 0)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
-    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
-        raise Unreadable(
-            f"is an array of shape {row.shape} and no [H, W], [C, H, W] or [H, W, C] of 1, 3 or 4 channels"
-        )
-    if values.dtype == np.bool_:
-        values = values.astype(np.uint8) * 255
-    elif values.dtype != np.uint8:
-        values = values.astype(np.float64)
-        if not np.isfinite(values).all():
-            raise Unreadable("holds NaN or infinity")
-        if values.min() < 0 or values.max() > 255:
-            raise Unreadable(
-                f"holds numbers from {values.min():.3g} to {values.max():.3g}, and bytes or 0..1 are needed"
-            )
-        values = (values * (255 if values.max() <= 1 else 1)).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(values))
 
 
 def _ink(image: "Image") -> Float[np.ndarray, "28 28"]:

@@ -1,7 +1,7 @@
 """What an encoder is: a mapping from raw rows to arrays, which may first look at the rows it will be used on."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -50,3 +50,19 @@ class Encoder(Protocol):
     def __call__(self, rows: Any) -> np.ndarray:
         """[N, D], floating-point; raises ValueError for rows it can't read, naming the first."""
         ...
+
+
+@runtime_checkable
+class Costly(Encoder, Protocol):
+    """An encoder of texts or pictures that takes so long for a row that what it gave is kept: float32, row by row."""
+
+    def content(self, row: Any, place: int) -> bytes:
+        """All that the array of a row depends on, quickly had; raises ValueError for a row it can't read, naming it."""
+        ...
+
+
+def filled(text: str, place: int) -> str:
+    """The text of this row; raises ValueError when it is empty."""
+    if not text.strip():
+        raise ValueError(f"the text of row {place} is empty: fill it or drop the row")
+    return text

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.encoders.encoder import Raw
+from mapwise.encoders.encoder import Raw, filled
 
 MOST = 1_000_000
 """Characters of a text; a longer one takes many seconds, and is hardly one row."""
@@ -61,9 +61,8 @@ class TextHash:
         """[N, 2 * features], float32, of length 1; raises ValueError for a text without letters, or too long a one."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
-        for place, text in enumerate(rows):
-            if not text.strip():
-                raise ValueError(f"the text of row {place} is empty: fill it or drop the row")
+        texts = [filled(text, place) for place, text in enumerate(rows)]
+        for place, text in enumerate(texts):
             if len(text) > MOST:
                 raise ValueError(
                     f"the text of row {place} has {len(text):,} characters, more than {MOST:,}: cut it, or make "
@@ -75,7 +74,7 @@ class TextHash:
             {"analyzer": "char_wb", "ngram_range": (2, 4)},
         )
         halves = [
-            HashingVectorizer(n_features=self.features, norm="l2", dtype=np.float32, **kind).transform(rows).toarray()
+            HashingVectorizer(n_features=self.features, norm="l2", dtype=np.float32, **kind).transform(texts).toarray()
             for kind in kinds
         ]
         whole: np.ndarray = np.concatenate(halves, axis=1) / np.sqrt(np.float32(2))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.catalog import ENCODERS, encoder_of, named
+from mapwise.catalog import encoder_named, encoder_of
 from mapwise.choosing import AUTO, USUAL, Tried, choose, seconds_of
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Encoder, Raw
@@ -43,7 +43,7 @@ def fit(
         only = f"one class, {classes[0]!r}" if classes else "no class"
         raise ValueError(f"{data} has examples of {only}: give examples of at least two")
     places = np.asarray([classes.index(name) for name in names])
-    read = Watched(rows, "reading pictures") if kind == "pictures" else rows
+    read = rows if kind == "table" else Watched(rows, f"reading {kind}")
     by_itself = learner == AUTO
     weight = np.ones(len(names))
     taught = Predictor.of(made, USUAL if by_itself else learner, read, places, weight, classes, note=text or "")
@@ -108,11 +108,8 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
     reads = taught.encoder.reads
     if reads == "table":
         raise ValueError(f"{file} reads tables, whose classes stand in a column: fit it again with the new rows")
-    if reads == "pictures":
-        rows: Sequence[Any] = Watched(_pictures(data), "reading pictures")
-    else:
-        rows = _lines(data)
-    wider = taught.with_class(name, rows)
+    rows: Sequence[Any] = _pictures(data) if reads == "pictures" else _lines(data)
+    wider = taught.with_class(name, Watched(rows, f"reading {reads}"))
     _no_twins(wider, None)
     wider.save(file)
     shown = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {wider.report}"]
@@ -156,7 +153,7 @@ def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[lis
 def _encoder(name: str | None, kind: Raw) -> Encoder:
     if name is None:
         return encoder_of(kind)
-    encoder: Encoder = named(ENCODERS, name, "encoder")()
+    encoder = encoder_named(name, fetch=True)
     if encoder.reads != kind:
         raise ValueError(f"the encoder {name} reads {encoder.reads} and the data are {kind}: take another, or none")
     return encoder
@@ -217,7 +214,7 @@ def _asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
         texts: list[str] = []
         for given in inputs:
             texts += _texts_of(given, taught.note)
-        return texts, texts
+        return texts, Watched(texts, "reading texts")
     tables = [(given, *_cells(Path(given).expanduser())) for given in inputs]
     first = tables[0][1]
     for given, header, _, _ in tables:

@@ -476,7 +476,11 @@ def fit(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, .safetensors.", show_default=False)],
     encoder: Annotated[
-        str | None, typer.Option(help="drawings, text-hash or table: as the data ask for.", show_default=False)
+        str | None,
+        typer.Option(
+            help="drawings, text-hash or table: as the data ask for; or hf:NAME, a pretrained model.",
+            show_default=False,
+        ),
     ] = None,
     learner: Annotated[
         str, typer.Option(help="nearest_mean, ridge, logistic, or auto: what does best on examples it didn't see.")

@@ -11,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from mapwise.catalog import ENCODERS, encoder_of, named
+from mapwise.catalog import encoder_named, encoder_of
 from mapwise.choosing import AUTO, SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
@@ -24,8 +24,8 @@ from mapwise.predictor import Predictor
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier of a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
-    encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), or "auto": the one
-             that reads what X looks like.
+    encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), "auto": the one of
+             these that reads what X looks like, or "hf:NAME": a pretrained model by its folder or its name on the hub.
     learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", a learner, or "auto": the one of
              these names that does best on examples it didn't see.
 
@@ -158,7 +158,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def load(cls, path: str | Path) -> Self:
         """What was learned, from a file that `save` or `mapwise fit` wrote.
 
-        Raises ValueError for a file that is missing, damaged, of a later version, or of another encoder.
+        Raises ValueError for a file that is missing, damaged, of a later version, or of another encoder, and for one
+        whose pretrained model is not on this machine.
         """
         predictor = Predictor.load(path)
         assert isinstance(predictor.head, str)
@@ -238,7 +239,7 @@ def _encoder_for(name: str, X: Any) -> Encoder:
     kind = inputs.kind_of(X)
     if name == "auto":
         return encoder_of(kind)
-    encoder: Encoder = named(ENCODERS, name, "encoder")()
+    encoder = encoder_named(name, fetch=True)
     if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
         raise ValueError(
             f"the encoder {name} reads {encoder.reads} and X looks like {kind}: take another encoder, or leave it to "

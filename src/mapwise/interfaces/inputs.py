@@ -72,6 +72,8 @@ def columns(X: Any) -> "Columns":
         matrix = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object)
         return {str(place): _cells(str(place), matrix[:, place]) for place in range(matrix.shape[1])}
     frame = nw.from_native(X, eager_only=True)
+    if not frame.columns:
+        raise ValueError("X is a table of 0 columns: give at least one")
     found = {}
     for name, series in zip(frame.columns, frame.iter_columns(), strict=True):
         if series.dtype.is_temporal():

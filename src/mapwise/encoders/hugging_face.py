@@ -1,0 +1,250 @@
+"""Texts and pictures as a pretrained model sees them: sentence-transformers and transformers, from a local folder."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from mapwise.core.pictures import opened
+from mapwise.encoders import model_folder
+from mapwise.encoders.encoder import Costly, Raw, filled
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Frozen: TypeAlias = Callable[[Sequence[Any]], Float[np.ndarray, "N D"]]
+    """A loaded model: texts or RGB pictures to float32."""
+
+MOST_TOKENS = 8192
+"""Of a text, where the model names no bound, or a larger one."""
+_TOGETHER = 1 << 14
+"""Tokens of texts that are encoded together."""
+_BATCH = 32
+_EDITION = "1"
+"""Raised whenever the same model would give other arrays here."""
+
+
+def hugging_face(name: str, fetch: bool) -> Costly:
+    """The encoder of a model's folder, or of a model of the hub; what it reads, the folder says.
+
+    fetch: whether a model that isn't on this machine is downloaded.
+
+    Raises ValueError when the model can't be had.
+    """
+    folder = model_folder.found(name, fetch=fetch)
+    # A file that names this encoder may be read from another folder than this process works in.
+    return _READERS[model_folder.reads(folder)](f"hf:{model_folder.local(name) or name}", folder)
+
+
+@dataclass(frozen=True)
+class _Pretrained:
+    """A frozen model in a folder; loaded when it is first asked, and then shared by all encoders of this folder.
+
+    name:   what it is called, with hf: before it.
+    folder: settings and weights as save_pretrained writes them. No code is taken from it, and no pickle.
+    """
+
+    name: str
+    folder: Path
+
+    @cached_property
+    def version(self) -> str:
+        """The digest of settings and weights."""
+        return f"{_EDITION}-{model_folder.digest(self.folder)}"
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Nothing: the model is frozen."""
+        return {}
+
+    @property
+    def usual(self) -> None:
+        """Not measured: which classes the model was trained on, nobody can say."""
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Itself."""
+        return self
+
+    def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
+        """Itself."""
+        return self
+
+    def _encoded(self, load: "Callable[[Path], Frozen]", rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+        model_folder.needed(self.name.removeprefix("hf:"))
+        z = _loaded(load, self.folder, self.version)(rows)
+        if not np.isfinite(z).all():
+            raise ValueError(f"the model in {self.folder} gives NaN or infinity: its weights are damaged, restore them")
+        return z
+
+
+@dataclass(frozen=True)
+class Sentences(_Pretrained):
+    """Each text as the model of sentence-transformers in this folder embeds it, prompt and pooling as it says itself.
+
+    Of a long text the model reads the beginning.
+    """
+
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        return "texts"
+
+    def content(self, row: str, place: int) -> bytes:
+        """The text in UTF-8; raises ValueError for one without letters."""
+        return filled(row, place).encode("utf-8", "replace")
+
+    def __call__(self, rows: Sequence[str]) -> Float[np.ndarray, "N D"]:
+        """[N, D], float32; raises ValueError for an empty text, and for a folder that holds no such model."""
+        # Halves of a character, which no tokenizer takes, become question marks.
+        texts = [self.content(text, place).decode() for place, text in enumerate(rows)]
+        return self._encoded(_sentences, texts)
+
+
+@dataclass(frozen=True)
+class Pictures(_Pretrained):
+    """Each picture as the vision model in this folder sees it, resized and scaled as its image processor says.
+
+    What is kept of the model's answer is its pooled output, projected where texts are embedded beside pictures; of a
+    model without one, the mean over the places of the picture.
+    """
+
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        return "pictures"
+
+    def content(self, row: Any, place: int) -> bytes:
+        """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""
+        if isinstance(row, str | Path):
+            try:
+                return Path(row).expanduser().read_bytes()
+            except OSError:
+                opened(row, place, self._near)  # says why
+                raise
+        image = opened(row, place, self._near)
+        return f"{image.mode} {image.size} ".encode() + image.tobytes()
+
+    def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+        """[N, D], float32, of paths, Pillow images or arrays; raises ValueError for what is no picture, naming it."""
+        parts, block = [], list["Image"]()
+        for place, row in enumerate(rows):
+            block.append(opened(row, place, self._near).convert("RGB"))
+            if len(block) == _BATCH or place == len(rows) - 1:
+                parts.append(self._encoded(_pictures, block))
+                block = []
+        return np.concatenate(parts)
+
+    @property
+    def _near(self) -> int:
+        """Pixels a side that the model reads, at most."""
+        size = model_folder.image_settings(self.folder).get("size", 0)
+        sides = size.values() if isinstance(size, dict) else [size]
+        return max((side for side in sides if isinstance(side, int) and side > 0), default=1024)
+
+
+_READERS: dict[Raw, Callable[[str, Path], Costly]] = {"texts": Sentences, "pictures": Pictures}
+
+
+@lru_cache(maxsize=2)  # an encoder is made for every fit, and loading takes seconds
+def _loaded(load: "Callable[[Path], Frozen]", folder: Path, version: str) -> "Frozen":
+    # Weights that the folder lacks are drawn: the same every time, and from no one else's generator.
+    try:
+        with _quietly(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return load(folder)
+    except MemoryError:
+        raise
+    except Exception as problem:  # a damaged folder may raise nearly anything in there
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise ValueError(
+            f"the model in {folder} can't be loaded ({reason[:200]}): restore it, or take another"
+        ) from None
+
+
+def _sentences(folder: Path) -> "Frozen":
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(folder),
+        device="cpu",
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+    )
+    model.eval().requires_grad_(False)
+    bound = model.max_seq_length
+    if bound is None or MOST_TOKENS < bound < float("inf"):  # infinite where tokens are only added up
+        model.max_seq_length = MOST_TOKENS
+    tokens = int(min(bound or MOST_TOKENS, MOST_TOKENS))
+    # Cut before the tokenizer, which would read all of ten megabytes, to so many of the longest token and a space.
+    characters = tokens * (1 + max(map(len, model.tokenizer.get_vocab())))
+
+    def encoded(texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
+        found: np.ndarray = model.encode(
+            [text.lstrip()[:characters] for text in texts],
+            batch_size=max(1, min(_BATCH, _TOGETHER // tokens)),
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
+        return found.astype(np.float32, copy=False)
+
+    return encoded
+
+
+def _pictures(folder: Path) -> "Frozen":
+    from transformers import AutoImageProcessor, AutoModel
+
+    # Pillow and NumPy resize and scale; the other backend is torchvision's, and its pixels differ.
+    prepare = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True, trust_remote_code=False)
+    model, about = AutoModel.from_pretrained(
+        folder,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    model.eval().requires_grad_(False)
+    lacking = sorted(about["missing_keys"])
+    pooled = not any(key.startswith("pooler.") for key in lacking)  # a classifier's folder may have no pooler
+    if others := [key for key in lacking if not key.startswith("pooler.")]:
+        raise ValueError(f"it has no weights {others[0]!r}")
+    look = getattr(model, "get_image_features", model)
+
+    def encoded(images: "Sequence[Image]") -> Float[np.ndarray, "N D"]:
+        with torch.inference_mode():
+            found = look(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"])
+            z = getattr(found, "pooler_output", None)
+            if z is None or not pooled:
+                places = found.last_hidden_state  # [N, places, D], or a map [N, D, H, W]
+                z = places.mean(1) if places.ndim == 3 else places.mean((2, 3))
+        vectors: np.ndarray = z.flatten(1).float().numpy()
+        return vectors
+
+    return encoded
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the bars and remarks of these libraries, which would stand among a command's own lines."""
+    from transformers.utils import logging as spoken
+
+    theirs = logging.getLogger("sentence_transformers")
+    level, verbosity, bars = theirs.level, spoken.get_verbosity(), spoken.is_progress_bar_enabled()
+    theirs.setLevel(logging.ERROR)
+    spoken.set_verbosity_error()
+    spoken.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.setLevel(level)
+        spoken.set_verbosity(verbosity)
+        if bars:
+            spoken.enable_progress_bar()

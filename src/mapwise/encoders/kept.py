@@ -1,0 +1,185 @@
+"""What a costly encoder gave, kept on the disk: a row that was seen before isn't encoded again."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from mapwise.core.novelty import Spread
+from mapwise.encoders.encoder import Costly, Raw
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+MOST = 1 << 30
+"""Bytes of a file; where it holds more, the oldest quarter goes."""
+_ROWS = 64
+"""Rows that are looked up, encoded and kept at a time: after a stop these are lost, and no others."""
+_PATIENCE = 5.0
+"""Seconds that another process may be writing for."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An encoder whose arrays are kept, by its version and the content of a row; otherwise the encoder that it wraps.
+
+    encoder: texts or pictures -> [N, D], float32.
+    file:    an SQLite file, which may be deleted at any time. Several processes may use it at once.
+
+    Nothing about the file is an error. Where it can't be read or written, every row is encoded; an array that doesn't
+    have its checksum is made again, and a file that is none is begun anew.
+    """
+
+    encoder: Costly
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """What the encoder is called."""
+        return self.encoder.name
+
+    @property
+    def reads(self) -> Raw:
+        """What its rows are."""
+        return self.encoder.reads
+
+    @property
+    def version(self) -> str:
+        """That of the encoder: keeping changes no array."""
+        return self.encoder.version
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What the encoder saw."""
+        return self.encoder.state
+
+    @property
+    def usual(self) -> Spread | None:
+        """How far rows of the encoder lie from their class."""
+        return self.encoder.usual
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """The encoder that has seen this, kept in the same file."""
+        return replace(self, encoder=self.encoder.with_state(state))
+
+    def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
+        """The encoder for rows like these, kept in the same file."""
+        return replace(self, encoder=self.encoder.fitted(rows, weight))
+
+    def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+        """[N, D], float32; raises ValueError as the encoder does."""
+        head = json.dumps([self.encoder.version, self.encoder.state], sort_keys=True).encode()
+        parts = []
+        # Rows are gone through once and a few at a time, so that whoever watches them sees the work.
+        numbered = iter(enumerate(rows))
+        with _Store(self.file) as store:
+            while block := [(row, _key(head, self.encoder.content(row, i))) for i, row in islice(numbered, _ROWS)]:
+                known = store.get({key for _, key in block})
+                new = {key: row for row, key in block if key not in known}
+                if new:
+                    made = dict(zip(new, self.encoder(list(new.values())), strict=True))
+                    store.put(made)
+                    known |= made
+                parts.append(np.stack([known[key] for _, key in block]))
+        return np.concatenate(parts)
+
+
+def _key(head: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(head + b"\0" + content).digest()
+
+
+def _whole(array: object, total: object) -> bool:
+    return isinstance(array, bytes) and zlib.crc32(array) == total
+
+
+class _Store:
+    """Arrays by key in one file; without it, an empty one that takes nothing."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.link: Connection | None = None
+
+    def __enter__(self) -> Self:
+        # A Python may be built without SQLite.
+        with suppress(ImportError, OSError):
+            import sqlite3
+
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.link = sqlite3.connect(self.file, timeout=_PATIENCE)
+                self.link.execute("PRAGMA synchronous = NORMAL")
+                with self.link:
+                    self.link.execute(
+                        "CREATE TABLE IF NOT EXISTS arrays (place INTEGER PRIMARY KEY, key BLOB UNIQUE, sum INTEGER, "
+                        "array BLOB)"
+                    )
+            except sqlite3.Error as problem:
+                self._go_without(problem)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.link is not None:
+            self.link.close()
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Float[np.ndarray, "D"]]:
+        """The arrays that are there and whole."""
+        if self.link is None:
+            return {}
+        import sqlite3
+
+        asked = list(keys)
+        marks = ", ".join("?" * len(asked))
+        try:
+            found = self.link.execute(f"SELECT key, sum, array FROM arrays WHERE key IN ({marks})", asked).fetchall()
+        except sqlite3.Error as problem:
+            self._go_without(problem)
+            return {}
+        return {key: np.frombuffer(array, "<f4") for key, total, array in found if _whole(array, total)}
+
+    def put(self, arrays: Mapping[bytes, Float[np.ndarray, "D"]]) -> None:
+        """Keep these too, and let go of the oldest where that makes too many."""
+        if self.link is None:
+            return
+        import sqlite3
+
+        whole = [(key, np.ascontiguousarray(array, "<f4").tobytes()) for key, array in arrays.items()]
+        try:
+            with self.link:
+                self.link.executemany(
+                    "INSERT OR REPLACE INTO arrays (key, sum, array) VALUES (?, ?, ?)",
+                    [(key, zlib.crc32(array), array) for key, array in whole],
+                )
+                if self._size() > MOST:
+                    self.link.execute(
+                        "DELETE FROM arrays WHERE place <= (SELECT place FROM arrays ORDER BY place "
+                        "LIMIT 1 OFFSET (SELECT count(*) / 4 FROM arrays))"
+                    )
+        except sqlite3.Error as problem:
+            self._go_without(problem)
+
+    def _size(self) -> int:
+        """Bytes in use; pages that were let go of are filled again before the file grows."""
+        assert self.link is not None
+        pages, free, size = (
+            self.link.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def _go_without(self, problem: Exception) -> None:
+        import sqlite3
+
+        if self.link is not None:
+            self.link.close()
+        self.link = None
+        # An operational error is a full disk, or another process that writes for long; any other, a damaged file.
+        if not isinstance(problem, sqlite3.OperationalError):
+            with suppress(OSError):
+                self.file.unlink(missing_ok=True)

@@ -1,0 +1,164 @@
+"""Where a pretrained model lies, what it reads, and which one it is: all that can be told without loading it."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mapwise.encoders.encoder import Raw
+
+MODELS = "MAPWISE_MODELS"
+"""The environment variable that names the folder in which models' folders lie."""
+_PARTS = ("*.json", "*.txt", "*.model", "*.safetensors")
+"""Files that say what a model computes: its settings, its vocabulary and its weights."""
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_LIBRARIES = ("sentence_transformers", "transformers", "huggingface_hub")
+
+
+def found(name: str, *, fetch: bool) -> Path:
+    """The folder of a model: its path, or its name on the Hugging Face hub.
+
+    Looked for as a folder, then in the folder that MAPWISE_MODELS names (as `owner/model` or `model`, the last part of
+    the name), and last among what was downloaded from the hub before.
+
+    fetch: whether a model of the hub that isn't on this machine is downloaded.
+
+    Raises ValueError, saying where to put the folder, when the model can't be had.
+    """
+    if not name.strip():
+        raise ValueError("hf: names no model: give hf:OWNER/MODEL, or hf:FOLDER")
+    folder = local(name) or next((place.resolve() for place in _places(name) if os.path.isdir(place)), None)
+    if folder is None and _HUB_NAME.fullmatch(name):
+        folder = _of_hub(name, fetch)
+    if folder is None:
+        raise ValueError(
+            f"the model {name} is not on this machine: give its folder as hf:FOLDER, or name in {MODELS} the folder "
+            f"in which {_last(name)} lies"
+        )
+    if not any((folder / about).is_file() for about in ("config.json", "modules.json")):
+        raise ValueError(
+            f"{folder} holds no model: it needs a config.json or modules.json, and weights in safetensors, as "
+            "save_pretrained writes them"
+        )
+    return folder
+
+
+def local(name: str) -> Path | None:
+    """The folder of this path, wherever the process works; None when there is none."""
+    given = os.path.expanduser(name)
+    return Path(given).resolve() if os.path.isdir(given) else None
+
+
+def reads(folder: Path) -> Raw:
+    """What a model reads: texts where it is one of sentence-transformers, pictures where it has an image processor.
+
+    Raises ValueError for a folder without either and without a tokenizer.
+    """
+    if (folder / "modules.json").is_file():
+        return "texts"
+    if image_settings(folder):
+        return "pictures"
+    if any((folder / part).is_file() for part in _TOKENIZERS):
+        return "texts"
+    raise ValueError(
+        f"{folder} holds neither a tokenizer nor an image processor, so that it reads nothing: save that of the model "
+        "there too, by its save_pretrained"
+    )
+
+
+def image_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the folder's image processor; {} where there is none."""
+    for about in (settings(folder, "preprocessor_config.json"), settings(folder, "processor_config.json")):
+        inner = about.get("image_processor", about)
+        # A processor of sound has settings in a file of the same name.
+        if isinstance(inner, dict) and {"image_processor_type", "image_mean"} & inner.keys():
+            return inner
+    return {}
+
+
+def settings(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of the folder; {} where it isn't there, or holds something else."""
+    try:
+        about = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def digest(folder: Path) -> str:
+    """A digest of all files that say what the model computes, 16 hexadecimal digits, wherever the folder lies."""
+    files = sorted(_files(folder))
+    return _digest(folder, tuple((str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
+
+
+def needed(name: str) -> None:
+    """Raises ValueError, with the command that installs it, when a library that this model needs is missing."""
+    if any(find_spec(library) is None for library in _LIBRARIES):
+        raise ValueError(
+            f"the encoder hf:{name} needs sentence-transformers and transformers, which are not installed: "
+            'pip install "mapwise[hf]"'
+        )
+
+
+def _places(name: str) -> list[Path]:
+    models = os.environ.get(MODELS)
+    if not models:
+        return []
+    root = Path(os.path.expanduser(models))
+    return [*([root / name] if _HUB_NAME.fullmatch(name) else []), root / _last(name)]
+
+
+def _last(name: str) -> str:
+    """The name of the model's folder, also of a path that another system wrote."""
+    return re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+
+
+def _of_hub(name: str, fetch: bool) -> Path:
+    needed(name)
+    import huggingface_hub
+
+    # The parts and their folders, and no weights in another form: those of a model lie there several times.
+    wanted: dict[str, Any] = {"allow_patterns": list(_PARTS), "etag_timeout": 5.0}
+    try:
+        return Path(huggingface_hub.snapshot_download(name, local_files_only=True, **wanted))
+    except Exception:  # the hub's client has its own errors for each of: never seen, cut short, no such name
+        pass
+    why = "not on this machine"
+    if fetch:
+        try:
+            return Path(huggingface_hub.snapshot_download(name, **wanted))
+        except Exception as problem:  # and more for: no network, no such model, not public
+            reason = " ".join(str(problem.__cause__ or problem).split()) or type(problem).__name__
+            why = f"neither on this machine nor to be had from the hub ({reason[:120]})"
+    raise ValueError(
+        f"the model {name} is {why}: where there is a network, hf download {name} --local-dir {_last(name)}; then give "
+        f"that folder as hf:FOLDER, or name in {MODELS} the one in which it lies"
+    ) from None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for pattern in _PARTS:
+        yield from (path for path in folder.glob(pattern) if path.is_file())
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        inner = {folder / module["path"] for module in modules if module["path"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    for place in inner:
+        yield from (path for path in place.glob("*") if path.is_file())
+
+
+@lru_cache(maxsize=64)  # of what was read before, as long as no file is another
+def _digest(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    whole = hashlib.sha256()
+    for path, _, _ in files:
+        whole.update(Path(path).relative_to(folder).as_posix().encode() + b"\0")
+        with open(path, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:16]

@@ -1,0 +1,207 @@
+"""What a costly encoder gave is found again, and nothing about the file it lies in is an error."""
+
+import hashlib
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapwise.encoders import kept
+from mapwise.encoders.encoder import Costly
+from mapwise.encoders.kept import Kept
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Texts as 8 numbers made of their bytes; it remembers what it was asked."""
+
+    version: str = "1"
+    name: str = "slow"
+    reads: str = "texts"
+    state: dict = field(default_factory=dict)
+    usual: None = None
+    asked: list = field(default_factory=list)
+
+    def with_state(self, state):
+        return replace(self, state=dict(state))
+
+    def fitted(self, rows, weight):
+        return self
+
+    def content(self, row, place):
+        if not row:
+            raise ValueError(f"the text of row {place} is empty")
+        return row.encode()
+
+    def __call__(self, rows):
+        self.asked.extend(rows)
+        return np.stack([self.made(row) for row in rows])
+
+    def made(self, row):
+        digest = hashlib.sha256(f"{self.version} {self.state} {row}".encode()).digest()
+        return np.frombuffer(digest[:8], np.uint8).astype(np.float32)
+
+
+ROWS = [f"text {i}" for i in range(150)]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "cache" / "embeddings.sqlite3"
+
+
+def expected(encoder, rows):
+    return np.stack([encoder.made(row) for row in rows])
+
+
+def test_a_row_is_encoded_once_whoever_asks(file):
+    first = Kept(Slow(), file)
+    twice = [*ROWS, *reversed(ROWS)]
+    np.testing.assert_array_equal(first(twice), expected(first.encoder, twice))
+    assert sorted(first.encoder.asked) == sorted(set(ROWS))
+    later = Kept(Slow(), file)
+    found = later([*ROWS[::7], "new"])
+    np.testing.assert_array_equal(found, expected(later.encoder, [*ROWS[::7], "new"]))
+    assert found.dtype == np.float32
+    assert later.encoder.asked == ["new"]
+
+
+def test_another_version_and_another_state_are_other_encoders(file):
+    for encoder in (Slow(), Slow(version="2"), Slow().with_state({"seen": 3})):
+        found = Kept(encoder, file)
+        np.testing.assert_array_equal(found(ROWS[:3]), expected(encoder, ROWS[:3]))
+        assert encoder.asked == ROWS[:3]
+        assert (found.name, found.version, found.state) == (encoder.name, encoder.version, encoder.state)
+        again = found.fitted(ROWS, np.ones(len(ROWS))).with_state(encoder.state)
+        np.testing.assert_array_equal(again(ROWS[:3]), expected(encoder, ROWS[:3]))
+        assert encoder.asked == ROWS[:3]
+
+
+def test_rows_are_gone_through_once_and_a_few_at_a_time(file):
+    """Whoever watches them sees the work, and what was done before a stop is kept."""
+    encoder = Slow()
+    passed = []
+
+    def rows():
+        for row in ROWS:
+            passed.append((row, len(encoder.asked)))
+            yield row
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Kept(encoder, file)(rows())
+    assert [row for row, _ in passed] == ROWS
+    assert passed[-1][1] >= 100
+    later = Slow()
+    Kept(later, file)(ROWS)
+    assert len(later.asked) == len(ROWS) - len(encoder.asked)
+
+
+def test_a_bad_row_is_named_by_its_place_among_all(file):
+    Kept(Slow(), file)(ROWS[:50])
+    with pytest.raises(ValueError, match="row 130 is empty"):
+        Kept(Slow(), file)([*ROWS[:130], "", *ROWS[130:]])
+
+
+@pytest.mark.parametrize(
+    "damage", ["an array", "its sum", "another type", "the file", "half the file", "another table"]
+)
+def test_what_is_damaged_is_made_again(file, damage):
+    Kept(Slow(), file)(ROWS)
+    if damage == "the file":
+        file.write_bytes(b"no database at all" * 100)
+    elif damage == "half the file":
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+    else:
+        change = {
+            "an array": "UPDATE arrays SET array = zeroblob(32)",
+            "its sum": "UPDATE arrays SET sum = sum + 1",
+            "another type": "UPDATE arrays SET array = 'text'",
+            "another table": "ALTER TABLE arrays RENAME COLUMN sum TO total",
+        }[damage]
+        link = sqlite3.connect(file)
+        with link:
+            link.execute(change)
+        link.close()
+    encoder = Slow()
+    np.testing.assert_array_equal(Kept(encoder, file)(ROWS), expected(encoder, ROWS))
+    assert set(encoder.asked) == set(ROWS)
+    again = Slow()
+    np.testing.assert_array_equal(Kept(again, file)(ROWS), expected(again, ROWS))
+    if damage == "another table":  # of another program: it is left alone
+        assert again.asked == ROWS
+    else:
+        Kept(last := Slow(), file)(ROWS)
+        assert last.asked == []
+
+
+@pytest.mark.parametrize("hindrance", ["a file above", "a folder in its place", "no SQLite", "a writer for long"])
+def test_without_the_file_every_row_is_encoded(file, hindrance, monkeypatch):
+    link = None
+    if hindrance == "a file above":
+        file.parent.write_text("")
+    elif hindrance == "a folder in its place":
+        file.mkdir(parents=True)
+    elif hindrance == "no SQLite":
+        monkeypatch.setitem(sys.modules, "sqlite3", None)
+    else:
+        Kept(Slow(), file)(["other"])
+        monkeypatch.setattr(kept, "_PATIENCE", 0.01)
+        link = sqlite3.connect(file)
+        link.execute("BEGIN EXCLUSIVE")
+    encoder = Slow()
+    np.testing.assert_array_equal(Kept(encoder, file)(ROWS), expected(encoder, ROWS))
+    assert encoder.asked == ROWS
+    if link is not None:
+        link.close()
+        Kept(later := Slow(), file)(["other"])
+        assert later.asked == []  # a busy file is not a damaged one
+
+
+def test_a_full_file_lets_go_of_the_oldest(file, monkeypatch):
+    monkeypatch.setattr(kept, "MOST", 60_000)
+    many = [f"{i} of many" for i in range(2000)]
+    found = Kept(Slow(), file)(many)
+    np.testing.assert_array_equal(found, expected(Slow(), many))
+    assert file.stat().st_size < 100_000
+    Kept(later := Slow(), file)(many[-100:])
+    assert later.asked == []
+    Kept(oldest := Slow(), file)(many[:100])
+    assert oldest.asked == many[:100]
+
+
+def test_two_processes_write_at_once(file):
+    code = (
+        "import sys; from pathlib import Path; from test_kept import Kept, Slow, expected; import numpy as np\n"
+        "rows = [f'text {i}' for i in range(int(sys.argv[2]), int(sys.argv[3]))]\n"
+        "for _ in range(3): assert (Kept(Slow(), Path(sys.argv[1]))(rows) == expected(Slow(), rows)).all()\n"
+    )
+    here = str(Path(__file__).parent)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(file), str(first), str(first + 1500)], cwd=here)
+        for first in (0, 500)
+    ]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    Kept(later := Slow(), file)([f"text {i}" for i in range(2000)])
+    assert later.asked == []
+
+
+def test_any_costly_encoder_of_the_catalog_is_kept_and_no_other(tmp_path, monkeypatch):
+    # Here, so that the writers above start quickly.
+    from mapwise.catalog import ENCODERS, FAMILIES, encoder_named
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(ENCODERS, "slow", Slow)
+    monkeypatch.setitem(FAMILIES, "family", lambda name, fetch: Slow(version=f"{name} {fetch}"))
+    for name, version in (("slow", "1"), ("family:any:name", "any:name False")):
+        found = encoder_named(name, fetch=False)
+        assert isinstance(found, Kept) and found.version == version
+        assert found.file.is_relative_to(tmp_path)
+    assert isinstance(Slow(), Costly)
+    for name in ("table", "text-hash", "drawings"):
+        assert not isinstance(encoder_named(name, fetch=False), Kept)
