@@ -1,4 +1,4 @@
-"""mapwise fit, predict and add-class: five minutes from a folder or a table to answers."""
+"""mapwise fit, predict, add-class and explain: five minutes from a folder or a table to answers."""
 
 import numpy as np
 import pytest
@@ -157,6 +157,7 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
         ),
         ({"f.safetensors": b"odd"}, ["predict", "f.safetensors", "x.png"], "no whole predictor"),
         ({}, ["predict", "f.safetensors", "x.png"], "there is no file"),
+        ({}, ["explain", "f.safetensors", "x.png"], "there is no file"),
         ({}, ["add-class", "f.safetensors", "a\nb", "x"], "give one line of text"),
         ({}, ["add-class", "f.safetensors", " ", "x"], "give one line of text"),
     ],
@@ -180,6 +181,7 @@ def test_a_mistake_is_one_sentence(cli, tmp_path, made, words, said):
     ("words", "said"),
     [
         (["predict", "few.safetensors", "none.png"], "none.png is not there"),
+        (["explain", "few.safetensors", "none.png", "--regions", "why"], "none.png is not there"),
         (["add-class", "few.safetensors", "ring", "dots"], "there is a class 'ring' already"),
         (["add-class", "few.safetensors", "dot", "none"], "none is no folder"),
         (["add-class", "few.safetensors", "hoop", "photos/ring"], "same and of two classes"),
@@ -209,3 +211,41 @@ def test_reading_many_pictures_is_shown_where_a_person_can_see_it(monkeypatch, c
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert list(rows) == ["a", "b", "c"]
     assert "reading pictures" in capsys.readouterr().err
+
+
+def test_an_answer_is_explained_by_the_files_it_came_from(cli, photos):
+    cli("fit", "photos", "-o", "few.safetensors")
+    cli("add-class", "few.safetensors", "dot", "dots")
+    done = cli("explain", "few.safetensors", "new/ring-4.png", "new/bar-5.png", "--json")
+    assert done.code == 0, done.err
+    ring, bar = done.found["explanations"]
+    assert (ring["input"], ring["label"], bar["label"]) == ("new/ring-4.png", "ring", "bar")
+    answer = cli("predict", "few.safetensors", "new/ring-4.png", "--json").found["predictions"][0]
+    assert ring["probability"] == pytest.approx(answer["probability"], abs=1e-4)
+    assert len(ring["examples"]) == 16
+    sources = {example["source"]: example["label"] for example in ring["examples"]}
+    assert sources["ring/ring-3.png"] == "ring" and sources["dots/2.png"] == "dot"
+    lines = cli("explain", "few.safetensors", "new/ring-4.png").out.splitlines()
+    assert lines[0].startswith("new/ring-4.png: ring, ")
+    assert "ring/ring-" in "".join(lines) and lines[-1].strip() == "without any one example it would still be ring"
+
+
+def test_the_lines_of_a_table_are_named_too(cli, tmp_path):
+    (tmp_path / "train.csv").write_text(CSV, encoding="utf-8")
+    cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "intents.safetensors")
+    (tmp_path / "hello.txt").write_text("hello there\n\ngood morning\n")
+    cli("add-class", "intents.safetensors", "hello", "hello.txt")
+    (one,) = cli("explain", "intents.safetensors", "cancel my order", "--json").found["explanations"]
+    assert one["examples"][0]["source"] == "train.csv, line 2"
+    assert {example["source"] for example in one["examples"]} >= {"hello.txt, text 1", "hello.txt, text 2"}
+
+
+def test_regions_are_pictures_in_a_folder(cli, photos):
+    cli("fit", "photos", "-o", "few.safetensors")
+    done = cli("explain", "few.safetensors", "new", "--regions", "why", "--json")
+    assert done.code == 0, done.err
+    region = done.found["explanations"][5]["region"]
+    assert region["picture"] == "why/5-ring-5.png" and region["lead_without"] < region["lead"]
+    with Image.open(photos / region["picture"]) as shown, Image.open(photos / "new" / "ring-5.png") as read:
+        assert shown.size == read.size and shown.mode == "RGB"
+    assert len(list(photos.glob("why/*.png"))) == 6

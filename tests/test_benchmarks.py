@@ -204,6 +204,19 @@ def test_the_probabilities_of_two_learners_are_judged_on_the_same_episodes(tmp_p
         assert line["what"] == what and float(line["mean difference"].split()[0]) == pytest.approx(expected, abs=0.011)
 
 
+@pytest.mark.slow
+def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
+    path = tmp_path / "regions.json"
+    command = [sys.executable, str(FOLDER / "regions.py"), "--quick", "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    assert [line["what falls"] for line in table["lines"]] == ["the winner's score", "its lead over the next"]
+    for line in table["lines"]:
+        region, *others = (float(line[name].split()[0]) for name in ("the region hidden", "10 anywhere"))
+        assert float(line["more than 10 anywhere"].split()[0]) == pytest.approx(region - others[0], abs=0.011)
+
+
 def test_contenders_take_turns_and_each_round_has_a_figure():
     timer = load("side_by_side")
     calls = []

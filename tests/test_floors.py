@@ -38,7 +38,7 @@ VARIANTS: dict[str, str] = {
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
 }
 HEAVY = {"sklearn", "narwhals", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
-HEAVY |= {"transformers", "sentence_transformers", "huggingface_hub"}
+HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub"}
 AT_THE_TOP: dict[str, str] = {
     # a file -> the heavy package it may import at once: what it holds is of that package by inheritance
     "mapwise.interfaces.estimator": "sklearn",

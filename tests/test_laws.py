@@ -431,6 +431,20 @@ class TrainsOnTheSecondHalf(MANN):
         return self.criterion(self.causal(params, task.support), counted)
 
 
+@dataclass(frozen=True)
+class VotesWithoutTheScatter(ProtoNet):
+    def votes(self, params, fast, support, x):
+        near = (self.embed(params, fast, x)[:, None] - self.embed(params, fast, support.x)).square().sum(-1)
+        return -near[:, :, None] * support.y * support.weight[:, None] / support.y.sum(0)
+
+
+@dataclass(frozen=True)
+class CountsRowsOfWeightZero(ProtoNet):
+    def votes(self, params, fast, support, x):
+        whole = super().votes(params, fast, support, x)
+        return whole + 1e-6 * (support.weight == 0)[:, None]
+
+
 PLANTED: list[tuple[str, type[Learner], str]] = [
     ("map", TakesAShortcutUnderVmap, "differ by"),
     ("map", LooksAtANumber, "works in a loop and not under vmap"),
@@ -459,6 +473,8 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("causal", ReadsTheLabelWithTheRow, "after each prefix"),
     ("causal", ForgetsPaddingInItsPass, "after each prefix"),
     ("causal", TrainsOnTheSecondHalf, "the objective by"),
+    ("votes", VotesWithoutTheScatter, "votes and scores differ"),
+    ("votes", CountsRowsOfWeightZero, "rows of weight 0 and absent classes"),
 ]
 
 
@@ -481,7 +497,7 @@ def test_every_law_has_a_planted_bug():
 
 
 def test_the_laws_are_numbered_in_order_and_four_can_be_waived():
-    assert [law.number for law in LAWS] == list(range(1, 12))
+    assert [law.number for law in LAWS] == list(range(1, 13))
     assert {law.name for law in LAWS if law.waivable} == WAIVABLE
 
 

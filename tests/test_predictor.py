@@ -119,6 +119,9 @@ def rewritten(path, *, about=None, **tensors):
         ({"about": {"classes": "abc"}}, "no list of names"),
         ({"about": {"classes": ["a"]}}, "a class that isn't there"),
         ({"about": {"reads": 3}}, "note is no text"),
+        ({"about": {"sources": "abcdef"}}, "came from is no list of texts"),
+        ({"about": {"sources": [1] * 6}}, "came from is no list of texts"),
+        ({"about": {"sources": ["a.png"]}}, "6 rows, and 1 places they came from"),
         ({"about": {"encoder": {"name": "odd", "version": "1", "state": {}}}}, "encoder 'odd', which this mapwise"),
         ({"about": {"encoder": {"name": "text-hash", "version": "0", "state": {}}}}, "another version of the encoder"),
         ({"about": {"encoder": 3}}, "no whole predictor"),
@@ -185,3 +188,16 @@ def test_a_failed_save_leaves_the_file_that_was_there(tmp_path, monkeypatch):
         found.save(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_where_rows_came_from_follows_them(tmp_path):
+    encoder = mw.FewShotClassifier().fit(TEXTS, INTENTS).predictor_.encoder
+    columns = np.array([0, 0, 1, 1])
+    known = Predictor.of(encoder, "nearest_mean", TEXTS[:4], columns, np.ones(4), ["a", "b"], sources=list("wxyz"))
+    wider = known.with_class("c", TEXTS[4:], ["new"] * 2).with_rows(TEXTS[:1], np.array([1]), np.ones(1))
+    assert wider.sources == ("w", "x", "y", "z", "new", "new", "")
+    assert wider.without_class("a").sources == ("y", "z", "new", "new", "")
+    wider.save(tmp_path / "few.safetensors")
+    assert Predictor.load(tmp_path / "few.safetensors").sources == wider.sources
+    bare = Predictor.of(encoder, "nearest_mean", TEXTS[:4], columns, np.ones(4), ["a", "b"])
+    assert bare.with_class("c", TEXTS[4:]).sources == () == bare.with_class("c", TEXTS[4:]).without_class("a").sources

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mapwise.catalog import HEADS, encoder_named, has_encoder, named
 from mapwise.core import tree
+from mapwise.core.explanation import Explanation, explained
 from mapwise.core.files import write_atomically
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
 from mapwise.core.learner import Learner
@@ -24,11 +25,13 @@ from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.occlusion import region
 
 VERSION = 1
 CARD = (
     "A predictor of mapwise. It holds the embeddings of the examples it was taught with, and what a table's columns "
-    "held: from both, something of the examples can be guessed. Share it as you would share the examples."
+    "held: from both, something of the examples can be guessed. It may name the files or lines they came from. Share "
+    "it as you would share the examples."
 )
 
 
@@ -55,6 +58,8 @@ class Predictor:
     classes: tuple[str, ...]
     note: str = ""
     """What whoever made it wants to find again, such as the column that holds the texts."""
+    sources: tuple[str, ...] = ()
+    """Where each row came from, such as a file; empty when nobody said."""
     seconds: float = SECONDS
     """That its report may take."""
 
@@ -69,6 +74,7 @@ class Predictor:
         names: Sequence[str],
         *,
         note: str = "",
+        sources: Sequence[str] = (),
     ) -> Self:
         """Fit the encoder to these raw rows, and keep them encoded.
 
@@ -77,7 +83,7 @@ class Predictor:
         if isinstance(head, str):
             named(HEADS, head, "head")
         fitted = encoder.fitted(X, weight)
-        return cls(fitted, head, fitted(X), columns, weight, tuple(names), note)
+        return cls(fitted, head, fitted(X), columns, weight, tuple(names), note, tuple(sources))
 
     def scores(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The head's scores of raw rows; a class without support rows is out of reach."""
@@ -120,31 +126,33 @@ class Predictor:
         assert isinstance(scores, Tensor)
         return scores.numpy()
 
-    def with_rows(self, X: Any, columns: np.ndarray, weight: np.ndarray) -> Self:
+    def with_rows(self, X: Any, columns: np.ndarray, weight: np.ndarray, sources: Sequence[str] = ()) -> Self:
         """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
+        return self._with_encoded(self.encoded(X), columns, weight, sources)
+
+    def _with_encoded(
+        self, rows: Float[np.ndarray, "N D"], columns: np.ndarray, weight: np.ndarray, sources: Sequence[str]
+    ) -> Self:
+        known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * len(rows)
         return replace(
             self,
-            rows=np.concatenate([self.rows, self.encoded(X)]),
+            rows=np.concatenate([self.rows, rows]),
             columns=np.concatenate([self.columns, columns]),
             weight=np.concatenate([self.weight, weight]),
+            sources=known + new if any(known + new) else (),
         )
 
     def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
         """With these classes, among which those of before stand at these places."""
         return replace(self, columns=places[self.columns], classes=tuple(names))
 
-    def with_class(self, name: str, X: Any) -> Self:
+    def with_class(self, name: str, X: Any, sources: Sequence[str] = ()) -> Self:
         """With one more class, of these raw rows; raises ValueError for a name that is there."""
         if name in self.classes:
             raise ValueError(f"there is a class {name!r} already: give another name, or teach it more rows")
-        encoded = self.encoded(X)
+        rows = self.encoded(X)
         wider = replace(self, classes=(*self.classes, name))
-        return replace(
-            wider,
-            rows=np.concatenate([self.rows, encoded]),
-            columns=np.concatenate([self.columns, np.full(len(encoded), len(self.classes))]),
-            weight=np.concatenate([self.weight, np.ones(len(encoded))]),
-        )
+        return wider._with_encoded(rows, np.full(len(rows), len(self.classes)), np.ones(len(rows)), sources)
 
     def without_class(self, name: str) -> Self:
         """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
@@ -158,6 +166,7 @@ class Predictor:
             rows=self.rows[others],
             columns=left - (left > place),
             weight=self.weight[others],
+            sources=tuple(source for source, kept in zip(self.sources, others, strict=False) if kept),
             classes=tuple(other for other in self.classes if other != name),
         )
 
@@ -190,6 +199,7 @@ class Predictor:
             "head": self.head,
             "classes": self.classes,
             "reads": self.note,
+            "sources": self.sources,
             "held_out": {"accuracy": found.accuracy, "low": found.low, "high": found.high, "rows": found.rows},
         }
         header = {"mapwise": json.dumps(about), "card": CARD}
@@ -216,7 +226,7 @@ class Predictor:
             if isinstance(version, int) and version > VERSION:
                 raise _Refused(f"is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise")
             encoder = _encoder(about["encoder"])
-            head, classes, note = about["head"], about["classes"], about["reads"]
+            head, classes, note, sources = (about[name] for name in ("head", "classes", "reads", "sources"))
         except FileNotFoundError:
             raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
         except _Refused as refused:
@@ -224,17 +234,61 @@ class Predictor:
         except _DAMAGE as problem:
             why = _short(problem)
             raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
-        fault = _fault(version, head, classes, note, **tensors)
+        fault = _fault(version, head, classes, note, sources, **tensors)
         if fault:
             raise ValueError(f"{path} is no whole predictor ({fault}): restore it, or fit it again")
-        return cls(encoder, head, tensors["rows"], tensors["columns"], tensors["weight"], tuple(classes), note)
+        rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
+        return cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))
+
+    def explain(self, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None) -> list[Explanation]:
+        """Why each raw row is answered as it is: the support's rows that voted, and the answer without each of them.
+
+        regions: of pictures, also where in each its answer came from.
+        names:   of the classes, where they are called otherwise.
+
+        Raises ValueError for a support of one class, for rows that can't be read, and for regions of what is no picture
+        or without Captum.
+        """
+        if regions and self.encoder.reads != "pictures":
+            raise ValueError(
+                f"regions are parts of pictures and the encoder {self.encoder.name} reads {self.encoder.reads}: leave "
+                "regions out"
+            )
+        self._needs_two()
+        rows = self.encoded(X)
+        x = torch.as_tensor(rows, dtype=torch.float64)
+        without = self._without_each_of(rows)
+        named = self.classes if names is None else names
+        found = explained(self.learner, self._params, self._fast, self.support, x, without, named, self.sources)
+        if not regions:
+            return found
+        seen = (region(row, place, self.scores) for place, row in enumerate(X))
+        return [replace(one, region=where) for one, where in zip(found, seen, strict=True)]
 
     def without_each(self, X: Any) -> Float[np.ndarray, "S Q W"]:
         """The scores of raw rows without each of the support's rows: exact, since every one is taught anew."""
+        return self._without_each_of(self.encoded(X))
+
+    def _without_each_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "S Q W"]:
         kept = np.tile(self.weight, (len(self.weight), 1))
         np.fill_diagonal(kept, 0)
-        x = torch.as_tensor(self.encoded(X), dtype=torch.float64)
-        return scores_under(self.learner, self._params, self.support, kept, x.expand(len(kept), *x.shape))
+        x = torch.as_tensor(rows, dtype=torch.float64)
+        # A learner made for a support set is another for a smaller one; rows of one weight share theirs.
+        made = [self._made_for(self.support._replace(weight=torch.as_tensor(weight))) for weight in kept]
+        scores = np.empty((len(kept), len(x), len(self.classes)))
+        for learner in dict.fromkeys(made):
+            those = [row for row, one in enumerate(made) if one == learner]
+            asked = x.expand(len(those), *x.shape)
+            scores[those] = scores_under(learner, self._params, self.support, kept[those], asked)
+        return scores
+
+    def _needs_two(self) -> None:
+        present = np.unique(self.columns[self.weight > 0])
+        if len(present) < 2:
+            raise ValueError(
+                f"there are examples of one class, {self.classes[int(present[0])]!r}, so there is no other answer: "
+                "teach it another class first"
+            )
 
     def _place(self, name: str) -> int:
         if name not in self.classes:
@@ -252,7 +306,10 @@ class Predictor:
     @cached_property
     def learner(self) -> Learner:
         """The learner behind the encoder."""
-        return HEADS[self.head](self.support) if isinstance(self.head, str) else self.head
+        return self._made_for(self.support)
+
+    def _made_for(self, support: Examples) -> Learner:
+        return HEADS[self.head](support) if isinstance(self.head, str) else self.head
 
     @cached_property
     def _params(self) -> Params:
@@ -290,7 +347,14 @@ def _encoder(about: Mapping[str, Any]) -> Encoder:
 
 
 def _fault(
-    version: Any, head: Any, classes: Any, note: Any, rows: np.ndarray, columns: np.ndarray, weight: np.ndarray
+    version: Any,
+    head: Any,
+    classes: Any,
+    note: Any,
+    sources: Any,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    weight: np.ndarray,
 ) -> str:
     """What is wrong with the parts of a file; "" when nothing is."""
     if version != VERSION:
@@ -303,6 +367,10 @@ def _fault(
         return "it names a class twice"
     if not isinstance(note, str):
         return "its note is no text"
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        return "what its rows came from is no list of texts"
+    if len(sources) not in (0, len(rows)):
+        return f"there are {len(rows)} rows, and {len(sources)} places they came from"
     if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
         return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
     if columns.shape != (len(rows),) or columns.dtype != np.int64:

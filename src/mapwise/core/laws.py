@@ -1,6 +1,6 @@
 """The laws every learner keeps, and a way to ask whether one's own does.
 
-Each law is a question put to a learner and a source of tasks. Four of the eleven may be waived by an
+Each law is a question put to a learner and a source of tasks. Four of the twelve may be waived by an
 instance that says so in `keeps`, with its reason in the docstring.
 """
 
@@ -21,7 +21,7 @@ from mapwise.core import functional, random, tree
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.kinds import KINDS
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.learner import WAIVABLE, Learner, Voter, VoteScale
 from mapwise.core.losses import Gaussian, present_classes
 from mapwise.core.map_tasks import How, map_tasks, task_at, tasks_in
 from mapwise.core.stream import after_prefixes, scores_along
@@ -494,6 +494,41 @@ def _causal(case: Case) -> Finding:
     return max(gap, loss) <= SAME, seen
 
 
+# 12 ------------------------------------------------------------------------------------------------------
+
+
+_COMPARED: dict[VoteScale, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    # A number that is the same for all classes is free.
+    "scores": lambda sums, scores: (sums - sums.mean(1, keepdim=True), scores - scores.mean(1, keepdim=True)),
+    "probabilities": lambda sums, scores: (sums, scores.softmax(1)),
+}
+
+
+def _votes(case: Case) -> Finding:
+    learner, params = case.double, _as_double(case.trained)
+    if not isinstance(learner, Voter):
+        return True, "the learner gives no votes"
+    if case.unseen.kind != "classification":
+        return None, f"without a say: {case.unseen.kind} has no classes to vote for"
+    gap = nobody = 0.0
+    for task in case.tasks():
+        for support in (task.support, _with_garbage(_without_last_class(task)[1].support, case.seed)):
+            fast = learner.adapt(params, support)
+            votes = learner.votes(params, fast, support, task.query.x).detach()  # [Q, S, W]
+            scores = learner.predict(params, fast, task.query.x)
+            assert isinstance(scores, Tensor)
+            there = present_classes(support) > 0
+            given = votes.sum(1)[:, there]
+            gap = max(gap, _gap(*_COMPARED[learner.votes_add_to](given, scores.detach()[:, there])))
+            nobody = max(
+                nobody, *(float(part.abs().sum()) for part in (votes[:, support.weight == 0], votes[..., ~there]))
+            )
+    return max(gap, nobody) <= SAME, (
+        f"votes and {learner.votes_add_to} differ by {gap:.1e}, and rows of weight 0 and absent classes have "
+        f"{nobody:.1e} of them"
+    )
+
+
 LAWS: tuple[Law, ...] = (
     Law(1, "map", "vmapped, chunked, looped and recomputed losses and gradients agree to 1e-10 in float64", _map),
     Law(2, "learns", "trained, it beats chance and its untrained self on unseen tasks by 5 standard errors", _learns),
@@ -506,6 +541,7 @@ LAWS: tuple[Law, ...] = (
     Law(9, "padding", "rows of weight 0 and absent classes change nothing", _padding),
     Law(10, "alone", "predicting a query by itself equals predicting it among others", _alone),
     Law(11, "causal", "scores of a causal pass are those after adapting to the rows before, and trained on", _causal),
+    Law(12, "votes", "the votes of the support rows add up to the scores or the probabilities", _votes),
 )
 """Every law, in order."""
 

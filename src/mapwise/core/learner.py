@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +17,26 @@ MOMENT = {"moment": True}
 
 WAIVABLE = frozenset({"order", "relabel", "padding", "alone"})
 """The laws an instance may do without, if it says so in `keeps`."""
+
+
+VoteScale = Literal["scores", "probabilities"]
+"""On what the votes of support rows add up: a class's score, or its probability, the softmax of the scores."""
+
+
+@runtime_checkable
+class Voter(Protocol):
+    """A learner whose answer is a sum over the support's rows, and which says what each of them puts into it."""
+
+    votes_add_to: ClassVar[VoteScale]
+
+    def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
+        """What every support row puts into the classes of every query.
+
+        Summed over the support rows they are the probabilities of the classes that are present; or the scores of
+        these, up to a number that is the same for all classes of a query and changes no answer. A row of weight 0
+        puts nothing into any class, and no row anything into an absent one.
+        """
+        ...
 
 
 @dataclass(frozen=True)

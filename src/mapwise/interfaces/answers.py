@@ -36,7 +36,7 @@ def fit(
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
     if not data.exists():
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
-    rows, names, kind = _folder(data) if data.is_dir() else _table(data, text, label)
+    rows, names, kind, sources = _folder(data) if data.is_dir() else _table(data, text, label)
     made = _encoder(encoder, kind)
     classes = sorted(set(names))
     if len(classes) < 2:
@@ -46,7 +46,9 @@ def fit(
     read = rows if kind == "table" else Watched(rows, f"reading {kind}")
     by_itself = learner == AUTO
     weight = np.ones(len(names))
-    taught = Predictor.of(made, USUAL if by_itself else learner, read, places, weight, classes, note=text or "")
+    taught = Predictor.of(
+        made, USUAL if by_itself else learner, read, places, weight, classes, note=text or "", sources=sources
+    )
     _no_twins(taught, rows if kind == "pictures" else None)
     taught, tried = choose(taught, seconds) if by_itself else (taught, [])
     taught.save(out)
@@ -70,7 +72,7 @@ def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str,
     if not 0 <= refuse < 1:
         raise ValueError(f"--refuse is {100 * refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
     taught = Predictor.load(file)
-    said, rows = _asked(taught, inputs)
+    said, rows = asked(taught, inputs)
     encoded = taught.encoded(rows)
     unknown, why = _unknown(taught, encoded, refuse)
     found: list[dict[str, Any]] = [
@@ -108,8 +110,13 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
     reads = taught.encoder.reads
     if reads == "table":
         raise ValueError(f"{file} reads tables, whose classes stand in a column: fit it again with the new rows")
-    rows: Sequence[Any] = _pictures(data) if reads == "pictures" else _lines(data)
-    wider = taught.with_class(name, Watched(rows, f"reading {reads}"))
+    if reads == "pictures":
+        rows: Sequence[Any] = _pictures(data)
+        sources = [f"{data.resolve().name}/{path.relative_to(data).as_posix()}" for path in rows]
+    else:
+        rows = _lines(data)
+        sources = [f"{data.name}, text {place}" for place in range(1, len(rows) + 1)]
+    wider = taught.with_class(name, Watched(rows, f"reading {reads}"), sources)
     _no_twins(wider, None)
     wider.save(file)
     shown = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {wider.report}"]
@@ -159,7 +166,8 @@ def _encoder(name: str | None, kind: Raw) -> Encoder:
     return encoder
 
 
-def _folder(data: Path) -> tuple[list[Path], list[str], Raw]:
+def _folder(data: Path) -> tuple[list[Path], list[str], Raw, list[str]]:
+    """Paths, the class of each, what they are, and where in the folder each lies."""
     from mapwise.tasks.images import files_in, visible
 
     classes = [path for path in visible(data) if path.is_dir()]
@@ -168,10 +176,11 @@ def _folder(data: Path) -> tuple[list[Path], list[str], Raw]:
     found = [(path, folder.name) for folder in classes for path in files_in(folder)]
     if not found:
         raise ValueError(f"the class folders in {data} hold no files: put at least one picture into each")
-    return [path for path, _ in found], [name for _, name in found], "pictures"
+    sources = [path.relative_to(data).as_posix() for path, _ in found]
+    return [path for path, _ in found], [name for _, name in found], "pictures", sources
 
 
-def _table(data: Path, text: str | None, label: str | None) -> tuple[Any, list[str], Raw]:
+def _table(data: Path, text: str | None, label: str | None) -> tuple[Any, list[str], Raw, list[str]]:
     from mapwise.tasks.table import label_place
 
     header, lines, cells = _cells(data)
@@ -180,12 +189,13 @@ def _table(data: Path, text: str | None, label: str | None) -> tuple[Any, list[s
     for line, name in zip(lines, names, strict=True):
         if not name:
             raise ValueError(f"line {line} of {data} has no label in column {header[place]!r}: fill it or drop the row")
+    sources = [f"{data.name}, line {line}" for line in lines]
     if text is not None:
         if text not in header:
             raise ValueError(f"{data} has no column {text!r}: its columns are {', '.join(header[:20])}")
-        return [row[header.index(text)] for row in cells], names, "texts"
+        return [row[header.index(text)] for row in cells], names, "texts", sources
     rest = [i for i in range(len(header)) if i != place]
-    return _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells]), names, "table"
+    return _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells]), names, "table", sources
 
 
 def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
@@ -199,7 +209,7 @@ def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndar
     return {name: by_place[str(place)] for place, name in enumerate(header)}
 
 
-def _asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
+def asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
     """What each answer is about, and the raw rows."""
     reads = taught.encoder.reads
     if reads == "pictures":

@@ -525,6 +525,28 @@ def predict(
         show(*([sheet] if csv else shown))
 
 
+@app.command(
+    epilog="Examples: mapwise explain birds.safetensors new/3.jpg; "
+    "mapwise explain birds.safetensors new/ --regions why/; mapwise explain intents.safetensors 'cancel it' --json"
+)
+def explain(
+    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
+    ],
+    regions: Annotated[
+        Path | None,
+        typer.Option(help="A folder for pictures, red where the answer came from.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say why: the examples that voted for the answer, and what it would be without each of them."""
+    from mapwise.interfaces.reasons import explain as explained
+
+    found, shown = explained(file.expanduser(), inputs, regions and regions.expanduser())
+    answer(found) if json else show(*shown)
+
+
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
 def add_class(
     file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],

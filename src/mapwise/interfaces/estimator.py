@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from mapwise.catalog import encoder_named, encoder_of
 from mapwise.choosing import AUTO, SECONDS, USUAL, Tried, choose, seconds_of
+from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
@@ -103,6 +104,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """The probability of every class of `classes_` for every row, [N, W]."""
         check_is_fitted(self)
         return self.predictor_.probabilities(self._rows(X))
+
+    def explain(self, X: Any, regions: bool = False) -> list[Explanation]:
+        """Why each row is answered as it is: the examples that voted, and the answer without each of them.
+
+        regions: of pictures, also where in each its answer came from; this takes a second a picture.
+
+        An example is known by its place among those that were fitted, rows of weight 0 left out. Raises ValueError for
+        rows that can't be read, for examples of one class, and for regions of what is no picture or without Captum.
+        """
+        check_is_fitted(self)
+        return self.predictor_.explain(self._rows(X), regions=regions, names=self.classes_.tolist())
 
     def add_class(self, name: Any, X: Any) -> str:
         """Learn one more class from rows of it alone; what that cost the others, as a sentence.

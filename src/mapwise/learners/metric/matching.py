@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from mapwise.core import functional, random
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import cosines
+from mapwise.core.learner import VoteScale
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
@@ -48,6 +49,8 @@ class Matching(EmbeddingLearner):
     >>> fast["rows"].shape
     torch.Size([5, 64])
     """
+
+    votes_add_to: ClassVar[VoteScale] = "probabilities"
 
     temperature: float = 10.0
     full_context: FullContext | None = None
@@ -107,13 +110,26 @@ class Matching(EmbeddingLearner):
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """log sum_i a(x, x_i) y_i, where a is the softmax over the support rows of temperature * cosine (eq. 1)."""
+        received = self._attention(params, fast, x).logsumexp(1)
+        # All labels of a row sum to 1, so the attention of all classes is that of all rows.
+        return without_absent(torch.log_softmax(received, -1), fast["present"])
+
+    def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
+        """Every support row votes for its own class, by the attention it receives, 0..1.
+
+        Attention adds up to probabilities, whose logarithms are the scores. With full context a row says something of
+        the others too, and that is part of its vote.
+        """
+        each = self._attention(params, fast, x)
+        return each.flatten(1).softmax(-1).reshape(each.shape)
+
+    def _attention(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q S W"]:
+        """The logarithm of what each row gives to each class, up to a number that is the same for all of a query."""
         alike = params["log_temperature"].exp() * cosines(self.embed(params, fast, x), fast["rows"])  # [Q, S]
         labels, least = fast["labels"], torch.finfo(alike.dtype).min / 2
         # The sums of a product, as logarithms: a distant row's attention would vanish in rounding, and its slope.
-        each = alike[:, :, None] + labels.clamp(min=1e-30).log()  # [Q, S, W]
-        received = torch.where(labels > 0, each, least).logsumexp(1)
-        # All labels of a row sum to 1, so the attention of all classes is that of all rows.
-        return without_absent(torch.log_softmax(received, -1), fast["present"])
+        each = alike[:, :, None] + labels.clamp(min=1e-30).log()
+        return torch.where(labels > 0, each, least)
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """Rows in the learned space; with full context as queries: f(x, S)."""

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import class_means, cosines, squared_distances
+from mapwise.core.learner import VoteScale
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
@@ -37,6 +39,7 @@ class ProtoNet(EmbeddingLearner):
     """
 
     encoder_part: ClassVar[str] = ""
+    votes_add_to: ClassVar[VoteScale] = "scores"
 
     distance: Distance = "euclidean"
     scale: float = 10.0
@@ -58,3 +61,24 @@ class ProtoNet(EmbeddingLearner):
         else:
             scores = -squared_distances(z, fast["prototypes"])
         return without_absent(scores, fast["present"])
+
+    def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
+        """Every support row votes for its own class, by its share in the class's mean.
+
+        A mean c is as far as its rows s are, less what they are scattered: |x - c|^2 is the mean of
+        |x - s|^2 - |s - c|^2. A row's vote is how much less that is than the mean distance to all classes. A cosine
+        with a mean is a sum over the mean's rows as it stands.
+        """
+        z, rows = self.embed(params, fast, x), self.embed_support(params, support)[0]
+        counts = support.y * support.weight[:, None]
+        share = counts / counts.sum(0).clamp(min=1e-12)  # [S, W]
+        means, present = fast["prototypes"], fast["present"]
+        if self.distance == "cosine":
+            along = torch.nn.functional.normalize(z, dim=-1) @ rows.T  # [Q, S]
+            nearer = self.scale * along[:, :, None] / means.norm(dim=-1).clamp(min=1e-12)
+        else:
+            usual = (squared_distances(z, means) * present).sum(1) / present.sum().clamp(min=1)  # [Q]
+            near = squared_distances(z, rows)[:, :, None] - squared_distances(rows, means)
+            nearer = usual[:, None, None] - near
+        votes: Tensor = share * nearer  # [Q, S, W]
+        return votes

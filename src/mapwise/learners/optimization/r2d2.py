@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mapwise.core import functional, solvers
 from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.learner import VoteScale
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
@@ -39,6 +40,8 @@ class R2D2(EmbeddingLearner):
     torch.Size([65, 5])
     """
 
+    votes_add_to: ClassVar[VoteScale] = "scores"
+
     ridge: float = 50.0
     learn_ridge: bool = False
     scale: float = 10.0
@@ -57,16 +60,31 @@ class R2D2(EmbeddingLearner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """W = argmin |X W - Y|^2 + ridge |W|^2, where a row of X is [f(x_i), 1] / sqrt(rows)."""
         z, seen = self.embed_support(params, support)
-        # sqrt(1 / rows), and 0 for a row that doesn't count.
-        share = (support.weight / support.weight.sum().clamp(min=1e-12)).sqrt()[:, None]
-        strength = params["log_ridge"].exp() if self.learn_ridge else self.ridge
-        head = solvers.ridge(share * _with_ones(z), share * support.y, strength)
+        head = self._solved(params, z, support.weight, support.y)
         return {"head": head, "present": present_classes(support), **seen}
+
+    def _solved(self, params: Params, z: Tensor, weight: Tensor, y: Tensor) -> Float[Tensor, "D+1 W"]:
+        # sqrt(1 / rows), and 0 for a row that doesn't count.
+        share = (weight / weight.sum().clamp(min=1e-12)).sqrt()[:, None]
+        strength = params["log_ridge"].exp() if self.learn_ridge else self.ridge
+        return solvers.ridge(share * _with_ones(z), share * y, strength)
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """scale * [f(x), 1] W + bias."""
         regression = _with_ones(self.embed(params, fast, x)) @ fast["head"]
         return without_absent(params["scale"] * regression + params["bias"], fast["present"])
+
+    def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
+        """Every support row votes for its own class: the solution is linear in the labels.
+
+        What a row's label alone would make the regression say, times `scale`. The column of ones is part of it; the
+        bias, one number for all classes, is not.
+        """
+        z, _ = self.embed_support(params, support)
+        alone = torch.eye(len(support.y), dtype=z.dtype, device=z.device)
+        each = _with_ones(self.embed(params, fast, x)) @ self._solved(params, z, support.weight, alone)  # [Q, S]
+        votes: Tensor = params["scale"] * each[:, :, None] * support.y
+        return votes
 
 
 def _with_ones(z: Tensor) -> Tensor:

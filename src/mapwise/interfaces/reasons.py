@@ -1,0 +1,33 @@
+"""mapwise explain: why a predictor's file answers as it does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mapwise.interfaces.answers import asked
+from mapwise.predictor import Predictor
+
+
+def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Why each input is answered as it is: JSON-ready, and as lines for a person.
+
+    regions: a folder into which a picture of each input is put, red where the answer came from.
+
+    Raises ValueError as `predict` does, for a file of one class, and for regions of what is no picture.
+    """
+    taught = Predictor.load(file)
+    said, rows = asked(taught, inputs)
+    why = taught.explain(rows, regions=regions is not None)
+    found: list[dict[str, Any]] = [{"input": what, **one.to_json()} for what, one in zip(said, why, strict=True)]
+    shown = [f"{what}: {one}" for what, one in zip(said, why, strict=True)]
+    if regions is not None:
+        from mapwise.encoders.occlusion import reddened
+
+        regions.mkdir(parents=True, exist_ok=True)
+        for place, (what, one) in enumerate(zip(said, why, strict=True)):
+            assert one.region is not None
+            path = regions / f"{place}-{Path(what).stem}.png"
+            reddened(what, place, one.region).save(path)
+            found[place]["region"]["picture"] = str(path)
+            shown[place] += f"\n  see {path}"
+    return {"file": str(file), "explanations": found}, shown
