@@ -100,9 +100,9 @@ def test_odd_texts_are_read_and_an_empty_one_is_named():
     encoder(["hello"])  # loads the library
     start = time.process_time()
     z = encoder(
-        ["🙂", "half \ud83d a character", long, long[:5000], "x" * 10_000_000, "\n" * 1000 + TEXTS[0], TEXTS[0]]
+        ["🙂", "half \ud83d a character", long, long[:5000], "x" * 10_000_000, "\n" * 10_000 + TEXTS[0], TEXTS[0]]
     )
-    assert time.process_time() - start < 10  # a tokenizer given all of it takes longer for one of them
+    assert time.process_time() - start < 3  # a tokenizer given all of it takes longer for one of them
     assert z.shape == (7, 384) and np.isfinite(z).all()
     np.testing.assert_allclose(z[2], z[3], atol=1e-6)
     np.testing.assert_allclose(z[5], z[6], atol=1e-6)
@@ -204,7 +204,7 @@ def test_a_file_answers_wherever_its_model_lies(vit, tmp_path, monkeypatch):
     with pytest.raises(ValueError) as refused:
         mw.FewShotClassifier.load(path)
     said = str(refused.value)
-    assert said.startswith(f"{path} was made with the encoder hf:{here}, and the model {here} is not on this machine")
+    assert said.startswith(f"{path} was made with the encoder hf:{here}, and there is no folder {here}: ")
     assert "name in MAPWISE_MODELS the folder in which vit lies" in said and "\n" not in said
     monkeypatch.setenv("MAPWISE_MODELS", str(away.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
@@ -252,8 +252,8 @@ def test_without_a_network_one_sentence_says_what_to_do_at_once(unreachable):
     assert time.perf_counter() - start < 10
     said = str(refused.value)
     assert "neither on this machine nor to be had from the hub (" in said and "Name or service not known" in said
-    assert "hf download mapwise/no-such-model --local-dir no-such-model" in said
-    assert "MAPWISE_MODELS" in said and "\n" not in said
+    assert "get it with hf download mapwise/no-such-model where there is a network" in said
+    assert "name in MAPWISE_MODELS the folder in which a copy lies as no-such-model" in said and "\n" not in said
 
 
 def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
@@ -273,7 +273,7 @@ def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
         return tmp_path / "models" / "vit"
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", recorded)
-    with pytest.raises(ValueError, match="the model someone/vit is not on this machine: where there is a network, hf"):
+    with pytest.raises(ValueError, match="the model someone/vit is not on this machine: get it with hf download"):
         mw.FewShotClassifier.load(path)
     assert asked == [True]
     assert encoder_named("hf:someone/vit", fetch=True).encoder.folder == tmp_path / "models" / "vit"
@@ -350,9 +350,9 @@ def test_what_is_no_picture_is_named(vit, tmp_path, row, words):
     ("encoder", "words"),
     [
         ("hf:", "hf: names no model: give hf:OWNER/MODEL, or hf:FOLDER"),
-        ("hf:/none/of/these", "the model /none/of/these is not on this machine"),
-        ("hf:~nobody-here/model", "is not on this machine"),
-        (f"hf:{'long' * 2000}/x/y", "is not on this machine"),
+        ("hf:/none/of/these", "there is no folder /none/of/these: put the model there, or name in MAPWISE_MODELS the"),
+        ("hf:~nobody-here/model", "there is no folder ~nobody-here/model"),
+        (f"hf:{'long' * 2000}/x/y", "there is no folder longlong"),
         ("hg:someone/model", "there is no family of encoders 'hg': did you mean 'hf'"),
     ],
 )

@@ -81,6 +81,11 @@ def test_another_version_and_another_state_are_other_encoders(file):
         assert encoder.asked == ROWS[:3]
 
 
+def test_the_file_is_for_its_owner_alone(file):
+    Kept(Slow(), file)(ROWS[:3])
+    assert file.stat().st_mode & 0o077 == 0
+
+
 def test_rows_are_gone_through_once_and_a_few_at_a_time(file):
     """Whoever watches them sees the work, and what was done before a stop is kept."""
     encoder = Slow()

@@ -113,6 +113,7 @@ class _Store:
             import sqlite3
 
             self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.touch(0o600)  # of embeddings something of the rows can be guessed: they are their owner's
             try:
                 self.link = sqlite3.connect(self.file, timeout=_PATIENCE)
                 self.link.execute("PRAGMA synchronous = NORMAL")

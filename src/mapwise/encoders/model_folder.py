@@ -38,8 +38,8 @@ def found(name: str, *, fetch: bool) -> Path:
         folder = _of_hub(name, fetch)
     if folder is None:
         raise ValueError(
-            f"the model {name} is not on this machine: give its folder as hf:FOLDER, or name in {MODELS} the folder "
-            f"in which {_last(name)} lies"
+            f"there is no folder {name}: put the model there, or name in {MODELS} the folder in which {_last(name)} "
+            "lies"
         )
     if not any((folder / about).is_file() for about in ("config.json", "modules.json")):
         raise ValueError(
@@ -137,8 +137,8 @@ def _of_hub(name: str, fetch: bool) -> Path:
             reason = " ".join(str(problem.__cause__ or problem).split()) or type(problem).__name__
             why = f"neither on this machine nor to be had from the hub ({reason[:120]})"
     raise ValueError(
-        f"the model {name} is {why}: where there is a network, hf download {name} --local-dir {_last(name)}; then give "
-        f"that folder as hf:FOLDER, or name in {MODELS} the one in which it lies"
+        f"the model {name} is {why}: get it with hf download {name} where there is a network, or name in {MODELS} the "
+        f"folder in which a copy lies as {_last(name)}"
     ) from None
 
 
