@@ -58,7 +58,7 @@ def test_the_nearest_mean_is_that_of_scikit_learn():
     X, y = species()
     new, _ = species(rows=40, seed=1)
     theirs = make_pipeline(StandardScaler(), NearestCentroid()).fit(X, y)
-    assert (mw.FewShotClassifier().fit(X, y).predict(new) == theirs.predict(new)).all()
+    assert (mw.FewShotClassifier(learner="nearest_mean").fit(X, y).predict(new) == theirs.predict(new)).all()
 
 
 def test_ridge_is_the_regression_on_labels():
@@ -67,7 +67,8 @@ def test_ridge_is_the_regression_on_labels():
     scaler = StandardScaler().fit(X)
     ones = [np.column_stack([scaler.transform(rows), np.ones(len(rows))]) for rows in (X, new)]
     columns = (y[:, None] == np.unique(y)).astype(float)
-    theirs = Ridge(alpha=1.0, fit_intercept=False).fit(ones[0], columns).predict(ones[1])
+    strength = 0.3 * (ones[0][:, :-1] ** 2).sum(1).mean()
+    theirs = Ridge(alpha=strength, fit_intercept=False).fit(ones[0], columns).predict(ones[1])
     ours = mw.FewShotClassifier(learner="ridge").fit(X, y)
     np.testing.assert_allclose(ours.predictor_.scores(inputs.columns(new)), 10 * theirs, atol=1e-9)
 

@@ -574,12 +574,19 @@ LEARNERS: dict[str, LearnerRow] = {
     ),
 }
 
+
+def _square(support: Examples) -> float:
+    """The mean squared length of the rows: what holds weights small is in its units, so an encoder's scale is none."""
+    squares = (support.x.flatten(1) ** 2).sum(1)
+    return float((support.weight * squares).sum() / support.weight.sum()) or 1.0
+
+
 HEADS: dict[str, Callable[[Examples], Learner]] = {
     # Learners over encoded rows, with nothing to train: they compare and fit what the encoder gives.
     "nearest_mean": lambda support: ProtoNet(nn.Flatten),
-    # As strong as one row: the learner's own ridge weighs beside a mean over the rows.
-    "ridge": lambda support: R2D2(nn.Flatten, ridge=1 / float(support.weight.sum())),
-    "logistic": lambda support: Logistic(nn.Flatten),
+    # The learner's own ridge weighs beside a mean over the rows, and this one beside their sum.
+    "ridge": lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support) / float(support.weight.sum())),
+    "logistic": lambda support: Logistic(nn.Flatten, strength=0.03 * _square(support)),
 }
 """What can stand behind an encoder, made for a support set."""
 
