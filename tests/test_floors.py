@@ -25,6 +25,7 @@ FLOORS = {
     "engine": 2,
     "report": 2,
     "catalog": 3,
+    "graph": 3,  # a learner as an ONNX graph; it knows no name of the catalog
     "run": 3.5,  # a run's folder is read with the catalog's names, by every interface
     "predictor": 3.5,  # and so is a predictor
     "choosing": 3.6,  # among predictors
@@ -39,6 +40,7 @@ VARIANTS: dict[str, str] = {
 }
 HEAVY = {"sklearn", "narwhals", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
 HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub"}
+HEAVY |= {"onnx", "onnx_ir", "onnxruntime", "onnxscript"}
 AT_THE_TOP: dict[str, str] = {
     # a file -> the heavy package it may import at once: what it holds is of that package by inheritance
     "mapwise.interfaces.estimator": "sklearn",

@@ -123,6 +123,20 @@ def test_the_ridge_weighs_against_a_mean_over_rows():
     assert torch.allclose(learner.adapt(params, twice)["head"], learner.adapt(params, SUPPORT)["head"], rtol=1e-10)
 
 
+def test_the_ridge_weighs_against_a_sum_where_it_is_asked_to():
+    learner = R2D2(encoder(), ridge=0.6, errors="sum")
+    params = start(learner)
+    mean = R2D2(encoder(), ridge=0.6 / float(SUPPORT.weight.sum()))
+    head = learner.adapt(params, SUPPORT)["head"]
+    assert torch.allclose(head, mean.adapt(params, SUPPORT)["head"], rtol=1e-10)
+    twice = Examples(*(torch.cat([part, part]) for part in SUPPORT[:3]), SUPPORT.key)
+    doubled = SUPPORT._replace(weight=2 * SUPPORT.weight)
+    assert torch.allclose(learner.adapt(params, twice)["head"], learner.adapt(params, doubled)["head"], rtol=1e-10)
+    assert not torch.allclose(learner.adapt(params, twice)["head"], head, rtol=1e-3)
+    with pytest.raises(ValueError, match="errors is 'total': give 'mean' or 'sum'"):
+        R2D2(encoder(), errors="total")
+
+
 @pytest.mark.parametrize("width", [2, 12])
 @pytest.mark.parametrize("left_out", [[3], [2, 4]])
 def test_a_weight_of_0_leaves_a_row_out(width, left_out):

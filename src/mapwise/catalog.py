@@ -584,8 +584,7 @@ def _square(support: Examples) -> float:
 HEADS: dict[str, Callable[[Examples], Learner]] = {
     # Learners over encoded rows, with nothing to train: they compare and fit what the encoder gives.
     "nearest_mean": lambda support: ProtoNet(nn.Flatten),
-    # The learner's own ridge weighs beside a mean over the rows, and this one beside their sum.
-    "ridge": lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support) / float(support.weight.sum())),
+    "ridge": lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum"),
     "logistic": lambda support: Logistic(nn.Flatten, strength=0.03 * _square(support)),
 }
 """What can stand behind an encoder, made for a support set."""

@@ -26,6 +26,7 @@ from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.occlusion import region
+from mapwise.graph import Written, write_graph
 
 VERSION = 1
 CARD = (
@@ -210,6 +211,17 @@ class Predictor:
         }
         data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
         write_atomically(path, lambda file: file.write(data))
+
+    def export_onnx(self, path: str | Path) -> Written:
+        """Write its learner as an ONNX file, to which examples, classes and queries are given; see `write_graph`.
+
+        Neither the support nor the names of its classes are in the file, nor is the encoder: its name is.
+
+        Raises ValueError for a learner that no such file can hold, and when the extra isn't installed.
+        """
+        head = self.head if isinstance(self.head, str) else type(self.head).__name__
+        about = {"learner": head, "encoder": self.encoder.name, "encoder_version": self.encoder.version}
+        return write_graph(self.learner, self._params, self.support, path, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

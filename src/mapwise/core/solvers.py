@@ -1,6 +1,9 @@
 """Linear systems, solved in closed form or by steps; differentiable as often as asked and safe under vmap."""
 
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,6 +13,24 @@ from mapwise.core import tree
 from mapwise.core.losses import without_absent
 from mapwise.core.tree import Tree
 
+STEPS = 200
+"""At most, of each of two passes, where a ridge regression is solved in matrix products."""
+
+TOLERANCE = 1e-10
+"""The length of a residual, relative to that of the target, at which a solution is left as it is."""
+
+_in_products: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_in_products", default=False)
+
+
+@contextmanager
+def in_products() -> Iterator[None]:
+    """Within, `ridge` is solved in matrix products, for machines that have no operator that solves a system."""
+    token = _in_products.set(True)
+    try:
+        yield
+    finally:
+        _in_products.reset(token)
+
 
 def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Tensor) -> Float[Tensor, "D W"]:
     """The w that minimises |x w - y|^2 + strength |w|^2, for a positive strength.
@@ -17,12 +38,59 @@ def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Te
     Solves whichever system is smaller, N x N or D x D: by Woodbury's identity both give the same w. A row of
     zeros in x changes nothing.
     """
+    if _in_products.get():
+        return _ridge_in_products(x, y, strength)
     rows, width = x.shape
     solution: Tensor
     if rows < width:
         solution = x.T @ torch.linalg.solve(x @ x.T + strength * _identity(x, rows), y)
     else:
         solution = torch.linalg.solve(x.T @ x + strength * _identity(x, width), x.T @ y)
+    return solution
+
+
+def _ridge_in_products(x: Tensor, y: Tensor, strength: float | Tensor) -> Float[Tensor, "D W"]:
+    """The same by conjugate gradients, and once more from there, for what is left.
+
+    The second pass begins at a residual made of rows and not of steps, in which the rounding of the first is seen.
+
+    With k = 1 + |x|^2 / strength, |x| the largest singular value, and r the rank of x, a pass of n steps divides the
+    error by (1 + 2 / sqrt(k))^n / 2 or more, and is over after r steps but for rounding. So 200 are enough for supports
+    of up to 200 rows or columns, and for any with k up to 1,000.
+    """
+
+    def product(w: Tree) -> Tree:
+        return {"w": ((x @ w["w"]).T @ x).T}  # x.T beside x would be two names of one tensor, which the loop refuses
+
+    def solved(target: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            return _looped(product, target, strength)
+        found: Tensor = conjugate_gradient(product, {"w": target}, steps=STEPS, damping=strength)["w"]
+        return found
+
+    first = solved(x.T @ y)
+    return first + solved(x.T @ (y - x @ first) - strength * first)
+
+
+def _looped(product: Callable[[Tree], Tree], target: Tensor, damping: float | Tensor) -> Tensor:
+    """Conjugate gradients as a loop of the exported graph, which unrolled would be of megabytes."""
+    from torch._higher_order_ops import while_loop
+
+    squared = (target * target).sum()
+    enough = TOLERANCE**2 * squared
+
+    def on(step: Tensor, *state: Tensor) -> Tensor:
+        return (step < STEPS) & state[-1]
+
+    def ahead(step: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        solution, residual, direction = ({"w": part} for part in state[:3])
+        squared, going = state[3:]
+        now = _Ascent(solution, residual, direction, squared, going).next(product, damping, enough, otherwise=0.0)
+        return step + 1, *(part["w"] for part in now[:3]), *now[3:]
+
+    start = torch.zeros((), dtype=torch.int64, device=target.device)
+    state = (start, torch.zeros_like(target), target.clone(), target.clone(), squared, squared > 0)
+    solution: Tensor = while_loop(on, ahead, state)[1]  # type: ignore[no-untyped-call]  # torch has no types for it
     return solution
 
 
@@ -61,7 +129,12 @@ def logistic(
 
 
 def conjugate_gradient(
-    product: Callable[[Tree], Tree], target: Tree, *, steps: int, damping: float = 0.0, tolerance: float = 1e-10
+    product: Callable[[Tree], Tree],
+    target: Tree,
+    *,
+    steps: int,
+    damping: float | Tensor = 0.0,
+    tolerance: float = TOLERANCE,
 ) -> Tree:
     """The x that solves (A + damping I) x = target, for a symmetric A known by its products with trees.
 
@@ -73,23 +146,38 @@ def conjugate_gradient(
     x is left as it is too; if that is the first direction, x is the target. (Newton methods do so: Nocedal and
     Wright 2006, algorithm 7.1.) So x never points against the target.
     """
-    solution, residual, direction = tree.zeros_like(target), target, target
     squared = tree.dot(target, target)
-    enough = tolerance**2 * squared
-    going = squared > 0
+    state = _Ascent(tree.zeros_like(target), target, target, squared, squared > 0)
     for step in range(steps):
-        image = tree.map(lambda a, d: a + damping * d, product(direction), direction)
-        curve = tree.dot(direction, image)
+        state = state.next(product, damping, tolerance**2 * squared, otherwise=0.0 if step else 1.0)
+    return state.solution
+
+
+class _Ascent(NamedTuple):
+    """Where conjugate gradients have come to."""
+
+    solution: Tree
+    residual: Tree
+    direction: Tree
+    squared: Tensor
+    """The squared length of the residual."""
+    going: Tensor
+    """False when the solution is left as it is."""
+
+    def next(
+        self, product: Callable[[Tree], Tree], damping: float | Tensor, enough: Tensor, otherwise: float
+    ) -> "_Ascent":
+        """One step on; `otherwise` is its length along a direction that doesn't curve upwards."""
+        image = tree.map(lambda a, d: a + damping * d, product(self.direction), self.direction)
+        curve = tree.dot(self.direction, image)
         upwards = curve > 0
-        otherwise = torch.full_like(curve, 1.0 if step == 0 else 0.0)
-        length = torch.where(upwards, squared / torch.where(upwards, curve, 1), otherwise) * going
-        solution = tree.map(lambda x, d, by=length: x + by * d, solution, direction)
-        residual = tree.map(lambda r, i, by=length: r - by * i, residual, image)
-        before, squared = squared, tree.dot(residual, residual)
-        going = going & upwards & (squared > enough)
-        share = squared / torch.where(before > 0, before, 1)
-        direction = tree.map(lambda r, d, by=share: r + by * d, residual, direction)
-    return solution
+        length = torch.where(upwards, self.squared / torch.where(upwards, curve, 1), otherwise) * self.going
+        solution = tree.map(lambda x, d: x + length * d, self.solution, self.direction)
+        residual = tree.map(lambda r, i: r - length * i, self.residual, image)
+        squared = tree.dot(residual, residual)
+        share = squared / torch.where(self.squared > 0, self.squared, 1)
+        direction = tree.map(lambda r, d: r + share * d, residual, self.direction)
+        return _Ascent(solution, residual, direction, squared, self.going & upwards & (squared > enough))
 
 
 def _identity(like: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""mapwise fit, predict and add-class: from a folder of pictures or a CSV file to a predictor's file, and to answers."""
+"""mapwise fit, predict, add-class and export: a predictor's file, from pictures or a CSV file and to answers."""
 
 import csv
 import io
@@ -126,6 +126,24 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
         "before": _as_json(before),
         "held_out": _as_json(wider.report),
     }
+    return found, shown
+
+
+def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Write the learner of a predictor's file as an ONNX file, by default beside it.
+
+    Raises ValueError for a file that is no predictor, and for a learner that no ONNX file can hold.
+    """
+    path = file.with_suffix(".onnx") if out is None else out
+    if path.suffix != ".onnx":
+        raise ValueError(f"an ONNX file is asked for and {path} ends otherwise: call it {path.stem}.onnx")
+    taught = Predictor.load(file)
+    written = taught.export_onnx(path)
+    found = {"file": str(path), "bytes": written.bytes, "encoder": taught.encoder.name, "farthest": written.farthest}
+    shown = [
+        f"{path}: {written.bytes:,} bytes, for rows of the encoder {taught.encoder.name}; asked about the examples, "
+        f"its probabilities are within {written.farthest:.0e} of the predictor's"
+    ]
     return found, shown
 
 

@@ -563,6 +563,27 @@ def add_class(
     answer(found) if json else show(*shown)
 
 
+@app.command(epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
+def export(
+    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    onnx: Annotated[bool, typer.Option("--onnx", help="As an ONNX file, the one form there is.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file, FILE.onnx if not given.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a predictor's learner for other machines, where classes are added and asked for without Python.
+
+    Examples go in beside the queries, and are not in the file.
+    """
+    if not onnx:
+        raise WrongUse("a form is needed: mapwise export FILE --onnx")
+    from mapwise.interfaces.answers import export as exported
+
+    found, shown = exported(file.expanduser(), None if out is None else out.expanduser())
+    answer(found) if json else show(*shown)
+
+
 @app.command(epilog="Example: mapwise doctor")
 def doctor(json: Json = False) -> None:
     """Look for what is broken in this installation, and say how to repair it."""

@@ -166,6 +166,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise ValueError(f"the labels are of type {self.classes_.dtype} and a file holds names: fit with strings")
         self.predictor_.save(path)
 
+    def export_onnx(self, path: str | Path) -> None:
+        """Write the learner as an ONNX file that is given examples, classes and queries: to add classes elsewhere.
+
+        Raises ValueError for a learner that no such file can hold, and when the extra `onnx` isn't installed.
+        """
+        check_is_fitted(self)
+        self.predictor_.export_onnx(path)
+
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """What was learned, from a file that `save` or `mapwise fit` wrote.

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,12 +23,13 @@ class R2D2(EmbeddingLearner):
     Paper:   Bertinetto, Henriques, Torr, Vedaldi 2019, arXiv:1805.08136, section 3.2 (R2-D2).
     Fast:    {"head": [D + 1, W], "present": [W]}; with norm "support" also {"statistics": ...}.
     Loss:    cross-entropy of scale * regression + bias.
-    Differs: support features and labels are divided by sqrt(rows), as in the published code: the ridge weighs
-             against a mean over rows, where the paper's weighs against a sum.
+    Differs: by default support features and labels are divided by sqrt(rows), as in the published code: the ridge
+             weighs against a mean over rows, where the paper's weighs against a sum.
 
     encoder:     [N, *input] -> [N, D]; a column of ones is added to its features.
     ridge:       weight of the squared head beside the mean squared error of a row, in units of a feature squared.
     learn_ridge: learn it, as its logarithm; otherwise it stays.
+    errors:      what it weighs beside: "mean", of the rows' squared errors, or "sum", as in the paper.
     scale:       what the regression is multiplied by at the start; learned. Much lower, the loss starts out flat.
 
     The learned bias is one number for all classes, so it moves no probability; it is kept because the paper has it.
@@ -45,11 +46,14 @@ class R2D2(EmbeddingLearner):
     ridge: float = 50.0
     learn_ridge: bool = False
     scale: float = 10.0
+    errors: Literal["mean", "sum"] = "mean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.ridge > 0:
             raise ValueError(f"the ridge is {self.ridge} and must be positive: give a number above 0, such as 50")
+        if self.errors not in ("mean", "sum"):
+            raise ValueError(f"errors is {self.errors!r}: give 'mean' or 'sum'")
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, scale and bias, and the logarithm of the ridge when that is learned."""
@@ -58,14 +62,14 @@ class R2D2(EmbeddingLearner):
         return {"encoder": encoder, "scale": torch.tensor(float(self.scale)), "bias": torch.zeros(()), **learned}
 
     def adapt(self, params: Params, support: Examples) -> Fast:
-        """W = argmin |X W - Y|^2 + ridge |W|^2, where a row of X is [f(x_i), 1] / sqrt(rows)."""
+        """W = argmin |X W - Y|^2 + ridge |W|^2, where a row of X is [f(x_i), 1], for "mean" over sqrt(rows)."""
         z, seen = self.embed_support(params, support)
         head = self._solved(params, z, support.weight, support.y)
         return {"head": head, "present": present_classes(support), **seen}
 
     def _solved(self, params: Params, z: Tensor, weight: Tensor, y: Tensor) -> Float[Tensor, "D+1 W"]:
-        # sqrt(1 / rows), and 0 for a row that doesn't count.
-        share = (weight / weight.sum().clamp(min=1e-12)).sqrt()[:, None]
+        # 0 for a row that doesn't count.
+        share = (weight / weight.sum().clamp(min=1e-12) if self.errors == "mean" else weight).sqrt()[:, None]
         strength = params["log_ridge"].exp() if self.learn_ridge else self.ridge
         return solvers.ridge(share * _with_ones(z), share * y, strength)
 
@@ -88,4 +92,4 @@ class R2D2(EmbeddingLearner):
 
 
 def _with_ones(z: Tensor) -> Tensor:
-    return torch.cat([z, z.new_ones(len(z), 1)], 1)
+    return torch.cat([z, z.new_ones(z.shape[0], 1)], 1)

@@ -62,4 +62,4 @@ class Logistic(EmbeddingLearner):
 
 
 def _with_ones(z: Tensor) -> Tensor:
-    return torch.cat([z, z.new_ones(len(z), 1)], 1)
+    return torch.cat([z, z.new_ones(z.shape[0], 1)], 1)
