@@ -1,4 +1,4 @@
-"""mapwise fit, predict, add-class and explain: five minutes from a folder or a table to answers."""
+"""mapwise fit, predict, add-class, explain and which-next: five minutes from a folder or a table to answers."""
 
 import numpy as np
 import pytest
@@ -158,6 +158,7 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
         ({"f.safetensors": b"odd"}, ["predict", "f.safetensors", "x.png"], "no whole predictor"),
         ({}, ["predict", "f.safetensors", "x.png"], "there is no file"),
         ({}, ["explain", "f.safetensors", "x.png"], "there is no file"),
+        ({}, ["which-next", "f.safetensors", "x.png"], "there is no file"),
         ({}, ["add-class", "f.safetensors", "a\nb", "x"], "give one line of text"),
         ({}, ["add-class", "f.safetensors", " ", "x"], "give one line of text"),
     ],
@@ -181,6 +182,7 @@ def test_a_mistake_is_one_sentence(cli, tmp_path, made, words, said):
     ("words", "said"),
     [
         (["predict", "few.safetensors", "none.png"], "none.png is not there"),
+        (["which-next", "few.safetensors", "new", "--n", "7"], "n is 7 and there are 6 rows without a label"),
         (["explain", "few.safetensors", "none.png", "--regions", "why"], "none.png is not there"),
         (["add-class", "few.safetensors", "ring", "dots"], "there is a class 'ring' already"),
         (["add-class", "few.safetensors", "dot", "none"], "none is no folder"),
@@ -249,3 +251,16 @@ def test_regions_are_pictures_in_a_folder(cli, photos):
     with Image.open(photos / region["picture"]) as shown, Image.open(photos / "new" / "ring-5.png") as read:
         assert shown.size == read.size and shown.mode == "RGB"
     assert len(list(photos.glob("why/*.png"))) == 6
+
+
+def test_what_to_label_next_is_named_with_its_reason(cli, photos):
+    cli("fit", "photos", "-o", "few.safetensors")
+    done = cli("which-next", "few.safetensors", "new", "dots", "--json")
+    assert done.code == 0, done.err
+    found = done.found["next"]
+    assert len(found) == 5 and found[0]["input"].startswith("dots/")  # of a class that has no example
+    assert "unlike every example so far, like 3 others" in found[0]["reason"]
+    assert found[0]["input"] == sorted(str(p.relative_to(photos)) for p in photos.glob("dots/*"))[found[0]["row"] - 6]
+    lines = cli("which-next", "few.safetensors", "new", "dots", "--n", "2").out.splitlines()
+    assert len(lines) == 2 and lines[0] == f"{found[0]['input']}: {found[0]['reason']}"
+    assert len(cli("which-next", "few.safetensors", "dots").out.splitlines()) == 4

@@ -217,6 +217,24 @@ def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
         assert float(line["more than 10 anywhere"].split()[0]) == pytest.approx(region - others[0], abs=0.011)
 
 
+@pytest.mark.slow
+def test_choosing_labels_is_judged_beside_random_choice_on_the_same_tasks(tmp_path):
+    path = tmp_path / "which-next.json"
+    command = [sys.executable, str(FOLDER / "which_next.py"), "--quick", "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    mean, way = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    assert [line["at once"] for line in mean["lines"]] == ["1", "5"]
+    assert [line["rule"] for line in way["lines"]] == ["random", "which_next"] * 2
+    for place, line in enumerate(mean["lines"]):
+        ours, theirs = (
+            [float(one[f"+{at}"]) for at in (5, 10, 15, 20)] for one in way["lines"][2 * place + 1 :: -1][:2]
+        )
+        assert 50 < min(*ours, *theirs) <= max(*ours, *theirs) <= 100
+        assert float(line["random, %"].split()[0]) == pytest.approx(sum(theirs) / 4, abs=5)
+        assert float(line["which_next, points"].split()[0]) > 0
+
+
 def test_contenders_take_turns_and_each_round_has_a_figure():
     timer = load("side_by_side")
     calls = []

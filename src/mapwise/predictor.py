@@ -24,6 +24,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
+from mapwise.core.which_next import Suggestion, which_next
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
@@ -182,6 +183,19 @@ class Predictor:
     def report(self) -> HeldOut:
         """What the support says of how good this is, each row asked of a predictor that didn't see it."""
         return held_out(self.learner, self._params, self.support, self.classes, seconds=self.seconds)
+
+    def which_next(self, X: Any, n: int = 1, *, names: Sequence[Any] | None = None) -> list[Suggestion]:
+        """The raw rows most worth a label, the best first, each with its reason.
+
+        names: of the classes, where they are called otherwise.
+
+        Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and a support of one class.
+        """
+        self._needs_two()
+        rows = self.encoded(X)
+        named = self.classes if names is None else names
+        known, new = (part.astype(np.float64) for part in (self.rows[self.weight > 0], rows))
+        return which_next(new, self.scores_of(rows), known, named, n)
 
     def save(self, path: str | Path) -> None:
         """Write it into one safetensors file, whole or not at all; nothing in the file is code.

@@ -547,6 +547,26 @@ def explain(
     answer(found) if json else show(*shown)
 
 
+@app.command(
+    "which-next",
+    epilog="Examples: mapwise which-next birds.safetensors unsorted/; "
+    "mapwise which-next intents.safetensors new.csv --n 20 --json",
+)
+def which_next(
+    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
+    ],
+    n: Annotated[int | None, typer.Option("--n", help="How many: 5.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Say which of these would teach most with a label, and why."""
+    from mapwise.interfaces.reasons import which_next as found_next
+
+    found, shown = found_next(file.expanduser(), inputs, n)
+    answer(found) if json else show(*shown)
+
+
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
 def add_class(
     file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],

@@ -16,6 +16,7 @@ from mapwise.choosing import AUTO, SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
+from mapwise.core.which_next import Suggestion
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces import inputs
 from mapwise.predictor import Predictor
@@ -115,6 +116,19 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         check_is_fitted(self)
         return self.predictor_.explain(self._rows(X), regions=regions, names=self.classes_.tolist())
+
+    def which_next(self, X: Any, n: int = 1) -> list[Suggestion]:
+        """The rows most worth a label, the best first: their places in X, and why, in words.
+
+        X: rows without labels, such as are asked about later.
+        n: how many; each is chosen as if those before it were labelled.
+
+        Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and examples of one class.
+        """
+        check_is_fitted(self)
+        if isinstance(X, Sequence) and not len(X):
+            raise ValueError("there are no rows to choose from: give at least one that has no label")
+        return self.predictor_.which_next(self._rows(X), n, names=self.classes_.tolist())
 
     def add_class(self, name: Any, X: Any) -> str:
         """Learn one more class from rows of it alone; what that cost the others, as a sentence.

@@ -1,4 +1,4 @@
-"""mapwise explain: why a predictor's file answers as it does."""
+"""mapwise explain and which-next: why a predictor's file answers as it does, and which example would teach it most."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,3 +31,17 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
             found[place]["region"]["picture"] = str(path)
             shown[place] += f"\n  see {path}"
     return {"file": str(file), "explanations": found}, shown
+
+
+def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The inputs most worth a label, the best first: JSON-ready, and as lines for a person.
+
+    n: how many; 5 when nobody says, or as many as there are.
+
+    Raises ValueError as `predict` does, for a file of one class, and for an n that the inputs don't allow.
+    """
+    taught = Predictor.load(file)
+    said, rows = asked(taught, inputs)
+    found = taught.which_next(rows, min(5, len(said)) if n is None else n)
+    shown = [f"{said[one.row]}: {one.reason}" for one in found]
+    return {"file": str(file), "next": [{"input": said[one.row], **one.to_json()} for one in found]}, shown
