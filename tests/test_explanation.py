@@ -207,7 +207,7 @@ def test_hiding_the_region_costs_the_answer_more_than_hiding_another_of_its_size
         chosen = random.permutation(classes)[:5]
         drawn = [255 - rows.x[rows.starts[c] : rows.starts[c + 1], 0] for c in chosen]
         X = np.concatenate([pictures[:5] for pictures in drawn])
-        taught = mw.FewShotClassifier("drawings").fit(list(X), np.repeat(np.arange(5), 5))
+        taught = mw.FewShotClassifier("drawings", "nearest_mean").fit(list(X), np.repeat(np.arange(5), 5))
         query = drawn[0][5]
         (one,) = taught.explain([query], regions=True)
         top, paper = one.region.top(), paper_of(query)

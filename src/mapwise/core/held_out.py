@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ _ASKED, _MOST_ROUNDS = 400, 6  # answers of one size, and how often a row is ask
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
 _SLOPE, _ERRORS = -0.3, 10.0  # how errors usually fall with the rows, and as how many errors that counts
 _SPREAD, _FARTHER = 1.25, 0.4  # rows of one support err together: so many say what one would, and more far away
+_SMALL = 1 << 18  # numbers of a support for which threads would wait for one another longer than they work
 _TOGETHER = 1 << 20  # numbers of the supports that are taught at a time
 
 
@@ -156,11 +158,22 @@ def scores_under(
 
     together = max(1, _TOGETHER // support.x.numel())
     given = torch.as_tensor(weights, dtype=support.weight.dtype)
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread(support.x.numel() < _SMALL):
         parts = [
             torch.vmap(one)(*part) for part in zip(torch.split(given, together), torch.split(x, together), strict=True)
         ]
     return torch.cat(parts).numpy()
+
+
+@contextmanager
+def _one_thread(really: bool) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if really:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def distinct(support: Examples) -> tuple[Examples, np.ndarray]:
