@@ -82,10 +82,13 @@ class HeldOut:
             return self.why
         found = Expected(self.accuracy, self.low, self.high)
         pairs = ", ".join(f"{a} taken for {b}" for a, b, _ in self.confusions[:3])
-        further = ", ".join(f"{100 * told.accuracy:.0f} % with {more} more" for more, told in self.more.items())
-        return f"{found}, each row asked without it, {self.rows} rows; {further} of each class" + (
-            f"; {pairs}" if pairs else ""
-        )
+        return f"right {found}, each of {self.rows} rows asked without it" + (f"; {pairs}" if pairs else "")
+
+    @property
+    def outlook(self) -> str:
+        """What more examples would bring, as one line; "" where that can't be told."""
+        told = ", ".join(f"{100 * found.accuracy:.0f} % with {more}" for more, found in self.more.items())
+        return f"more examples of each class: {told}" if told else ""
 
 
 def held_out(

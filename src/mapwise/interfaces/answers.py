@@ -55,8 +55,9 @@ def fit(
     about = {"file": str(out), "encoder": made.name, "learner": taught.head, "bytes": out.stat().st_size}
     shown = [
         f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
+        *(["learners, by examples they didn't see:"] if tried else []),
         *map(_choice, tried),
-        str(taught.report),
+        *_said(taught.report),
     ]
     found = {"classes": _counts(taught), "held_out": _as_json(taught.report)}
     return {**about, **found, "tried": [_tried_as_json(one) for one in tried]}, shown
@@ -145,6 +146,10 @@ def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         f"its probabilities are within {written.farthest:.0e} of the predictor's"
     ]
     return found, shown
+
+
+def _said(found: HeldOut) -> list[str]:
+    return [str(found), *([found.outlook] if found.outlook else [])]
 
 
 def _choice(one: Tried) -> str:
