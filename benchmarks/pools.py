@@ -48,12 +48,12 @@ def support_of(x: np.ndarray, ways: int) -> Examples:
     return Examples(rows, labels, torch.ones(len(x), dtype=torch.float64), torch.zeros((), dtype=torch.int64))
 
 
-def omniglot_pool(data: Path, split: str) -> Pool:
-    """Omniglot's characters of one split, turned as Vinyals does, through `drawings`."""
+def omniglot_pool(data: Path, split: str, most: int | None = None) -> Pool:
+    """Omniglot's characters of one split, turned as Vinyals does, through `drawings`; of `most` classes alone."""
     from mapwise.tasks.omniglot import omniglot
 
     rows = omniglot(data)
-    places = [np.arange(rows.starts[c], rows.starts[c + 1]) for c in rows.splits[split]]
+    places = [np.arange(rows.starts[c], rows.starts[c + 1]) for c in rows.splits[split][:most]]
     pictures = [image[0] for image in rows.x[np.concatenate(places)]]
     return _stateless(f"omniglot {split}", "drawings", pictures, np.repeat(np.arange(len(places)), len(places[0])))
 

@@ -39,7 +39,7 @@ def cells(row):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["maml_sinusoid", "maml_conv4", "protonet_training", "ntm_copy", "sampling", "latency", "growth"]
+    "name", ["maml_sinusoid", "maml_conv4", "protonet_training", "ntm_copy", "plainly", "sampling", "latency", "growth"]
 )
 def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     path = tmp_path / f"{name}.json"
@@ -109,6 +109,19 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
     assert len(seeds) == 2 and together["difference, points"] == pytest.approx(mean, abs=0.011)
     weights = [(tmp_path / f"protonet-{name}-0" / "best.safetensors").read_bytes() for name in ("mean", "pyramid")]
     assert weights[0] != weights[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["novelty", "honesty", "tabular", "drawings"])
+def test_every_benchmark_of_a_few_examples_runs_and_fills_its_row(name, tmp_path, shared_data):
+    path = tmp_path / f"{name}.json"
+    command = [sys.executable, str(FOLDER / f"{name}.py"), "--data", str(shared_data), "--quick", "--json", str(path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    row = json.loads(path.read_text(encoding="utf-8"))
+    assert row["eval_command"] == f"python benchmarks/{name}.py --data DATA --quick"
+    assert row["result"]["targets"] and all(table["lines"] for table in row["result"]["tables"])
+    assert all(np.isfinite(target["value"]) for target in row["result"]["targets"])
 
 
 @pytest.mark.slow
