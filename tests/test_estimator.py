@@ -14,7 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import mapwise as mw
-from mapwise.catalog import HEADS
+from mapwise.catalog import HEADS, REGRESSION_HEADS
 from mapwise.core import solvers
 from mapwise.core.laws import check
 from mapwise.interfaces import inputs
@@ -30,12 +30,16 @@ def species(rows=6, seed=0):
     return X * [1, 1000, 0.01, 1] + [0, 0, 0, 50], np.repeat(["newt", "toad", "frog"], rows)
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_it_passes_every_check_of_scikit_learn(head):
+ESTIMATORS = [mw.FewShotClassifier(learner=head) for head in HEADS]
+ESTIMATORS += [mw.FewShotRegressor(learner=head) for head in REGRESSION_HEADS]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_it_passes_every_check_of_scikit_learn(estimator):
     with warnings.catch_warnings():
         # Of the checks themselves, about input that they make wrong on purpose.
         warnings.simplefilter("ignore")
-        results = check_estimator(mw.FewShotClassifier(learner=head), on_fail=None, on_skip=None)
+        results = check_estimator(estimator, on_fail=None, on_skip=None)
     failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
     assert failed == {}
     skipped = {result["check_name"] for result in results if result["status"] == "skipped"}

@@ -27,7 +27,9 @@ FLOORS = {
     "catalog": 3,
     "graph": 3,  # a learner as an ONNX graph; it knows no name of the catalog
     "run": 3.5,  # a run's folder is read with the catalog's names, by every interface
-    "predictor": 3.5,  # and so is a predictor
+    "taught": 3.4,  # what a few examples taught knows encoders by the catalog's names
+    "predictor": 3.5,  # and so is a predictor of classes
+    "target_predictor": 3.5,  # and one of numbers
     "choosing": 3.6,  # among predictors
     "interfaces": 4,
     "__init__": TOP,
@@ -43,7 +45,9 @@ HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub"}
 HEAVY |= {"onnx", "onnx_ir", "onnxruntime", "onnxscript"}
 AT_THE_TOP: dict[str, str] = {
     # a file -> the heavy package it may import at once: what it holds is of that package by inheritance
+    "mapwise.interfaces.few_shot": "sklearn",
     "mapwise.interfaces.estimator": "sklearn",
+    "mapwise.interfaces.regressor": "sklearn",
 }
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN = {"util", "helper", "misc", "common", "base", "manager", "handler"}

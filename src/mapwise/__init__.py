@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mapwise.engine.ranks import Ranks
     from mapwise.engine.train import Trained, train
     from mapwise.interfaces.estimator import FewShotClassifier
+    from mapwise.interfaces.regressor import FewShotRegressor
     from mapwise.learners.generation.abml import ABML
     from mapwise.learners.generation.cnp import CNP
     from mapwise.learners.generation.hypernet import HyperNet
@@ -66,6 +67,7 @@ _HOME = {
     "Estimate": "mapwise.core.outcome",
     "Examples": "mapwise.core.task",
     "FewShotClassifier": "mapwise.interfaces.estimator",
+    "FewShotRegressor": "mapwise.interfaces.regressor",
     "Finetune": "mapwise.learners.pretraining.finetune",
     "GaussianProcess": "mapwise.tasks.gaussian_process",
     "HyperNet": "mapwise.learners.generation.hypernet",
@@ -115,6 +117,7 @@ __all__ = [
     "Estimate",
     "Examples",
     "FewShotClassifier",
+    "FewShotRegressor",
     "Finetune",
     "GaussianProcess",
     "HyperNet",

@@ -31,6 +31,7 @@ from mapwise.learners.generation.versa import VERSA
 from mapwise.learners.memory.mann import MANN
 from mapwise.learners.memory.meta_networks import MetaNetworks
 from mapwise.learners.memory.ntm import NTM
+from mapwise.learners.metric.kernel_mean import KernelMean
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.metric.relation import Relation
@@ -72,6 +73,7 @@ __all__ = [
     "HEADS",
     "LEARNERS",
     "NETS",
+    "REGRESSION_HEADS",
     "SOURCES",
     "LearnerRow",
     "SourceRow",
@@ -401,6 +403,8 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_METRIC_NETS,
         # What a ridge is small for depends on the size of the features.
         tuned={"optimizer.lr": (0.003, 0.01), "ridge": (1.0, 50.0)},
+        # The mean of the targets is the task's, and no sum of squares to be held small.
+        of_kind={"regression": {"centred": True, "scale": 1.0}},
     ),
     "proto_maml": LearnerRow(
         ProtoMAML,
@@ -587,7 +591,25 @@ HEADS: dict[str, Callable[[Examples], Learner]] = {
     "ridge": lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum"),
     "logistic": lambda support: Logistic(nn.Flatten, strength=0.03 * _square(support)),
 }
-"""What can stand behind an encoder, made for a support set."""
+"""What can stand behind an encoder, made for a support set of classes."""
+
+
+def _spread(support: Examples) -> float:
+    """The mean squared distance of the rows from their mean: what a shift of all of them leaves as it is."""
+    share = (support.weight / support.weight.sum())[:, None]
+    x = support.x.flatten(1)
+    spread = float((share * (x - (share * x).sum(0)) ** 2).sum())
+    # Rows that are all the same are apart by rounding alone.
+    return spread if spread > 1e-12 * _square(support) else _square(support)
+
+
+REGRESSION_HEADS: dict[str, Callable[[Examples], Learner]] = {
+    "kernel_mean": lambda support: KernelMean(nn.Flatten, bandwidth=math.sqrt(0.1 * _spread(support))),
+    "ridge": lambda support: R2D2(
+        nn.Flatten, ridge=0.3 * _spread(support), errors="sum", centred=True, scale=1.0, loss="squared_error"
+    ),
+}
+"""The same for a support set of targets."""
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "table": Table,

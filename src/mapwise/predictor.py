@@ -1,44 +1,31 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was taught with."""
 
 import difflib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
 
-from mapwise.catalog import HEADS, encoder_named, has_encoder, named
-from mapwise.core import tree
+from mapwise.catalog import HEADS, named
 from mapwise.core.explanation import Explanation, explained
-from mapwise.core.files import write_atomically
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty, limit, novelty
-from mapwise.core.task import Examples
-from mapwise.core.tree import Fast, Params
+from mapwise.core.task import Examples, Kind
 from mapwise.core.which_next import Suggestion, which_next
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
-
-VERSION = 1
-CARD = (
-    "A predictor of mapwise. It holds the embeddings of the examples it was taught with, and what a table's columns "
-    "held: from both, something of the examples can be guessed. It may name the files or lines they came from. Share "
-    "it as you would share the examples."
-)
+from mapwise.taught import Taught
 
 
 @dataclass(frozen=True, eq=False)
-class Predictor:
+class Predictor(Taught):
     """What a few examples of each class taught: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
@@ -47,10 +34,10 @@ class Predictor:
     columns: the class of each row, by its place in `classes`.
     weight:  how often each row counts.
     classes: names; one without rows is never predicted.
-
-    Rows are kept as the encoder gave them, and everything behind it is computed in float64: heads are small, and a
-    query then scores the same alone as among others.
     """
+
+    kind: ClassVar[Kind] = "classification"
+    heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]] = HEADS
 
     encoder: Encoder
     head: str | Learner
@@ -87,20 +74,6 @@ class Predictor:
         fitted = encoder.fitted(X, weight)
         return cls(fitted, head, fitted(X), columns, weight, tuple(names), note, tuple(sources))
 
-    def scores(self, X: Any) -> Float[np.ndarray, "Q W"]:
-        """The head's scores of raw rows; a class without support rows is out of reach."""
-        return self.scores_of(self.encoded(X))
-
-    def encoded(self, X: Any) -> Float[np.ndarray, "Q D"]:
-        """Raw rows as the encoder makes them; raises ValueError when those of the support are of another width."""
-        rows = self.encoder(X)
-        if rows.shape[1] != self.rows.shape[1]:
-            raise ValueError(
-                f"the encoder gives {rows.shape[1]} numbers a row and the support holds {self.rows.shape[1]}: the "
-                "predictor is damaged, so fit it again"
-            )
-        return rows
-
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The softmax of the scores of raw rows."""
         return self.probabilities_of(self.encoded(X))
@@ -120,14 +93,6 @@ class Predictor:
         furthest = limit(held_out_novelty(distinct(self.support)[0]), share, self.encoder.usual)
         return novelty(self.support, torch.as_tensor(rows, dtype=torch.float64)) > furthest
 
-    def scores_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
-        """The head's scores of rows that are encoded already."""
-        x = torch.as_tensor(rows, dtype=torch.float64)
-        with torch.no_grad():
-            scores = self.learner.predict(self._params, self._fast, x)
-        assert isinstance(scores, Tensor)
-        return scores.numpy()
-
     def with_rows(self, X: Any, columns: np.ndarray, weight: np.ndarray, sources: Sequence[str] = ()) -> Self:
         """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
         return self._with_encoded(self.encoded(X), columns, weight, sources)
@@ -135,13 +100,12 @@ class Predictor:
     def _with_encoded(
         self, rows: Float[np.ndarray, "N D"], columns: np.ndarray, weight: np.ndarray, sources: Sequence[str]
     ) -> Self:
-        known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * len(rows)
         return replace(
             self,
             rows=np.concatenate([self.rows, rows]),
             columns=np.concatenate([self.columns, columns]),
             weight=np.concatenate([self.weight, weight]),
-            sources=known + new if any(known + new) else (),
+            sources=self._sources_with(len(rows), sources),
         )
 
     def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
@@ -197,35 +161,6 @@ class Predictor:
         known, new = (part.astype(np.float64) for part in (self.rows[self.weight > 0], rows))
         return which_next(new, self.scores_of(rows), known, named, n)
 
-    def save(self, path: str | Path) -> None:
-        """Write it into one safetensors file, whole or not at all; nothing in the file is code.
-
-        Raises ValueError for a learner without a name, and OSError when the folder can't be written.
-        """
-        if not isinstance(self.head, str):
-            raise ValueError(
-                f"a learner of one's own ({type(self.head).__name__}) has no name that a file could keep: take one of "
-                f"{', '.join(HEADS)}"
-            )
-        found = self.report
-        about = {
-            "version": VERSION,
-            "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": self.encoder.state},
-            "head": self.head,
-            "classes": self.classes,
-            "reads": self.note,
-            "sources": self.sources,
-            "held_out": {"accuracy": found.accuracy, "low": found.low, "high": found.high, "rows": found.rows},
-        }
-        header = {"mapwise": json.dumps(about), "card": CARD}
-        tensors = {
-            "rows": self.rows,
-            "columns": self.columns.astype(np.int64),
-            "weight": self.weight.astype(np.float64),
-        }
-        data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
-        write_atomically(path, lambda file: file.write(data))
-
     def export_onnx(self, path: str | Path) -> Written:
         """Write its learner as an ONNX file, to which examples, classes and queries are given; see `write_graph`.
 
@@ -236,35 +171,6 @@ class Predictor:
         head = self.head if isinstance(self.head, str) else type(self.head).__name__
         about = {"learner": head, "encoder": self.encoder.name, "encoder_version": self.encoder.version}
         return write_graph(self.learner, self._params, self.support, path, about)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """The predictor of a file; nothing in it is run, and all of it is looked at before it is believed.
-
-        Raises ValueError for a file that is missing, cut short, damaged, of a later version or another encoder.
-        """
-        path = Path(path)
-        try:
-            with safetensors.safe_open(str(path), framework="np") as file:
-                about = json.loads((file.metadata() or {})["mapwise"])
-                tensors = {name: np.array(file.get_tensor(name)) for name in ("rows", "columns", "weight")}
-            version = about["version"]
-            if isinstance(version, int) and version > VERSION:
-                raise _Refused(f"is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise")
-            encoder = _encoder(about["encoder"])
-            head, classes, note, sources = (about[name] for name in ("head", "classes", "reads", "sources"))
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
-        except _Refused as refused:
-            raise ValueError(f"{path} {refused}") from None
-        except _DAMAGE as problem:
-            why = _short(problem)
-            raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
-        fault = _fault(version, head, classes, note, sources, **tensors)
-        if fault:
-            raise ValueError(f"{path} is no whole predictor ({fault}): restore it, or fit it again")
-        rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
-        return cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))
 
     def explain(self, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None) -> list[Explanation]:
         """Why each raw row is answered as it is: the support's rows that voted, and the answer without each of them.
@@ -322,92 +228,31 @@ class Predictor:
             raise ValueError(f"there is no class {name!r}: did you mean {near!r}?")
         return self.classes.index(name)
 
-    @cached_property
-    def support(self) -> Examples:
-        """The encoded support, as a learner takes it."""
-        y = np.eye(len(self.classes))[self.columns]
-        x, weight = (torch.as_tensor(values, dtype=torch.float64) for values in (self.rows, self.weight))
-        return Examples(x, torch.as_tensor(y), weight, torch.zeros((), dtype=torch.int64))
+    @property
+    def labels(self) -> Float[np.ndarray, "S W"]:
+        """One-hot."""
+        return np.eye(len(self.classes))[self.columns]
 
-    @cached_property
-    def learner(self) -> Learner:
-        """The learner behind the encoder."""
-        return self._made_for(self.support)
+    def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        found = self.report
+        told = {"accuracy": found.accuracy, "low": found.low, "high": found.high, "rows": found.rows}
+        return {"classes": self.classes, "held_out": told}, {"columns": self.columns.astype(np.int64)}
 
-    def _made_for(self, support: Examples) -> Learner:
-        return HEADS[self.head](support) if isinstance(self.head, str) else self.head
+    @classmethod
+    def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+        classes, columns, rows = about["classes"], tensors["columns"], tensors["rows"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
+            return "its classes are no list of names"
+        if len(set(classes)) < len(classes):
+            return "it names a class twice"
+        if columns.shape != (len(rows),) or columns.dtype != np.int64:
+            return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
+        if columns.min() < 0 or columns.max() >= len(classes):
+            return "a row is of a class that isn't there"
+        return ""
 
-    @cached_property
-    def _params(self) -> Params:
-        return tree.map(Tensor.double, self.learner.init(0))
-
-    @cached_property
-    def _fast(self) -> Fast:
-        return tree.detach(self.learner.adapt(self._params, self.support))
-
-
-_DAMAGE = (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, MemoryError, OSError)
-"""What reading a file that was cut short, or written by an enemy, may end in."""
-
-
-class _Refused(Exception):
-    """Why a whole file is not taken, as the end of a sentence that begins with its name."""
-
-
-def _encoder(about: Mapping[str, Any]) -> Encoder:
-    name, version = about["name"], about["version"]
-    if not isinstance(name, str):
-        raise TypeError(f"its encoder is called {name!r}")
-    if not has_encoder(name):
-        raise _Refused(f"was made with the encoder {name!r}, which this mapwise doesn't have: upgrade mapwise")
-    try:
-        encoder = encoder_named(name, fetch=False)
-    except ValueError as problem:
-        raise _Refused(f"was made with the encoder {name}, and {problem}") from None
-    if version != encoder.version:
-        raise _Refused(
-            f"was made with another version of the encoder {name} ({version}, and this is {encoder.version}), which "
-            "gives other numbers: fit it again"
-        )
-    return encoder.with_state(about["state"])
-
-
-def _fault(
-    version: Any,
-    head: Any,
-    classes: Any,
-    note: Any,
-    sources: Any,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    weight: np.ndarray,
-) -> str:
-    """What is wrong with the parts of a file; "" when nothing is."""
-    if version != VERSION:
-        return f"its format is {version!r}"
-    if not isinstance(head, str) or head not in HEADS:
-        return f"there is no learner {head!r}"
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
-        return "its classes are no list of names"
-    if len(set(classes)) < len(classes):
-        return "it names a class twice"
-    if not isinstance(note, str):
-        return "its note is no text"
-    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
-        return "what its rows came from is no list of texts"
-    if len(sources) not in (0, len(rows)):
-        return f"there are {len(rows)} rows, and {len(sources)} places they came from"
-    if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
-        return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
-    if columns.shape != (len(rows),) or columns.dtype != np.int64:
-        return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
-    if columns.min() < 0 or columns.max() >= len(classes):
-        return "a row is of a class that isn't there"
-    if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
-        return "its weights are no positive number for each row"
-    return ""
-
-
-def _short(problem: BaseException) -> str:
-    text = " ".join(str(problem).split()) or type(problem).__name__
-    return f"it has no {text}" if isinstance(problem, KeyError) else text[:200]
+    @classmethod
+    def _of_file(cls, encoder: Encoder, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+        rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
+        head, classes, note, sources = (about[name] for name in ("head", "classes", "reads", "sources"))
+        return cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))

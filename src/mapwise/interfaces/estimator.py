@@ -6,24 +6,20 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mapwise.catalog import encoder_named, encoder_of
 from mapwise.choosing import AUTO, SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
-from mapwise.core.learner import Learner
 from mapwise.core.which_next import Suggestion
-from mapwise.encoders.encoder import Encoder
-from mapwise.interfaces import inputs
+from mapwise.interfaces.few_shot import FewShotEstimator
 from mapwise.predictor import Predictor
 
 
 @dataclass(eq=False, repr=False)
-class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier of a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
     encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), "auto": the one of
@@ -36,9 +32,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     After `fit`: `classes_`, `predictor_`, `tried_` (of "auto"), and for tables `n_features_in_`.
     """
-
-    encoder: str = "auto"
-    learner: str | Learner = "auto"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, budget: str | float = "30s") -> Self:
         """Learn from labelled rows alone, forgetting those of before.
@@ -201,18 +194,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         order = np.argsort(np.asarray(predictor.classes), kind="stable")
         found.classes_ = np.asarray(predictor.classes)[order]
         found.predictor_ = predictor.with_classes([str(name) for name in found.classes_], np.argsort(order))
-        found._encoder = predictor.encoder
-        if predictor.encoder.reads == "table":
-            names = list(predictor.encoder.state)
-            found.n_features_in_ = len(names)
-            if names != [str(place) for place in range(len(names))]:
-                found.feature_names_in_ = np.asarray(names, dtype=object)
+        found._opened(predictor.encoder)
         return found
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def _begun(self, X: Any, columns: np.ndarray, weight: np.ndarray, seconds: float) -> Predictor:
         names: Sequence[str] = [str(name) for name in self.classes_]
@@ -221,22 +204,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             return Predictor.of(self._encoder, self.learner, X, columns, weight, names)
         chosen, self.tried_ = choose(Predictor.of(self._encoder, USUAL, X, columns, weight, names), seconds)
         return chosen
-
-    def _rows(self, X: Any, *, first: bool = False) -> Any:
-        """Raw rows as the encoder reads them."""
-        if first:
-            self._encoder = _encoder_for(self.encoder, X)
-        reads = self._encoder.reads
-        if reads == "texts":
-            return inputs.texts(X)
-        if reads == "pictures":
-            return inputs.pictures(X)
-        words = inputs.is_frame(X) or _has_words(X)
-        checks = {"skip_check_array": True} if words else {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
-        checked = validate_data(self, X, reset=first, **checks)
-        if len(checked) == 0:
-            raise ValueError("X has 0 rows: give at least one")
-        return inputs.columns(checked)
 
     def _labelled(
         self, X: Any, y: Any, sample_weight: Any, *, first: bool
@@ -249,37 +216,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         rows = self._rows(X, first=first)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
-        count = _count(rows)
-        if len(labels) != count:
-            raise ValueError(f"X has {count} rows and y has {len(labels)} labels: give one label for each row")
-        weight = np.ones(count) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        if weight.ndim == 0:
-            weight = np.full(count, float(weight))
-        if weight.shape != (count,):
-            raise ValueError(f"sample_weight has shape {weight.shape}: give one weight for each row, ({count},)")
-        if not (np.isfinite(weight).all() and (weight >= 0).all()):
-            raise ValueError("sample_weight holds a negative number, NaN or infinity: give weights of 0 and above")
-        if not weight.any():
-            raise ValueError("sample_weight is zero for all rows, so that none counts: give a weight above 0 to some")
-        counts = weight > 0
-        return _among(rows, counts), labels[counts], weight[counts]
-
-
-def _encoder_for(name: str, X: Any) -> Encoder:
-    """The encoder of this name, or for "auto" the first that reads what X looks like.
-
-    Raises ValueError for a name that isn't there, and for an encoder that reads something else.
-    """
-    kind = inputs.kind_of(X)
-    if name == "auto":
-        return encoder_of(kind)
-    encoder = encoder_named(name, fetch=True)
-    if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
-        raise ValueError(
-            f"the encoder {name} reads {encoder.reads} and X looks like {kind}: take another encoder, or leave it to "
-            "auto"
-        )
-    return encoder
+        return self._counted(rows, labels, sample_weight, "label")
 
 
 def _same_kind(known: np.ndarray, new: np.ndarray) -> None:
@@ -298,21 +235,3 @@ def _cost(before: HeldOut, after: HeldOut) -> str:
     shared = [name for name in before.classes if name in after.classes]
     was, now = (np.mean([found.classes[name][0] for name in shared]) for found in (before, after))
     return f"the other classes: {100 * was:.0f} % before and {100 * now:.0f} % now, each row asked without it"
-
-
-def _has_words(X: Any) -> bool:
-    """Whether a matrix holds a text that is to be read as one."""
-    if hasattr(X, "dtype") and getattr(X.dtype, "kind", "f") not in "OUST":
-        return False
-    matrix = X if isinstance(X, np.ndarray) else None if hasattr(X, "toarray") else np.asarray(X, dtype=object)
-    return matrix is not None and matrix.ndim == 2 and any(isinstance(cell, str) for cell in matrix.flat)
-
-
-def _count(rows: Any) -> int:
-    return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
-
-
-def _among(rows: Any, counts: np.ndarray) -> Any:
-    if isinstance(rows, dict):
-        return {name: cells[counts] for name, cells in rows.items()}
-    return [row for row, counted in zip(rows, counts, strict=True) if counted]

@@ -1,0 +1,132 @@
+"""A task of numbers as a thing to keep: an encoder, a learner, and the support it was taught with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.catalog import REGRESSION_HEADS, named
+from mapwise.core import tree
+from mapwise.core.learner import Learner
+from mapwise.core.task import Examples, Kind
+from mapwise.encoders.encoder import Encoder
+from mapwise.taught import Taught
+
+FEWEST = 3
+"""Different rows that tell how far answers lie from the truth."""
+MOST = 200
+"""Rows that are asked for it: each takes a predictor of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class TargetPredictor(Taught):
+    """What a few examples with numbers taught: a value, so that another example makes another predictor.
+
+    encoder: raw rows -> [N, D], fitted.
+    head:    the name of a row of `catalog.REGRESSION_HEADS`, or a learner over encoded rows.
+    rows:    the support's encoded rows.
+    targets: the numbers of each row, one or several.
+    weight:  how often each row counts.
+    """
+
+    kind: ClassVar[Kind] = "regression"
+    heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]] = REGRESSION_HEADS
+
+    encoder: Encoder
+    head: str | Learner
+    rows: Float[np.ndarray, "S D"]
+    targets: Float[np.ndarray, "S"] | Float[np.ndarray, "S W"]
+    weight: Float[np.ndarray, "S"]
+    note: str = ""
+    """What whoever made it wants to find again, such as the column that holds the texts."""
+    sources: tuple[str, ...] = ()
+    """Where each row came from, such as a file; empty when nobody said."""
+
+    @classmethod
+    def of(cls, encoder: Encoder, head: str | Learner, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:
+        """Fit the encoder to these raw rows, and keep them encoded.
+
+        Raises ValueError for a head that isn't there, and for rows that the encoder can't read.
+        """
+        if isinstance(head, str):
+            named(REGRESSION_HEADS, head, "head for numbers")
+        fitted = encoder.fitted(X, weight)
+        return cls(fitted, head, fitted(X), targets, weight)
+
+    def answers(self, X: Any) -> Float[np.ndarray, "Q"] | Float[np.ndarray, "Q W"]:
+        """The numbers of raw rows, one or several each as in the targets."""
+        return self.scores(X).reshape(-1, *self.targets.shape[1:])
+
+    def with_rows(self, X: Any, targets: np.ndarray, weight: np.ndarray, sources: Sequence[str] = ()) -> Self:
+        """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
+        rows = self.encoded(X)
+        return replace(
+            self,
+            rows=np.concatenate([self.rows, rows]),
+            targets=np.concatenate([self.targets, targets]),
+            weight=np.concatenate([self.weight, weight]),
+            sources=self._sources_with(len(rows), sources),
+        )
+
+    @cached_property
+    def error(self) -> Float[np.ndarray, ""] | Float[np.ndarray, "W"]:
+        """The root of the mean squared error of the support's rows, each asked of a predictor taught without it.
+
+        In the units of the targets. Rows that equal one another are one row, left out together: a copy would answer for
+        the row it copies. Of more than 200, 200 are asked, drawn by a fixed seed.
+
+        Raises ValueError for fewer than three different rows.
+        """
+        table = np.column_stack([self.labels, self.rows])
+        _, first, group = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        if len(first) < FEWEST:
+            raise ValueError(
+                f"there are {len(first)} different examples and {FEWEST} are needed to tell how far answers lie from "
+                "the truth: give more"
+            )
+        counts = torch.as_tensor(np.bincount(group.ravel(), self.weight))
+        known = self.support._replace(x=self.support.x[first], y=self.support.y[first], weight=counts)
+        asked = np.random.Generator(np.random.Philox(0)).permutation(len(first))[:MOST]
+        with torch.no_grad():
+            misses = torch.stack([self._without(known, int(row)) - known.y[row] for row in asked])
+        share = counts[asked] / counts[asked].sum()
+        errors: np.ndarray = (share @ misses**2).sqrt().numpy()
+        return errors.reshape(self.targets.shape[1:])
+
+    def _without(self, known: Examples, row: int) -> Float[Tensor, "W"]:
+        """What a predictor taught without this row says of it."""
+        weight = known.weight.clone()
+        weight[row] = 0
+        rest = known._replace(weight=weight)
+        learner = self._made_for(rest)  # for a smaller support another one
+        params = tree.map(Tensor.double, learner.init(0))
+        said = learner.predict(params, learner.adapt(params, rest), known.x[row : row + 1])
+        assert isinstance(said, Tensor)
+        return said[0]
+
+    @property
+    def labels(self) -> Float[np.ndarray, "S W"]:
+        """The targets, one column each."""
+        return self.targets.reshape(len(self.rows), -1)
+
+    def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {}, {"targets": self.targets.astype(np.float64)}
+
+    @classmethod
+    def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+        targets, rows = tensors["targets"], tensors["rows"]
+        if targets.ndim not in (1, 2) or len(targets) != len(rows) or 0 in targets.shape:
+            return f"there are {len(rows)} rows, and targets of shape {targets.shape}"
+        if targets.dtype.kind != "f" or not np.isfinite(targets).all():
+            return f"its targets are {targets.dtype}, or hold NaN"
+        return ""
+
+    @classmethod
+    def _of_file(cls, encoder: Encoder, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+        rows, targets, weight = (tensors[name] for name in ("rows", "targets", "weight"))
+        return cls(encoder, about["head"], rows, targets, weight, about["reads"], tuple(about["sources"]))

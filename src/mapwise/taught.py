@@ -1,0 +1,235 @@
+"""What a few examples taught, of whatever they hold: encoded rows, a learner behind them, and the file of both."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.catalog import encoder_named, has_encoder
+from mapwise.core import tree
+from mapwise.core.files import write_atomically
+from mapwise.core.learner import Learner
+from mapwise.core.task import Examples, Kind
+from mapwise.core.tree import Fast, Params
+from mapwise.encoders.encoder import Encoder
+
+VERSION = 1
+CARD = (
+    "A predictor of mapwise. It holds the embeddings of the examples it was taught with, and what a table's columns "
+    "held: from both, something of the examples can be guessed. It may name the files or lines they came from. Share "
+    "it as you would share the examples."
+)
+_OPENED_BY: dict[Any, str] = {
+    "classification": "holds a predictor of classes: open it with FewShotClassifier",
+    "regression": "holds a predictor of numbers: open it with FewShotRegressor",
+}
+
+
+class Taught:
+    """A fitted encoder, a learner over encoded rows, and the support's rows with their weights: a value.
+
+    What extends it is a frozen dataclass with these fields, and says what each row was labelled with.
+
+    Rows are kept as the encoder gave them, and everything behind it is computed in float64: heads are small, and a
+    query then scores the same alone as among others.
+    """
+
+    kind: ClassVar[Kind]
+    heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]]
+    """The learners that have a name here."""
+
+    encoder: Encoder
+    head: str | Learner
+    rows: Float[np.ndarray, "S D"]
+    weight: Float[np.ndarray, "S"]
+    note: str
+    sources: tuple[str, ...]
+
+    @property
+    def labels(self) -> Float[np.ndarray, "S W"]:
+        """What each row was labelled with, as a learner takes it."""
+        raise NotImplementedError
+
+    def scores(self, X: Any) -> Float[np.ndarray, "Q W"]:
+        """The head's scores of raw rows; a class without support rows is out of reach."""
+        return self.scores_of(self.encoded(X))
+
+    def encoded(self, X: Any) -> Float[np.ndarray, "Q D"]:
+        """Raw rows as the encoder makes them; raises ValueError when those of the support are of another width."""
+        rows = self.encoder(X)
+        if rows.shape[1] != self.rows.shape[1]:
+            raise ValueError(
+                f"the encoder gives {rows.shape[1]} numbers a row and the support holds {self.rows.shape[1]}: the "
+                "predictor is damaged, so fit it again"
+            )
+        return rows
+
+    def scores_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
+        """The head's scores of rows that are encoded already."""
+        x = torch.as_tensor(rows, dtype=torch.float64)
+        with torch.no_grad():
+            scores = self.learner.predict(self._params, self._fast, x)
+        assert isinstance(scores, Tensor)
+        return scores.numpy()
+
+    @cached_property
+    def support(self) -> Examples:
+        """The encoded support, as a learner takes it."""
+        x, y, weight = (torch.as_tensor(part, dtype=torch.float64) for part in (self.rows, self.labels, self.weight))
+        return Examples(x, y, weight, torch.zeros((), dtype=torch.int64))
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The learner behind the encoder."""
+        return self._made_for(self.support)
+
+    def _made_for(self, support: Examples) -> Learner:
+        return self.heads[self.head](support) if isinstance(self.head, str) else self.head
+
+    @cached_property
+    def _params(self) -> Params:
+        return tree.map(Tensor.double, self.learner.init(0))
+
+    @cached_property
+    def _fast(self) -> Fast:
+        return tree.detach(self.learner.adapt(self._params, self.support))
+
+    def save(self, path: str | Path) -> None:
+        """Write it into one safetensors file, whole or not at all; nothing in the file is code.
+
+        Raises ValueError for a learner without a name, and OSError when the folder can't be written.
+        """
+        if not isinstance(self.head, str):
+            raise ValueError(
+                f"a learner of one's own ({type(self.head).__name__}) has no name that a file could keep: take one of "
+                f"{', '.join(self.heads)}"
+            )
+        said, labels = self._kept_labels()
+        about = {
+            "version": VERSION,
+            "kind": self.kind,
+            "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": self.encoder.state},
+            "head": self.head,
+            "reads": self.note,
+            "sources": self.sources,
+            **said,
+        }
+        header = {"mapwise": json.dumps(about), "card": CARD}
+        tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
+        data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
+        write_atomically(path, lambda file: file.write(data))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What a file holds; nothing in it is run, and all of it is looked at before it is believed.
+
+        Raises ValueError for a file that is missing, cut short, damaged, of a later version, of another kind of task or
+        another encoder.
+        """
+        path = Path(path)
+        try:
+            with safetensors.safe_open(str(path), framework="np") as file:
+                about = json.loads((file.metadata() or {})["mapwise"])
+                version, kind = about["version"], about["kind"]
+                if isinstance(version, int) and version > VERSION:
+                    raise _Refused(f"is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise")
+                if kind != cls.kind and kind in _OPENED_BY:
+                    raise _Refused(_OPENED_BY[kind])
+                tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            encoder = _encoder(about["encoder"])
+            fault = _fault(about, cls.heads, tensors["rows"], tensors["weight"]) or cls._label_fault(about, tensors)
+        except FileNotFoundError:
+            raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
+        except _Refused as refused:
+            raise ValueError(f"{path} {refused}") from None
+        except _DAMAGE as problem:
+            why = _short(problem)
+            raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
+        if fault:
+            raise ValueError(f"{path} is no whole predictor ({fault}): restore it, or fit it again")
+        return cls._of_file(encoder, about, tensors)
+
+    def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a file keeps of the labels: in its header, JSON-ready, and as arrays."""
+        raise NotImplementedError
+
+    @classmethod
+    def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+        """What is wrong with that; "" when nothing is."""
+        raise NotImplementedError
+
+    @classmethod
+    def _of_file(cls, encoder: Encoder, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+        """The predictor of a file in which nothing is wrong."""
+        raise NotImplementedError
+
+    def _sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
+        """Where the rows came from, with so many more; empty when nobody said."""
+        known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * count
+        return known + new if any(known + new) else ()
+
+
+_DAMAGE = (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, MemoryError, OSError)
+"""What reading a file that was cut short, or written by an enemy, may end in."""
+
+
+class _Refused(Exception):
+    """Why a whole file is not taken, as the end of a sentence that begins with its name."""
+
+
+def _encoder(about: Mapping[str, Any]) -> Encoder:
+    name, version = about["name"], about["version"]
+    if not isinstance(name, str):
+        raise TypeError(f"its encoder is called {name!r}")
+    if not has_encoder(name):
+        raise _Refused(f"was made with the encoder {name!r}, which this mapwise doesn't have: upgrade mapwise")
+    try:
+        encoder = encoder_named(name, fetch=False)
+    except ValueError as problem:
+        raise _Refused(f"was made with the encoder {name}, and {problem}") from None
+    if version != encoder.version:
+        raise _Refused(
+            f"was made with another version of the encoder {name} ({version}, and this is {encoder.version}), which "
+            "gives other numbers: fit it again"
+        )
+    return encoder.with_state(about["state"])
+
+
+def _fault(
+    about: Mapping[str, Any],
+    heads: Mapping[str, Callable[[Examples], Learner]],
+    rows: np.ndarray,
+    weight: np.ndarray,
+) -> str:
+    """What is wrong with the parts that every file has; "" when nothing is."""
+    head, note, sources = about["head"], about["reads"], about["sources"]
+    if about["version"] != VERSION:
+        return f"its format is {about['version']!r}"
+    if about["kind"] not in _OPENED_BY:
+        return f"it is for no kind of task that is known, {about['kind']!r}"
+    if not isinstance(head, str) or head not in heads:
+        return f"there is no learner {head!r}"
+    if not isinstance(note, str):
+        return "its note is no text"
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        return "what its rows came from is no list of texts"
+    if len(sources) not in (0, len(rows)):
+        return f"there are {len(rows)} rows, and {len(sources)} places they came from"
+    if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
+        return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
+    if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
+        return "its weights are no positive number for each row"
+    return ""
+
+
+def _short(problem: BaseException) -> str:
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    return f"it has no {text}" if isinstance(problem, KeyError) else text[:200]
