@@ -21,7 +21,8 @@ from mapwise.engine.findings import drawn_episode, embedding_map, training_curve
 from mapwise.engine.train import train
 from mapwise.interfaces.train import in_words
 from mapwise.report import plots, table
-from mapwise.report.page import page, search_page, summary
+from mapwise.report.page import page, summary
+from mapwise.report.search_page import search_page
 from mapwise.tasks.sequences import Copy
 
 SOURCE = Copy(length="1-4", width=3, tasks=10)

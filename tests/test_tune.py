@@ -30,8 +30,8 @@ from mapwise.interfaces.search import (
     settable,
     settings_with,
 )
-from mapwise.report.page import search_page, search_summary
 from mapwise.report.plots import search_top
+from mapwise.report.search_page import search_page, search_summary
 from mapwise.report.table import search_rows
 from mapwise.run import RunSettings, load_params
 from mapwise.tasks.sinusoid import Sinusoid

@@ -352,7 +352,7 @@ def _importances(study: "optuna.Study", found: Sequence[Dimension]) -> dict[str,
 
 
 def _draw(folder: Path, found: Search) -> None:
-    from mapwise.report.page import search_page
+    from mapwise.report.search_page import search_page
 
     if found.trials:
         html = search_page(found)
@@ -387,7 +387,7 @@ def _trial_json(trial: Trial) -> dict[str, Any]:
 
 def shown(folder: Path, found: Search) -> list[Any]:
     """A search for a person: the table, best first, and what to do next."""
-    from mapwise.report.page import search_summary
+    from mapwise.report.search_page import search_summary
     from mapwise.report.table import search_table
 
     best = found.best

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from mapwise.core.kinds import METRICS
-from mapwise.core.outcome import ClassFigures, Curve, Findings, FunctionFit, Paired, Protocol, Report, Search
-from mapwise.report import plots, table
+from mapwise.core.outcome import ClassFigures, Curve, Findings, FunctionFit, Paired, Protocol, Report
+from mapwise.report import html, plots, table
 
 
 def page(findings: Findings) -> str:
@@ -29,122 +28,19 @@ def page(findings: Findings) -> str:
         _training(findings.training, own),
         _against(findings, own),
         _mistakes(own),
-        _side_by_side(_calibration(own), _embedding(findings)),
+        html.side_by_side(_calibration(own), _embedding(findings)),
         _episode(findings),
         _fits(findings),
         _memory(findings),
         _settings(findings.settings),
     ]
-    return _document(
+    return html.document(
         "mapwise report",
         findings.title,
         summary(findings.reports),
         [_headline(own), *sections],
         "Every ± is the half-width of a 95 % interval over episodes (1.96 standard errors).",
     )
-
-
-def search_page(found: Search) -> str:
-    """A search as one HTML page that needs nothing else; the same search gives the same bytes."""
-    head, cells = table.search_rows(found)
-    rows = [
-        f"<tr{_class('own') if i == 0 and found.best is not None else ''}>"
-        f"{''.join(_cell(cell, '' if name == 'state' else 'n') for name, cell in zip(head, row, strict=True))}</tr>"
-        for i, row in enumerate(cells)
-    ]
-    failed = [f"<p class='quiet'>trial {t.number}: {escape(t.failure)}</p>" for t in found.trials if t.failure]
-    trials = _table([(name, "" if name == "state" else "n") for name in head], rows, "Trials, best first")
-    searched = [f'<tr><th scope="row">{escape(name)}</th>{_cell(text, "")}</tr>' for name, text in found.ranges.items()]
-    sections = [
-        _section("How the search went", _search_figures(found)) if found.best is not None else "",
-        _section("One setting at a time", _slices(found)) if found.best is not None else "",
-        _section("All trials", trials + "".join(failed)),
-        _section("What was searched", _table([("setting", ""), ("range", "")], searched, "What was searched")),
-        _section("The best run again", _code(found.best_command)) if found.best_command else "",
-        _section("The search again", _code(found.command)) if found.command else "",
-    ]
-    return _document("mapwise search", found.title, search_summary(found), sections, table.SEARCH_RULE)
-
-
-def search_summary(found: Search) -> str:
-    """What a search found, in plain sentences."""
-    count = {state: sum(trial.state == state for trial in found.trials) for state in ("pruned", "failed")}
-    others = " and ".join(f"{number} {state}" for state, number in count.items() if number)
-    trials = f"{len(found.trials)} {'trial' if len(found.trials) == 1 else 'trials'}{f' ({others})' if others else ''}"
-    if found.best is None:
-        return f"None of {trials} was completed."
-    value = found.best.validation
-    kind = METRICS[found.metric]
-    shown = table.share(value) if kind.share else table.searched_value(value)
-    shown = f"a {kind.title} of {shown}" if kind.least else shown
-    values = ", ".join(f"{name} {table.searched_value(tried)}" for name, tried in found.best.values.items())
-    return f"The best of {trials} has {values}: {shown} on the validation split ({found.protocol})."
-
-
-def _search_figures(found: Search) -> str:
-    unit = f"validation {METRICS[found.metric].title}"
-    pruned = any(trial.state == "pruned" for trial in found.trials)
-    alt = f"{_capital(unit)} of {len(found.trials)} trials in their order. {search_summary(found)}"
-    caption = f"{_capital(unit)} of every trial." + (
-        " Open squares were pruned: stopped early, being worse than the median at the same step." if pruned else ""
-    )
-    top = plots.search_top(found)
-    if any(trial.validation is not None and trial.validation > top for trial in found.trials):
-        caption += f" Errors above {top:.3g} are drawn at the upper edge, here and below."
-    figures = [_figure(plots.search_history(found), alt, caption, "")]
-    if len(found.importances) > 1:
-        ranked = sorted(found.importances.items(), key=lambda entry: -entry[1])
-        alt = f"Importances: {', '.join(f'{name} {table.share(value, 0)}' for name, value in ranked)}."
-        complete = sum(trial.state == "complete" for trial in found.trials)
-        caption = (
-            f"How much each setting decided whether a trial was among the best (PED-ANOVA over {complete} trials)."
-        )
-        if complete < 20:
-            caption += " With so few trials, only large differences mean something."
-        figures.append(_figure(plots.importances(found.importances), alt, caption, ""))
-    return _grid(figures)
-
-
-def _slices(found: Search) -> str:
-    return _grid(
-        [
-            _figure(
-                plots.search_slice(found, name), f"Validation of every trial against {name}.", f"{name}: {text}", ""
-            )
-            for name, text in found.ranges.items()
-        ]
-    )
-
-
-def _document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str) -> str:
-    """A whole page around its parts; those that are empty are left out."""
-    css = files("mapwise.report").joinpath("page.css").read_text("utf-8")
-    body = "\n".join(part for part in parts if part)
-    html = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{escape(title)}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<header>
-<p class="kicker">{escape(kicker)}</p>
-<h1>{escape(title)}</h1>
-<p class="lede">{_unbroken(escape(lede))}</p>
-</header>
-<main>
-{body}
-</main>
-<footer>{escape(foot)}</footer>
-</body>
-</html>
-"""
-    # A lone surrogate, as from an odd file name, could not be written to a file.
-    return plots.printable(html)
 
 
 def summary(reports: Sequence[Report]) -> str:
@@ -188,11 +84,6 @@ def _loose(report: Report) -> str:
     return f"{mean} % (± {ci.removesuffix(' %')})" if ci.endswith(" %") else f"{mean} (± {ci})"
 
 
-def _unbroken(text: str) -> str:
-    """With a number and its sign kept on one line."""
-    return text.replace("± ", "±\u00a0").replace(" %", "\u00a0%")
-
-
 def _headline(own: Report) -> str:
     mean, sign, ci = table.headline(own).partition(" ± ")
     number = f"{escape(mean)} <small>± {escape(ci)}</small>" if sign else f"<small>{escape(mean)}</small>"
@@ -214,10 +105,12 @@ def _sights(reports: Sequence[Report]) -> str:
     head, cells = table.sights_rows(reports)
     if not cells:
         return ""
-    rows = [f"<tr>{''.join(_cell(cell, 'n' if place else '') for place, cell in enumerate(row))}</tr>" for row in cells]
+    rows = [
+        f"<tr>{''.join(html.cell(cell, 'n' if place else '') for place, cell in enumerate(row))}</tr>" for row in cells
+    ]
     title = "Accuracy by sight of a class"
-    shown = _table([(name, "n" if place else "") for place, name in enumerate(head)], rows, title)
-    return _section(title, f"{shown}<p class='quiet'>{escape(table.SIGHTS_RULE)}</p>")
+    shown = html.table([(name, "n" if place else "") for place, name in enumerate(head)], rows, title)
+    return html.section(title, f"{shown}<p class='quiet'>{escape(table.SIGHTS_RULE)}</p>")
 
 
 def _comparison(reports: Sequence[Report]) -> str:
@@ -242,8 +135,8 @@ def _comparison(reports: Sequence[Report]) -> str:
         low, high = estimate.mean - estimate.ci95, estimate.mean + estimate.ci95
         how = f"{table.task_name(p)}, {table.normalisation(p)}" if several else table.normalisation(p)
         cells = [f'<th scope="row" class="word">{escape(p.learner)}<span>{escape(how)}</span></th>']
-        cells.append(_cell(table.headline(report), "n"))
-        drawn = _spoken(plots.interval(low, estimate.mean, high, report.chance, end), table.headline(report))
+        cells.append(html.cell(table.headline(report), "n"))
+        drawn = html.spoken(plots.interval(low, estimate.mean, high, report.chance, end), table.headline(report))
         cells.append(f'<td class="draw">{drawn}</td>')
         if paired:
             said = "" if pair is None else escape(table.difference(pair, own.metric))
@@ -252,16 +145,18 @@ def _comparison(reports: Sequence[Report]) -> str:
         stated = table.figures_of(report)
         figures = [stated.get(name, table.ABSENT) for name in names]
         figures += [table.plain(report.adapt_ms, 1)] if timed else []
-        rows.append(f"<tr{'' if i else _class('own')}>{''.join(cells + [_cell(f, 'n plain') for f in figures])}</tr>")
+        rows.append(
+            f"<tr{'' if i else html.classed('own')}>{''.join(cells + [html.cell(f, 'n plain') for f in figures])}</tr>"
+        )
     for task, chance in table.chances(reports):
         shown = table.share(chance) if own.kind.share else table.plain(chance)
-        cells = [f'<th scope="row" class="word">chance<span>{escape(task)}</span></th>', _cell(shown, "n")]
+        cells = [f'<th scope="row" class="word">chance<span>{escape(task)}</span></th>', html.cell(shown, "n")]
         rows.append(f"<tr>{''.join(cells)}{'<td></td>' * (len(head) - len(cells))}</tr>")
-    shown_table = _table(head, rows, "Learners beside each other")
+    shown_table = html.table(head, rows, "Learners beside each other")
     legend = "".join(_LEGEND.get(name, "") for name in names)
     rule = table.VERDICT_RULE if paired else ""
     text = f'<p class="quiet">{legend}{rule}</p>' if legend or rule else ""
-    return _section(
+    return html.section(
         "Beside the others" if len(reports) > 1 else "In numbers", shown_table + text + _provenance(reports[1:], own)
     )
 
@@ -303,11 +198,11 @@ def _training(curves: Sequence[Curve], own: Report) -> str:
         labels = " and ".join(curve.label for curve in mine)
         alt = f"{labels} over training steps: {_course(mine, unit)}."
         noisy = any(len(curve.x) > 200 for curve in mine)
-        caption = f"{_capital(labels)}." + (" Faint: every step; bold: moving mean." if noisy else "")
+        caption = f"{html.capital(labels)}." + (" Faint: every step; bold: moving mean." if noisy else "")
         figures.append(
-            _figure(plots.learning_curve(mine, metric=unit), alt, caption, _curve_numbers(mine, unit, "step"))
+            html.figure(plots.learning_curve(mine, metric=unit), alt, caption, _curve_numbers(mine, unit, "step"))
         )
-    return _section("How it learned", _grid(figures)) if figures else ""
+    return html.section("How it learned", html.grid(figures)) if figures else ""
 
 
 def _unit(label: str) -> str:
@@ -320,24 +215,24 @@ def _against(findings: Findings, own: Report) -> str:
     figures = []
     shots = [curve for curve in findings.against_shots if len(curve.x)]
     if shots:
-        alt = f"{_capital(unit)} against shots: {_course(shots, unit)}."
+        alt = f"{html.capital(unit)} against shots: {_course(shots, unit)}."
         svg = plots.against_shots(shots, metric=metric, chance=own.chance)
-        caption = f"{_capital(unit)} with more examples, and its 95 % interval: {_labels(shots)}."
-        figures.append(_figure(svg, alt, caption, _curve_numbers(shots, unit, "shots")))
+        caption = f"{html.capital(unit)} with more examples, and its 95 % interval: {_labels(shots)}."
+        figures.append(html.figure(svg, alt, caption, _curve_numbers(shots, unit, "shots")))
     steps = [curve for curve in findings.against_steps if len(curve.x)]
     if steps:
-        alt = f"{_capital(unit)} against inner steps: {_course(steps, unit)}."
+        alt = f"{html.capital(unit)} against inner steps: {_course(steps, unit)}."
         svg = plots.against_steps(steps, metric=metric, chance=own.chance)
-        caption = f"{_capital(unit)} with more steps of adaptation, and its 95 % interval: {_labels(steps)}."
-        figures.append(_figure(svg, alt, caption, _curve_numbers(steps, unit, "inner steps")))
-    return _section("With more to learn from", _grid(figures)) if figures else ""
+        caption = f"{html.capital(unit)} with more steps of adaptation, and its 95 % interval: {_labels(steps)}."
+        figures.append(html.figure(svg, alt, caption, _curve_numbers(steps, unit, "inner steps")))
+    return html.section("With more to learn from", html.grid(figures)) if figures else ""
 
 
 def _mistakes(own: Report) -> str:
     if own.classes is None or not len(own.classes.names):
         return ""
     body = _confusions(own.classes) + _class_figures(own.classes)
-    return _section("Where it goes wrong", body)
+    return html.section("Where it goes wrong", body)
 
 
 def _confusions(figures: ClassFigures) -> str:
@@ -359,11 +254,14 @@ def _confusions(figures: ClassFigures) -> str:
         "What is missing to 100 went to other classes."
     )
     rows = [
-        f"<tr>{_cell(pair[0], '')}{_cell(pair[1], '')}{_cell(f'{count:,}', 'n')}</tr>" for count, pair in wrong[:20]
+        f"<tr>{html.cell(pair[0], '')}{html.cell(pair[1], '')}{html.cell(f'{count:,}', 'n')}</tr>"
+        for count, pair in wrong[:20]
     ]
     more = f"<p class='quiet'>and {len(wrong) - 20:,} rarer kinds of mistake</p>" if len(wrong) > 20 else ""
-    numbers = _table([("really is", ""), ("named as", ""), ("query rows", "n")], rows, "Most frequent mistakes") + more
-    return _figure(plots.confusion_matrix(figures), alt, caption, numbers, wide=True)
+    numbers = (
+        html.table([("really is", ""), ("named as", ""), ("query rows", "n")], rows, "Most frequent mistakes") + more
+    )
+    return html.figure(plots.confusion_matrix(figures), alt, caption, numbers, wide=True)
 
 
 def _class_figures(figures: ClassFigures) -> str:
@@ -371,19 +269,19 @@ def _class_figures(figures: ClassFigures) -> str:
     rows = []
     for i in places:
         shares = [table.share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
-        cells = "".join(_cell(value, "n") for value in [*shares, f"{int(figures.rows[i]):,}"])
+        cells = "".join(html.cell(value, "n") for value in [*shares, f"{int(figures.rows[i]):,}"])
         rows.append(f'<tr><th scope="row">{escape(figures.names[i])}</th>{cells}</tr>')
     head = [("class", ""), ("precision", "n"), ("recall", "n"), ("F1", "n"), ("query rows", "n")]
     more = table.classes_left_out(figures, len(places))
     title = f"The {len(places)} classes with the lowest F1" if more else "Every class, the lowest F1 first"
     said = f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high." if more else ""
     rest = f'<p class="quiet">{said}</p>' if more else ""
-    return f"<h3>{title}</h3>{_table(head, rows, title)}{rest}"
+    return f"<h3>{title}</h3>{html.table(head, rows, title)}{rest}"
 
 
 def _calibration(own: Report) -> str:
     if own.coverage is not None:
-        return _section("Is its confidence right?", _coverage(own.coverage))
+        return html.section("Is its confidence right?", _coverage(own.coverage))
     if own.reliability is None or not len(own.reliability):
         return ""
     bins = np.asarray(own.reliability, dtype=float)
@@ -399,21 +297,23 @@ def _calibration(own: Report) -> str:
         f"{error}Points on the line: of the answers given with 80 % confidence, 80 % are right. "
         "A point's area is its share of the query rows."
     )
-    rows = [f"<tr>{''.join(_cell(table.share(float(value)), 'n') for value in row)}</tr>" for row in bins]
-    numbers = _table([("confidence", "n"), ("right", "n"), ("share of rows", "n")], rows, "Calibration bins")
+    rows = [f"<tr>{''.join(html.cell(table.share(float(value)), 'n') for value in row)}</tr>" for row in bins]
+    numbers = html.table([("confidence", "n"), ("right", "n"), ("share of rows", "n")], rows, "Calibration bins")
     svg = plots.reliability(bins, None if after is None else after.reliability)
-    return _section("Is its confidence right?", _figure(svg, alt, caption, numbers))
+    return html.section("Is its confidence right?", html.figure(svg, alt, caption, numbers))
 
 
 def _coverage(found: dict[str, float]) -> str:
     """How many targets lie in intervals of each level, as a reliability diagram of three points."""
     said = ", ".join(f"{table.share(share)} in their {level} % intervals" for level, share in found.items())
     bins = np.array([[float(level) / 100, share, 1 / len(found)] for level, share in found.items()])
-    rows = [f"<tr>{_cell(f'{level} %', 'n')}{_cell(table.share(share), 'n')}</tr>" for level, share in found.items()]
-    numbers = _table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
+    rows = [
+        f"<tr>{html.cell(f'{level} %', 'n')}{html.cell(table.share(share), 'n')}</tr>" for level, share in found.items()
+    ]
+    numbers = html.table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
     alt = f"Coverage of central predictive intervals: {said}."
     caption = f"Where the targets lie: {said}. Points on the line: as many as should."
-    return _figure(plots.reliability(bins), alt, caption, numbers)
+    return html.figure(plots.reliability(bins), alt, caption, numbers)
 
 
 def _embedding(findings: Findings) -> str:
@@ -427,7 +327,7 @@ def _embedding(findings: Findings) -> str:
         f"of {len(names)} classes: {', '.join(names[:24])}."
     )
     caption = "Large and outlined: the support. Small: queries. Only nearness means something here."
-    return _section("How it sees one unseen task", _figure(plots.embedding(found), alt, caption, ""))
+    return html.section("How it sees one unseen task", html.figure(plots.embedding(found), alt, caption, ""))
 
 
 def _episode(findings: Findings) -> str:
@@ -441,13 +341,13 @@ def _episode(findings: Findings) -> str:
     if classes < of_classes or queries < of_queries:
         caption += f"Drawn: {queries} queries, the first ones of each class, in {classes} of {of_classes} classes. "
     caption += "Tick: right. Cross and heavy frame: wrong. The number is the confidence."
-    return _section("One task, drawn out", _figure(plots.episode(found), alt, caption, "", wide=True))
+    return html.section("One task, drawn out", html.figure(plots.episode(found), alt, caption, "", wide=True))
 
 
 def _fits(findings: Findings) -> str:
     drawn = [_fit(fit) for fit in findings.fits if np.size(fit.query_x)]
     title = "One task, drawn out" if len(drawn) == 1 else "Some tasks, drawn out"
-    return _section(title, _grid(drawn)) if drawn else ""
+    return html.section(title, html.grid(drawn)) if drawn else ""
 
 
 def _fit(fit: FunctionFit) -> str:
@@ -457,7 +357,7 @@ def _fit(fit: FunctionFit) -> str:
     caption = f"Predicted from {points} point{'' if points == 1 else 's'}; mean squared error on this task {error:.3g}."
     if fit.scale is not None:
         caption += " Bands: the central 50, 80 and 95 % of what it thinks possible."
-    return _figure(plots.function_fit(fit), alt, caption, "")
+    return html.figure(plots.function_fit(fit), alt, caption, "")
 
 
 def _memory(findings: Findings) -> str:
@@ -473,15 +373,15 @@ def _memory(findings: Findings) -> str:
         f"where reading ends and answering begins. Here {said}{' (crosses)' if wrong else ''}. "
         f"Drawn: {len(plots.slots_used(use))} of {use.reads.shape[2]} slots, the others being hardly touched."
     )
-    return _section("What its memory did", _figure(plots.memory_use(use), alt, caption, "", wide=True))
+    return html.section("What its memory did", html.figure(plots.memory_use(use), alt, caption, "", wide=True))
 
 
 def _settings(settings: dict[str, Any]) -> str:
     if not settings:
         return ""
-    rows = [f'<tr><th scope="row">{escape(name)}</th>{_cell(value, "")}</tr>' for name, value in _flat(settings)]
-    shown = _table([("setting", ""), ("value", "")], rows, "Settings of the run")
-    return _section("Settings", f'<div class="settings">{shown}</div>')
+    rows = [f'<tr><th scope="row">{escape(name)}</th>{html.cell(value, "")}</tr>' for name, value in _flat(settings)]
+    shown = html.table([("setting", ""), ("value", "")], rows, "Settings of the run")
+    return html.section("Settings", f'<div class="settings">{shown}</div>')
 
 
 def _flat(settings: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
@@ -529,10 +429,9 @@ def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
             shown = _value(float(curve.y[i]), unit)
             if math.isfinite(ci):
                 shown += f" ± {100 * ci:.1f}" if unit in plots.SHARES else f" ± {ci:.2g}"
-            rows.append(
-                f"<tr>{_cell(curve.label, '')}{_cell(f'{float(curve.x[i]):,.6g}', 'n')}{_cell(shown, 'n')}</tr>"
-            )
-    return _table([("line", ""), (xname, "n"), (unit, "n")], rows, f"{unit} against {xname}")
+            place = f"{float(curve.x[i]):,.6g}"
+            rows.append(f"<tr>{html.cell(curve.label, '')}{html.cell(place, 'n')}{html.cell(shown, 'n')}</tr>")
+    return html.table([("line", ""), (xname, "n"), (unit, "n")], rows, f"{unit} against {xname}")
 
 
 def _value(value: float, unit: str) -> str:
@@ -545,55 +444,5 @@ def _labels(curves: Sequence[Curve]) -> str:
     return ", ".join(curve.label for curve in curves)
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
-
-
-def _side_by_side(left: str, right: str) -> str:
-    return f'<div class="figures">{left}{right}</div>' if left and right else left or right
-
-
-def _grid(figures: Sequence[str]) -> str:
-    return f'<div class="figures">{"".join(figures)}</div>' if len(figures) > 1 else figures[0]
-
-
-def _figure(svg: str, alt: str, caption: str, numbers: str, *, wide: bool = False) -> str:
-    """A figure with its text for those who can't see it, and its numbers for those who want them."""
-    drawn = _spoken(svg, alt)
-    if wide:
-        drawn = f'<div class="scroll" tabindex="0" role="region" aria-label="figure, scrolls sideways">{drawn}</div>'
-    extra = f"<details><summary>The numbers</summary>{numbers}</details>" if numbers else ""
-    kind = ' class="wide"' if wide else ""
-    return f"<figure{kind}>{drawn}<figcaption>{escape(caption)}</figcaption>{extra}</figure>"
-
-
-def _spoken(svg: str, alt: str) -> str:
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt.strip())}" ', 1)
-
-
-def _table(head: Sequence[tuple[str, str]], rows: Sequence[str], name: str) -> str:
-    titles = "".join(f'<th scope="col"{_class(kind)}>{escape(title)}</th>' for title, kind in head)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}"><table>'
-        f"<thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _cell(text: str, kind: str) -> str:
-    return f"<td{_class(kind)}>{escape(text)}</td>"
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
-
-
 def _command(protocol: Protocol) -> str:
-    return _code(protocol.command) if protocol.command else ""
-
-
-def _code(command: str) -> str:
-    return f"<pre><code>{escape(command)}</code></pre>"
+    return html.code(protocol.command) if protocol.command else ""
