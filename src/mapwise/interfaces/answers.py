@@ -59,7 +59,7 @@ def fit(
         *map(_choice, tried),
         *_said(taught.report),
     ]
-    found = {"classes": _counts(taught), "held_out": _as_json(taught.report)}
+    found = {"classes": counted(taught), "held_out": as_json(taught.report)}
     return {**about, **found, "tried": [_tried_as_json(one) for one in tried]}, shown
 
 
@@ -123,9 +123,9 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
     shown = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {wider.report}"]
     found = {
         "file": str(file),
-        "classes": _counts(wider),
-        "before": _as_json(before),
-        "held_out": _as_json(wider.report),
+        "classes": counted(wider),
+        "before": as_json(before),
+        "held_out": as_json(wider.report),
     }
     return found, shown
 
@@ -310,11 +310,13 @@ def _no_twins(taught: Predictor, paths: Sequence[Path] | None) -> None:
         raise ValueError(f"{' and '.join(names)} are the same and of two classes: keep the one that is right")
 
 
-def _counts(taught: Predictor) -> dict[str, int]:
+def counted(taught: Predictor) -> dict[str, int]:
+    """Class -> how many examples it has."""
     return {name: int((taught.columns == place).sum()) for place, name in enumerate(taught.classes)}
 
 
-def _as_json(found: HeldOut) -> dict[str, Any]:
+def as_json(found: HeldOut) -> dict[str, Any]:
+    """What a support says of itself, JSON-ready."""
     return {
         "accuracy": found.accuracy,
         "low": found.low,

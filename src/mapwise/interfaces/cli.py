@@ -397,11 +397,19 @@ def compare(
 
 @app.command(
     epilog="Examples: mapwise report runs/protonet-glyphs; mapwise report runs/protonet-glyphs "
-    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs"
+    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors"
 )
 def report(
     ctx: typer.Context,
-    run: Run,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE", help="A folder that mapwise train wrote, or a file of mapwise fit.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The page about a FILE, FILE.html if not given.", show_default=False)
+    ] = None,
     episodes: Episodes = 1000,
     ways: Ways = None,
     shots: Shots = None,
@@ -414,7 +422,25 @@ def report(
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Judge a run and write all there is to show into RUN/report.html."""
+    """Judge a run and write all there is to show into RUN/report.html, or what a predictor's file has to show.
+
+    Of a FILE only --out and --json are options.
+    """
+    from mapwise.interfaces.predictor_report import is_predictor
+
+    if is_predictor(file := run.expanduser()):
+        for given in _typed(ctx):
+            if given not in ("run", "out", "json"):
+                flag = given.strip("_").replace("_", "-")
+                raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
+        from mapwise.interfaces.predictor_report import report as reported
+
+        about, lines = reported(file, None if out is None else out.expanduser())
+        answer(about) if json else show(*lines)
+        return
+    if out is not None:
+        raise WrongUse(f"--out is for a predictor's file and the page of a run is {run}/report.html: leave --out out")
+
     from mapwise.interfaces import evaluate as evaluating
     from mapwise.interfaces.report import write_report
     from mapwise.report.page import summary
@@ -685,6 +711,11 @@ def _given(ctx: typer.Context) -> dict[str, Any]:
             # A run is read from any folder.
             given[name] = str(Path(given[name]).expanduser().resolve())
     return given
+
+
+def _typed(ctx: typer.Context) -> list[str]:
+    """The parameters that the command line gives a value."""
+    return [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
 
 
 def _judged_by(

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from mapwise.core.held_out import Expected
 from mapwise.core.kinds import METRICS
 from mapwise.core.outcome import (
     LEVELS,
@@ -131,6 +132,42 @@ def against_shots(curves: Sequence[Curve], *, metric: str = "accuracy", chance: 
         chance,
         logarithmic=True,
     )
+
+
+def with_more_examples(more: Sequence[int], expected: Sequence[Expected], *, chance: float) -> str:
+    """The accuracy to expect with so many further examples of each class, and its interval."""
+    # By the square root, so that one more stands apart from none beside twenty.
+    x = np.sqrt(more)
+    accuracy, low, high = np.array(expected, dtype=float).T
+    with _styled():
+        figure, axes = _one_axes()
+        axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+        axes.axhline(chance, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        _dotted(axes, x, accuracy)
+        axes.annotate(
+            "chance", (x[-1], chance), (0, 4), textcoords="offset points", color=SOFT, fontsize=10, ha="right"
+        )
+        axes.set_xticks(x, [f"{count} more" if count else "as it is" for count in more])
+        axes.set(xlabel="examples of each class", ylabel="accuracy (%)", ylim=(0, 1.02))
+        _percent_axis(axes)
+        return _svg(figure)
+
+
+def against_coverage(share: np.ndarray, accuracy: np.ndarray) -> str:
+    """The accuracy of what is answered against the share that is, the rest being refused."""
+    with _styled():
+        figure, axes = _one_axes()
+        _dotted(axes, share, accuracy)
+        axes.set_xticks(share, [f"{100 * place:.0f}" for place in share])
+        axes.set(xlabel="share answered (%)", ylabel="right of those answered (%)", ylim=(0, 1.02))
+        axes.margins(x=0.06)
+        _percent_axis(axes)
+        return _svg(figure)
+
+
+def _dotted(axes: "Axes", x: np.ndarray, y: np.ndarray) -> None:
+    """A line through points, which are whole where they lie on the edge."""
+    axes.plot(x, y, color=COLOURS[0], marker="o", markersize=6.5, markeredgecolor="white", clip_on=False)
 
 
 def against_steps(curves: Sequence[Curve], *, metric: str = "accuracy", chance: float | None = None) -> str:

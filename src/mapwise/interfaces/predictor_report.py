@@ -1,0 +1,57 @@
+"""mapwise report FILE: what a predictor's file has to show, as one HTML page."""
+
+from pathlib import Path
+from typing import Any
+
+from mapwise.core.files import write_atomically
+from mapwise.interfaces.answers import as_json, counted
+from mapwise.predictor import CARD, Predictor
+
+
+def is_predictor(path: Path) -> bool:
+    """Whether a path means a predictor's file and not a run's folder; a file that isn't there is told by its ending."""
+    return path.is_file() or (path.suffix == ".safetensors" and not path.exists())
+
+
+def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Write a page about a predictor's file, by default beside it.
+
+    Returns the page's path and its numbers, JSON-ready, and as lines for a person. Raises ValueError for a file that is
+    no predictor, and for a page that isn't called one.
+    """
+    from mapwise.report.predictor_page import Taught, predictor_page, predictor_summary
+
+    path = file.with_suffix(".html") if out is None else out
+    if path.suffix != ".html" or path.is_dir():
+        fault = "is a folder" if path.is_dir() else "ends otherwise"
+        raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
+    made = Predictor.load(file)
+    assert isinstance(made.head, str)  # of a file it is a name
+    found = made.report
+    taught = Taught(
+        file=str(file),
+        found=found,
+        classes=counted(made),
+        encoder=made.encoder.name,
+        learner=made.head,
+        reads=made.encoder.reads,
+        bytes=file.stat().st_size,
+        sources=made.sources,
+        card=CARD,
+    )
+    page = predictor_page(taught)
+    write_atomically(path, lambda opened: opened.write(page.encode()))
+    about = {
+        "file": str(file),
+        "page": str(path),
+        "encoder": taught.encoder,
+        "learner": taught.learner,
+        "bytes": taught.bytes,
+        "classes": taught.classes,
+        "held_out": as_json(found),
+        "doubtful": [
+            {"row": row, "source": made.sources[row] if made.sources else None, "class": name, "taken_for": taken}
+            for row, name, taken in found.doubtful
+        ],
+    }
+    return about, [predictor_summary(taught), str(path)]

@@ -1,0 +1,285 @@
+"""One self-contained HTML page about a predictor: what its few examples say of it, what it holds, how to go on."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from mapwise.core.held_out import FEWEST, Expected, HeldOut
+from mapwise.report import html, plots, table
+
+_SHOWN = 20
+"""Rows of a table."""
+_NAMED = 60
+"""Classes in a line."""
+_WIDE = 0.2
+"""An interval that is wider says more than the accuracy in it."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a page says of a predictor.
+
+    file:     where it lies, as one would type it.
+    found:    what its examples say of it.
+    classes:  name -> how many examples it has.
+    reads:    what it is asked about: "pictures", "texts" or "table".
+    bytes:    of its file.
+    sources:  where each example came from; empty when nobody said.
+    card:     what its file says of who may have it.
+    """
+
+    file: str
+    found: HeldOut
+    classes: dict[str, int]
+    encoder: str
+    learner: str
+    reads: str
+    bytes: int
+    sources: Sequence[str]
+    card: str
+
+
+def predictor_page(taught: Taught) -> str:
+    """The predictor as one HTML page that needs nothing else; the same predictor gives the same bytes.
+
+    What can't be told of so few examples is left out, and a sentence says how many it takes.
+    """
+    sections = [
+        _headline(taught),
+        html.side_by_side(_more(taught.found), _refusing(taught)),
+        _classes(taught),
+        _confusions(taught.found),
+        _doubtful(taught),
+        _inside(taught),
+        _going_on(taught),
+    ]
+    return html.document(
+        "mapwise predictor",
+        _name(taught),
+        predictor_summary(taught),
+        sections,
+        "All of this comes from the examples alone. They know of what is like them and of nothing else: asked about "
+        f"what was {_MADE[taught.reads]}, the predictor does worse than is said here.",
+    )
+
+
+_ONE = {"pictures": "picture", "texts": "text", "table": "row"}
+_MADE = {"pictures": "taken with another camera", "texts": "written by others", "table": "measured in another way"}
+
+
+def predictor_summary(taught: Taught) -> str:
+    """How good a predictor is, in plain sentences."""
+    told = _told(taught.found)
+    if told is None:
+        return f"How often this predictor is right can't be told from its examples: {_why(taught.found)}."
+    one, asked = _ONE[taught.reads], taught.found.rows
+    sentence = (
+        f"Given a new {one} of one of {len(taught.found.classes)} classes, this predictor names the right one "
+        f"{_percent(told.accuracy)} of the time, as far as {asked:,} examples can tell: the 95 % interval is "
+        f"{_between(told)}."
+    )
+    return sentence + (" So few leave it that wide; more examples narrow it." if told.high - told.low > _WIDE else "")
+
+
+def _told(found: HeldOut) -> Expected | None:
+    if found.accuracy is None or found.low is None or found.high is None:
+        return None
+    return Expected(found.accuracy, found.low, found.high)
+
+
+def _why(found: HeldOut) -> str:
+    """Why there is no accuracy, without the words that the headline has said."""
+    return found.why.removeprefix("too few to tell: ")
+
+
+def _headline(taught: Taught) -> str:
+    told = _told(taught.found)
+    if told is None:
+        number, over = "<small>too few to tell</small>", f"{FEWEST} examples of each class are needed"
+    else:
+        number = f"{_percent(told.accuracy)} <small>{_between(told)}</small>"
+        over = "accuracy, and its 95 % interval, by the examples alone"
+    held = f"{_counted(sum(taught.classes.values()), 'example')} of {_counted(len(taught.classes), 'class')}"
+    how = "" if told is None else ", each asked of predictors that were taught without it"
+    command = html.code(shlex.join(["mapwise", "report", taught.file]))
+    about = f'<div class="how"><p>{escape(held + how)}</p>{command}</div>'
+    shown = f"<strong>{html.unbroken(number)}</strong><p>{escape(over)}</p>"
+    return f'<div class="headline"><div>{shown}</div>{about}</div>'
+
+
+def _more(found: HeldOut) -> str:
+    told = _told(found)
+    if told is None:
+        return ""
+    expected = {0: told, **found.more}
+    shown = ", ".join(f"{_percent(one.accuracy)} with {more} more" for more, one in found.more.items())
+    svg = plots.with_more_examples(list(expected), list(expected.values()), chance=1 / len(found.classes))
+    rows = [
+        f'<tr><th scope="row">{f"{more} more" if more else "as it is"}</th>'
+        f"{html.cell(_percent(one.accuracy), 'n')}{html.cell(_between(one), 'n')}</tr>"
+        for more, one in expected.items()
+    ]
+    head = [("examples of each class", ""), ("accuracy", "n"), ("95 % interval", "n")]
+    caption = (
+        f"{_percent(told.accuracy)} as it is, and to be expected: {shown} of each class. The band is the 95 % "
+        "interval. This supposes that new examples are like those that are there."
+    )
+    alt = f"Accuracy to expect with more examples of each class: {_percent(told.accuracy)} as it is, {shown}."
+    numbers = html.table(head, rows, "Accuracy to expect with more examples")
+    return html.section("How many more?", html.figure(svg, alt, caption, numbers))
+
+
+def _refusing(taught: Taught) -> str:
+    found = taught.found.by_coverage
+    if not found:
+        return ""
+    shares, accuracies = np.array(found).T
+    svg = plots.against_coverage(shares, accuracies)
+    said = ", ".join(f"{_percent(right)} of the {_percent(share)} it answers" for share, right in found)
+    rows = [
+        f"<tr>{''.join(html.cell(_percent(value), 'n') for value in (share, 1 - share, right))}</tr>"
+        for share, right in found
+    ]
+    head = [("answered", "n"), ("refused", "n"), ("right of those answered", "n")]
+    gain = accuracies[-1] - accuracies[0]
+    verdict = (
+        "It was right of all, so that refusing has nothing to gain here but what is none of the classes."
+        if accuracies.min() == 1
+        else "Refusing leaves fewer mistakes."
+        if gain > 0
+        else "On these examples refusing leaves no fewer mistakes."
+    )
+    caption = (
+        f"Answers that are right, where those farthest from every class are refused. {verdict} "
+        "Asked of predictors taught with fewer examples, so that all answered are a little fewer right than above."
+    )
+    alt = f"Accuracy against the share answered: right are {said}."
+    numbers = html.table(head, rows, "Accuracy against the share answered")
+    command = html.code(shlex.join(["mapwise", "predict", taught.file, _ASKED[taught.reads], "--refuse", "10"]))
+    return html.section("When it may refuse", html.figure(svg, alt, caption, numbers) + command)
+
+
+def _classes(taught: Taught) -> str:
+    found = taught.found.classes
+    if not found:
+        return ""
+    order = sorted(found, key=lambda name: (found[name][0], name))
+    rows = [
+        f'<tr><th scope="row">{escape(name)}</th>{html.cell(_percent(found[name][0]), "n")}'
+        f"{html.cell(f'{found[name][1]:,}', 'n')}{html.cell(f'{taught.classes.get(name, 0):,}', 'n')}</tr>"
+        for name in order[:_SHOWN]
+    ]
+    head = [("class", ""), ("accuracy", "n"), ("rows asked", "n"), ("examples", "n")]
+    left = len(order) - len(rows)
+    rest = f"{left:,} more {'class is' if left == 1 else 'classes are'} at least as often right. " if left else ""
+    note = (
+        "Equal examples of a class are asked once, and of a large number some. Where few were asked, differences say "
+        "little."
+    )
+    shown = html.table(head, rows, "Accuracy of each class, the lowest first")
+    return html.section("Class by class", f'{shown}<p class="quiet">{rest}{note}</p>')
+
+
+def _confusions(found: HeldOut) -> str:
+    if _told(found) is None:
+        return ""
+    title = "What is taken for what"
+    if not found.confusions:
+        return html.section(title, "<p>No example was taken for another class.</p>")
+    rows = [
+        f"<tr>{html.cell(name, '')}{html.cell(taken, '')}{html.cell(_percent(share), 'n')}</tr>"
+        for name, taken, share in found.confusions[:_SHOWN]
+    ]
+    head = [("really is", ""), ("named as", ""), ("share of its answers", "n")]
+    rest = _rest(len(found.confusions) - len(rows), "rarer kind of mistake", "rarer kinds of mistake")
+    return html.section(title, html.table(head, rows, title) + rest)
+
+
+def _doubtful(taught: Taught) -> str:
+    found = taught.found
+    if _told(found) is None:
+        return ""
+    title = "Examples to look at again"
+    if not found.doubtful:
+        return html.section(title, "<p>None was taken for another class every time it was asked.</p>")
+    rows = [
+        f'<tr><th scope="row">{escape(_where(taught, row))}</th>{html.cell(name, "")}{html.cell(taken, "")}</tr>'
+        for row, name, taken in found.doubtful[:_SHOWN]
+    ]
+    intro = (
+        "<p>Taken for another class every time, by predictors that didn't see them; the surest first. A label may be "
+        "wrong here, and then repairing it is worth more than another example. Or the example is only hard.</p>"
+    )
+    head = [("example", ""), ("labelled", ""), ("taken for", "")]
+    rest = _rest(len(found.doubtful) - len(rows), "less sure one", "less sure ones")
+    return html.section(title, intro + html.table(head, rows, title) + rest)
+
+
+def _where(taught: Taught, row: int) -> str:
+    """Where an example came from, or its place when nobody said."""
+    return (taught.sources[row] if taught.sources else "") or f"example {row}"
+
+
+def _inside(taught: Taught) -> str:
+    names = [f"{name} ({count:,})" for name, count in list(taught.classes.items())[:_NAMED]]
+    left = len(taught.classes) - len(names)
+    listed = ", ".join(names) + (f" and {left:,} more" if left else "")
+    facts = {
+        "encoder": taught.encoder,
+        "learner": taught.learner,
+        "asked about": {"table": "rows of a table"}.get(taught.reads, taught.reads),
+        "examples": f"{sum(taught.classes.values()):,}, as the encoder made arrays of them",
+        f"{len(taught.classes):,} {'class' if len(taught.classes) == 1 else 'classes'}": listed,
+        "where they came from": "kept" if any(taught.sources) else "not kept",
+        "size": f"{taught.bytes:,} bytes",
+    }
+    rows = [f'<tr><th scope="row">{escape(name)}</th>{html.cell(value, "")}</tr>' for name, value in facts.items()]
+    shown = html.table([("what", ""), ("value", "")], rows, "What is inside the file")
+    card = (
+        f'<p class="note">{escape(taught.card)} This page names the classes, and the examples that look doubtful.</p>'
+    )
+    return html.section("What is inside the file", f'<div class="settings">{shown}</div>{card}')
+
+
+_ASKED = {"pictures": "new/", "texts": "new.txt", "table": "new.csv"}
+"""What new rows might be called."""
+
+
+def _going_on(taught: Taught) -> str:
+    asked = _ASKED[taught.reads]
+    ways = [
+        ("What new ones are, and how surely", ["predict", asked]),
+        ("Why: the examples that voted for an answer", ["explain", asked]),
+        ("Which of those without a label would teach it most", ["which-next", asked]),
+    ]
+    if taught.reads != "table":  # whose classes stand in a column, so that it is fitted again
+        new = "newt/" if taught.reads == "pictures" else "newt.txt"
+        ways.append(("One more class, without the examples of the others", ["add-class", "newt", new]))
+    shown = [
+        f"<p>{escape(text)}</p>{html.code(shlex.join(['mapwise', words[0], taught.file, *words[1:]]))}"
+        for text, words in ways
+    ]
+    return html.section("How to go on", "".join(shown))
+
+
+def _name(taught: Taught) -> str:
+    return taught.file.replace("\\", "/").rpartition("/")[2]
+
+
+def _percent(share: float) -> str:
+    return table.share(share, 0)
+
+
+def _between(told: Expected) -> str:
+    return f"{100 * told.low:.0f} to {100 * told.high:.0f} %"
+
+
+def _counted(count: int, one: str) -> str:
+    return f"{count:,} {one if count == 1 else one + ('es' if one.endswith('s') else 's')}"
+
+
+def _rest(left: int, one: str, several: str) -> str:
+    return f'<p class="quiet">and {left:,} {one if left == 1 else several}</p>' if left else ""
