@@ -231,7 +231,8 @@ class Predictor(Taught):
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:
         """One-hot."""
-        return np.eye(len(self.classes))[self.columns]
+        one_hot: np.ndarray = np.eye(len(self.classes))[self.columns]
+        return one_hot
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         found = self.report

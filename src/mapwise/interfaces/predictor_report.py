@@ -5,7 +5,8 @@ from typing import Any
 
 from mapwise.core.files import write_atomically
 from mapwise.interfaces.answers import as_json, counted
-from mapwise.predictor import CARD, Predictor
+from mapwise.predictor import Predictor
+from mapwise.taught import CARD
 
 
 def is_predictor(path: Path) -> bool:
