@@ -112,9 +112,9 @@ def test_where_all_is_right_the_page_says_so():
     read = words(predictor_page(taught(found=found)))
     assert "No example was taken for another class." in read
     assert "None was taken for another class every time" in read
-    assert "It was right of all" in read
+    assert "All were right here" in read
     spoilt = replace(found, by_coverage=[(1.0, 0.8), (0.5, 0.7)])
-    assert "refusing leaves no fewer mistakes" in words(predictor_page(taught(found=spoilt)))
+    assert "is right no more often" in words(predictor_page(taught(found=spoilt)))
 
 
 def test_a_narrow_interval_is_not_called_wide():

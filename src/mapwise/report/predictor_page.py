@@ -50,8 +50,7 @@ def predictor_page(taught: Taught) -> str:
     sections = [
         _headline(taught),
         html.side_by_side(_more(taught.found), _refusing(taught)),
-        _classes(taught),
-        _confusions(taught.found),
+        html.side_by_side(_classes(taught), _confusions(taught.found)),
         _doubtful(taught),
         _inside(taught),
         _going_on(taught),
@@ -61,8 +60,8 @@ def predictor_page(taught: Taught) -> str:
         _name(taught),
         predictor_summary(taught),
         sections,
-        "All of this comes from the examples alone. They know of what is like them and of nothing else: asked about "
-        f"what was {_MADE[taught.reads]}, the predictor does worse than is said here.",
+        "All of this comes from the examples alone, which know of what is like them and of nothing else: expect the "
+        f"predictor to do worse on what was {_MADE[taught.reads]}.",
     )
 
 
@@ -129,7 +128,7 @@ def _more(found: HeldOut) -> str:
     )
     alt = f"Accuracy to expect with more examples of each class: {_percent(told.accuracy)} as it is, {shown}."
     numbers = html.table(head, rows, "Accuracy to expect with more examples")
-    return html.section("How many more?", html.figure(svg, alt, caption, numbers))
+    return html.section("How many more?", html.figure(svg, alt, html.unbroken(caption), numbers))
 
 
 def _refusing(taught: Taught) -> str:
@@ -146,11 +145,11 @@ def _refusing(taught: Taught) -> str:
     head = [("answered", "n"), ("refused", "n"), ("right of those answered", "n")]
     gain = accuracies[-1] - accuracies[0]
     verdict = (
-        "It was right of all, so that refusing has nothing to gain here but what is none of the classes."
+        "All were right here, so that only what is none of the classes is worth refusing."
         if accuracies.min() == 1
-        else "Refusing leaves fewer mistakes."
+        else "What is left is right more often."
         if gain > 0
-        else "On these examples refusing leaves no fewer mistakes."
+        else "On these examples what is left is right no more often."
     )
     caption = (
         f"Answers that are right, where those farthest from every class are refused. {verdict} "
@@ -159,7 +158,7 @@ def _refusing(taught: Taught) -> str:
     alt = f"Accuracy against the share answered: right are {said}."
     numbers = html.table(head, rows, "Accuracy against the share answered")
     command = html.code(shlex.join(["mapwise", "predict", taught.file, _ASKED[taught.reads], "--refuse", "10"]))
-    return html.section("When it may refuse", html.figure(svg, alt, caption, numbers) + command)
+    return html.section("When it may refuse", html.figure(svg, alt, html.unbroken(caption), numbers) + command)
 
 
 def _classes(taught: Taught) -> str:
@@ -259,10 +258,11 @@ def _going_on(taught: Taught) -> str:
         new = "newt/" if taught.reads == "pictures" else "newt.txt"
         ways.append(("One more class, without the examples of the others", ["add-class", "newt", new]))
     shown = [
-        f"<p>{escape(text)}</p>{html.code(shlex.join(['mapwise', words[0], taught.file, *words[1:]]))}"
+        f"<figure>{html.code(shlex.join(['mapwise', words[0], taught.file, *words[1:]]))}"
+        f"<figcaption>{escape(text)}.</figcaption></figure>"
         for text, words in ways
     ]
-    return html.section("How to go on", "".join(shown))
+    return html.section("How to go on", html.grid(shown))
 
 
 def _name(taught: Taught) -> str:
