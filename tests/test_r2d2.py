@@ -1,6 +1,7 @@
 """R2-D2 and its solver: stationary, the same by both systems, and differentiable twice under vmap."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from mapwise.core.solvers import ridge
 from mapwise.core.task import Examples, Task
 from mapwise.learners.optimization.r2d2 import R2D2
 from mapwise.nets import MLP
+from mapwise.run import RunSettings, learner_of
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
+from mapwise.tasks.sinusoid import Sinusoid
 
 
 def encoder(width: int = 5) -> nn.Module:
@@ -135,6 +138,40 @@ def test_the_ridge_weighs_against_a_sum_where_it_is_asked_to():
     assert not torch.allclose(learner.adapt(params, twice)["head"], head, rtol=1e-3)
     with pytest.raises(ValueError, match="errors is 'total': give 'mean' or 'sum'"):
         R2D2(encoder(), errors="total")
+
+
+@pytest.mark.parametrize("width", [2, 12])
+def test_centred_a_shift_of_the_targets_shifts_the_answers_and_below_zero_none_is_out_of_reach(width):
+    learner = R2D2(encoder(width), ridge=0.2, scale=1.0, centred=True, loss="squared_error")
+    params = start(learner)
+
+    def answers(learner: R2D2, shift: float) -> torch.Tensor:
+        support = SUPPORT._replace(y=SUPPORT.y + shift)
+        return learner.predict(params, learner.adapt(params, support), QUERY.x)
+
+    assert torch.allclose(answers(learner, -100.0), answers(learner, 0.0) - 100, rtol=1e-10)
+    held = replace(learner, centred=False)
+    assert not torch.allclose(answers(held, -100.0), answers(held, 0.0) - 100, rtol=1e-2)
+
+
+def test_centred_the_votes_still_add_up():
+    learner = R2D2(encoder(), ridge=0.2, centred=True)
+    params = start(learner)
+    fast = learner.adapt(params, SUPPORT)
+    votes = learner.votes(params, fast, SUPPORT, QUERY.x).sum(1)
+    assert torch.allclose(votes, learner.predict(params, fast, QUERY.x) - params["bias"], rtol=1e-10)
+
+
+def test_a_loss_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="there is no loss 'hinge'"):
+        R2D2(encoder(), loss="hinge")
+
+
+def test_on_functions_the_catalog_asks_for_targets():
+    source = Sinusoid(shots=10, tasks=2)
+    learner = learner_of(RunSettings(learner="r2d2", source="sinusoid"), source)
+    assert isinstance(learner, R2D2)
+    assert (learner.loss, learner.centred, learner.scale) == ("squared_error", True, 1.0)
 
 
 @pytest.mark.parametrize("width", [2, 12])
