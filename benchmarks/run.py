@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "maml-conv4-speed-2threads": ("maml_conv4.py", "--threads", "2"),
     "protonet-training-speed": ("protonet_training.py",),
     "ntm-speed": ("ntm_copy.py",),
-    "plainly": ("plainly.py", "--clock", "processor"),
+    "plainly": ("plainly.py",),
     "sampling": ("sampling.py",),
     "latency": ("latency.py",),
     "growth": ("growth.py",),

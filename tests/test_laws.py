@@ -503,7 +503,7 @@ def test_the_laws_are_numbered_in_order_and_four_can_be_waived():
 
 def test_broken_laws_are_named_with_what_they_say_and_what_was_seen():
     verdicts = check(with_a_bug(PrefersTheFirstClass), blobs(), steps=10)
-    assert {verdict.law.name for verdict in verdicts.broken} == {"is told", "relabel"}
+    assert {verdict.law.name for verdict in verdicts.broken} == {"is told", "relabel", "votes"}
     with pytest.raises(
         BrokenLaw, match=r"law 8 `relabel`: permuting the classes permutes the scores\n +seen: .*differ"
     ):
