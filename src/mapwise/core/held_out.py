@@ -104,9 +104,8 @@ def held_out(
 
     Leaving out the row alone would be unfair to its class, which then has a row less than the others: its mean is less
     certain, so farther away. With rows less in every class the answer is that of an even support, smaller by them.
-    Supports of several sizes show how errors fall with the rows, and a power of their number (Hestness et al. 2017,
-    section 2), drawn a little towards a usual one, leads from the largest of them to the
-    whole support and beyond it.
+    Supports of several sizes show how errors fall with the rows, and a power of their number (Hestness et al. 2017),
+    drawn a little towards a usual one, leads from the largest of them to the whole support and beyond it.
     Rows that equal one another are one row. After the seconds no further row is asked.
     The interval is Wilson's (1927); rows of one support err together, and the farther it foretells the wider it is.
     """

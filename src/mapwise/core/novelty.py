@@ -59,7 +59,7 @@ def limit(found: Float[np.ndarray, "S"], share: float, known: Spread | None = No
     known: what was measured before, which counts as rows beside those found.
 
     The logarithm of a novelty is taken for normal, and the limit is a quantile of the next one: by Student's t, wider
-    the fewer rows there are (Hahn and Meeker 1991, section 4.7). Raises ValueError for another share, and when fewer
+    the fewer rows there are (Hahn and Meeker 1991, chapter 4). Raises ValueError for another share, and when fewer
     than three rows tell how far they usually lie.
     """
     if not 0 < share < 1:

@@ -54,6 +54,10 @@ class Split(StrEnum):
     train = "train"
 
 
+PredictorFile = Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mapwise train wrote.", show_default=False)]
 Set = Annotated[
@@ -530,10 +534,8 @@ def fit(
     "mapwise predict intents.safetensors new.csv --json"
 )
 def predict(
-    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
-    ],
+    file: PredictorFile,
+    inputs: Inputs,
     refuse: Annotated[
         float,
         typer.Option(help="Per cent of pictures, texts or rows of the classes that may be taken for none of them."),
@@ -556,10 +558,8 @@ def predict(
     "mapwise explain birds.safetensors new/ --regions why/; mapwise explain intents.safetensors 'cancel it' --json"
 )
 def explain(
-    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
-    ],
+    file: PredictorFile,
+    inputs: Inputs,
     regions: Annotated[
         Path | None,
         typer.Option(help="A folder for pictures, red where the answer came from.", show_default=False),
@@ -579,10 +579,8 @@ def explain(
     "mapwise which-next intents.safetensors new.csv --n 20 --json",
 )
 def which_next(
-    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
-    ],
+    file: PredictorFile,
+    inputs: Inputs,
     n: Annotated[int | None, typer.Option("--n", help="How many: 5.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
@@ -595,7 +593,7 @@ def which_next(
 
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
 def add_class(
-    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    file: PredictorFile,
     name: Annotated[str, typer.Argument(help="What the class is called.", show_default=False)],
     data: Annotated[
         Path, typer.Argument(help="A folder of its pictures, or a file with one text a line.", show_default=False)
@@ -611,7 +609,7 @@ def add_class(
 
 @app.command(epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
 def export(
-    file: Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)],
+    file: PredictorFile,
     onnx: Annotated[bool, typer.Option("--onnx", help="As an ONNX file, the one form there is.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file, FILE.onnx if not given.", show_default=False)
