@@ -1,13 +1,15 @@
-"""A meta-gradient of cnp, hypernet and mann beside the same networks written plainly, all tasks as one batch.
+"""A meta-gradient of the memory and generation families beside the same networks written plainly, all tasks as a batch.
 
     python benchmarks/plainly.py [--quick] [--json FILE]
 
-None differentiates through a step, so that what is compared is the price of two functions written for one task.
+What is compared is the price of two functions that are written for one task. The neural Turing machine has a row of its
+own.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,55 +17,130 @@ from torch import Tensor
 
 import mapwise as mw
 import row
-from mapwise.core import tree
+from mapwise.core import random, tree
 from mapwise.core.learner import Learner
 from mapwise.core.stream import is_stream
 from mapwise.core.task import Task
+from mapwise.core.tree import Params
+from mapwise.learners.generation.abml import RATE
+from mapwise.learners.generation.versa import noise_of_heads
 from mapwise.nets import MLP
 from mapwise.tasks.glyphs import glyphs
 from ours import chosen, ours
+from peers.plain_bayes import abml_loss, versa_loss
 from peers.plain_generators import cnp_loss, hypernet_loss
 from peers.plain_mann import mann_loss
+from peers.plain_meta_networks import meta_networks_loss
 from row import Line, Row, Target
 from side_by_side import Spread, agree, interleaved, ratio
 
 SLOWEST = 3.0
 
 
-def plain(loss: Callable[..., Tensor], params: tree.Params, tasks: Task) -> Callable[[], list[Tensor]]:
+def plain(loss: Callable[..., Tensor], params: Params, tasks: Task) -> Callable[[], list[Tensor]]:
     """The gradients of the loss with regard to the same weights, in their order."""
     flat = {name: leaf.detach().requires_grad_() for name, leaf in tree.flatten(params).items()}
     queries = () if is_stream(tasks) else (tasks.query.x, tasks.query.y)
     given = (tasks.support.x, tasks.support.y, *queries)
 
     def run() -> list[Tensor]:
-        return list(torch.autograd.grad(loss(tree.unflatten(flat), *given), list(flat.values())))
+        return list(
+            torch.autograd.grad(loss(tree.unflatten(flat), *given), list(flat.values()), materialize_grads=True)
+        )
 
     return run
 
 
-def found(asked: argparse.Namespace) -> Row:
-    tasks, width = (2, 8) if asked.quick else (16, 128)
+@dataclass(frozen=True)
+class Contest:
+    """A learner, the loss that a person would write for its network, and a batch of tasks."""
+
+    what: str
+    learner: Learner
+    loss: Callable[..., Tensor]
+    tasks: Task
+    noise: Callable[[Task, Params], dict[str, Tensor]] | None = None
+    """What the learner draws for one task, so that the gradients of both can be compared; None: nothing."""
+
+
+def contests(tasks: int, width: int, *, quick: bool) -> dict[str, Contest]:
+    """By the learner's name."""
+    pictures = glyphs(size=20)
+    episodes = mw.Episodes(pictures, ways=5, shots=1, queries=15, tasks=tasks)(0)
+    features = partial(MLP, (1, 20, 20), None, hidden=(width,))
+    functions = mw.Sinusoid(shots=5, queries=10, tasks=tasks)(0)
+    streams = mw.Stream(pictures, ways=5, tasks=tasks, length=10 if quick else 50)
+
     cnp = mw.CNP(partial(MLP, (1,), None, hidden=(width,)), loss="gaussian", width=width)
     hypernet = mw.HyperNet(partial(MLP, (1,), 1, hidden=(40, 40)), hidden=width, passes=2, loss="squared_error")
-    mann = mw.MANN(
-        partial(MLP, (1, 20, 20), None, hidden=(width,)), **({"units": 8, "slots": 8} if asked.quick else {})
-    )
+    mann = mw.MANN(features, **({"units": 8, "slots": 8} if quick else {}))
     machine = partial(mann_loss, heads=mann.heads, slots=mann.slots, width=mann.width, decay=mann.decay)
-    streams = mw.Stream(glyphs(size=20), ways=5, tasks=tasks, length=10 if asked.quick else 50)
-    contests: dict[str, tuple[Learner, Callable[..., Tensor], Task]] = {
-        "cnp": (cnp, partial(cnp_loss, least=cnp.least_scale), mw.GaussianProcess(shots=10, tasks=tasks)(0)),
-        "hypernet": (hypernet, partial(hypernet_loss, passes=2), mw.Sinusoid(shots=5, queries=10, tasks=tasks)(0)),
-        "mann": (mann, machine, streams(0)),
-    }
-    result = Row(
-        "plainly",
-        "gp, sinusoid, glyphs stream",
-        f"time of one meta-gradient; {tasks} tasks: cnp of {width} units on 10 points of functions, hypernet writing "
-        f"the head of a 40-40 MLP in two passes from 5 points, mann on streams of {streams.length} rows; float32",
+    networks = mw.MetaNetworks(features)
+    versa = mw.VERSA(features)
+    abml = mw.ABML(partial(MLP, (1,), 1, hidden=(40, 40)), inner_lr=0.01, loss="squared_error").at(1.0)
+    bound = partial(
+        abml_loss,
+        steps=abml.inner_steps,
+        lr=abml.inner_lr,
+        draws=abml.inner_samples,
+        samples=abml.samples,
+        inner_kl=abml.inner_kl,
+        outer_kl=abml.outer_kl,
+        hyper_prior=abml.hyper_prior,
+        rate=RATE,
     )
+
+    def heads(task: Task, params: Params) -> dict[str, Tensor]:
+        width = params["inference"]["head.weight"].shape[0] // 2
+        return {"noise": noise_of_heads(task.support, versa.samples, width)}
+
+    def weights(task: Task, params: Params) -> dict[str, Tensor]:
+        size = sum(leaf.numel() for leaf in params["mean"].values())
+        step, prediction = (random.fold(task.support.key, place) for place in (0, 1))
+        return {
+            "within": random.normal(step, (abml.inner_steps, abml.inner_samples, size)),
+            "after": random.normal(prediction, (abml.samples, size)),
+        }
+
+    return {
+        "cnp": Contest(
+            f"{width} units, 10 points of functions",
+            cnp,
+            partial(cnp_loss, least=cnp.least_scale),
+            mw.GaussianProcess(shots=10, tasks=tasks)(0),
+        ),
+        "hypernet": Contest(
+            "writes the head of a 40-40 MLP in two passes from 5 points",
+            hypernet,
+            partial(hypernet_loss, passes=2),
+            functions,
+        ),
+        "abml": Contest(
+            f"the posterior of a 40-40 MLP by {abml.inner_steps} steps on 5 points", abml, bound, functions, weights
+        ),
+        "versa": Contest(
+            f"an MLP of {width} units, glyphs, 5 ways, 1 shot",
+            versa,
+            partial(versa_loss, samples=versa.samples, log_variance=versa.log_variance),
+            episodes,
+            heads,
+        ),
+        "meta_networks": Contest(
+            f"an MLP of {width} units, glyphs, 5 ways, 1 shot",
+            networks,
+            partial(meta_networks_loss, chunks=networks.chunks),
+            episodes,
+        ),
+        "mann": Contest(f"an MLP of {width} units, streams of {streams.length} rows", mann, machine, streams(0)),
+    }
+
+
+def found(asked: argparse.Namespace) -> Row:
+    tasks, width = (2, 8) if asked.quick else (16, 128)
+    result = Row("plainly", "gp, sinusoid, glyphs", f"time of one meta-gradient of {tasks} tasks; float32")
     lines: list[Line] = []
-    for name, (learner, loss, batch) in contests.items():
+    for name, contest in contests(tasks, width, quick=asked.quick).items():
+        learner, loss, batch = contest.learner, contest.loss, contest.tasks
         params = learner.init(0)
         if name == "hypernet":  # it begins by writing nothing, of which gradients say little
             params["writes"]["last"] = tree.map(lambda leaf: 0.1 * torch.randn_like(leaf), params["writes"]["last"])
@@ -71,7 +148,8 @@ def found(asked: argparse.Namespace) -> Row:
         few = Task(
             *(rows._replace(x=rows.x.double(), y=rows.y.double(), weight=rows.weight.double()) for rows in batch)
         )
-        apart = agree(name, plain(loss, double, few)(), ours(learner, double, few, how="vmap")()[0])
+        same = partial(loss, **_every(contest.noise, few, double)) if contest.noise else loss
+        apart = agree(name, plain(same, double, few)(), ours(learner, double, few, how="vmap")()[0])
         how = chosen(learner, params, batch, clock=asked.clock)
         contenders = {"mapwise": ours(learner, params, batch, how=how), "plain": plain(loss, params, batch)}
         spans = interleaved(
@@ -81,6 +159,7 @@ def found(asked: argparse.Namespace) -> Row:
         lines.append(
             {
                 "learner": name,
+                "what": contest.what,
                 "mapwise, ms": Spread.of(spans["mapwise"]).times(1000),
                 "plainly, ms": Spread.of(spans["plain"]).times(1000),
                 "over the plain one": over,
@@ -90,6 +169,12 @@ def found(asked: argparse.Namespace) -> Row:
         result.notes.append(f"{name}: float64 gradients agree before timing, relative difference {apart:.0e}")
     result.tables.append(("one meta-gradient", lines))
     return result
+
+
+def _every(noise: Callable[[Task, Params], dict[str, Tensor]], tasks: Task, params: Params) -> dict[str, Tensor]:
+    """What is drawn for every task, in float64."""
+    drawn: dict[str, Tensor] = torch.vmap(lambda task: noise(task, params))(tasks)
+    return {name: numbers.double() for name, numbers in drawn.items()}
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class VERSA(EmbeddingLearner):
         heads = mean[None]
         if self.samples:
             scale = ((self.log_variance + spread) / 2).exp()
-            heads = mean + scale * _noise(support, self.samples, mean.shape[1]).to(mean)  # [L, W, D + 1]
+            heads = mean + scale * noise_of_heads(support, self.samples, mean.shape[1]).to(mean)  # [L, W, D + 1]
         return {"heads": heads, "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
@@ -97,7 +97,7 @@ def _inference(features: int, units: int) -> Net:
     return partial(MLP, (features,), outputs, hidden=(units, units), activation="elu")
 
 
-def _noise(support: Examples, samples: int, width: int) -> Float[Tensor, "L W width"]:
+def noise_of_heads(support: Examples, samples: int, width: int) -> Float[Tensor, "L W width"]:
     """Standard normal numbers for the heads of every class, by its own rows and the task's key."""
     # A noise that classes shared would cancel in the difference of two logits.
     keys = random.fold(support.key, _of_class(support))  # [W]
