@@ -20,10 +20,11 @@ import numpy as np
 import row
 from kept_runs import over_seeds
 from mapwise.catalog import HEADS, encoder_named
-from mapwise.choosing import AUTO, USUAL, choose
+from mapwise.choosing import USUAL, choose
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictor import Predictor
 from mapwise.tasks.store import data_root
+from mapwise.taught import AUTO
 from row import Line, Row, Target
 
 SHOTS = {"banking77": (1, 5, 10), "financial-phrasebank": (8,)}

@@ -148,12 +148,12 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
         (
             {"t.csv": b"a,kind\n1,x\n2,y\n"},
             ["fit", "t.csv", "--learner", "odd", "-o", "f.safetensors"],
-            "no head 'odd'",
+            "no learner 'odd'",
         ),
         (
             {"t.csv": b"a,kind\n1,x\n2,y\n"},
             ["fit", "t.csv", "--encoder", "drawings", "-o", "f.safetensors"],
-            "reads pictures and the data are table",
+            "reads pictures and the rows look like table",
         ),
         ({"f.safetensors": b"odd"}, ["predict", "f.safetensors", "x.png"], "no whole predictor"),
         ({}, ["predict", "f.safetensors", "x.png"], "there is no file"),

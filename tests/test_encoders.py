@@ -278,9 +278,9 @@ def test_a_word_where_numbers_were_is_refused():
 @pytest.mark.parametrize(
     ("encoder", "X", "words"),
     [
-        ("text-hash", [[1.0], [2.0]], "reads texts and X looks like table"),
-        ("table", ["a b", "c d"], "reads table and X looks like texts"),
-        ("drawings", [[1.0], [2.0]], "reads pictures and X looks like table"),
+        ("text-hash", [[1.0], [2.0]], "reads texts and the rows look like table"),
+        ("table", ["a b", "c d"], "reads table and the rows look like texts"),
+        ("drawings", [[1.0], [2.0]], "reads pictures and the rows look like table"),
     ],
 )
 def test_an_encoder_that_reads_something_else_is_refused(encoder, X, words):

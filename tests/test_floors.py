@@ -26,7 +26,7 @@ FLOORS = {
     "report": 2,
     "catalog": 3,
     "graph": 3,  # a learner as an ONNX graph; it knows no name of the catalog
-    "run": 3.5,  # a run's folder is read with the catalog's names, by every interface
+    "run": 3.3,  # a run's folder is read with the catalog's names, by every interface
     "taught": 3.4,  # what a few examples taught knows encoders by the catalog's names
     "predictor": 3.5,  # and so is a predictor of classes
     "target_predictor": 3.5,  # and one of numbers

@@ -362,9 +362,9 @@ def test_a_name_that_is_none_is_one_sentence(encoder, words):
 
 
 def test_a_model_that_reads_something_else_is_refused(vit):
-    with pytest.raises(ValueError, match="reads pictures and X looks like table"):
+    with pytest.raises(ValueError, match="reads pictures and the rows look like table"):
         mw.FewShotClassifier(encoder=f"hf:{vit}").fit([[1.0], [2.0]], ["a", "b"])
-    with pytest.raises(ValueError, match="reads texts and X looks like pictures"):
+    with pytest.raises(ValueError, match="reads texts and the rows look like pictures"):
         mw.FewShotClassifier(encoder=f"hf:{MINILM}").fit(photos(), KINDS)
 
 

@@ -16,11 +16,12 @@ from torch import nn
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.novelty import Spread
-from mapwise.core.task import Examples, Kind, TaskSource
+from mapwise.core.task import Examples, Kind, TaskShape, TaskSource
 from mapwise.encoders.drawings import Drawings
 from mapwise.encoders.encoder import Costly, Encoder, Raw
 from mapwise.encoders.hugging_face import hugging_face
 from mapwise.encoders.kept import Kept
+from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 from mapwise.engine.aggregate import AGGREGATES
@@ -138,10 +139,10 @@ class LearnerRow:
         """Whether it is for tasks of this kind."""
         return not self.kinds or kind in self.kinds
 
-    def sizes(self, source: TaskSource) -> dict[str, int]:
-        """The fields that say how large the rows and answers of a source are, for a learner that has such."""
+    def sizes(self, shape: TaskShape) -> dict[str, int]:
+        """The fields that say how large rows and answers are, for a learner that has such."""
         names = {field.name for field in dataclasses.fields(self._class)}
-        return {name: size(source) for name, size in SIZES.items() if name in names}
+        return {name: size(shape) for name, size in SIZES.items() if name in names}
 
     @property
     def causal(self) -> bool:
@@ -161,11 +162,11 @@ class LearnerRow:
         return self.make(**chosen)
 
 
-SIZES: dict[str, Callable[[TaskSource], int]] = {
-    "inputs": lambda source: math.prod(source.input_shape),
-    "outputs": lambda source: source.outputs,
+SIZES: dict[str, Callable[[TaskShape], int]] = {
+    "inputs": lambda shape: math.prod(shape.input_shape),
+    "outputs": lambda shape: shape.outputs,
 }
-"""Field names of a learner that makes all its parts itself, and what of a source they are."""
+"""Field names of a learner that makes all its parts itself, and what of its tasks they are."""
 BLUEPRINTS = {"net": True, "encoder": False}
 """Field names that take a network, and whether that network ends in a head of W columns."""
 
@@ -200,6 +201,8 @@ class SourceRow:
     """What must be on the disk; "" for nothing."""
     net: str = "conv4"
     """The network its rows ask for."""
+    encoder: Callable[[Sequence[int]], Encoder] | None = None
+    """What makes rows of this shape of raw ones; None: nothing does."""
     ways: int = 5
     """Classes of a task when nobody says otherwise."""
     shots: str = "1"
@@ -617,6 +620,8 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     # As `mapwise train protonet omniglot` builds it, whose weights these are.
     # The spread is that of Omniglot's validation characters, as benchmarks/novelty.py measures it.
     "drawings": lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen"), Spread(mean=0.97, sd=0.43)),
+    "ink": Ink,
+    "pixels": Pixels,
 }
 """What makes arrays of raw rows; of those that read the same, the first is taken where nobody says."""
 
@@ -627,18 +632,23 @@ NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResN
 
 SOURCES: dict[str, SourceRow] = {
     "glyphs": SourceRow(
-        _episodes(lambda wanted: glyphs()), "classification", "letters of the world's alphabets, drawn; no download"
+        _episodes(lambda wanted: glyphs()),
+        "classification",
+        "letters of the world's alphabets, drawn; no download",
+        encoder=Ink().of_shape,
     ),
     "omniglot": SourceRow(
         _episodes(lambda wanted: omniglot(wanted.data)),
         "classification",
         "1,623 handwritten characters, Vinyals splits",
         "omniglot/ under --data, or a network",
+        encoder=Ink().of_shape,
     ),
     "glyphs_stream": SourceRow(
         _streams(lambda wanted, size: glyphs(size=size)),
         "classification",
         "glyphs one after another, each asked for before its label is seen",
+        encoder=Ink().of_shape,
         made=streamed,
     ),
     "omniglot_stream": SourceRow(
@@ -646,10 +656,16 @@ SOURCES: dict[str, SourceRow] = {
         "classification",
         "omniglot characters one after another, each asked for before its label is seen",
         "omniglot/ under --data, or a network",
+        encoder=Ink().of_shape,
         made=streamed,
     ),
     "digits": SourceRow(
-        _episodes(lambda wanted: digits()), "classification", "scikit-learn's 8x8 digits", net="mlp", ways=3
+        _episodes(lambda wanted: digits()),
+        "classification",
+        "scikit-learn's 8x8 digits",
+        net="mlp",
+        ways=3,
+        encoder=Ink().of_shape,
     ),
     "sinusoid": SourceRow(
         _functions(Sinusoid, queries=10),
@@ -686,7 +702,11 @@ SOURCES: dict[str, SourceRow] = {
         made=AssociativeRecall,
     ),
     "images": SourceRow(
-        _episodes(_folder), "classification", "a folder of images, one subfolder a class", "--data FOLDER"
+        _episodes(_folder),
+        "classification",
+        "a folder of images, one subfolder a class",
+        "--data FOLDER",
+        encoder=Pixels().of_shape,
     ),
     "table": SourceRow(_episodes(_table), "classification", "a CSV with a class column", "--data FILE.csv", net="mlp"),
 }

@@ -8,7 +8,6 @@ from mapwise.catalog import HEADS
 from mapwise.core.held_out import HeldOut
 from mapwise.predictor import Predictor
 
-AUTO = "auto"
 USUAL = "logistic"
 """Where nothing tells the learners apart: over many data sets the one that is least often far from the best."""
 SECONDS = 30.0

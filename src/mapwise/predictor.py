@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 
-from mapwise.catalog import HEADS, named
+from mapwise.catalog import HEADS
+from mapwise.core.embedding import placed
 from mapwise.core.explanation import Explanation, explained
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
 from mapwise.core.learner import Learner
@@ -21,7 +22,7 @@ from mapwise.core.which_next import Suggestion, which_next
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
-from mapwise.taught import Taught
+from mapwise.taught import Head, Taught
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Predictor(Taught):
     """What a few examples of each class taught: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
-    head:    the name of a row of `catalog.HEADS`, or a learner over encoded rows.
+    head:    the name of a row of `catalog.HEADS`, a learner over encoded rows, or one that a run trained.
     rows:    the support's encoded rows.
     columns: the class of each row, by its place in `classes`.
     weight:  how often each row counts.
@@ -40,8 +41,8 @@ class Predictor(Taught):
     heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]] = HEADS
 
     encoder: Encoder
-    head: str | Learner
-    rows: Float[np.ndarray, "S D"]
+    head: Head
+    rows: Float[np.ndarray, "S *D"]
     columns: Int64[np.ndarray, "S"]
     weight: Float[np.ndarray, "S"]
     classes: tuple[str, ...]
@@ -56,7 +57,7 @@ class Predictor(Taught):
     def of(
         cls,
         encoder: Encoder,
-        head: str | Learner,
+        head: Head,
         X: Any,
         columns: np.ndarray,
         weight: np.ndarray,
@@ -69,10 +70,8 @@ class Predictor(Taught):
 
         Raises ValueError for a head that isn't there, and for rows that the encoder can't read.
         """
-        if isinstance(head, str):
-            named(HEADS, head, "head")
-        fitted = encoder.fitted(X, weight)
-        return cls(fitted, head, fitted(X), columns, weight, tuple(names), note, tuple(sources))
+        fitted, rows = cls._encoded_by(encoder, head, X, weight)
+        return cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources))
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The softmax of the scores of raw rows."""
@@ -90,8 +89,13 @@ class Predictor(Taught):
 
         Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
         """
-        furthest = limit(held_out_novelty(distinct(self.support)[0]), share, self.encoder.usual)
-        return novelty(self.support, torch.as_tensor(rows, dtype=torch.float64)) > furthest
+        x = torch.as_tensor(rows, dtype=torch.float64)
+        furthest = limit(held_out_novelty(self._placed(distinct(self.support)[0])), share, self.encoder.usual)
+        return novelty(self._placed(self.support), placed(self.learner, self._params, self._fast, x)) > furthest
+
+    def _placed(self, support: Examples) -> Examples:
+        """The support where the learner compares rows."""
+        return support._replace(x=placed(self.learner, self._params, self._fast, support.x))
 
     def with_rows(self, X: Any, columns: np.ndarray, weight: np.ndarray, sources: Sequence[str] = ()) -> Self:
         """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
@@ -158,7 +162,10 @@ class Predictor(Taught):
         self._needs_two()
         rows = self.encoded(X)
         named = self.classes if names is None else names
-        known, new = (part.astype(np.float64) for part in (self.rows[self.weight > 0], rows))
+        known, new = (
+            placed(self.learner, self._params, self._fast, torch.as_tensor(part, dtype=torch.float64)).numpy()
+            for part in (self.rows[self.weight > 0], rows)
+        )
         return which_next(new, self.scores_of(rows), known, named, n)
 
     def export_onnx(self, path: str | Path) -> Written:
@@ -168,8 +175,7 @@ class Predictor(Taught):
 
         Raises ValueError for a learner that no such file can hold, and when the extra isn't installed.
         """
-        head = self.head if isinstance(self.head, str) else type(self.head).__name__
-        about = {"learner": head, "encoder": self.encoder.name, "encoder_version": self.encoder.version}
+        about = {"learner": self.called, "encoder": self.encoder.name, "encoder_version": self.encoder.version}
         return write_graph(self.learner, self._params, self.support, path, about)
 
     def explain(self, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None) -> list[Explanation]:
@@ -253,7 +259,9 @@ class Predictor(Taught):
         return ""
 
     @classmethod
-    def _of_file(cls, encoder: Encoder, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+    def _of_file(
+        cls, encoder: Encoder, head: Head, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> Self:
         rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
-        head, classes, note, sources = (about[name] for name in ("head", "classes", "reads", "sources"))
+        classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
         return cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))

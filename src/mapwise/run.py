@@ -12,7 +12,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -28,8 +28,9 @@ from mapwise.core.functional import Precision
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
-from mapwise.core.task import TaskSource
+from mapwise.core.task import Kind, TaskShape, TaskSource
 from mapwise.core.tree import Params
+from mapwise.encoders.encoder import Encoder
 from mapwise.engine import checkpoint
 from mapwise.engine.train import BEST, LAST
 from mapwise.tasks.episodes import Episodes
@@ -92,6 +93,10 @@ class RunSettings(BaseModel):
     """Of the nets while training; they are judged in full precision."""
     track: list[str] = []
     """Where the records go besides metrics.jsonl."""
+    kind: Kind | None = None
+    """This and the two below say what it was trained on, so that its learner can be made without any data."""
+    input_shape: tuple[int, ...] | None = None
+    outputs: int | None = None
     threads: int | None = None
     """CPU threads; part of a run's identity, since they change the order of sums."""
     command: str = ""
@@ -119,6 +124,10 @@ class RunSettings(BaseModel):
         if self.how.isdecimal() and int(self.how) > 0:
             return int(self.how)
         raise ValueError(f"how is {self.how!r}: give auto, vmap, loop, or the number of tasks to do at a time")
+
+    def of_shape(self, source: TaskSource) -> "RunSettings":
+        """With what its learner must know of the tasks it is trained on written in."""
+        return self.model_copy(update=shape_of(source)._asdict())
 
     def stamped(self, command: str) -> "RunSettings":
         """With the versions and the command written in."""
@@ -228,30 +237,109 @@ def _asked(settings: RunSettings) -> tuple[str, str, int | None]:
     return settings.test_ways or settings.ways, settings.test_shots or settings.shots, queries
 
 
+def shape_of(source: TaskSource) -> TaskShape:
+    """What a learner must know of the tasks of a source."""
+    return TaskShape(source.kind, source.input_shape, source.outputs)
+
+
 def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
     """The learner a run trains, its network shaped for the source it trains on."""
-    row: LearnerRow = named(LEARNERS, settings.learner, "learner")
-    if not row.takes(source.kind):
-        raise ValueError(
-            f"{settings.learner} is for tasks of kind {' and '.join(row.kinds)} and {source.about.source} has "
-            f"{source.kind}: choose another learner or another source (mapwise list names the kinds)"
+    return LearnerSettings.of(settings, shape_of(source)).made()
+
+
+class LearnerSettings(BaseModel):
+    """What makes a run's learner again, without its data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learner: str
+    fields: dict[str, Any]
+    net: str
+    net_options: dict[str, Any]
+    shape: TaskShape
+
+    @classmethod
+    def of(cls, settings: RunSettings, shape: TaskShape) -> "LearnerSettings":
+        """Those of a run that is trained on tasks of this shape."""
+        net = settings.net or source_row(settings.source)[0].net
+        return cls(
+            learner=settings.learner,
+            fields=settings.fields,
+            net=net,
+            net_options=settings.net_options,
+            shape=shape,
         )
-    fields = {name: typed_field(row, name, value) for name, value in settings.fields.items()} | row.sizes(source)
-    fields = {**row.of_kind.get(source.kind, {}), **fields}
-    # Classes are what every learner takes by default, whatever its loss.
-    if source.kind != "classification" and "loss" in row.fields:
-        fields.setdefault("loss", KINDS[source.kind].loss)
-    if row.blueprint is None:
-        return row.build(None, fields)
-    name = settings.net or source_row(settings.source)[0].net
-    make = named(NETS, name, "net")
-    options = {**row.nets.get(name, {})}
-    for option, value in settings.net_options.items():
-        options[option] = typed_net_option(name, option, value)
-    outputs = source.outputs if catalog.BLUEPRINTS[row.blueprint] else None
-    net = partial(make, source.input_shape, outputs, **options)
-    net()  # so that a shape the network can't read is an error here and not in the first step
-    return row.build(net, fields)
+
+    def made(self) -> Learner:
+        """The learner, before any training.
+
+        Raises ValueError for names and values that aren't there, and for a learner of another kind of task.
+        """
+        row: LearnerRow = named(LEARNERS, self.learner, "learner")
+        kind = self.shape.kind
+        if not row.takes(kind):
+            raise ValueError(
+                f"{self.learner} is for tasks of kind {' and '.join(row.kinds)} and those of the source are of kind "
+                f"{kind}: choose another learner or another source (mapwise list names the kinds)"
+            )
+        fields = {name: typed_field(row, name, value) for name, value in self.fields.items()} | row.sizes(self.shape)
+        fields = {**row.of_kind.get(kind, {}), **fields}
+        # Classes are what every learner takes by default, whatever its loss.
+        if kind != "classification" and "loss" in row.fields:
+            fields.setdefault("loss", KINDS[kind].loss)
+        if row.blueprint is None:
+            return row.build(None, fields)
+        make = named(NETS, self.net, "net")
+        options = {**row.nets.get(self.net, {})}
+        for option, value in self.net_options.items():
+            options[option] = typed_net_option(self.net, option, value)
+        outputs = self.shape.outputs if catalog.BLUEPRINTS[row.blueprint] else None
+        net = partial(make, self.shape.input_shape, outputs, **options)
+        net()  # so that a shape the network can't read is an error here and not in the first step
+        return row.build(net, fields)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedLearner:
+    """The learner of a run with the params that it selected: all that is needed to teach it a task, without its data.
+
+    settings: what the learner is made by.
+    encoder:  what makes rows such as it was trained on of raw ones; None: nothing does.
+    """
+
+    settings: LearnerSettings
+    learner: Learner
+    params: Params
+    encoder: Encoder | None
+
+    @classmethod
+    def of_run(cls, folder: Path) -> "TrainedLearner":
+        """That of a run's folder.
+
+        Raises ValueError for a folder that is no finished run, and for a learner that answers a query by its
+        neighbours.
+        """
+        settings = RunSettings.read(folder)
+        params, _ = load_params(folder)
+        if settings.kind is None or settings.input_shape is None or settings.outputs is None:
+            raise ValueError(f"{folder} doesn't say what rows it was trained on: train it again")
+        shape = TaskShape(settings.kind, settings.input_shape, settings.outputs)
+        make = source_row(settings.source)[0].encoder
+        found = cls.of(LearnerSettings.of(settings, shape), params, make and make(shape.input_shape))
+        if {"alone", "padding"} - found.learner.keeps:
+            raise ValueError(
+                f"{folder} answers a row by the rows that are asked beside it, so that it can't stand behind a "
+                "predictor: train it with --net.norm support, or frozen"
+            )
+        return found
+
+    @classmethod
+    def of(cls, settings: LearnerSettings, params: Params, encoder: Encoder | None) -> "TrainedLearner":
+        """Raises ValueError for settings of no learner, and for params that are not of it."""
+        learner = settings.made()
+        if not fits(learner, params):
+            raise ValueError(f"its weights are not those of {settings.learner}")
+        return cls(settings, learner, params, encoder)
 
 
 def typed_field(row: LearnerRow, name: str, value: Any) -> Any:
@@ -367,8 +455,7 @@ def open_run(
     learner = learner_of(changed, training)
     if net:
         params = {name: leaf for name, leaf in params.items() if name != "measured"}
-    shapes = {path: leaf.shape for path, leaf in tree.flatten(learner.init(0)).items()}
-    if shapes != {path: leaf.shape for path, leaf in tree.flatten(params).items() if not path.startswith("measured/")}:
+    if not fits(learner, params):
         what = "with these changes " if net or overrides else ""
         raise ValueError(
             f"the weights of {folder} don't fit its network {what}any more: leave the changes out, or train anew"
@@ -376,6 +463,14 @@ def open_run(
     if net:
         params = learner.measure(params, training)
     return changed, learner, params, source
+
+
+def fits(learner: Learner, params: Params) -> bool:
+    """Whether these are params of this learner, by their names and shapes."""
+    shapes = {path: leaf.shape for path, leaf in tree.flatten(learner.init(0)).items()}
+    return shapes == {
+        path: leaf.shape for path, leaf in tree.flatten(params).items() if not path.startswith("measured/")
+    }
 
 
 def _on(params: Params, device: str) -> Params:

@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.catalog import REGRESSION_HEADS, named
-from mapwise.core import tree
+from mapwise.catalog import REGRESSION_HEADS
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples, Kind
 from mapwise.encoders.encoder import Encoder
-from mapwise.taught import Taught
+from mapwise.taught import Head, Taught
 
 FEWEST = 3
 """Different rows that tell how far answers lie from the truth."""
@@ -28,7 +27,7 @@ class TargetPredictor(Taught):
     """What a few examples with numbers taught: a value, so that another example makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
-    head:    the name of a row of `catalog.REGRESSION_HEADS`, or a learner over encoded rows.
+    head:    the name of a row of `catalog.REGRESSION_HEADS`, a learner over encoded rows, or one that a run trained.
     rows:    the support's encoded rows.
     targets: the numbers of each row, one or several.
     weight:  how often each row counts.
@@ -38,8 +37,8 @@ class TargetPredictor(Taught):
     heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]] = REGRESSION_HEADS
 
     encoder: Encoder
-    head: str | Learner
-    rows: Float[np.ndarray, "S D"]
+    head: Head
+    rows: Float[np.ndarray, "S *D"]
     targets: Float[np.ndarray, "S"] | Float[np.ndarray, "S W"]
     weight: Float[np.ndarray, "S"]
     note: str = ""
@@ -48,15 +47,13 @@ class TargetPredictor(Taught):
     """Where each row came from, such as a file; empty when nobody said."""
 
     @classmethod
-    def of(cls, encoder: Encoder, head: str | Learner, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:
+    def of(cls, encoder: Encoder, head: Head, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:
         """Fit the encoder to these raw rows, and keep them encoded.
 
         Raises ValueError for a head that isn't there, and for rows that the encoder can't read.
         """
-        if isinstance(head, str):
-            named(REGRESSION_HEADS, head, "head for numbers")
-        fitted = encoder.fitted(X, weight)
-        return cls(fitted, head, fitted(X), targets, weight)
+        fitted, rows = cls._encoded_by(encoder, head, X, weight)
+        return cls(fitted, head, rows, targets, weight)
 
     def answers(self, X: Any) -> Float[np.ndarray, "Q"] | Float[np.ndarray, "Q W"]:
         """The numbers of raw rows, one or several each as in the targets."""
@@ -82,7 +79,7 @@ class TargetPredictor(Taught):
 
         Raises ValueError for fewer than three different rows.
         """
-        table = np.column_stack([self.labels, self.rows])
+        table = np.column_stack([self.labels, self.rows.reshape(len(self.rows), -1)])
         _, first, group = np.unique(table, axis=0, return_index=True, return_inverse=True)
         if len(first) < FEWEST:
             raise ValueError(
@@ -104,8 +101,7 @@ class TargetPredictor(Taught):
         weight[row] = 0
         rest = known._replace(weight=weight)
         learner = self._made_for(rest)  # for a smaller support another one
-        params = tree.map(Tensor.double, learner.init(0))
-        said = learner.predict(params, learner.adapt(params, rest), known.x[row : row + 1])
+        said = learner.predict(self._params, learner.adapt(self._params, rest), known.x[row : row + 1])
         assert isinstance(said, Tensor)
         return said[0]
 
@@ -127,6 +123,8 @@ class TargetPredictor(Taught):
         return ""
 
     @classmethod
-    def _of_file(cls, encoder: Encoder, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+    def _of_file(
+        cls, encoder: Encoder, head: Head, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> Self:
         rows, targets, weight = (tensors[name] for name in ("rows", "targets", "weight"))
-        return cls(encoder, about["head"], rows, targets, weight, about["reads"], tuple(about["sources"]))
+        return cls(encoder, head, rows, targets, weight, about["reads"], tuple(about["sources"]))

@@ -1,26 +1,31 @@
 """What a few examples taught, of whatever they hold: encoded rows, a learner behind them, and the file of both."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import Tensor
 
-from mapwise.catalog import encoder_named, has_encoder
+from mapwise.catalog import encoder_named, encoder_of, has_encoder, named
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples, Kind
 from mapwise.core.tree import Fast, Params
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.run import LearnerSettings, TrainedLearner
 
+AUTO = "auto"
+"""What fits, whatever it is called."""
 VERSION = 1
 CARD = (
     "A predictor of mapwise. It holds the embeddings of the examples it was taught with, and what a table's columns "
@@ -33,10 +38,16 @@ _OPENED_BY: dict[Any, str] = {
 }
 
 
+Head: TypeAlias = str | Learner | TrainedLearner
+"""What stands behind an encoder."""
+
+
 class Taught:
     """A fitted encoder, a learner over encoded rows, and the support's rows with their weights: a value.
 
     What extends it is a frozen dataclass with these fields, and says what each row was labelled with.
+
+    head: the name of one of `heads`, a learner over encoded rows, or one that a run trained.
 
     Rows are kept as the encoder gave them, and everything behind it is computed in float64: heads are small, and a
     query then scores the same alone as among others.
@@ -47,11 +58,46 @@ class Taught:
     """The learners that have a name here."""
 
     encoder: Encoder
-    head: str | Learner
-    rows: Float[np.ndarray, "S D"]
+    head: Head
+    rows: Float[np.ndarray, "S *D"]
     weight: Float[np.ndarray, "S"]
     note: str
     sources: tuple[str, ...]
+
+    @classmethod
+    def head_called(cls, name: str) -> Head:
+        """The learner of this name, or the one that was trained into this run's folder.
+
+        Raises ValueError for a name that isn't there, and for a folder whose learner can't stand behind an encoder.
+        """
+        folder = Path(name).expanduser()
+        if name in cls.heads or not (len(folder.parts) > 1 or folder.is_dir()):
+            named(cls.heads, name, "learner")
+            return name
+        found = TrainedLearner.of_run(folder)
+        if found.settings.shape.kind != cls.kind:
+            raise ValueError(
+                f"{folder} was trained on tasks of kind {found.settings.shape.kind} and this is one of {cls.kind}: "
+                "take another run"
+            )
+        return found
+
+    @classmethod
+    def _encoded_by(cls, encoder: Encoder, head: Head, X: Any, weight: np.ndarray) -> tuple[Encoder, np.ndarray]:
+        """The encoder fitted to these raw rows, and the rows.
+
+        Raises ValueError for a head that isn't there or reads other rows, and for rows that the encoder can't read.
+        """
+        if isinstance(head, str):
+            named(cls.heads, head, "learner")  # now, and not after a minute of encoding
+        fitted = encoder.fitted(X, weight)
+        rows = fitted(X)
+        if isinstance(head, TrainedLearner) and rows.shape[1:] != head.settings.shape.input_shape:
+            raise ValueError(
+                f"the learner was trained on rows of shape {head.settings.shape.input_shape} and the encoder "
+                f"{encoder.name} gives rows of shape {rows.shape[1:]}: leave the encoder out, or take another learner"
+            )
+        return fitted, rows
 
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:
@@ -65,9 +111,9 @@ class Taught:
     def encoded(self, X: Any) -> Float[np.ndarray, "Q D"]:
         """Raw rows as the encoder makes them; raises ValueError when those of the support are of another width."""
         rows = self.encoder(X)
-        if rows.shape[1] != self.rows.shape[1]:
+        if rows.shape[1:] != self.rows.shape[1:]:
             raise ValueError(
-                f"the encoder gives {rows.shape[1]} numbers a row and the support holds {self.rows.shape[1]}: the "
+                f"the encoder gives rows of shape {rows.shape[1:]} and the support holds {self.rows.shape[1:]}: the "
                 "predictor is damaged, so fit it again"
             )
         return rows
@@ -92,38 +138,56 @@ class Taught:
         return self._made_for(self.support)
 
     def _made_for(self, support: Examples) -> Learner:
+        if isinstance(self.head, TrainedLearner):
+            return self.head.learner
         return self.heads[self.head](support) if isinstance(self.head, str) else self.head
 
     @cached_property
     def _params(self) -> Params:
-        return tree.map(Tensor.double, self.learner.init(0))
+        params = self.head.params if isinstance(self.head, TrainedLearner) else self.learner.init(0)
+        return tree.map(Tensor.double, params)
+
+    @property
+    def called(self) -> str:
+        """What stands behind the encoder, by its name."""
+        if isinstance(self.head, TrainedLearner):
+            return f"{self.head.settings.learner}, trained"
+        return self.head if isinstance(self.head, str) else type(self.head).__name__
 
     @cached_property
     def _fast(self) -> Fast:
         return tree.detach(self.learner.adapt(self._params, self.support))
+
+    def checked(self) -> Self:
+        """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
+        _ = self._fast
+        return self
 
     def save(self, path: str | Path) -> None:
         """Write it into one safetensors file, whole or not at all; nothing in the file is code.
 
         Raises ValueError for a learner without a name, and OSError when the folder can't be written.
         """
-        if not isinstance(self.head, str):
+        if isinstance(self.head, Learner):
             raise ValueError(
                 f"a learner of one's own ({type(self.head).__name__}) has no name that a file could keep: take one of "
-                f"{', '.join(self.heads)}"
+                f"{', '.join(self.heads)}, or a run's folder"
             )
         said, labels = self._kept_labels()
+        trained = self.head if isinstance(self.head, TrainedLearner) else None
         about = {
             "version": VERSION,
             "kind": self.kind,
             "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": self.encoder.state},
-            "head": self.head,
+            "head": self.head if trained is None else trained.settings.model_dump(),
             "reads": self.note,
             "sources": self.sources,
             **said,
         }
         header = {"mapwise": json.dumps(about), "card": CARD}
         tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
+        if trained is not None:
+            tensors |= {_WEIGHTS + path: leaf.numpy() for path, leaf in tree.flatten(trained.params).items()}
         data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
         write_atomically(path, lambda file: file.write(data))
 
@@ -145,7 +209,8 @@ class Taught:
                     raise _Refused(_OPENED_BY[kind])
                 tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
             encoder = _encoder(about["encoder"])
-            fault = _fault(about, cls.heads, tensors["rows"], tensors["weight"]) or cls._label_fault(about, tensors)
+            fault = _fault(about, tensors["rows"], tensors["weight"]) or cls._label_fault(about, tensors)
+            head = cls._head_of_file(about["head"], tensors, encoder)
         except FileNotFoundError:
             raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
         except _Refused as refused:
@@ -155,7 +220,7 @@ class Taught:
             raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
         if fault:
             raise ValueError(f"{path} is no whole predictor ({fault}): restore it, or fit it again")
-        return cls._of_file(encoder, about, tensors)
+        return cls._of_file(encoder, head, about, tensors)
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a file keeps of the labels: in its header, JSON-ready, and as arrays."""
@@ -167,7 +232,33 @@ class Taught:
         raise NotImplementedError
 
     @classmethod
-    def _of_file(cls, encoder: Encoder, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Self:
+    def _head_of_file(cls, head: Any, tensors: Mapping[str, np.ndarray], encoder: Encoder) -> Head:
+        """Raises ValueError for a head that isn't there, and for weights that aren't those of it."""
+        if isinstance(head, str):
+            named(cls.heads, head, "learner")
+            return head
+        try:
+            settings = LearnerSettings.model_validate(head)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"its learner's settings are damaged, {where}: {first['msg']}") from None
+        if settings.shape.kind != cls.kind:
+            raise ValueError(f"its learner is for tasks of kind {settings.shape.kind}")
+        if tensors["rows"].shape[1:] != settings.shape.input_shape:
+            raise ValueError(f"its learner reads {settings.shape.input_shape}, its rows are {tensors['rows'].shape}")
+        if max(_numbers([settings.fields, settings.net_options, settings.shape.outputs]), default=0) > _LARGEST:
+            raise ValueError(f"a setting of its learner is above {_LARGEST}")
+        weights = {path: leaf for path, leaf in tensors.items() if path.startswith(_WEIGHTS)}
+        params = {path.removeprefix(_WEIGHTS): torch.as_tensor(leaf) for path, leaf in weights.items()}
+        if not all(leaf.isfinite().all() for leaf in params.values()):
+            raise ValueError("its learner's weights hold NaN")
+        return TrainedLearner.of(settings, tree.unflatten(params), encoder)
+
+    @classmethod
+    def _of_file(
+        cls, encoder: Encoder, head: Head, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> Self:
         """The predictor of a file in which nothing is wrong."""
         raise NotImplementedError
 
@@ -177,7 +268,41 @@ class Taught:
         return known + new if any(known + new) else ()
 
 
-_DAMAGE = (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, MemoryError, OSError)
+def encoder_for(name: str, kind: Raw, head: Head) -> Encoder:
+    """The encoder of this name; for "auto" the one whose rows the head was trained on, or the first that reads these.
+
+    kind: what the rows look like.
+
+    Raises ValueError for a name that isn't there, for an encoder that reads something else, and for a head whose rows
+    nothing makes.
+    """
+    if name != AUTO:
+        encoder = encoder_named(name, fetch=True)
+    elif not isinstance(head, TrainedLearner):
+        encoder = encoder_of(kind)
+    elif head.encoder is not None:
+        encoder = head.encoder
+    else:
+        raise ValueError(
+            f"the learner was trained on rows of shape {head.settings.shape.input_shape}, which nothing makes of "
+            f"{kind} by itself: name an encoder that gives such rows"
+        )
+    if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
+        raise ValueError(
+            f"the encoder {encoder.name} reads {encoder.reads} and the rows look like {kind}: take another encoder, or "
+            "leave it to auto"
+        )
+    return encoder
+
+
+_LARGEST = 4096
+"""Of a learner's settings in a file: a hostile one could ask for more memory than there is."""
+_WEIGHTS = "learner/"
+"""Before the path of a weight of a trained learner, in a file."""
+_DAMAGE = (
+    *(safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, MemoryError, OSError),
+    RuntimeError,  # torch's, for sizes that no memory holds
+)
 """What reading a file that was cut short, or written by an enemy, may end in."""
 
 
@@ -205,29 +330,39 @@ def _encoder(about: Mapping[str, Any]) -> Encoder:
 
 def _fault(
     about: Mapping[str, Any],
-    heads: Mapping[str, Callable[[Examples], Learner]],
     rows: np.ndarray,
     weight: np.ndarray,
 ) -> str:
     """What is wrong with the parts that every file has; "" when nothing is."""
-    head, note, sources = about["head"], about["reads"], about["sources"]
+    note, sources = about["reads"], about["sources"]
     if about["version"] != VERSION:
         return f"its format is {about['version']!r}"
     if about["kind"] not in _OPENED_BY:
         return f"it is for no kind of task that is known, {about['kind']!r}"
-    if not isinstance(head, str) or head not in heads:
-        return f"there is no learner {head!r}"
     if not isinstance(note, str):
         return "its note is no text"
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
         return "what its rows came from is no list of texts"
     if len(sources) not in (0, len(rows)):
         return f"there are {len(rows)} rows, and {len(sources)} places they came from"
-    if rows.ndim != 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
+    if rows.ndim < 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
         return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
     if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
         return "its weights are no positive number for each row"
     return ""
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """All numbers in what JSON gave, those that are written as text too."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, str):
+        yield from map(float, re.findall(r"\d+(?:\.\d+)?(?:[eE]\+?\d+)?", value))
+    elif isinstance(value, int | float):
+        yield abs(value)
 
 
 def _short(problem: BaseException) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -61,3 +62,9 @@ class EmbeddingLearner(Learner):
         batches = (rows.x.flatten(0, 1)[rows.weight.flatten() > 0] for rows in supports)
         measured = functional.population(self.encoder, self.encoder_weights(params), batches)
         return {**params, "measured": measured} if measured else params
+
+
+@torch.no_grad()
+def placed(learner: Learner, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+    """Rows where this learner compares them: in its learned space, if it has one, otherwise as they are."""
+    return learner.embed(params, fast, x) if isinstance(learner, EmbeddingLearner) else x.flatten(1)

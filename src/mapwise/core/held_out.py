@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mapwise.core.embedding import placed
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty
 from mapwise.core.task import Examples
@@ -135,7 +136,9 @@ def held_out(
     rows, scores, _ = answers[0]
     classes, confusions, doubtful = _confused(rows, scores, columns, names)
     doubtful = [(int(places[row]), name, taken) for row, name, taken in doubtful]
-    nearest = _nearest_first(held_out_novelty(support), rights[0])
+    with torch.no_grad():
+        x = placed(learner, params, learner.adapt(params, support), support.x)
+    nearest = _nearest_first(held_out_novelty(support._replace(x=x)), rights[0])
     kept = sorted({max(1, round(share * asked)) for share in _COVERAGES}, reverse=True)
     return HeldOut(
         *foretold(0),

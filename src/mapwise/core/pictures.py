@@ -1,4 +1,4 @@
-"""A picture as it is meant to be seen: upright, on paper, in grey or in colour."""
+"""A picture as it is meant to be seen, upright, on paper, in grey or in colour; and as numbers of one size."""
 
 import warnings
 from contextlib import nullcontext
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,6 +70,44 @@ def opened(row: Any, place: int, near: int) -> "Image":
         raise ValueError(f"{where} {problem}: replace it or leave it out") from None
 
 
+def stretched(image: "Image", height: int, width: int) -> np.ndarray:
+    """A picture in mode L or RGB stretched to this size, as bytes [1 or 3, height, width]."""
+    from PIL import Image
+
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return np.atleast_3d(pixels).transpose(2, 0, 1)
+
+
+def ink(image: "Image", side: int) -> Float[np.ndarray, "S S"]:
+    """Ink 1 on paper 0, float32."""
+    from PIL import Image
+
+    grey = image.convert("L")
+    width, height = grey.size
+    border = _border(np.asarray(grey))
+    if width != height:
+        square = Image.new("L", (max(width, height),) * 2, round(border))
+        square.paste(grey, ((square.width - width) // 2, (square.height - height) // 2))
+        grey = square
+    shrunk = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS), np.float32)
+    dark = shrunk - border if border < 127.5 else border - shrunk
+    dark = dark.clip(min=0)
+    most = dark.max()
+    # A blank sheet holds no ink, however it is lit.
+    scaled: np.ndarray = dark / most if most >= _FAINT else np.zeros_like(dark)
+    return scaled
+
+
+def of_channels(picture: np.ndarray, wanted: int) -> np.ndarray:
+    """Bytes [1 or 3, H, W] as so many channels."""
+    if picture.shape[0] == wanted:
+        return picture
+    if wanted == 3:
+        return np.repeat(picture, 3, axis=0)
+    # The weights of ITU-R 601, as Pillow's own conversion to grey.
+    return np.round(np.tensordot([0.299, 0.587, 0.114], picture, axes=1)).astype(np.uint8)[None]
+
+
 def _flat(image: "Image") -> "Image":
     """The image in mode L or RGB: transparent parts on white, 16 bits brought to 8."""
     from PIL import Image
@@ -113,3 +152,12 @@ def _of_array(row: np.ndarray) -> "Image":
             )
         values = (values * (255 if values.max() <= 1 else 1)).round().astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(values))
+
+
+_FAINT = 16
+"""Of 255: less is a stain."""
+
+
+def _border(values: np.ndarray) -> float:
+    """The shade of the paper: the middle one of the pixels along the border."""
+    return float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))

@@ -55,6 +55,17 @@ class About(NamedTuple):
     seed: int
 
 
+class TaskShape(NamedTuple):
+    """All that a learner must know of the tasks it is made for."""
+
+    kind: Kind
+    """What the tasks ask for: a class, a number, or bits."""
+    input_shape: tuple[int, ...]
+    """The shape of one input row, without any leading axis."""
+    outputs: int
+    """W, the number of columns of y, at most."""
+
+
 class TaskSource(Protocol):
     """A distribution of tasks: a pure function of its seed and the step.
 

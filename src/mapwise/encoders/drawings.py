@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import safetensors.torch
@@ -15,12 +15,9 @@ from jaxtyping import Float
 from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.novelty import Spread
-from mapwise.core.pictures import opened
+from mapwise.core.pictures import ink, opened
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Raw
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SIDE = 28
 """Pixels a side that the network reads."""
@@ -75,7 +72,7 @@ class Drawings:
 
         Raises ValueError for a file that is no image, naming it, and for an array that is none.
         """
-        x = torch.as_tensor(np.stack([_ink(opened(row, place, SIDE)) for place, row in enumerate(rows)]))[:, None]
+        x = torch.as_tensor(np.stack([ink(opened(row, place, SIDE), SIDE) for place, row in enumerate(rows)]))[:, None]
         with torch.no_grad():
             parts = [functional.apply(self.net, self._weights, part).flatten(1) for part in torch.split(x, _BATCH)]
         return torch.cat(parts).numpy()
@@ -88,32 +85,3 @@ class Drawings:
 
 def _bytes() -> bytes:
     return files("mapwise.encoders").joinpath(WEIGHTS).read_bytes()
-
-
-def _ink(image: "Image") -> Float[np.ndarray, "28 28"]:
-    """Ink 1 on paper 0, float32."""
-    from PIL import Image
-
-    grey = image.convert("L")
-    width, height = grey.size
-    border = _border(np.asarray(grey))
-    if width != height:
-        square = Image.new("L", (max(width, height),) * 2, round(border))
-        square.paste(grey, ((square.width - width) // 2, (square.height - height) // 2))
-        grey = square
-    shrunk = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.float32)
-    ink = shrunk - border if border < 127.5 else border - shrunk
-    ink = ink.clip(min=0)
-    most = ink.max()
-    # A blank sheet holds no ink, however it is lit.
-    scaled: np.ndarray = ink / most if most >= _FAINT else np.zeros_like(ink)
-    return scaled
-
-
-_FAINT = 16
-"""Of 255: less is a stain."""
-
-
-def _border(values: np.ndarray) -> float:
-    """The shade of the paper: the middle one of the pixels along the border."""
-    return float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))

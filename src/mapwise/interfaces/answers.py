@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.catalog import encoder_named, encoder_of
-from mapwise.choosing import AUTO, USUAL, Tried, choose, seconds_of
+from mapwise.choosing import USUAL, Tried, choose, seconds_of
 from mapwise.core.held_out import HeldOut
-from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.encoders.encoder import Raw
 from mapwise.interfaces.inputs import columns
 from mapwise.interfaces.progress import Watched
 from mapwise.predictor import Predictor
+from mapwise.taught import AUTO, encoder_for
 
 
 def fit(
@@ -37,22 +37,21 @@ def fit(
     if not data.exists():
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     rows, names, kind, sources = _folder(data) if data.is_dir() else _table(data, text, label)
-    made = _encoder(encoder, kind)
+    by_itself = learner == AUTO
+    head = USUAL if by_itself else Predictor.head_called(learner)
+    made = encoder_for(encoder or AUTO, kind, head)
     classes = sorted(set(names))
     if len(classes) < 2:
         only = f"one class, {classes[0]!r}" if classes else "no class"
         raise ValueError(f"{data} has examples of {only}: give examples of at least two")
     places = np.asarray([classes.index(name) for name in names])
     read = rows if kind == "table" else Watched(rows, f"reading {kind}")
-    by_itself = learner == AUTO
     weight = np.ones(len(names))
-    taught = Predictor.of(
-        made, USUAL if by_itself else learner, read, places, weight, classes, note=text or "", sources=sources
-    )
+    taught = Predictor.of(made, head, read, places, weight, classes, note=text or "", sources=sources)
     _no_twins(taught, rows if kind == "pictures" else None)
     taught, tried = choose(taught, seconds) if by_itself else (taught, [])
     taught.save(out)
-    about = {"file": str(out), "encoder": made.name, "learner": taught.head, "bytes": out.stat().st_size}
+    about = {"file": str(out), "encoder": made.name, "learner": taught.called, "bytes": out.stat().st_size}
     shown = [
         f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
         *(["learners, by examples they didn't see:"] if tried else []),
@@ -180,15 +179,6 @@ def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[lis
         return [None] * len(encoded), f"what is none of these can't be told: {few}"
 
 
-def _encoder(name: str | None, kind: Raw) -> Encoder:
-    if name is None:
-        return encoder_of(kind)
-    encoder = encoder_named(name, fetch=True)
-    if encoder.reads != kind:
-        raise ValueError(f"the encoder {name} reads {encoder.reads} and the data are {kind}: take another, or none")
-    return encoder
-
-
 def _folder(data: Path) -> tuple[list[Path], list[str], Raw, list[str]]:
     """Paths, the class of each, what they are, and where in the folder each lies."""
     from mapwise.tasks.images import files_in, visible
@@ -299,7 +289,7 @@ def _no_twins(taught: Predictor, paths: Sequence[Path] | None) -> None:
     """Raises ValueError when two examples are the same for the encoder and of two classes: one of them is wrong."""
     if taught.encoder.reads == "table":  # where rows may well be equal and differ in what nobody wrote down
         return
-    rows = taught.rows.astype(np.float64)
+    rows = taught.rows.reshape(len(taught.rows), -1).astype(np.float64)
     squares = (rows**2).sum(1)
     apart = squares[:, None] + squares[None] - 2 * rows @ rows.T
     # Encoded with other rows beside it, a row differs in its last bits.

@@ -513,7 +513,11 @@ def fit(
         ),
     ] = None,
     learner: Annotated[
-        str, typer.Option(help="nearest_mean, ridge, logistic, or auto: what does best on examples it didn't see.")
+        str,
+        typer.Option(
+            help="nearest_mean, ridge, logistic, a run's folder, or auto: the best of the names on examples it "
+            "didn't see."
+        ),
     ] = "auto",
     budget: Annotated[str, typer.Option(help="Time to choose a learner in, such as 30s or 2m.")] = "30s",
     text: Annotated[str | None, typer.Option(help="The column that holds texts.", show_default=False)] = None,

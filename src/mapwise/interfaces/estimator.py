@@ -10,12 +10,14 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mapwise.choosing import AUTO, SECONDS, USUAL, Tried, choose, seconds_of
+from mapwise.choosing import SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
+from mapwise.core.learner import Learner
 from mapwise.core.which_next import Suggestion
 from mapwise.interfaces.few_shot import FewShotEstimator
 from mapwise.predictor import Predictor
+from mapwise.taught import AUTO
 
 
 @dataclass(eq=False, repr=False)
@@ -24,14 +26,17 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
 
     encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), "auto": the one of
              these that reads what X looks like, or "hf:NAME": a pretrained model by its folder or its name on the hub.
-    learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", a learner, or "auto": the one of
-             these names that does best on examples it didn't see.
+    learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", the folder of a run that was trained
+             (its encoder then is its own), a learner, or "auto": the one of these names that does best on examples it
+             didn't see.
 
     X is a matrix, a table of pandas or polars, a list of strings, or a list of paths, Pillow images or arrays. A list
     whose every string ends like the name of a picture's file is one of paths.
 
     After `fit`: `classes_`, `predictor_`, `tried_` (of "auto"), and for tables `n_features_in_`.
     """
+
+    _taught = Predictor
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, budget: str | float = "30s") -> Self:
         """Learn from labelled rows alone, forgetting those of before.
@@ -51,8 +56,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
                 f"the rows that count are of 1 class, {str(classes[0])!r} (n_samples={len(y)}): give examples of "
                 "at least two classes"
             )
-        self.classes_ = classes
-        self.predictor_ = self._begun(X, columns, weight, seconds)
+        taught = self._begun(X, columns, weight, [str(name) for name in classes], seconds)
+        self.classes_, self.predictor_ = classes, taught  # both or none
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -70,13 +75,13 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         named_now = y if classes is None else np.concatenate([y, np.asarray(classes)])
         found = np.unique(np.concatenate([known, named_now]))
         columns = np.searchsorted(found, y)
-        before = None if first else self.predictor_
-        self.classes_ = found
-        if before is None:
-            self.predictor_ = self._begun(X, columns, weight, SECONDS)
+        names = [str(name) for name in found]
+        if first:
+            taught = self._begun(X, columns, weight, names, SECONDS)
         else:
-            moved = before.with_classes([str(name) for name in found], np.searchsorted(found, known))
-            self.predictor_ = moved.with_rows(X, columns, weight)
+            moved = self.predictor_.with_classes(names, np.searchsorted(found, known))
+            taught = moved.with_rows(X, columns, weight).checked()
+        self.classes_, self.predictor_ = found, taught  # both or none
         return self
 
     def predict(
@@ -189,7 +194,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         whose pretrained model is not on this machine.
         """
         predictor = Predictor.load(path)
-        assert isinstance(predictor.head, str)
+        assert not isinstance(predictor.head, Learner)  # which no file holds
         found = cls(encoder=predictor.encoder.name, learner=predictor.head)
         order = np.argsort(np.asarray(predictor.classes), kind="stable")
         found.classes_ = np.asarray(predictor.classes)[order]
@@ -197,11 +202,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         found._opened(predictor.encoder)
         return found
 
-    def _begun(self, X: Any, columns: np.ndarray, weight: np.ndarray, seconds: float) -> Predictor:
-        names: Sequence[str] = [str(name) for name in self.classes_]
+    def _begun(
+        self, X: Any, columns: np.ndarray, weight: np.ndarray, names: Sequence[str], seconds: float
+    ) -> Predictor:
         self.tried_: list[Tried] = []
-        if self.learner != AUTO:
-            return Predictor.of(self._encoder, self.learner, X, columns, weight, names)
+        if self._head != AUTO:
+            return Predictor.of(self._encoder, self._head, X, columns, weight, names).checked()
         chosen, self.tried_ = choose(Predictor.of(self._encoder, USUAL, X, columns, weight, names), seconds)
         return chosen
 

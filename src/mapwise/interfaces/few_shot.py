@@ -1,17 +1,18 @@
 """What the scikit-learn estimators share: raw rows as an encoder reads them, and how often each counts."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from mapwise.catalog import encoder_named, encoder_of
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces import inputs
+from mapwise.run import TrainedLearner
+from mapwise.taught import AUTO, Head, Taught, encoder_for
 
 
 @dataclass(eq=False, repr=False)
@@ -19,7 +20,10 @@ class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     """An encoder by name before a learner; what extends it fits, keeps what was taught, and predicts."""
 
     encoder: str = "auto"
-    learner: str | Learner = "auto"
+    learner: str | Learner | TrainedLearner = "auto"
+
+    _taught: ClassVar[type[Taught]]
+    """What is kept of a fit."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -29,7 +33,9 @@ class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def _rows(self, X: Any, *, first: bool = False) -> Any:
         """Raw rows as the encoder reads them."""
         if first:
-            self._encoder = _encoder_for(self.encoder, X)
+            named = self.learner if isinstance(self.learner, str) and self.learner != AUTO else None
+            self._head: Head = self.learner if named is None else self._taught.head_called(named)
+            self._encoder = encoder_for(self.encoder, inputs.kind_of(X), self._head)
         reads = self._encoder.reads
         if reads == "texts":
             return inputs.texts(X)
@@ -70,23 +76,6 @@ class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             self.n_features_in_ = len(names)
             if names != [str(place) for place in range(len(names))]:
                 self.feature_names_in_ = np.asarray(names, dtype=object)
-
-
-def _encoder_for(name: str, X: Any) -> Encoder:
-    """The encoder of this name, or for "auto" the first that reads what X looks like.
-
-    Raises ValueError for a name that isn't there, and for an encoder that reads something else.
-    """
-    kind = inputs.kind_of(X)
-    if name == "auto":
-        return encoder_of(kind)
-    encoder = encoder_named(name, fetch=True)
-    if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
-        raise ValueError(
-            f"the encoder {name} reads {encoder.reads} and X looks like {kind}: take another encoder, or leave it to "
-            "auto"
-        )
-    return encoder
 
 
 def _has_words(X: Any) -> bool:

@@ -27,14 +27,13 @@ def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         fault = "is a folder" if path.is_dir() else "ends otherwise"
         raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
     made = Predictor.load(file)
-    assert isinstance(made.head, str)  # of a file it is a name
     found = made.report
     taught = Taught(
         file=str(file),
         found=found,
         classes=counted(made),
         encoder=made.encoder.name,
-        learner=made.head,
+        learner=made.called,
         reads=made.encoder.reads,
         bytes=file.stat().st_size,
         sources=made.sources,

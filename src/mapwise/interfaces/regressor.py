@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mapwise.core.learner import Learner
 from mapwise.interfaces.few_shot import FewShotEstimator
+from mapwise.run import TrainedLearner
 from mapwise.target_predictor import TargetPredictor
 
 
@@ -19,12 +20,14 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
     """A regression on a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
     encoder: as of `FewShotClassifier`.
-    learner: what adapts to the encoded rows: "ridge", "kernel_mean", or a learner of targets.
+    learner: what adapts to the encoded rows: "ridge", "kernel_mean", the folder of a run, or a learner.
 
     X is what `FewShotClassifier` takes. After `fit`: `predictor_`, and for tables `n_features_in_`.
     """
 
-    learner: str | Learner = "ridge"
+    learner: str | Learner | TrainedLearner = "ridge"
+
+    _taught = TargetPredictor
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from rows with targets alone, forgetting those of before.
@@ -40,7 +43,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
             raise ValueError(
                 "there is one row that counts (n_samples=1), from which nothing follows for others: give two or more"
             )
-        self.predictor_ = TargetPredictor.of(self._encoder, self.learner, X, targets, weight)
+        self.predictor_ = TargetPredictor.of(self._encoder, self._head, X, targets, weight)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -52,7 +55,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         before = getattr(self, "predictor_", None)
         X, targets, weight = self._aimed(X, y, sample_weight, first=before is None)
         if before is None:
-            self.predictor_ = TargetPredictor.of(self._encoder, self.learner, X, targets, weight)
+            self.predictor_ = TargetPredictor.of(self._encoder, self._head, X, targets, weight)
             return self
         if targets.shape[1:] != before.targets.shape[1:]:
             raise ValueError(
@@ -91,7 +94,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         and for one whose pretrained model is not on this machine.
         """
         predictor = TargetPredictor.load(path)
-        assert isinstance(predictor.head, str)
+        assert not isinstance(predictor.head, Learner)  # which no file holds
         found = cls(encoder=predictor.encoder.name, learner=predictor.head)
         found.predictor_ = predictor
         found._opened(predictor.encoder)

@@ -167,6 +167,7 @@ def train(
         source = catalog.training_source(row, episodes)
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
+        settings = settings.of_shape(source)
         # The weights of another run are read where runs are, and handed out.
         params = initial_params(learner, here if ranks.leads else here.model_copy(update={"init": None}))
         if settings.steps and not any(name != "measured" for name in params):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapwise.core.pictures import Unreadable, picture
+from mapwise.core.pictures import Unreadable, of_channels, picture, stretched
 from mapwise.tasks.rows import LabelledRows, deal
 
 USUAL = 84
@@ -72,7 +72,7 @@ def images(
     if empty:
         notes.append(f"{len(empty)} class folders without images were left out: {', '.join(empty[:3])}")
     return LabelledRows.of(
-        np.stack([_channels(picture, 3 if colour else 1) for picture in pictures]),
+        np.stack([of_channels(picture, 3 if colour else 1) for picture in pictures]),
         labels,
         name=folder.resolve().name,
         splits=_named(splits, found, seed),
@@ -158,16 +158,4 @@ def _longest(file: Path) -> int:
 
 def _read(file: Path, side: int) -> np.ndarray:
     """One image, uint8 [1, side, side] when it is stored in grey and [3, side, side] otherwise."""
-    from PIL import Image
-
-    stretched = picture(file, side).resize((side, side), Image.Resampling.BILINEAR)
-    return np.atleast_3d(np.asarray(stretched)).transpose(2, 0, 1)
-
-
-def _channels(picture: np.ndarray, wanted: int) -> np.ndarray:
-    if picture.shape[0] == wanted:
-        return picture
-    if wanted == 3:
-        return np.repeat(picture, 3, axis=0)
-    # The weights of ITU-R 601, as Pillow's own conversion to grey.
-    return np.round(np.tensordot([0.299, 0.587, 0.114], picture, axes=1)).astype(np.uint8)[None]
+    return stretched(picture(file, side), side, side)

@@ -1,0 +1,231 @@
+"""A trained run behind a predictor: it needs a few pictures and no training data, and its file needs no run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import mapwise as mw
+from conftest import ROOT, command
+from mapwise.catalog import SOURCES
+from mapwise.core import tree
+from mapwise.core.embedding import placed
+from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.predictor import Predictor
+from mapwise.run import TrainedLearner, load_params
+from mapwise.tasks.glyphs import glyphs
+from mapwise.tasks.images import images
+
+SHORT = ["--steps", "3", "--tasks", "2", "--validation-episodes", "2", "--threads", "1"]
+
+
+def trained(folder, learner, *words):
+    assert command("train", learner, *words, *SHORT, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def protonet(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("runs") / "protonet", "protonet", "glyphs", "--net.filters", "8")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Six drawings of each of five letters as files, ink on paper, and the rows of the source they are of."""
+    rows, folder = glyphs(), tmp_path_factory.mktemp("drawn")
+    paths, labels, places = [], [], []
+    for column in rows.splits["test"][:5]:
+        for place in range(6):
+            row = int(rows.starts[column]) + place
+            path = folder / f"{column}-{place}.png"
+            Image.fromarray(255 - rows.x[row, 0]).save(path)
+            paths.append(path)
+            labels.append(f"letter {column}")
+            places.append(row)
+    return paths, labels, rows.x[places].astype(np.float32) / 255
+
+
+def test_it_answers_as_the_run_does_on_rows_of_its_source(protonet, drawn):
+    paths, labels, x = drawn
+    x = x / x.max((1, 2, 3), keepdims=True)  # the strongest ink of a picture counts as 1
+    support, names = mw.examples(x, labels)
+    learner = TrainedLearner.of_run(protonet).learner
+    params, _ = load_params(protonet)
+    expected = learner.predict(params, learner.adapt(params, support), torch.as_tensor(x)).softmax(1).detach()
+    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    assert found.classes_.tolist() == names
+    assert found.predictor_.encoder.name == "ink" and found.predictor_.rows.shape == x.shape
+    np.testing.assert_allclose(found.predict_proba(paths), expected, atol=0.02)
+    assert found.report_.accuracy is not None and found.report_.rows == len(paths)
+    assert found.predict(paths, unknown=True)[1].mean() < 0.4
+    assert found.explain(paths[:1])[0].label == found.predict(paths[:1])[0]
+    assert found.which_next(paths, 2)[0].row in range(len(paths))
+
+
+def test_rows_are_compared_where_the_learner_compares_them(protonet, drawn):
+    found = mw.FewShotClassifier(learner=str(protonet)).fit(*drawn[:2]).predictor_
+    x = torch.as_tensor(found.rows, dtype=torch.float64)
+    z = placed(found.learner, found._params, found._fast, x)
+    assert z.shape == (len(x), 8)
+    far = torch.as_tensor(found.rows[:, :, ::-1].copy(), dtype=torch.float64)  # upside down
+    means = torch.stack([z[found.columns == c].mean(0) for c in range(5)])
+    near = ((placed(found.learner, found._params, found._fast, far)[:, None] - means) ** 2).sum(-1).min(1).values
+    lone = mw.FewShotClassifier(learner="nearest_mean", encoder="ink").fit(*drawn[:2]).predictor_
+    assert torch.equal(placed(lone.learner, lone._params, lone._fast, x), x.flatten(1))
+    order = np.argsort(near.numpy())
+    refused = found.unknown_of(far.numpy().astype(np.float32), 0.3)
+    assert refused[order[-1]] >= refused[order[0]] and refused.any()
+
+
+def test_its_file_opens_elsewhere_without_run_or_data(tmp_path, protonet, drawn):
+    paths, labels, _ = drawn
+    run = shutil.copytree(protonet, tmp_path / "run")
+    found = mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
+    file = tmp_path / "letters.safetensors"
+    found.save(file)
+    shutil.rmtree(run)
+    code = (
+        "import sys, json, mapwise as mw\n"
+        "found = mw.FewShotClassifier.load(sys.argv[1])\n"
+        "print(json.dumps(found.predict_proba(sys.argv[2:]).tolist()))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_CACHE_HOME": str(tmp_path / "none")}
+    words = [sys.executable, "-c", code, str(file), *map(str, paths[:3])]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    np.testing.assert_allclose(json.loads(done.stdout), found.predict_proba(paths[:3]), rtol=1e-12)
+    again = mw.FewShotClassifier.load(file)
+    again.add_class("upside down", [Image.open(path).rotate(180) for path in paths[:3]])
+    assert "upside down" in again.classes_
+
+
+def test_pictures_of_a_folder_are_read_as_in_training(tmp_path):
+    draw = np.random.Generator(np.random.Philox(0))
+    for name in ("ape", "bat", "cat", "dog", "eel", "fox", "gnu", "hen", "newt", "owl"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for place in range(4):
+            pixels = draw.integers(0, 256, (20, 17 + place, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{place}.png")
+    folder = tmp_path / "photos"
+    rows = images(folder)
+    files = [folder / name / f"{place}.png" for name in rows.names for place in range(4)]
+    np.testing.assert_array_equal(Pixels().of_shape(rows.x.shape[1:])(files), rows.x.astype(np.float32) / 255)
+    words = ["--net.filters", "4", "--ways", "2", "--queries", "1"]
+    run = trained(tmp_path / "run", "protonet", folder, *words)
+    shutil.rmtree(folder / "owl")  # the training data need not be there any more
+    found = mw.FewShotClassifier(learner=str(run)).fit(files[:8], ["ape"] * 4 + ["bat"] * 4)
+    assert found.predictor_.encoder.state == {"shape": [3, 20, 20]}
+    assert len(found.predict(files[:2])) == 2
+
+
+def test_a_drawing_is_the_row_its_source_would_make_of_it(drawn):
+    paths, _, x = drawn
+    strongest = x.max((1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(Ink()(paths), x / strongest, atol=0.03)
+
+
+def test_every_source_of_pictures_has_an_encoder_of_its_rows():
+    assert {name for name, row in SOURCES.items() if row.encoder is None and row.net == "conv4"} == set()
+    for row in SOURCES.values():
+        if row.encoder is not None:
+            assert row.encoder((1, 9, 9))([np.zeros((20, 20))]).shape == (1, 1, 9, 9)
+
+
+def test_the_command_line_takes_a_run(cli, tmp_path, protonet, drawn):
+    paths, labels, _ = drawn
+    for path, label in zip(paths, labels, strict=True):
+        (tmp_path / "letters" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "letters" / label)
+    done = cli("fit", "letters", "-o", "letters.safetensors", "--learner", protonet, "--json")
+    assert done.code == 0, done.out
+    assert (done.code, done.found["learner"], done.found["encoder"]) == (0, "protonet, trained", "ink")
+    assert cli("predict", "letters.safetensors", paths[0], "--json").found["predictions"][0]["label"] in labels
+    done = cli("fit", "letters", "-o", "x.safetensors", "--learner", "runs/none")
+    assert done.code != 0 and "runs/none is not a run" in done.err and "Traceback" not in done.err
+
+
+def test_a_fixed_head_takes_no_more_classes_than_it_has(tmp_path, drawn):
+    paths, labels, _ = drawn
+    run = trained(tmp_path / "maml", "maml", "glyphs", "--net.filters", "4", "--ways", "3", "--inner-steps", "1")
+    with pytest.raises(ValueError, match="the head has 3 columns and the task has 5 classes"):
+        mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
+    found = mw.FewShotClassifier(learner=str(run)).fit(paths[:18], labels[:18])
+    before = found.predict_proba(paths)
+    with pytest.raises(ValueError, match="the head has 3 columns and the task has 4 classes"):
+        found.add_class("one more", paths[18:24])
+    assert len(found.classes_) == 3
+    np.testing.assert_array_equal(found.predict_proba(paths), before)  # what was there still works
+
+
+def test_what_cannot_stand_behind_a_predictor_is_refused_with_the_reason(tmp_path, drawn):
+    paths, labels, _ = drawn
+    batch = trained(tmp_path / "batch", "protonet", "glyphs", "--net.filters", "4", "--net.norm", "batch")
+    with pytest.raises(ValueError, match="answers a row by the rows that are asked beside it"):
+        mw.FewShotClassifier(learner=str(batch)).fit(paths, labels)
+    with pytest.raises(ValueError, match="is not a run"):
+        mw.FewShotClassifier(learner=str(tmp_path)).fit(paths, labels)
+    with pytest.raises(ValueError, match="did you mean 'ridge'"):
+        mw.FewShotClassifier(learner="rigde").fit(paths, labels)
+    curves = trained(tmp_path / "curves", "maml", "sinusoid", "--net.hidden", "8")
+    with pytest.raises(ValueError, match="trained on tasks of kind regression and this is one of classification"):
+        mw.FewShotClassifier(learner=str(curves)).fit(paths, labels)
+    x, y = np.linspace(-5, 5, 9)[:, None], np.sin(np.linspace(-5, 5, 9))
+    with pytest.raises(ValueError, match="which nothing makes of table by itself: name an encoder"):
+        mw.FewShotRegressor(learner=str(curves)).fit(x, y)
+    named = mw.FewShotRegressor(encoder="table", learner=str(curves)).fit(x, y)
+    assert named.predict(x, return_std=True)[1].shape == (9,)
+    with pytest.raises(ValueError, match=r"trained on rows of shape \(1,\) and the encoder table gives"):
+        mw.FewShotRegressor(encoder="table", learner=str(curves)).fit(np.column_stack([x, x**2]), y)
+
+
+def test_an_encoder_of_other_rows_or_other_data_is_refused(protonet, drawn):
+    paths, labels, _ = drawn
+    with pytest.raises(ValueError, match=r"rows of shape \(1, 28, 28\) and the encoder drawings gives .* \(64,\)"):
+        mw.FewShotClassifier(encoder="drawings", learner=str(protonet)).fit(paths, labels)
+    with pytest.raises(ValueError, match="the encoder ink reads pictures and the rows look like table"):
+        mw.FewShotClassifier(learner=str(protonet)).fit(np.eye(6), labels[:6])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda about, tensors: about["head"].update(learner="odd"), "there is no learner 'odd'"),
+        (lambda about, tensors: about["head"].update(net="odd"), "there is no net 'odd'"),
+        (lambda about, tensors: about["head"].update(code="x"), "Extra inputs are not permitted"),
+        (lambda about, tensors: about["head"]["net_options"].update(filters=10**9), "is above 4096"),
+        (lambda about, tensors: about["head"]["net_options"].update(filters="1e9"), "is above 4096"),
+        (lambda about, tensors: about["head"]["net_options"].update(filters=9), "weights are not those of protonet"),
+        (lambda about, tensors: about["head"].update(shape=["classification", [1, 30, 30], 5]), "its learner reads"),
+        (lambda about, tensors: about["head"].update(shape=["regression", [1, 28, 28], 5]), "of kind regression"),
+        (lambda about, tensors: about.update(head={}), "no whole predictor"),
+        (lambda about, tensors: tensors.update({next(n for n in tensors if n[:8] == "learner/"): NAN}), "hold NaN"),
+        (lambda about, tensors: tensors.pop(next(n for n in tensors if n[:8] == "learner/")), "weights are not those"),
+    ],
+)
+def test_a_learner_that_an_enemy_wrote_is_refused(tmp_path, protonet, drawn, change, words):
+    file = tmp_path / "letters.safetensors"
+    mw.FewShotClassifier(learner=str(protonet)).fit(*drawn[:2]).save(file)
+    with safe_open(str(file), framework="np") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+        about = json.loads(opened.metadata()["mapwise"])
+    change(about, tensors)
+    file.write_bytes(safetensors.numpy.save(tensors, {"mapwise": json.dumps(about)}))
+    with pytest.raises(ValueError, match=words) as refused:
+        Predictor.load(file)
+    assert "letters.safetensors" in str(refused.value)
+
+
+NAN = np.full((2, 2), np.nan, np.float32)
+
+
+def test_params_are_the_runs_own(protonet):
+    found = tree.flatten(TrainedLearner.of_run(protonet).params)
+    kept = tree.flatten(load_params(protonet)[0])
+    assert found.keys() == kept.keys() and all(torch.equal(found[path], kept[path]) for path in kept)
