@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import mapwise as mw
-from conftest import ROOT
+from conftest import ROOT, command
 
 FOLDER = ROOT / "benchmarks"
 
@@ -91,6 +91,32 @@ def test_curves_end_on_the_same_episodes_and_stand_in_one_figure(tmp_path):
     assert float(anil["inductive, points"].split()[0]) == pytest.approx(own - other, abs=0.11)
     assert [len(line) for line in curves["lines"]] == [6, 6]
     assert "anil" in path.with_suffix(".svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_progress_ends_where_the_training_did(tmp_path):
+    run, path = tmp_path / "run", tmp_path / "progress.json"
+    words = [
+        "protonet",
+        "digits",
+        "--steps",
+        "6",
+        "--validate-every",
+        "2",
+        "--validation-episodes",
+        "3",
+        "--tasks",
+        "2",
+    ]
+    assert command("train", *words, "--out", run) == 0
+    asked = [sys.executable, str(FOLDER / "progress.py"), str(run), "--lines", "2", "--json", str(path)]
+    ran = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    assert [line["step"] for line in table["lines"]] == ["2", "6"]
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = [record for record in records if record.get("validation") is not None][-1]
+    assert table["lines"][-1]["validation accuracy, %"] == pytest.approx(100 * last["validation"], abs=0.051)
 
 
 @pytest.mark.slow
