@@ -41,6 +41,8 @@ def fit(
     head = USUAL if by_itself else Predictor.head_called(learner)
     made = encoder_for(encoder or AUTO, kind, head)
     classes = sorted(set(names))
+    for name in classes:
+        _check_name(name)
     if len(classes) < 2:
         only = f"one class, {classes[0]!r}" if classes else "no class"
         raise ValueError(f"{data} has examples of {only}: give examples of at least two")
@@ -103,8 +105,7 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
 
     The examples that are there are not read again. Raises ValueError for a name that is there or is no line of text.
     """
-    if not name.strip() or not name.isprintable():
-        raise ValueError(f"{name!r} is no name for a class: give one line of text")
+    _check_name(name)
     taught = Predictor.load(file)
     before = taught.report
     reads = taught.encoder.reads
@@ -145,6 +146,12 @@ def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         f"its probabilities are within {written.farthest:.0e} of the predictor's"
     ]
     return found, shown
+
+
+def _check_name(name: str) -> None:
+    """Raises ValueError for the name of a class that would break a line of answers."""
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no name for a class: give one line of text")
 
 
 def _said(found: HeldOut) -> list[str]:
