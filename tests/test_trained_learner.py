@@ -12,15 +12,16 @@ import safetensors.numpy
 import torch
 from PIL import Image
 from safetensors import safe_open
+from torch import Tensor
 
 import mapwise as mw
 from conftest import ROOT, command
-from mapwise.catalog import SOURCES
-from mapwise.core import tree
-from mapwise.core.embedding import placed
+from mapwise.catalog import LEARNERS, SOURCES
+from mapwise.core import functional, tree
+from mapwise.core.embedding import EmbeddingLearner, placed
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.predictor import Predictor
-from mapwise.run import TrainedLearner, load_params
+from mapwise.run import LearnerSettings, TrainedLearner, load_params
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.images import images
 
@@ -62,7 +63,7 @@ def test_it_answers_as_the_run_does_on_rows_of_its_source(protonet, drawn):
     expected = learner.predict(params, learner.adapt(params, support), torch.as_tensor(x)).softmax(1).detach()
     found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
     assert found.classes_.tolist() == names
-    assert found.predictor_.encoder.name == "ink" and found.predictor_.rows.shape == x.shape
+    assert found.predictor_.encoder.name == "ink" and found.predictor_.rows.shape == (len(x), 8)
     np.testing.assert_allclose(found.predict_proba(paths), expected, atol=0.02)
     assert found.report_.accuracy is not None and found.report_.rows == len(paths)
     assert found.predict(paths, unknown=True)[1].mean() < 0.4
@@ -70,19 +71,55 @@ def test_it_answers_as_the_run_does_on_rows_of_its_source(protonet, drawn):
     assert found.which_next(paths, 2)[0].row in range(len(paths))
 
 
-def test_rows_are_compared_where_the_learner_compares_them(protonet, drawn):
+def test_the_support_is_kept_and_compared_in_the_learned_space(protonet, drawn):
     found = mw.FewShotClassifier(learner=str(protonet)).fit(*drawn[:2]).predictor_
-    x = torch.as_tensor(found.rows, dtype=torch.float64)
-    z = placed(found.learner, found._params, found._fast, x)
-    assert z.shape == (len(x), 8)
-    far = torch.as_tensor(found.rows[:, :, ::-1].copy(), dtype=torch.float64)  # upside down
-    means = torch.stack([z[found.columns == c].mean(0) for c in range(5)])
-    near = ((placed(found.learner, found._params, found._fast, far)[:, None] - means) ** 2).sum(-1).min(1).values
-    lone = mw.FewShotClassifier(learner="nearest_mean", encoder="ink").fit(*drawn[:2]).predictor_
-    assert torch.equal(placed(lone.learner, lone._params, lone._fast, x), x.flatten(1))
-    order = np.argsort(near.numpy())
-    refused = found.unknown_of(far.numpy().astype(np.float32), 0.3)
-    assert refused[order[-1]] >= refused[order[0]] and refused.any()
+    x = drawn[2] / drawn[2].max((1, 2, 3), keepdims=True)
+    whole = TrainedLearner.of_run(protonet)
+    embedded = whole.learner.encode(whole.params, torch.as_tensor(x)).detach()
+    np.testing.assert_allclose(found.rows, embedded, atol=0.05)
+    known = torch.as_tensor(found.rows, dtype=torch.float64)
+    assert torch.equal(placed(found.learner, found._params, found._fast, known), known)
+    far = known[:1] + 100
+    assert found.unknown_of(far.numpy(), 0.05).all()
+
+
+DETERMINED = {"versa": {"samples": 0}}
+"""It draws by the bits of the rows that it is given, which are others."""
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNERS if LEARNERS[name].blueprint == "encoder"])
+def test_a_learner_over_embedded_rows_says_the_same(name):
+    row = LEARNERS[name]
+    if not row.takes("classification"):
+        pytest.skip("for tasks of another kind")
+    settings = LearnerSettings(
+        learner=name,
+        fields=DETERMINED.get(name, {}),
+        net="conv4",
+        net_options={"filters": 4},
+        shape=("classification", (1, 16, 16), 5),
+    )
+    learner = settings.made()
+    if not isinstance(learner, EmbeddingLearner):
+        pytest.skip("embeds by weights that move")
+    source = mw.Episodes(glyphs(size=16), ways=3, shots=2, queries=2, tasks=2)
+    params = tree.map(Tensor.double, learner.measure(learner.init(1), source))
+    task = source(3)
+    support, query = (type(rows)(*(leaf[0] for leaf in rows)) for rows in task)
+    support, x = (
+        support._replace(x=support.x.double(), y=support.y.double(), weight=support.weight.double()),
+        query.x.double(),
+    )
+    expected = learner.predict(params, learner.adapt(params, support), x)
+    found = learner.over_embedded(params)
+    if functional.statistics_kept(learner.encoder) - {"measured"}:
+        assert found is None
+        return
+    other, own = found
+    z, rows = (learner.encode(params, part) for part in (x, support.x))
+    assert "encoder" not in {path.partition("/")[0] for path in tree.flatten(own)}  # nothing is encoded twice
+    said = other.predict(own, other.adapt(own, support._replace(x=rows)), z)
+    torch.testing.assert_close(said, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_its_file_opens_elsewhere_without_run_or_data(tmp_path, protonet, drawn):
@@ -202,7 +239,8 @@ def test_an_encoder_of_other_rows_or_other_data_is_refused(protonet, drawn):
         (lambda about, tensors: about["head"]["net_options"].update(filters=10**9), "is above 4096"),
         (lambda about, tensors: about["head"]["net_options"].update(filters="1e9"), "is above 4096"),
         (lambda about, tensors: about["head"]["net_options"].update(filters=9), "weights are not those of protonet"),
-        (lambda about, tensors: about["head"].update(shape=["classification", [1, 30, 30], 5]), "its learner reads"),
+        (lambda about, tensors: about["head"].update(shape=["classification", [1, 60, 60], 5]), "takes rows of shape"),
+        (lambda about, tensors: about["head"].update(shape=["classification", [1, 10**6, 10**6], 5]), "above 4096"),
         (lambda about, tensors: about["head"].update(shape=["regression", [1, 28, 28], 5]), "of kind regression"),
         (lambda about, tensors: about.update(head={}), "no whole predictor"),
         (lambda about, tensors: tensors.update({next(n for n in tensors if n[:8] == "learner/"): NAN}), "hold NaN"),

@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
+from torch import Tensor
 
 from mapwise.catalog import HEADS
+from mapwise.core import random, tree
 from mapwise.core.embedding import placed
 from mapwise.core.explanation import Explanation, explained
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
@@ -22,6 +24,7 @@ from mapwise.core.which_next import Suggestion, which_next
 from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
+from mapwise.run import TrainedLearner
 from mapwise.taught import Head, Taught
 
 
@@ -176,7 +179,13 @@ class Predictor(Taught):
         Raises ValueError for a learner that no such file can hold, and when the extra isn't installed.
         """
         about = {"learner": self.called, "encoder": self.encoder.name, "encoder_version": self.encoder.version}
-        return write_graph(self.learner, self._params, self.support, path, about)
+        learner, params, support = self.learner, self._params, self.support
+        if isinstance(self.head, TrainedLearner):  # whole, its network with it
+            learner, params = self.head.learner, tree.map(Tensor.double, self.head.params)
+            shape = (len(self.rows), *self.head.settings.shape.input_shape)
+            # The support is kept as the network sees it, and the graph is asked about rows as it takes them.
+            support = support._replace(x=random.uniform(torch.tensor(0), shape).double())
+        return write_graph(learner, params, support, path, about)
 
     def explain(self, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None) -> list[Explanation]:
         """Why each raw row is answered as it is: the support's rows that voted, and the answer without each of them.

@@ -7,22 +7,26 @@ best.safetensors  what to evaluate
 """
 
 import json
+import math
 import platform
 import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings, named, net_options
-from mapwise.core import tree
+from mapwise.core import functional, tree
+from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.files import write_atomically
 from mapwise.core.functional import Precision
 from mapwise.core.kinds import KINDS
@@ -340,6 +344,37 @@ class TrainedLearner:
         if not fits(learner, params):
             raise ValueError(f"its weights are not those of {settings.learner}")
         return cls(settings, learner, params, encoder)
+
+    @cached_property
+    def behind(self) -> tuple[Learner, Params]:
+        """What is taught: the learner over rows as `embedded` gives them, and its params."""
+        return self._over_embedded or (self.learner, self.params)
+
+    @cached_property
+    def _over_embedded(self) -> tuple[Learner, Params] | None:
+        return self.learner.over_embedded(self.params) if isinstance(self.learner, EmbeddingLearner) else None
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of a row as `embedded` gives it."""
+        learner = self.learner
+        if self._over_embedded is None or not isinstance(learner, EmbeddingLearner):
+            return self.settings.shape.input_shape
+        return (math.prod(functional.output_shape(learner.encoder)),)
+
+    @torch.no_grad()
+    def embedded(self, rows: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N *D"]:
+        """Rows in the learned space, where the learner has one in which a row stands by itself; else as they are."""
+        learner = self.learner
+        if self._over_embedded is None or not isinstance(learner, EmbeddingLearner):
+            return rows
+        parts = torch.split(torch.as_tensor(rows, dtype=torch.float32), _EMBEDDED)
+        found: np.ndarray = torch.cat([learner.encode(self.params, part) for part in parts]).numpy()
+        return found
+
+
+_EMBEDDED = 256
+"""Rows that a network is given together."""
 
 
 def typed_field(row: LearnerRow, name: str, value: Any) -> Any:

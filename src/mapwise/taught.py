@@ -28,9 +28,9 @@ AUTO = "auto"
 """What fits, whatever it is called."""
 VERSION = 1
 CARD = (
-    "A predictor of mapwise. It holds the embeddings of the examples it was taught with, and what a table's columns "
-    "held: from both, something of the examples can be guessed. It may name the files or lines they came from. Share "
-    "it as you would share the examples."
+    "A predictor of mapwise. It holds the embeddings of the examples it was taught with (of some trained learners the "
+    "pixels themselves), and what a table's columns held: from these, something of the examples can be guessed. It may "
+    "name the files or lines they came from. Share it as you would share the examples."
 )
 _OPENED_BY: dict[Any, str] = {
     "classification": "holds a predictor of classes: open it with FewShotClassifier",
@@ -92,12 +92,14 @@ class Taught:
             named(cls.heads, head, "learner")  # now, and not after a minute of encoding
         fitted = encoder.fitted(X, weight)
         rows = fitted(X)
-        if isinstance(head, TrainedLearner) and rows.shape[1:] != head.settings.shape.input_shape:
+        if not isinstance(head, TrainedLearner):
+            return fitted, rows
+        if rows.shape[1:] != head.settings.shape.input_shape:
             raise ValueError(
                 f"the learner was trained on rows of shape {head.settings.shape.input_shape} and the encoder "
                 f"{encoder.name} gives rows of shape {rows.shape[1:]}: leave the encoder out, or take another learner"
             )
-        return fitted, rows
+        return fitted, head.embedded(rows)
 
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:
@@ -111,6 +113,8 @@ class Taught:
     def encoded(self, X: Any) -> Float[np.ndarray, "Q D"]:
         """Raw rows as the encoder makes them; raises ValueError when those of the support are of another width."""
         rows = self.encoder(X)
+        if isinstance(self.head, TrainedLearner):
+            rows = self.head.embedded(rows)
         if rows.shape[1:] != self.rows.shape[1:]:
             raise ValueError(
                 f"the encoder gives rows of shape {rows.shape[1:]} and the support holds {self.rows.shape[1:]}: the "
@@ -139,12 +143,12 @@ class Taught:
 
     def _made_for(self, support: Examples) -> Learner:
         if isinstance(self.head, TrainedLearner):
-            return self.head.learner
+            return self.head.behind[0]
         return self.heads[self.head](support) if isinstance(self.head, str) else self.head
 
     @cached_property
     def _params(self) -> Params:
-        params = self.head.params if isinstance(self.head, TrainedLearner) else self.learner.init(0)
+        params = self.head.behind[1] if isinstance(self.head, TrainedLearner) else self.learner.init(0)
         return tree.map(Tensor.double, params)
 
     @property
@@ -245,15 +249,18 @@ class Taught:
             raise ValueError(f"its learner's settings are damaged, {where}: {first['msg']}") from None
         if settings.shape.kind != cls.kind:
             raise ValueError(f"its learner is for tasks of kind {settings.shape.kind}")
-        if tensors["rows"].shape[1:] != settings.shape.input_shape:
-            raise ValueError(f"its learner reads {settings.shape.input_shape}, its rows are {tensors['rows'].shape}")
-        if max(_numbers([settings.fields, settings.net_options, settings.shape.outputs]), default=0) > _LARGEST:
+        if max(_numbers([settings.fields, settings.net_options, *settings.shape[1:]]), default=0) > _LARGEST:
             raise ValueError(f"a setting of its learner is above {_LARGEST}")
         weights = {path: leaf for path, leaf in tensors.items() if path.startswith(_WEIGHTS)}
         params = {path.removeprefix(_WEIGHTS): torch.as_tensor(leaf) for path, leaf in weights.items()}
         if not all(leaf.isfinite().all() for leaf in params.values()):
             raise ValueError("its learner's weights hold NaN")
-        return TrainedLearner.of(settings, tree.unflatten(params), encoder)
+        found = TrainedLearner.of(settings, tree.unflatten(params), encoder)
+        if tensors["rows"].shape[1:] != found.row_shape:
+            raise ValueError(
+                f"its learner takes rows of shape {found.row_shape}, and its rows are {tensors['rows'].shape}"
+            )
+        return found
 
     @classmethod
     def _of_file(
@@ -356,7 +363,7 @@ def _numbers(value: Any) -> Iterator[float]:
     """All numbers in what JSON gave, those that are written as text too."""
     if isinstance(value, Mapping):
         value = list(value.values())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         for part in value:
             yield from _numbers(part)
     elif isinstance(value, str):

@@ -1,11 +1,12 @@
 """Learners that put rows into a learned space and compare them there: what they have in common."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mapwise.core import functional
 from mapwise.core.functional import Net
@@ -21,6 +22,18 @@ def kept_laws(*nets: Net) -> frozenset[str]:
     """All, unless one of the nets normalises by the rows at hand, for then predictions depend on their neighbours."""
     kinds = frozenset[str]().union(*(functional.statistics_kept(net) for net in nets))
     return WAIVABLE - ({"alone", "padding"} if "rows" in kinds else frozenset())
+
+
+class Embedded(nn.Module):
+    """In the place of an encoder: rows that it has embedded already, in the shape it gave them."""
+
+    def __init__(self, output_shape: tuple[int, ...]):
+        super().__init__()
+        self.output_shape = output_shape
+
+    def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N *D"]:
+        """[N, *output_shape]."""
+        return x.reshape(len(x), *self.output_shape)
 
 
 @dataclass(frozen=True)
@@ -52,9 +65,25 @@ class EmbeddingLearner(Learner):
         z, seen = functional.observe(self.encoder, self.encoder_weights(params), support.x, support.weight)
         return z.flatten(1), seen
 
+    def encode(self, params: Params, x: Any) -> Float[Tensor, "N D"]:
+        """Rows as the encoder makes them of each alone, which is where `over_embedded` begins."""
+        return functional.apply(self.encoder, self.encoder_weights(params), x).flatten(1)
+
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """Rows in the learned space."""
         return functional.apply(self.encoder, self.encoder_weights(params, fast), x).flatten(1)
+
+    def over_embedded(self, params: Params) -> tuple[Self, Params] | None:
+        """The same learner with its params over rows that `encode` made, so that each need be encoded but once.
+
+        None where the embedding of a row depends on other rows, or the encoder doesn't say its output shape.
+        """
+        shape = getattr(functional.blueprint(self.encoder), "output_shape", None)
+        if not isinstance(shape, tuple) or functional.statistics_kept(self.encoder) - {"measured"}:
+            return None
+        rest = {name: part for name, part in params.items() if name != self.encoder_part}
+        own: Params = {self.encoder_part: {}, **rest} if self.encoder_part else {}
+        return replace(self, encoder=partial(Embedded, shape)), own
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training episodes of the source."""
