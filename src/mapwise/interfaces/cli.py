@@ -508,7 +508,7 @@ def fit(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="drawings, text-hash or table: as the data ask for; or hf:NAME, a pretrained model.",
+            help="drawings, ink, pixels, text-hash or table: as the data ask for; or hf:NAME, a pretrained model.",
             show_default=False,
         ),
     ] = None,
