@@ -162,6 +162,24 @@ def test_pictures_of_a_folder_are_read_as_in_training(tmp_path):
     assert len(found.predict(files[:2])) == 2
 
 
+def test_the_graph_of_it_reads_pictures(tmp_path, protonet, drawn):
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    paths, labels, _ = drawn
+    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths[:20], labels[:20])
+    found.export_onnx(tmp_path / "letters.onnx")
+    x = Ink()(paths)
+    names, columns = np.unique(labels[:20], return_inverse=True)
+    given = {
+        "support": x[:20],
+        "labels": np.eye(len(names), dtype=np.float32)[columns],
+        "weight": np.ones(20, np.float32),
+        "query": x,
+    }
+    said = onnxruntime.InferenceSession(str(tmp_path / "letters.onnx")).run(["probabilities"], given)[0]
+    np.testing.assert_allclose(said, found.predict_proba(paths), atol=1e-5)
+
+
 def test_a_drawing_is_the_row_its_source_would_make_of_it(drawn):
     paths, _, x = drawn
     strongest = x.max((1, 2, 3), keepdims=True)
@@ -194,7 +212,16 @@ def test_a_fixed_head_takes_no_more_classes_than_it_has(tmp_path, drawn):
     with pytest.raises(ValueError, match="the head has 3 columns and the task has 5 classes"):
         mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
     found = mw.FewShotClassifier(learner=str(run)).fit(paths[:18], labels[:18])
+    assert found.predictor_.rows.shape == (18, 1, 28, 28)  # its network moves, so that pixels are what it takes
+    assert found.explain(paths[:1])[0].label == found.predict(paths[:1])[0]
+    assert found.which_next(paths, 1)[0].row in range(len(paths))
+    assert found.predict(paths, unknown=True)[1].shape == (30,)
+    with pytest.raises(ValueError, match="can't be exported"):
+        found.export_onnx(tmp_path / "maml.onnx")
+    found.save(tmp_path / "maml.safetensors")
+    again = mw.FewShotClassifier.load(tmp_path / "maml.safetensors")
     before = found.predict_proba(paths)
+    np.testing.assert_allclose(again.predict_proba(paths), before, rtol=1e-12)
     with pytest.raises(ValueError, match="the head has 3 columns and the task has 4 classes"):
         found.add_class("one more", paths[18:24])
     assert len(found.classes_) == 3
