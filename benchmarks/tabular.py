@@ -24,7 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import mapwise as mw
 import row
 from kept_runs import over_seeds
-from mapwise.catalog import HEADS
+from mapwise.catalog import ENCODERS, heads_behind
 from row import Line, Row, Target
 
 SHOTS = (8, 16, 32)
@@ -56,7 +56,9 @@ PEERS = {
     "logistic regression": lambda: prepared(LogisticRegression(max_iter=1000)),
     "gradient boosting": lambda: prepared(GradientBoostingClassifier(random_state=0)),
 }
-OURS = {name: lambda name=name: mw.FewShotClassifier(learner=name) for name in ("auto", *HEADS)}
+OURS = {
+    name: lambda name=name: mw.FewShotClassifier(learner=name) for name in ("auto", *heads_behind(ENCODERS["table"]()))
+}
 
 
 def areas(X: pd.DataFrame, y: np.ndarray, shots: int, seeds: int) -> dict[str, np.ndarray]:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import mapwise as mw
-from mapwise.catalog import HEADS
+from mapwise.catalog import ENCODERS, heads_behind
 from mapwise.choosing import USUAL, choose, seconds_of
+
+HEADS = heads_behind(ENCODERS["table"]())
 
 
 def columns_of_no_use(seed, shots=12):
@@ -48,7 +50,7 @@ def test_with_two_examples_it_is_the_usual_one_by_rule():
 def test_without_time_the_first_is_taken_and_the_others_say_why():
     X, y = columns_of_no_use(1)
     first = mw.FewShotClassifier().fit(X, y).predictor_
-    chosen, tried = choose(first, seconds=1e-9)
+    chosen, tried = choose(first, X, seconds=1e-9)
     assert chosen.head == tried[0].learner
     assert [one.chosen for one in tried] == [True] + [False] * (len(HEADS) - 1)
     assert {one.why for one in tried[1:]} == {"not tried: there was no time left"}

@@ -14,7 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import mapwise as mw
-from mapwise.catalog import HEADS, REGRESSION_HEADS
+from mapwise.catalog import ENCODERS, REGRESSION_HEADS, heads_behind
 from mapwise.core import solvers
 from mapwise.core.laws import check
 from mapwise.interfaces import inputs
@@ -30,6 +30,7 @@ def species(rows=6, seed=0):
     return X * [1, 1000, 0.01, 1] + [0, 0, 0, 50], np.repeat(["newt", "toad", "frog"], rows)
 
 
+HEADS = heads_behind(ENCODERS["table"]())
 ESTIMATORS = [mw.FewShotClassifier(learner=head) for head in HEADS]
 ESTIMATORS += [mw.FewShotRegressor(learner=head) for head in REGRESSION_HEADS]
 

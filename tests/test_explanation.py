@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mapwise as mw
-from mapwise.catalog import HEADS
+from mapwise.catalog import ENCODERS, HEADS, heads_behind
 from mapwise.core.learner import Voter
 from mapwise.encoders.occlusion import LARGEST, paper_of, reddened, region
 from mapwise.predictor import Predictor
@@ -21,7 +21,7 @@ NEW = [[6.2, 12.0], [4.0, 11.0], [8.0, 9.0]]
 WEIGHT = [1.0, 2.0, 1.0, 0.5, 1.0]
 
 LEARNERS = {
-    **{name: name for name in HEADS},
+    **{name: name for name in heads_behind(ENCODERS["table"]())},
     "cosine": mw.ProtoNet(torch.nn.Flatten, distance="cosine"),
     "attention": mw.Matching(torch.nn.Flatten, temperature=2.0),
 }

@@ -27,6 +27,7 @@ FLOORS = {
     "catalog": 3,
     "graph": 3,  # a learner as an ONNX graph; it knows no name of the catalog
     "run": 3.3,  # a run's folder is read with the catalog's names, by every interface
+    "crossed": 3.4,  # what is said of rows that an encoder was not tuned on
     "taught": 3.4,  # what a few examples taught knows encoders by the catalog's names
     "predictor": 3.5,  # and so is a predictor of classes
     "target_predictor": 3.5,  # and one of numbers
@@ -41,7 +42,7 @@ VARIANTS: dict[str, str] = {
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
 }
 HEAVY = {"sklearn", "narwhals", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
-HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub"}
+HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub", "peft"}
 HEAVY |= {"onnx", "onnx_ir", "onnxruntime", "onnxscript"}
 AT_THE_TOP: dict[str, str] = {
     # a file -> the heavy package it may import at once: what it holds is of that package by inheritance

@@ -18,9 +18,9 @@ from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.novelty import Spread
 from mapwise.core.task import Examples, Kind, TaskShape, TaskSource
 from mapwise.encoders.drawings import Drawings
-from mapwise.encoders.encoder import Costly, Encoder, Raw
+from mapwise.encoders.encoder import Costly, Encoder, Raw, Tunable
 from mapwise.encoders.hugging_face import hugging_face
-from mapwise.encoders.kept import Kept
+from mapwise.encoders.kept import kept
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
@@ -588,11 +588,29 @@ def _square(support: Examples) -> float:
     return float((support.weight * squares).sum() / support.weight.sum()) or 1.0
 
 
-HEADS: dict[str, Callable[[Examples], Learner]] = {
+@dataclass(frozen=True)
+class HeadRow:
+    """One learner over encoded rows."""
+
+    make: Callable[[Examples], Learner]
+    tunes: bool = False
+    """Whether the encoder is tuned on the support before."""
+
+    def __call__(self, support: Examples) -> Learner:
+        """The learner for a support set."""
+        return self.make(support)
+
+
+def _logistic(support: Examples) -> Learner:
+    return Logistic(nn.Flatten, strength=0.03 * _square(support))
+
+
+HEADS: dict[str, HeadRow] = {
     # Learners over encoded rows, with nothing to train: they compare and fit what the encoder gives.
-    "nearest_mean": lambda support: ProtoNet(nn.Flatten),
-    "ridge": lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum"),
-    "logistic": lambda support: Logistic(nn.Flatten, strength=0.03 * _square(support)),
+    "nearest_mean": HeadRow(lambda support: ProtoNet(nn.Flatten)),
+    "ridge": HeadRow(lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum")),
+    "logistic": HeadRow(_logistic),
+    "lora": HeadRow(_logistic, tunes=True),
 }
 """What can stand behind an encoder, made for a support set of classes."""
 
@@ -729,7 +747,12 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
         made: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
     else:
         made = named(ENCODERS, name, "encoder")()
-    return Kept(made, cache_folder() / "embeddings.sqlite3") if isinstance(made, Costly) else made
+    return kept(made, cache_folder() / "embeddings.sqlite3") if isinstance(made, Costly) else made
+
+
+def heads_behind(encoder: Encoder) -> list[str]:
+    """The heads of classes that can stand behind an encoder: those that tune it only where it can be."""
+    return [name for name, row in HEADS.items() if not row.tunes or isinstance(encoder, Tunable)]
 
 
 def has_encoder(name: str) -> bool:

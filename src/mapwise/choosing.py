@@ -3,9 +3,12 @@
 import re
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
-from mapwise.catalog import HEADS
+from mapwise.catalog import HEADS, heads_behind
 from mapwise.core.held_out import HeldOut
+from mapwise.crossed import COST, shown
+from mapwise.encoders.encoder import Tunable
 from mapwise.predictor import Predictor
 
 USUAL = "logistic"
@@ -28,35 +31,48 @@ class Tried:
     why: str = ""
 
 
-def choose(predictor: Predictor, seconds: float = SECONDS) -> tuple[Predictor, list[Tried]]:
+def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Predictor, list[Tried]]:
     """The predictor with the head that does best on rows it didn't see, and what was tried, in the catalog's order.
 
-    seconds: for all of them together, a little more at most; a head for which none are left is not asked.
+    X:       the raw rows, for heads that tune the encoder; those are left out where it has nothing to tune.
+    seconds: for all of them together, a little more at most; a head for which too few are left is not asked.
 
     With fewer than three examples of a class none can be asked, and it is `logistic` by rule. Of heads that do equally
     well it is that too, or the first.
     """
     end = time.monotonic() + seconds
-    asked: dict[str, tuple[Predictor, float]] = {}
-    for place, head in enumerate(HEADS):
-        left = end - time.monotonic()
-        if left <= 0 and asked:
-            continue
-        candidate = replace(predictor, head=head, seconds=left / (len(HEADS) - place))
+    heads = heads_behind(predictor.encoder)
+    asked: dict[str, Predictor] = {}
+    tried: list[Tried] = []
+    for place, head in enumerate(heads):
         start = time.monotonic()
-        why = candidate.report.why  # asks
-        asked[head] = (candidate, time.monotonic() - start)
-        if why:
-            chosen = replace(predictor, head=USUAL)
-            return chosen, [Tried(name, None, 0.0, name == USUAL, why) for name in HEADS]
-    best = max(asked, key=lambda head: (asked[head][0].report.accuracy or 0.0, head == USUAL))
-    tried = [
-        Tried(head, asked[head][0].report, asked[head][1], head == best)
-        if head in asked
-        else Tried(head, None, 0.0, False, "not tried: there was no time left")
-        for head in HEADS
-    ]
-    return asked[best][0], tried
+        why = _hindrance(predictor, head, X, end - start) if asked else ""
+        if not why:
+            candidate = predictor.with_head(head, X, (end - time.monotonic()) / (len(heads) - place))
+            why = candidate.report.why  # asks
+            if why and not asked:
+                chosen = replace(predictor, head=USUAL)
+                return chosen, [Tried(name, None, 0.0, name == USUAL, why) for name in heads]
+            asked |= {} if why else {head: candidate}
+        found = asked[head].report if head in asked else None
+        tried.append(Tried(head, found, time.monotonic() - start if found else 0.0, False, why))
+    best = max(asked, key=lambda head: (asked[head].report.accuracy or 0.0, head == USUAL))
+    return asked[best], [replace(one, chosen=one.learner == best) for one in tried]
+
+
+def _hindrance(predictor: Predictor, head: str, X: Any, left: float) -> str:
+    """Why a head isn't asked with so many seconds left; "" when nothing hinders."""
+    if left <= 0:
+        return "not tried: there was no time left"
+    if not HEADS[head].tunes or not isinstance(predictor.encoder, Tunable):
+        return ""
+    start = time.monotonic()
+    try:
+        needed = (1 + COST) * predictor.encoder.tuning_seconds(X)
+    except ValueError as problem:
+        return f"not tried: {problem}"
+    left -= time.monotonic() - start
+    return "" if needed < left else f"not tried: needs about {shown(needed)}, and {shown(max(left, 0))} were left"
 
 
 def seconds_of(budget: str | float) -> float:

@@ -1,7 +1,8 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was taught with."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +13,16 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import HEADS
+from mapwise.catalog import HEADS, HeadRow
 from mapwise.core import random, tree
 from mapwise.core.embedding import placed
 from mapwise.core.explanation import Explanation, explained
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
-from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples, Kind
 from mapwise.core.which_next import Suggestion, which_next
-from mapwise.encoders.encoder import Encoder
+from mapwise.crossed import CHANGED, Crossed, crossed
+from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
 from mapwise.run import TrainedLearner
@@ -41,7 +42,7 @@ class Predictor(Taught):
     """
 
     kind: ClassVar[Kind] = "classification"
-    heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]] = HEADS
+    heads: ClassVar[Mapping[str, HeadRow]] = HEADS
 
     encoder: Encoder
     head: Head
@@ -55,6 +56,8 @@ class Predictor(Taught):
     """Where each row came from, such as a file; empty when nobody said."""
     seconds: float = SECONDS
     """That its report may take."""
+    crossed: Crossed | None = None
+    """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
 
     @classmethod
     def of(
@@ -68,13 +71,41 @@ class Predictor(Taught):
         *,
         note: str = "",
         sources: Sequence[str] = (),
+        seconds: float = SECONDS,
     ) -> Self:
         """Fit the encoder to these raw rows, and keep them encoded.
 
-        Raises ValueError for a head that isn't there, and for rows that the encoder can't read.
+        seconds: that judging an encoder which is tuned may take.
+
+        Raises ValueError for a head that isn't there, for rows that the encoder can't read, and for a head that tunes
+        an encoder with nothing to tune.
         """
         fitted, rows = cls._encoded_by(encoder, head, X, weight)
-        return cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources))
+        made = cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources))
+        return made.with_head(head, X, seconds)
+
+    def with_head(self, head: Head, X: Any, seconds: float) -> Self:
+        """The same rows with another head; where it tunes the encoder, this begins as it was fitted.
+
+        X:       the raw rows.
+        seconds: that a report may take, or judging an encoder that is tuned.
+
+        Raises ValueError for a head that tunes an encoder with nothing to tune.
+        """
+        made = replace(self, head=head, seconds=seconds)
+        if not isinstance(head, str) or not HEADS[head].tunes:
+            return made
+        encoder = self.encoder
+        if not isinstance(encoder, Tunable):
+            raise ValueError(
+                f"the learner {head} tunes its encoder and {encoder.name} has nothing to tune: take a pretrained model "
+                "(encoder hf:NAME), or another learner"
+            )
+        start = time.monotonic()
+        tuned = encoder.tuned(X, self.columns, self.weight)
+        took = time.monotonic() - start
+        told = crossed(encoder, X, self.support, self.classes, HEADS[head], seconds - took, took)
+        return replace(made, encoder=tuned, rows=tuned(X), crossed=told)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The softmax of the scores of raw rows."""
@@ -92,8 +123,12 @@ class Predictor(Taught):
 
         Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
         """
+        if self.crossed is not None and self.crossed.why:
+            raise ValueError(self.crossed.why)
         x = torch.as_tensor(rows, dtype=torch.float64)
-        furthest = limit(held_out_novelty(self._placed(distinct(self.support)[0])), share, self.encoder.usual)
+        own = self._placed(distinct(self.support)[0])
+        known = held_out_novelty(own) if self.crossed is None else self.crossed.novelty
+        furthest = limit(known, share, self.encoder.usual)
         return novelty(self._placed(self.support), placed(self.learner, self._params, self._fast, x)) > furthest
 
     def _placed(self, support: Examples) -> Examples:
@@ -113,11 +148,18 @@ class Predictor(Taught):
             columns=np.concatenate([self.columns, columns]),
             weight=np.concatenate([self.weight, weight]),
             sources=self._sources_with(len(rows), sources),
+            crossed=self._outdated,
         )
+
+    @property
+    def _outdated(self) -> Crossed | None:
+        """What is known of a predictor with other rows than these, and the encoder as it is."""
+        return None if self.crossed is None else Crossed(why=CHANGED)
 
     def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
         """With these classes, among which those of before stand at these places."""
-        return replace(self, columns=places[self.columns], classes=tuple(names))
+        moved = None if self.crossed is None else self.crossed.among(len(names), places)
+        return replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
 
     def with_class(self, name: str, X: Any, sources: Sequence[str] = ()) -> Self:
         """With one more class, of these raw rows; raises ValueError for a name that is there."""
@@ -141,6 +183,7 @@ class Predictor(Taught):
             weight=self.weight[others],
             sources=tuple(source for source, kept in zip(self.sources, others, strict=False) if kept),
             classes=tuple(other for other in self.classes if other != name),
+            crossed=self._outdated,
         )
 
     def renamed(self, old: str, new: str) -> Self:
@@ -153,6 +196,8 @@ class Predictor(Taught):
     @cached_property
     def report(self) -> HeldOut:
         """What the support says of how good this is, each row asked of a predictor that didn't see it."""
+        if self.crossed is not None:
+            return self.crossed.report(self.columns, self.classes)
         return held_out(self.learner, self._params, self.support, self.classes, seconds=self.seconds)
 
     def which_next(self, X: Any, n: int = 1, *, names: Sequence[Any] | None = None) -> list[Suggestion]:
@@ -252,7 +297,12 @@ class Predictor(Taught):
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         found = self.report
         told = {"accuracy": found.accuracy, "low": found.low, "high": found.high, "rows": found.rows}
-        return {"classes": self.classes, "held_out": told}, {"columns": self.columns.astype(np.int64)}
+        about = {"classes": self.classes, "held_out": told}
+        columns = {"columns": self.columns.astype(np.int64)}
+        if self.crossed is None:
+            return about, columns
+        kept = {_CROSSED + name: array for name, array in self.crossed.arrays.items()}
+        return {**about, "crossed": {"taught": self.crossed.taught, "why": self.crossed.why}}, columns | kept
 
     @classmethod
     def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
@@ -265,7 +315,18 @@ class Predictor(Taught):
             return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
         if columns.min() < 0 or columns.max() >= len(classes):
             return "a row is of a class that isn't there"
+        head = about["head"]
+        if ("crossed" in about) != (isinstance(head, str) and head in HEADS and HEADS[head].tunes):
+            return "it says in two ways whether its encoder was tuned"
+        cls._crossed_of(about, tensors)  # raises
         return ""
+
+    @classmethod
+    def _crossed_of(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Crossed | None:
+        if "crossed" not in about:
+            return None
+        kept = {name.removeprefix(_CROSSED): array for name, array in tensors.items() if name.startswith(_CROSSED)}
+        return Crossed.of_file(about["crossed"], kept, len(tensors["rows"]), len(about["classes"]))
 
     @classmethod
     def _of_file(
@@ -273,4 +334,9 @@ class Predictor(Taught):
     ) -> Self:
         rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
         classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
-        return cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))
+        made = cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))
+        return replace(made, crossed=cls._crossed_of(about, tensors))
+
+
+_CROSSED = "crossed/"
+"""Before the names of what was said of rows, in a file."""

@@ -179,10 +179,12 @@ class Taught:
             )
         said, labels = self._kept_labels()
         trained = self.head if isinstance(self.head, TrainedLearner) else None
+        arrays = {name: part for name, part in self.encoder.state.items() if isinstance(part, np.ndarray)}
+        state = {name: part for name, part in self.encoder.state.items() if name not in arrays}
         about = {
             "version": VERSION,
             "kind": self.kind,
-            "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": self.encoder.state},
+            "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": state},
             "head": self.head if trained is None else trained.settings.model_dump(),
             "reads": self.note,
             "sources": self.sources,
@@ -190,6 +192,7 @@ class Taught:
         }
         header = {"mapwise": json.dumps(about), "card": CARD}
         tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
+        tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         if trained is not None:
             tensors |= {_WEIGHTS + path: leaf.numpy() for path, leaf in tree.flatten(trained.params).items()}
         data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
@@ -212,7 +215,7 @@ class Taught:
                 if kind != cls.kind and kind in _OPENED_BY:
                     raise _Refused(_OPENED_BY[kind])
                 tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            encoder = _encoder(about["encoder"])
+            encoder = _encoder(about["encoder"], tensors)
             fault = _fault(about, tensors["rows"], tensors["weight"]) or cls._label_fault(about, tensors)
             head = cls._head_of_file(about["head"], tensors, encoder)
         except FileNotFoundError:
@@ -304,6 +307,8 @@ def encoder_for(name: str, kind: Raw, head: Head) -> Encoder:
 
 _LARGEST = 4096
 """Of a learner's settings in a file: a hostile one could ask for more memory than there is."""
+_ENCODER = "encoder/"
+"""Before the names of an encoder's arrays, in a file."""
 _WEIGHTS = "learner/"
 """Before the path of a weight of a trained learner, in a file."""
 _DAMAGE = (
@@ -317,8 +322,8 @@ class _Refused(Exception):
     """Why a whole file is not taken, as the end of a sentence that begins with its name."""
 
 
-def _encoder(about: Mapping[str, Any]) -> Encoder:
-    name, version = about["name"], about["version"]
+def _encoder(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Encoder:
+    name, version, state = about["name"], about["version"], about["state"]
     if not isinstance(name, str):
         raise TypeError(f"its encoder is called {name!r}")
     if not has_encoder(name):
@@ -332,7 +337,12 @@ def _encoder(about: Mapping[str, Any]) -> Encoder:
             f"was made with another version of the encoder {name} ({version}, and this is {encoder.version}), which "
             "gives other numbers: fit it again"
         )
-    return encoder.with_state(about["state"])
+    arrays = {path.removeprefix(_ENCODER): part for path, part in tensors.items() if path.startswith(_ENCODER)}
+    found = encoder.with_state({**state, **arrays})
+    # A name in both, or an array for an encoder that has none, is nothing that was saved.
+    if arrays and (state.keys() & arrays.keys() or not arrays.keys() <= found.state.keys()):
+        raise ValueError(f"the encoder {name} has no arrays {', '.join(sorted(arrays))[:80]}")
+    return found
 
 
 def _fault(

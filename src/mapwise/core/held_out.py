@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.core.embedding import placed
@@ -47,6 +47,16 @@ class Expected(NamedTuple):
 
     def __str__(self) -> str:
         return f"{100 * self.accuracy:.0f} % ({100 * self.low:.0f} to {100 * self.high:.0f} %)"
+
+
+class Answers(NamedTuple):
+    """What predictors that were taught without some rows said of these."""
+
+    rows: Int64[np.ndarray, "A"]
+    """Which row of the support was asked."""
+    scores: Float[np.ndarray, "A W"]
+    fewer: int | Float[np.ndarray, "W"]
+    """How many rows of each class that has rows the predictor was not taught."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +123,41 @@ def held_out(
     support, places = distinct(support)
     columns = support.y.argmax(1).numpy()
     counts = np.bincount(columns, minlength=len(names))
+    if why := too_few(counts, names):
+        return HeldOut(None, None, None, 0, why=why)
+    answers = _answers(learner, params, support, np.random.Generator(np.random.Philox(seed)), seconds)
+    with torch.no_grad():
+        x = placed(learner, params, learner.adapt(params, support), support.x)
+    return told(answers, columns, names, places, held_out_novelty(support._replace(x=x)))
+
+
+def too_few(counts: Int64[np.ndarray, "W"], names: Sequence[str]) -> str:
+    """Why a support with so many rows of each class says nothing of itself; "" when it does."""
     few = [place for place in np.argsort(counts, kind="stable") if 0 < counts[place] < FEWEST]
     if few:
         has = f"{names[few[0]]} has {counts[few[0]]} example{'s' if counts[few[0]] > 1 else ''}"
-        return HeldOut(None, None, None, 0, why=f"too few to tell: {has}, and {FEWEST} of each class are needed")
+        return f"too few to tell: {has}, and {FEWEST} of each class are needed"
+    return "" if (counts > 0).sum() > 1 else "too few to tell: there is one class, and two are needed"
+
+
+def told(
+    answers: Sequence[Answers],
+    columns: Int64[np.ndarray, "S"],
+    names: Sequence[str],
+    places: Int64[np.ndarray, "S"],
+    novelty: Float[np.ndarray, "S"],
+) -> HeldOut:
+    """What answers of held-out rows say of the whole support.
+
+    answers: by supports of one size or several, the largest first.
+    columns: the class of each different row.
+    places:  what each of these rows is called.
+    novelty: of each row, by a support without it.
+    """
+    counts = np.bincount(columns)
     counts = counts[counts > 0]
-    if len(counts) < 2:
-        return HeldOut(None, None, None, 0, why="too few to tell: there is one class, and two are needed")
-    answers = _answers(learner, params, support, np.random.Generator(np.random.Philox(seed)), seconds)
-    rights = [_shares(rows, scores.argmax(1) == columns[rows]) for rows, scores, _ in answers]
-    sizes = [_size(counts - fewer) for _, _, fewer in answers]
+    rights = [_shares(one.rows, one.scores.argmax(1) == columns[one.rows]) for one in answers]
+    sizes = [_size(counts - one.fewer) for one in answers]
     asked = len(rights[0])
     errors = np.array([1 - np.mean(list(right.values())) for right in rights])
     slope = _slope(np.array(sizes), errors, asked)
@@ -133,12 +168,9 @@ def held_out(
         together = _SPREAD + _FARTHER * math.log(_size(counts + more) / _size(counts))
         return Expected(accuracy, *_wilson(accuracy, asked / together))
 
-    rows, scores, _ = answers[0]
-    classes, confusions, doubtful = _confused(rows, scores, columns, names)
+    classes, confusions, doubtful = _confused(answers[0].rows, answers[0].scores, columns, names)
     doubtful = [(int(places[row]), name, taken) for row, name, taken in doubtful]
-    with torch.no_grad():
-        x = placed(learner, params, learner.adapt(params, support), support.x)
-    nearest = _nearest_first(held_out_novelty(support._replace(x=x)), rights[0])
+    nearest = _nearest_first(novelty, rights[0])
     kept = sorted({max(1, round(share * asked)) for share in _COVERAGES}, reverse=True)
     return HeldOut(
         *foretold(0),
@@ -197,17 +229,9 @@ def distinct(support: Examples) -> tuple[Examples, np.ndarray]:
     return support._replace(x=support.x[rows], y=support.y[rows], weight=torch.as_tensor(weight)), places
 
 
-class _Answers(NamedTuple):
-    rows: np.ndarray
-    """Which row of the support was asked, [A]."""
-    scores: Float[np.ndarray, "A W"]
-    fewer: int
-    """How many rows of each class the predictor was not taught."""
-
-
 def _answers(
     learner: Learner, params: Params, support: Examples, random: np.random.Generator, seconds: float
-) -> list[_Answers]:
+) -> list[Answers]:
     """The answers by supports of every size, the largest first: of as many as there is time for."""
     end = time.monotonic() + seconds
     columns, weight = support.y.argmax(1).numpy(), support.weight.numpy()
@@ -224,7 +248,7 @@ def _answers(
             scores = scores_under(learner, params, support, kept, support.x[torch.as_tensor(rows)])
             found.setdefault(fewer, []).append((rows.ravel(), scores.reshape(rows.size, -1)))
     return [
-        _Answers(np.concatenate([rows for rows, _ in parts]), np.concatenate([scores for _, scores in parts]), fewer)
+        Answers(np.concatenate([rows for rows, _ in parts]), np.concatenate([scores for _, scores in parts]), fewer)
         for fewer, parts in sorted(found.items())
     ]
 

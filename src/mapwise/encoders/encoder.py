@@ -1,9 +1,10 @@
 """What an encoder is: a mapping from raw rows to arrays, which may first look at the rows it will be used on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Int64
 
 from mapwise.core.novelty import Spread
 
@@ -31,7 +32,7 @@ class Encoder(Protocol):
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """What it saw of the rows it was fitted on, JSON-ready; {} when that is nothing."""
+        """What it saw of the rows it was fitted on, JSON-ready or arrays of numbers; {} when that is nothing."""
         ...
 
     @property
@@ -58,6 +59,22 @@ class Costly(Encoder, Protocol):
 
     def content(self, row: Any, place: int) -> bytes:
         """All that the array of a row depends on, quickly had; raises ValueError for a row it can't read, naming it."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Encoder, Protocol):
+    """An encoder that labelled rows can move a little, so that their classes lie apart; its state holds by what.
+
+    Such rows can't say how good it is: it saw their labels.
+    """
+
+    def tuned(self, rows: Sequence[Any], columns: Int64[np.ndarray, "N"], weight: Float[np.ndarray, "N"]) -> Self:
+        """The encoder that was moved, by rows of these classes; raises ValueError where it can't be."""
+        ...
+
+    def tuning_seconds(self, rows: Sequence[Any]) -> float:
+        """About how long that takes for such rows; raises ValueError where it can't be."""
         ...
 
 

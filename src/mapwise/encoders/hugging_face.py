@@ -3,24 +3,23 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from mapwise.core.pictures import opened
 from mapwise.encoders import model_folder
 from mapwise.encoders.encoder import Costly, Raw, filled
+from mapwise.encoders.low_rank import Adapter, Embed, learned, seconds_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    Frozen: TypeAlias = Callable[[Sequence[Any]], Float[np.ndarray, "N D"]]
-    """A loaded model: texts or RGB pictures to float32."""
 
 MOST_TOKENS = 8192
 """Of a text, where the model names no bound, or a larger one."""
@@ -29,6 +28,18 @@ _TOGETHER = 1 << 14
 _BATCH = 32
 _EDITION = "1"
 """Raised whenever the same model would give other arrays here."""
+_UNMOVED = Adapter()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model that was loaded, and the two ways in which texts or RGB pictures are put to it or to a copy of it."""
+
+    model: nn.Module
+    encode: Callable[[nn.Module, Sequence[Any]], Float[np.ndarray, "N D"]]
+    """In float32."""
+    embed: Embed
+    """The same with gradients, of as many rows as fit into memory together."""
 
 
 def hugging_face(name: str, fetch: bool) -> Costly:
@@ -45,14 +56,16 @@ def hugging_face(name: str, fetch: bool) -> Costly:
 
 @dataclass(frozen=True)
 class _Pretrained:
-    """A frozen model in a folder; loaded when it is first asked, and then shared by all encoders of this folder.
+    """A model in a folder; loaded when it is first asked, and then shared by all encoders of this folder.
 
-    name:   what it is called, with hf: before it.
-    folder: settings and weights as save_pretrained writes them. No code is taken from it, and no pickle.
+    name:    what it is called, with hf: before it.
+    folder:  settings and weights as save_pretrained writes them. No code is taken from it, and no pickle.
+    adapter: what a few labelled rows added to its weights.
     """
 
     name: str
     folder: Path
+    adapter: Adapter = _UNMOVED
 
     @cached_property
     def version(self) -> str:
@@ -61,24 +74,49 @@ class _Pretrained:
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """Nothing: the model is frozen."""
-        return {}
+        """The adapter's matrices; {} of a model that was not tuned."""
+        return self.adapter.arrays
 
     @property
     def usual(self) -> None:
         """Not measured: which classes the model was trained on, nobody can say."""
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
-        """Itself."""
-        return self
+        """The model with this adapter; raises ValueError for what is none."""
+        return replace(self, adapter=Adapter.of_state(state))
 
     def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
-        """Itself."""
-        return self
+        """The model as it lies in its folder."""
+        return replace(self, adapter=_UNMOVED)
 
-    def _encoded(self, load: "Callable[[Path], Frozen]", rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+    def tuned(self, rows: Sequence[Any], columns: Int64[np.ndarray, "N"], weight: Float[np.ndarray, "N"]) -> Self:
+        """The model with an adapter by which these rows' classes lie apart; it begins as it lies in its folder.
+
+        Raises ValueError for rows it can't read, a model without linear layers, and when peft isn't installed.
+        """
+        network = self._network(_UNMOVED)
+        return replace(self, adapter=learned(network.model, network.embed, self._read(rows), columns, weight))
+
+    def tuning_seconds(self, rows: Sequence[Any]) -> float:
+        """About how long that takes, told by a step of it; raises ValueError as it does."""
+        network = self._network(_UNMOVED)
+        return seconds_for(network.model, network.embed, self._read(rows))
+
+    def _read(self, rows: Sequence[Any]) -> list[Any]:
+        """Rows as the network takes them."""
+        raise NotImplementedError
+
+    @property
+    def _load(self) -> Callable[[Path], Network]:
+        raise NotImplementedError
+
+    def _network(self, adapter: Adapter) -> Network:
         model_folder.needed(self.name.removeprefix("hf:"))
-        z = _loaded(load, self.folder, self.version)(rows)
+        return _loaded(self._load, self.folder, self.version, adapter)
+
+    def _encoded(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+        network = self._network(self.adapter)
+        z = network.encode(network.model, rows)
         if not np.isfinite(z).all():
             raise ValueError(f"the model in {self.folder} gives NaN or infinity: its weights are damaged, restore them")
         return z
@@ -102,9 +140,15 @@ class Sentences(_Pretrained):
 
     def __call__(self, rows: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32; raises ValueError for an empty text, and for a folder that holds no such model."""
+        return self._encoded(self._read(rows))
+
+    def _read(self, rows: Sequence[str]) -> list[str]:
         # Halves of a character, which no tokenizer takes, become question marks.
-        texts = [self.content(text, place).decode() for place, text in enumerate(rows)]
-        return self._encoded(_sentences, texts)
+        return [self.content(text, place).decode() for place, text in enumerate(rows)]
+
+    @property
+    def _load(self) -> Callable[[Path], Network]:
+        return _sentences
 
 
 @dataclass(frozen=True)
@@ -137,9 +181,16 @@ class Pictures(_Pretrained):
         for place, row in enumerate(rows):
             block.append(opened(row, place, self._near).convert("RGB"))
             if len(block) == _BATCH or place == len(rows) - 1:
-                parts.append(self._encoded(_pictures, block))
+                parts.append(self._encoded(block))
                 block = []
         return np.concatenate(parts)
+
+    def _read(self, rows: Sequence[Any]) -> "list[Image]":
+        return [opened(row, place, self._near).convert("RGB") for place, row in enumerate(rows)]
+
+    @property
+    def _load(self) -> Callable[[Path], Network]:
+        return _pictures
 
     @property
     def _near(self) -> int:
@@ -153,7 +204,10 @@ _READERS: dict[Raw, Callable[[str, Path], Costly]] = {"texts": Sentences, "pictu
 
 
 @lru_cache(maxsize=2)  # an encoder is made for every fit, and loading takes seconds
-def _loaded(load: "Callable[[Path], Frozen]", folder: Path, version: str) -> "Frozen":
+def _loaded(load: Callable[[Path], Network], folder: Path, version: str, adapter: Adapter) -> Network:
+    if adapter.arrays:
+        network = _loaded(load, folder, version, _UNMOVED)
+        return replace(network, model=adapter.added_to(network.model))
     # Weights that the folder lacks are drawn: the same every time, and from no one else's generator.
     try:
         with _quietly(), torch.random.fork_rng(devices=[]):
@@ -168,7 +222,7 @@ def _loaded(load: "Callable[[Path], Frozen]", folder: Path, version: str) -> "Fr
         ) from None
 
 
-def _sentences(folder: Path) -> "Frozen":
+def _sentences(folder: Path) -> Network:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(
@@ -186,7 +240,7 @@ def _sentences(folder: Path) -> "Frozen":
     # Cut before the tokenizer, which would read all of ten megabytes, to so many of the longest token and a space.
     characters = tokens * (1 + max(map(len, model.tokenizer.get_vocab())))
 
-    def encoded(texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
+    def encoded(model: Any, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
         found: np.ndarray = model.encode(
             [text.lstrip()[:characters] for text in texts],
             batch_size=max(1, min(_BATCH, _TOGETHER // tokens)),
@@ -195,10 +249,16 @@ def _sentences(folder: Path) -> "Frozen":
         )
         return found.astype(np.float32, copy=False)
 
-    return encoded
+    def embedded(model: Any, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        prompt = model.prompts.get(model.default_prompt_name)
+        tokens = model.preprocess([text.lstrip()[:characters] for text in texts], prompt=prompt)
+        z: Tensor = model(tokens)["sentence_embedding"]
+        return z[:, : model.truncate_dim]
+
+    return Network(model, encoded, embedded)
 
 
-def _pictures(folder: Path) -> "Frozen":
+def _pictures(folder: Path) -> Network:
     from transformers import AutoImageProcessor, AutoModel
 
     # Pillow and NumPy resize and scale; the other backend is torchvision's, and its pixels differ.
@@ -216,19 +276,22 @@ def _pictures(folder: Path) -> "Frozen":
     pooled = not any(key.startswith("pooler.") for key in lacking)  # a classifier's folder may have no pooler
     if others := [key for key in lacking if not key.startswith("pooler.")]:
         raise ValueError(f"it has no weights {others[0]!r}")
-    look = getattr(model, "get_image_features", model)
 
-    def encoded(images: "Sequence[Image]") -> Float[np.ndarray, "N D"]:
+    def embedded(model: Any, images: "Sequence[Image]") -> Float[Tensor, "N D"]:
+        look = getattr(model, "get_image_features", model)
+        found = look(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"])
+        z: Tensor | None = getattr(found, "pooler_output", None)
+        if z is None or not pooled:
+            places = found.last_hidden_state  # [N, places, D], or a map [N, D, H, W]
+            z = places.mean(1) if places.ndim == 3 else places.mean((2, 3))
+        return z.flatten(1).float()
+
+    def encoded(model: Any, images: "Sequence[Image]") -> Float[np.ndarray, "N D"]:
         with torch.inference_mode():
-            found = look(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"])
-            z = getattr(found, "pooler_output", None)
-            if z is None or not pooled:
-                places = found.last_hidden_state  # [N, places, D], or a map [N, D, H, W]
-                z = places.mean(1) if places.ndim == 3 else places.mean((2, 3))
-        vectors: np.ndarray = z.flatten(1).float().numpy()
+            vectors: np.ndarray = embedded(model, images).numpy()
         return vectors
 
-    return encoded
+    return Network(model, encoded, embedded)
 
 
 @contextmanager

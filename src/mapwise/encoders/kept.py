@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from mapwise.core.novelty import Spread
-from mapwise.encoders.encoder import Costly, Raw
+from mapwise.encoders.encoder import Costly, Raw, Tunable
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -76,7 +76,7 @@ class Kept:
 
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32; raises ValueError as the encoder does."""
-        head = json.dumps([self.encoder.version, self.encoder.state], sort_keys=True).encode()
+        head = json.dumps([self.encoder.version, self.encoder.state], sort_keys=True, default=_digest).encode()
         parts = []
         # Rows are gone through once and a few at a time, so that whoever watches them sees the work.
         numbered = iter(enumerate(rows))
@@ -90,6 +90,35 @@ class Kept:
                     known |= made
                 parts.append(np.stack([known[key] for _, key in block]))
         return np.concatenate(parts)
+
+
+@runtime_checkable
+class CostlyTunable(Costly, Tunable, Protocol):
+    """What takes long for a row, and can be tuned."""
+
+
+@dataclass(frozen=True)
+class KeptTunable(Kept):
+    """An encoder that can be tuned, kept likewise: what it gives when it was tuned has keys of its own."""
+
+    encoder: CostlyTunable
+
+    def tuned(self, rows: Sequence[Any], columns: Int64[np.ndarray, "N"], weight: Float[np.ndarray, "N"]) -> Self:
+        """The encoder that these rows moved, kept in the same file; raises ValueError as the encoder does."""
+        return replace(self, encoder=self.encoder.tuned(rows, columns, weight))
+
+    def tuning_seconds(self, rows: Sequence[Any]) -> float:
+        """About how long that takes; raises ValueError as the encoder does."""
+        return self.encoder.tuning_seconds(rows)
+
+
+def kept(encoder: Costly, file: Path) -> Kept:
+    """The encoder with its arrays kept in this file, which can be tuned where it can."""
+    return KeptTunable(encoder, file) if isinstance(encoder, CostlyTunable) else Kept(encoder, file)
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _key(head: bytes, content: bytes) -> bytes:

@@ -49,15 +49,17 @@ def fit(
     places = np.asarray([classes.index(name) for name in names])
     read = rows if kind == "table" else Watched(rows, f"reading {kind}")
     weight = np.ones(len(names))
-    taught = Predictor.of(made, head, read, places, weight, classes, note=text or "", sources=sources)
+    taught = Predictor.of(
+        *(made, head, read, places, weight, classes), note=text or "", sources=sources, seconds=seconds
+    )
     _no_twins(taught, rows if kind == "pictures" else None)
-    taught, tried = choose(taught, seconds) if by_itself else (taught, [])
+    taught, tried = choose(taught, rows, seconds) if by_itself else (taught, [])
     taught.save(out)
     about = {"file": str(out), "encoder": made.name, "learner": taught.called, "bytes": out.stat().st_size}
     shown = [
         f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
         *(["learners, by examples they didn't see:"] if tried else []),
-        *map(_choice, tried),
+        *_choices(tried),
         *_said(taught.report),
     ]
     found = {"classes": counted(taught), "held_out": as_json(taught.report)}
@@ -158,11 +160,16 @@ def _said(found: HeldOut) -> list[str]:
     return [str(found), *([found.outlook] if found.outlook else [])]
 
 
-def _choice(one: Tried) -> str:
-    """A line of the table of what was tried."""
-    said = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
-    told = f"  {said:5}  {one.seconds:4.1f} s" if said else f"  {one.why if one.chosen else '':12}"
-    return f"  {one.learner:12}{told}{'  chosen' if one.chosen else ''}".rstrip()
+def _choices(tried: Sequence[Tried]) -> list[str]:
+    """The table of what was tried; a reason that is that of the chosen one too stands there alone."""
+    shared = {one.why for one in tried if one.chosen}
+    lines = []
+    for one in tried:
+        said = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
+        why = one.why if one.chosen or one.why not in shared else ""
+        told = f"  {said:5}  {one.seconds:4.1f} s" if said else f"  {why:12}"
+        lines.append(f"  {one.learner:12}{told}{'  chosen' if one.chosen else ''}".rstrip())
+    return lines
 
 
 def _tried_as_json(one: Tried) -> dict[str, Any]:

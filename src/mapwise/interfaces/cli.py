@@ -515,11 +515,11 @@ def fit(
     learner: Annotated[
         str,
         typer.Option(
-            help="nearest_mean, ridge, logistic, a run's folder, or auto: the best of the names on examples it "
+            help="nearest_mean, ridge, logistic, lora, a run's folder, or auto: the best of the names on examples it "
             "didn't see."
         ),
     ] = "auto",
-    budget: Annotated[str, typer.Option(help="Time to choose a learner in, such as 30s or 2m.")] = "30s",
+    budget: Annotated[str, typer.Option(help="Time to choose a learner, or to judge lora, such as 30s or 2m.")] = "30s",
     text: Annotated[str | None, typer.Option(help="The column that holds texts.", show_default=False)] = None,
     label: Annotated[str | None, typer.Option(help="The class column of a CSV file.", show_default=False)] = None,
     json: Json = False,

@@ -26,9 +26,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
 
     encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), "auto": the one of
              these that reads what X looks like, or "hf:NAME": a pretrained model by its folder or its name on the hub.
-    learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", the folder of a run that was trained
-             (its encoder then is its own), a learner, or "auto": the one of these names that does best on examples it
-             didn't see.
+    learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", "lora" (which tunes a pretrained
+             encoder too), the folder of a run that was trained (its encoder then is its own), a learner, or "auto": the
+             one of these names that does best on examples it didn't see.
 
     X is a matrix, a table of pandas or polars, a list of strings, or a list of paths, Pillow images or arrays. A list
     whose every string ends like the name of a picture's file is one of paths.
@@ -44,7 +44,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         X:             N rows.
         y:             N labels.
         sample_weight: how often each row counts; a row of weight 0 is as good as absent.
-        budget:        time to choose a learner in, as "30s" or seconds; nothing else takes long.
+        budget:        time to choose a learner in, or to ask examples of an encoder that wasn't tuned on them, as "30s"
+                       or seconds; beside it only tuning takes long.
 
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
@@ -207,8 +208,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
     ) -> Predictor:
         self.tried_: list[Tried] = []
         if self._head != AUTO:
-            return Predictor.of(self._encoder, self._head, X, columns, weight, names).checked()
-        chosen, self.tried_ = choose(Predictor.of(self._encoder, USUAL, X, columns, weight, names), seconds)
+            return Predictor.of(self._encoder, self._head, X, columns, weight, names, seconds=seconds).checked()
+        chosen, self.tried_ = choose(Predictor.of(self._encoder, USUAL, X, columns, weight, names), X, seconds)
         return chosen
 
     def _labelled(

@@ -1,0 +1,122 @@
+"""What does tuning the encoder add? `lora` beside every head behind the frozen encoder, on the same draws, paired.
+
+    python benchmarks/lora.py NAME --data DATA [--shots 8] [--draws 10] [--asked 1000] [--quick] [--json FILE]
+
+NAME is financial-phrasebank or banking77, drawn as in benchmarks/texts.py; of the texts that may be asked, so many are,
+drawn once. `auto` chooses among the heads of a frozen encoder. With --crossed the tuned encoder is judged by the
+examples too, a third of them at a time left out; then what it says of itself stands beside the truth, and `auto, all`
+is the choice among all heads. Seconds are the processor's.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import row
+from kept_runs import over_seeds
+from mapwise.catalog import encoder_named
+from mapwise.choosing import USUAL, choose
+from mapwise.encoders.kept import Kept
+from mapwise.predictor import Predictor
+from mapwise.tasks.store import data_root
+from row import Line, Row
+from texts import DATA, FROZEN, Texts, drawn, standard
+
+TUNED, CHOSEN, ALL = "lora", "auto", "auto, all"
+PATIENCE = 1e6
+"""Seconds that judging may take: what is measured here must not depend on how busy the machine is."""
+
+
+class Draw(NamedTuple):
+    accuracy: dict[str, float]
+    """Of every contender, in per cent."""
+    said: float
+    """What the tuned predictor says of itself; NaN where it wasn't asked."""
+    seconds: float
+    """To tune the encoder, and to judge it where that was asked."""
+
+
+def found(asked: argparse.Namespace) -> Row:
+    draws, shots, least = (2, 3, 20) if asked.quick else (asked.draws, asked.shots, asked.asked)
+    data = Texts.of(*DATA[asked.name](data_root(asked.data) / asked.name), asked.quick)
+    results = [one(asked.encoder, data, shots, seed, least, asked.crossed) for seed in range(draws)]
+    about = "all-MiniLM-L6-v2" if asked.encoder == standard() else asked.encoder
+    made = Row(
+        "lora",
+        asked.name,
+        f"{shots} examples of each of {len(set(data.labels))} classes: the encoder {about} tuned on them, and every "
+        f"head behind the frozen one; accuracy in per cent on {least:,} other texts over {draws} draws of the "
+        "examples, the same for all, with the 95 % interval over draws by Student's t, and paired differences",
+        learner="none: texts",
+    )
+    made.tables.append(("lora beside frozen heads", [line(results)]))
+    if asked.crossed:
+        said, true = (np.array(part) for part in zip(*((r.said, r.accuracy[TUNED]) for r in results), strict=True))
+        told: Line = {
+            "lora says of itself, %": over_seeds(said, 1),
+            "the truth, %": over_seeds(true, 1),
+            "said minus true": over_seeds(said - true, 1),
+        }
+        made.tables.append(("what lora says of itself, by examples that its encoder was not tuned on", [told]))
+    asked.rounds = None
+    return made
+
+
+def line(results: list[Draw]) -> Line:
+    """All contenders, and what lora is ahead of the best frozen head and of the automatic choice."""
+    of = {name: np.array([draw.accuracy[name] for draw in results]) for name in results[0].accuracy}
+    best = max(FROZEN, key=lambda name: of[name].mean())
+    made: Line = {f"{name}, %": over_seeds(values, 1) for name, values in of.items()}
+    for other in dict.fromkeys([best, *(name for name in (CHOSEN, ALL) if name in of)]):
+        made[f"lora minus {other}"] = over_seeds(of[TUNED] - of[other], 1)
+    return made | {"seconds of lora": over_seeds(np.array([draw.seconds for draw in results]), 0)}
+
+
+def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool) -> Draw:
+    """Every contender taught one draw of the examples, and asked the same texts."""
+    encoder = encoder_named(name, fetch=True)
+    assert isinstance(encoder, Kept)
+    classes, columns = np.unique(data.labels, return_inverse=True)
+    examples, others = drawn(data, shots, seed)
+    others = np.random.default_rng(0).permutation(others)[:least]
+    said, asked = ([data.texts[place] for place in places] for places in (examples, others))
+    names = tuple(str(name) for name in classes)
+    # Without the part that can be tuned: the choice is among the other heads.
+    still = Kept(encoder.encoder, encoder.file)
+    first = Predictor.of(still, USUAL, said, columns[examples], np.ones(len(said)), names)
+    taught = {head: first.with_head(head, said, PATIENCE) for head in FROZEN}
+    taught[CHOSEN] = choose(first, said)[0]
+    start = time.process_time()
+    taught[TUNED] = Predictor.of(
+        encoder, TUNED, said, columns[examples], np.ones(len(said)), names, seconds=PATIENCE if crossed else 0.0
+    )
+    seconds = time.process_time() - start
+    told = taught[TUNED].report.accuracy if crossed else None
+    if told is not None:
+        mine = taught[CHOSEN].report.accuracy
+        taught[ALL] = taught[TUNED if mine is not None and told > mine else CHOSEN]
+    right = {
+        name: 100 * float(np.mean(predictor.scores(asked).argmax(1) == columns[others]))
+        for name, predictor in taught.items()
+    }
+    return Draw(right, float("nan") if told is None else 100 * told, seconds)
+
+
+def main(words: list[str]) -> int:
+    parser = row.parser(__doc__)
+    parser.add_argument("name", choices=DATA, help="the texts")
+    parser.add_argument("--data", type=Path, help="the folder that holds banking77/ and financial-phrasebank/")
+    parser.add_argument("--encoder", default=standard(), help="of texts (default all-MiniLM-L6-v2)")
+    parser.add_argument("--shots", type=int, default=8, help="examples of each class (default 8)")
+    parser.add_argument("--draws", type=int, default=10, help="of the examples (default 10)")
+    parser.add_argument("--asked", type=int, default=1000, help="texts that are asked (default 1,000)")
+    parser.add_argument("--crossed", action="store_true", help="also what the tuned encoder says of itself")
+    return row.run(parser, found, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
