@@ -9,10 +9,12 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 from safetensors import safe_open
 
 import mapwise as mw
 from conftest import ROOT
+from mapwise.encoders.content import digests, together
 from mapwise.predictor import Predictor
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money", "good morning", "hello there"]
@@ -101,7 +103,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, share):
 
 def rewritten(path, *, about=None, **tensors):
     with safe_open(str(path), framework="np") as file:
-        known = {name: file.get_tensor(name) for name in ("rows", "columns", "weight")}
+        known = {name: file.get_tensor(name) for name in ("rows", "columns", "weight", "digests")}
         header = {**json.loads(file.metadata()["mapwise"]), **(about or {})}
     kept = {name: leaf for name, leaf in {**known, **tensors}.items() if leaf is not None}
     path.write_bytes(safetensors.numpy.save(kept, {"mapwise": json.dumps(header)}))
@@ -136,6 +138,8 @@ def rewritten(path, *, about=None, **tensors):
         ({"columns": np.full(6, -1)}, "a class that isn't there"),
         ({"weight": np.zeros(6)}, "no positive number"),
         ({"weight": np.ones(7)}, "no positive number"),
+        ({"digests": np.ones(6)}, "6 rows, and digests float64"),
+        ({"digests": np.ones(7, np.int64)}, r"digests int64 of shape \(7,\)"),
     ],
 )
 def test_a_file_of_the_future_or_of_an_enemy_is_refused(tmp_path, changes, words):
@@ -201,3 +205,31 @@ def test_where_rows_came_from_follows_them(tmp_path):
     assert Predictor.load(tmp_path / "few.safetensors").sources == wider.sources
     bare = Predictor.of(encoder, "nearest_mean", TEXTS[:4], columns, np.ones(4), ["a", "b"])
     assert bare.with_class("c", TEXTS[4:]).sources == () == bare.with_class("c", TEXTS[4:]).without_class("a").sources
+
+
+def test_the_same_examples_have_the_same_digest_in_any_order_and_others_another(tmp_path):
+    found, path = saved(tmp_path)
+    kept = Predictor.load(path).digests
+    np.testing.assert_array_equal(kept, found.predictor_.digests)
+    assert len(set(kept.tolist())) == len(TEXTS)
+    turned = mw.FewShotClassifier().fit(TEXTS[::-1], INTENTS[::-1]).predictor_
+    assert together(turned.digests) == together(kept)
+    later = mw.FewShotClassifier().fit(TEXTS[:4], INTENTS[:4]).partial_fit(TEXTS[4:], INTENTS[4:]).predictor_
+    np.testing.assert_array_equal(later.digests, kept)
+    less = later.without_class("hello")
+    np.testing.assert_array_equal(less.digests, kept[:4])
+    assert together(less.digests) != together(kept)
+    table = mw.FewShotClassifier().fit(FRAME, ["b", "b", "a", "a"]).predictor_
+    assert len(set(table.digests.tolist())) == 4
+
+
+def test_a_picture_is_known_by_its_pixels_and_a_file_by_its_bytes(tmp_path):
+    pixels = np.random.Generator(np.random.Philox(0)).integers(0, 256, (9, 9), np.uint8)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    same = digests("pictures", [tmp_path / "a.png", str(tmp_path / "b.png")])
+    assert same[0] == same[1]
+    array, image, other = digests("pictures", [pixels, Image.fromarray(pixels), pixels[::-1]])
+    assert array == image != other
+    with pytest.raises(ValueError, match=r"c\.png is not there"):
+        digests("pictures", [tmp_path / "c.png"])

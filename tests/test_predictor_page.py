@@ -33,7 +33,7 @@ def taught(**changes):
     sources = tuple(f"{NASTY}/{place}{LONE}.png" for place in range(14))
     known = Taught(
         "my files/signs.safetensors", found, {NASTY: 5, QUOTED: 5, LONE: 4}, "drawings", "ridge", "pictures", 12_345,
-        sources, "Share it as you would share the examples.",
+        sources, "0123456789abcdef", "Share it as you would share the examples.",
     )  # fmt: skip
     return replace(known, **changes)
 

@@ -3,7 +3,7 @@
 import difflib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,6 +22,7 @@ from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples, Kind
 from mapwise.core.which_next import Suggestion, which_next
 from mapwise.crossed import CHANGED, Crossed, crossed
+from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
@@ -54,6 +55,8 @@ class Predictor(Taught):
     """What whoever made it wants to find again, such as the column that holds the texts."""
     sources: tuple[str, ...] = ()
     """Where each row came from, such as a file; empty when nobody said."""
+    digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each raw row's content, see `encoders.content`; 0 or empty when nobody said."""
     seconds: float = SECONDS
     """That its report may take."""
     crossed: Crossed | None = None
@@ -81,7 +84,8 @@ class Predictor(Taught):
         an encoder with nothing to tune.
         """
         fitted, rows = cls._encoded_by(encoder, head, X, weight)
-        made = cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources))
+        known = digests(encoder.reads, X)
+        made = cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources), known)
         return made.with_head(head, X, seconds)
 
     def with_head(self, head: Head, X: Any, seconds: float) -> Self:
@@ -137,10 +141,16 @@ class Predictor(Taught):
 
     def with_rows(self, X: Any, columns: np.ndarray, weight: np.ndarray, sources: Sequence[str] = ()) -> Self:
         """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
-        return self._with_encoded(self.encoded(X), columns, weight, sources)
+        rows = self.encoded(X)
+        return self._with_encoded(rows, columns, weight, sources, digests(self.encoder.reads, X))
 
     def _with_encoded(
-        self, rows: Float[np.ndarray, "N D"], columns: np.ndarray, weight: np.ndarray, sources: Sequence[str]
+        self,
+        rows: Float[np.ndarray, "N *D"],
+        columns: np.ndarray,
+        weight: np.ndarray,
+        sources: Sequence[str],
+        new: Int64[np.ndarray, "N"],
     ) -> Self:
         return replace(
             self,
@@ -148,6 +158,7 @@ class Predictor(Taught):
             columns=np.concatenate([self.columns, columns]),
             weight=np.concatenate([self.weight, weight]),
             sources=self._sources_with(len(rows), sources),
+            digests=self._digests_with(new),
             crossed=self._outdated,
         )
 
@@ -167,7 +178,8 @@ class Predictor(Taught):
             raise ValueError(f"there is a class {name!r} already: give another name, or teach it more rows")
         rows = self.encoded(X)
         wider = replace(self, classes=(*self.classes, name))
-        return wider._with_encoded(rows, np.full(len(rows), len(self.classes)), np.ones(len(rows)), sources)
+        columns, weight = np.full(len(rows), len(self.classes)), np.ones(len(rows))
+        return wider._with_encoded(rows, columns, weight, sources, digests(self.encoder.reads, X))
 
     def without_class(self, name: str) -> Self:
         """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
@@ -182,6 +194,7 @@ class Predictor(Taught):
             columns=left - (left > place),
             weight=self.weight[others],
             sources=tuple(source for source, kept in zip(self.sources, others, strict=False) if kept),
+            digests=self._digests_with(np.zeros(0, np.int64))[others],
             classes=tuple(other for other in self.classes if other != name),
             crossed=self._outdated,
         )
@@ -334,7 +347,7 @@ class Predictor(Taught):
     ) -> Self:
         rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
         classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
-        made = cls(encoder, head, rows, columns, weight, tuple(classes), note=note, sources=tuple(sources))
+        made = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
         return replace(made, crossed=cls._crossed_of(about, tensors))
 
 

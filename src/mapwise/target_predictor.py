@@ -1,18 +1,19 @@
 """A task of numbers as a thing to keep: an encoder, a learner, and the support it was taught with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.catalog import REGRESSION_HEADS
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples, Kind
+from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.taught import Head, Taught
 
@@ -45,6 +46,8 @@ class TargetPredictor(Taught):
     """What whoever made it wants to find again, such as the column that holds the texts."""
     sources: tuple[str, ...] = ()
     """Where each row came from, such as a file; empty when nobody said."""
+    digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each raw row's content, see `encoders.content`; 0 or empty when nobody said."""
 
     @classmethod
     def of(cls, encoder: Encoder, head: Head, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:
@@ -53,7 +56,7 @@ class TargetPredictor(Taught):
         Raises ValueError for a head that isn't there, and for rows that the encoder can't read.
         """
         fitted, rows = cls._encoded_by(encoder, head, X, weight)
-        return cls(fitted, head, rows, targets, weight)
+        return cls(fitted, head, rows, targets, weight, digests=digests(encoder.reads, X))
 
     def answers(self, X: Any) -> Float[np.ndarray, "Q"] | Float[np.ndarray, "Q W"]:
         """The numbers of raw rows, one or several each as in the targets."""
@@ -68,6 +71,7 @@ class TargetPredictor(Taught):
             targets=np.concatenate([self.targets, targets]),
             weight=np.concatenate([self.weight, weight]),
             sources=self._sources_with(len(rows), sources),
+            digests=self._digests_with(digests(self.encoder.reads, X)),
         )
 
     @cached_property
@@ -127,4 +131,5 @@ class TargetPredictor(Taught):
         cls, encoder: Encoder, head: Head, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
     ) -> Self:
         rows, targets, weight = (tensors[name] for name in ("rows", "targets", "weight"))
-        return cls(encoder, head, rows, targets, weight, about["reads"], tuple(about["sources"]))
+        known = (about["reads"], tuple(about["sources"]), tensors["digests"])
+        return cls(encoder, head, rows, targets, weight, *known)

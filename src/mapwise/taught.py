@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -63,6 +63,7 @@ class Taught:
     weight: Float[np.ndarray, "S"]
     note: str
     sources: tuple[str, ...]
+    digests: Int64[np.ndarray, "S"]
 
     @classmethod
     def head_called(cls, name: str) -> Head:
@@ -192,6 +193,7 @@ class Taught:
         }
         header = {"mapwise": json.dumps(about), "card": CARD}
         tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
+        tensors["digests"] = self._digests_with(np.zeros(0, np.int64))
         tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         if trained is not None:
             tensors |= {_WEIGHTS + path: leaf.numpy() for path, leaf in tree.flatten(trained.params).items()}
@@ -216,7 +218,9 @@ class Taught:
                     raise _Refused(_OPENED_BY[kind])
                 tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
             encoder = _encoder(about["encoder"], tensors)
-            fault = _fault(about, tensors["rows"], tensors["weight"]) or cls._label_fault(about, tensors)
+            fault = _fault(about, *(tensors[name] for name in ("rows", "weight", "digests"))) or cls._label_fault(
+                about, tensors
+            )
             head = cls._head_of_file(about["head"], tensors, encoder)
         except FileNotFoundError:
             raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
@@ -271,6 +275,11 @@ class Taught:
     ) -> Self:
         """The predictor of a file in which nothing is wrong."""
         raise NotImplementedError
+
+    def _digests_with(self, new: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "S"]:
+        """The digests of the rows and of more; 0 for those of which nobody said."""
+        known = self.digests if len(self.digests) else np.zeros(len(self.rows), np.int64)
+        return np.concatenate([known, new])
 
     def _sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
         """Where the rows came from, with so many more; empty when nobody said."""
@@ -349,6 +358,7 @@ def _fault(
     about: Mapping[str, Any],
     rows: np.ndarray,
     weight: np.ndarray,
+    digests: np.ndarray,
 ) -> str:
     """What is wrong with the parts that every file has; "" when nothing is."""
     note, sources = about["reads"], about["sources"]
@@ -366,6 +376,8 @@ def _fault(
         return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
     if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
         return "its weights are no positive number for each row"
+    if digests.shape != (len(rows),) or digests.dtype != np.int64:
+        return f"there are {len(rows)} rows, and digests {digests.dtype} of shape {digests.shape}"
     return ""
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mapwise.core.pictures import opened
 from mapwise.encoders import model_folder
-from mapwise.encoders.encoder import Costly, Raw, filled
+from mapwise.encoders.content import picture_content, text_content
+from mapwise.encoders.encoder import Costly, Raw
 from mapwise.encoders.low_rank import Adapter, Embed, learned, seconds_for
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Sentences(_Pretrained):
 
     def content(self, row: str, place: int) -> bytes:
         """The text in UTF-8; raises ValueError for one without letters."""
-        return filled(row, place).encode("utf-8", "replace")
+        return text_content(row, place)
 
     def __call__(self, rows: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32; raises ValueError for an empty text, and for a folder that holds no such model."""
@@ -166,14 +167,7 @@ class Pictures(_Pretrained):
 
     def content(self, row: Any, place: int) -> bytes:
         """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""
-        if isinstance(row, str | Path):
-            try:
-                return Path(row).expanduser().read_bytes()
-            except OSError:
-                opened(row, place, self._near)  # says why
-                raise
-        image = opened(row, place, self._near)
-        return f"{image.mode} {image.size} ".encode() + image.tobytes()
+        return picture_content(row, place)
 
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32, of paths, Pillow images or arrays; raises ValueError for what is no picture, naming it."""

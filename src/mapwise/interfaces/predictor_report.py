@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.files import write_atomically
+from mapwise.encoders.content import together
 from mapwise.interfaces.answers import as_json, counted
 from mapwise.predictor import Predictor
 from mapwise.taught import CARD
@@ -37,6 +38,7 @@ def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         reads=made.encoder.reads,
         bytes=file.stat().st_size,
         sources=made.sources,
+        digest=together(made.digests),
         card=CARD,
     )
     page = predictor_page(taught)
@@ -47,6 +49,7 @@ def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         "encoder": taught.encoder,
         "learner": taught.learner,
         "bytes": taught.bytes,
+        "digest": taught.digest,
         "classes": taught.classes,
         "held_out": as_json(found),
         "doubtful": [

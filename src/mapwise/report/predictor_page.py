@@ -28,6 +28,7 @@ class Taught:
     reads:    what it is asked about: "pictures", "texts" or "table".
     bytes:    of its file.
     sources:  where each example came from; empty when nobody said.
+    digest:   of the examples' contents, in any order.
     card:     what its file says of who may have it.
     """
 
@@ -39,6 +40,7 @@ class Taught:
     reads: str
     bytes: int
     sources: Sequence[str]
+    digest: str
     card: str
 
 
@@ -233,6 +235,7 @@ def _inside(taught: Taught) -> str:
         "examples": f"{sum(taught.classes.values()):,}, as the encoder made arrays of them",
         f"{len(taught.classes):,} {'class' if len(taught.classes) == 1 else 'classes'}": listed,
         "where they came from": "kept" if any(taught.sources) else "not kept",
+        "their digest": f"{taught.digest}; another predictor that has it was taught the same",
         "size": f"{taught.bytes:,} bytes",
     }
     rows = [f'<tr><th scope="row">{escape(name)}</th>{html.cell(value, "")}</tr>' for name, value in facts.items()]
