@@ -19,9 +19,9 @@ import numpy as np
 import row
 from kept_runs import over_seeds
 from mapwise.catalog import encoder_named
-from mapwise.choosing import USUAL, choose
 from mapwise.encoders.kept import Kept
-from mapwise.predictor import Predictor
+from mapwise.predictors.choosing import USUAL, choose
+from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.store import data_root
 from row import Line, Row
 from texts import DATA, FROZEN, Texts, drawn, standard

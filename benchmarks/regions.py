@@ -18,7 +18,7 @@ from kept_runs import over_episodes
 from mapwise.catalog import ENCODERS
 from mapwise.core.outcome import Estimate
 from mapwise.encoders.occlusion import paper_of
-from mapwise.predictor import Predictor
+from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows

@@ -20,11 +20,11 @@ import numpy as np
 import row
 from kept_runs import over_seeds
 from mapwise.catalog import HEADS, encoder_named
-from mapwise.choosing import USUAL, choose
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictor import Predictor
+from mapwise.predictors.choosing import USUAL, choose
+from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.taught import AUTO
 from mapwise.tasks.store import data_root
-from mapwise.taught import AUTO
 from row import Line, Row, Target
 
 FROZEN = [name for name, head in HEADS.items() if not head.tunes]

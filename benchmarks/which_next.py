@@ -29,7 +29,7 @@ from mapwise.core.outcome import Estimate
 from mapwise.encoders.encoder import Raw
 from mapwise.interfaces.inputs import columns
 from mapwise.interfaces.printing import note
-from mapwise.predictor import Predictor
+from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows

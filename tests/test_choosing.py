@@ -5,7 +5,7 @@ import pytest
 
 import mapwise as mw
 from mapwise.catalog import ENCODERS, heads_behind
-from mapwise.choosing import USUAL, choose, seconds_of
+from mapwise.predictors.choosing import USUAL, choose, seconds_of
 
 HEADS = heads_behind(ENCODERS["table"]())
 

@@ -11,7 +11,7 @@ import mapwise as mw
 from mapwise.catalog import ENCODERS, HEADS, heads_behind
 from mapwise.core.learner import Voter
 from mapwise.encoders.occlusion import LARGEST, paper_of, reddened, region
-from mapwise.predictor import Predictor
+from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.glyphs import glyphs
 from test_encoders import drawing
 

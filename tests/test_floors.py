@@ -27,11 +27,7 @@ FLOORS = {
     "catalog": 3,
     "graph": 3,  # a learner as an ONNX graph; it knows no name of the catalog
     "run": 3.3,  # a run's folder is read with the catalog's names, by every interface
-    "crossed": 3.4,  # what is said of rows that an encoder was not tuned on
-    "taught": 3.4,  # what a few examples taught knows encoders by the catalog's names
-    "predictor": 3.5,  # and so is a predictor of classes
-    "target_predictor": 3.5,  # and one of numbers
-    "choosing": 3.6,  # among predictors
+    "predictors": 3.4,  # what a few examples taught knows encoders, heads and runs by their names
     "interfaces": 4,
     "__init__": TOP,
     "__main__": TOP,
@@ -406,12 +402,12 @@ def test_a_licence_to_import_at_the_top_is_for_one_package():
     ],
 )
 def test_a_way_to_run_a_file_as_code_is_caught(source):
-    assert len(unsafe_faults(source, "mapwise.predictor")) == 1
+    assert len(unsafe_faults(source, "mapwise.predictors.predictor")) == 1
 
 
 @pytest.mark.parametrize("source", ["net.eval()", "np.load(path, allow_pickle=False)", "safetensors.torch.load(data)"])
 def test_what_only_looks_like_running_code_is_no_fault(source):
-    assert unsafe_faults(source, "mapwise.predictor") == []
+    assert unsafe_faults(source, "mapwise.predictors.predictor") == []
 
 
 @pytest.mark.parametrize("path", ["utils.py", "core/helpers/shape.py", "engine/train_utils.py", "nets/base.py"])

@@ -18,7 +18,7 @@ from mapwise.catalog import HEADS, encoder_named, heads_behind
 from mapwise.core.held_out import held_out
 from mapwise.encoders import hugging_face, low_rank
 from mapwise.encoders.low_rank import Adapter
-from mapwise.predictor import Predictor
+from mapwise.predictors.predictor import Predictor
 from test_hugging_face import KINDS, photos, random_net, tiny
 
 WORDS = ["a", "the", "my", "your", "is", "was", "card", "cash", "loan", "rate"]

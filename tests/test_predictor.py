@@ -15,7 +15,7 @@ from safetensors import safe_open
 import mapwise as mw
 from conftest import ROOT
 from mapwise.encoders.content import digests, together
-from mapwise.predictor import Predictor
+from mapwise.predictors.predictor import Predictor
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money", "good morning", "hello there"]
 INTENTS = ["cancel", "cancel", "refund", "refund", "hello", "hello"]

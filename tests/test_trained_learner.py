@@ -20,8 +20,9 @@ from mapwise.catalog import LEARNERS, SOURCES
 from mapwise.core import functional, tree
 from mapwise.core.embedding import EmbeddingLearner, placed
 from mapwise.encoders.pixels import Ink, Pixels
-from mapwise.predictor import Predictor
-from mapwise.run import LearnerSettings, TrainedLearner, load_params
+from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.run import LearnerSettings, load_params
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.images import images
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.choosing import USUAL, Tried, choose, seconds_of
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Raw
 from mapwise.interfaces.inputs import columns
 from mapwise.interfaces.progress import Watched
-from mapwise.predictor import Predictor
-from mapwise.taught import AUTO, encoder_for
+from mapwise.predictors.choosing import USUAL, Tried, choose, seconds_of
+from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.taught import AUTO, encoder_for
 
 
 def fit(

@@ -10,14 +10,14 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from mapwise.choosing import SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.core.which_next import Suggestion
 from mapwise.interfaces.few_shot import FewShotEstimator
-from mapwise.predictor import Predictor
-from mapwise.taught import AUTO
+from mapwise.predictors.choosing import SECONDS, USUAL, Tried, choose, seconds_of
+from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.taught import AUTO
 
 
 @dataclass(eq=False, repr=False)

@@ -11,8 +11,8 @@ from sklearn.utils.validation import validate_data
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces import inputs
-from mapwise.run import TrainedLearner
-from mapwise.taught import AUTO, Head, Taught, encoder_for
+from mapwise.predictors.taught import AUTO, Head, Taught, encoder_for
+from mapwise.predictors.trained_learner import TrainedLearner
 
 
 @dataclass(eq=False, repr=False)

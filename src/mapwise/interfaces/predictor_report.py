@@ -6,8 +6,8 @@ from typing import Any
 from mapwise.core.files import write_atomically
 from mapwise.encoders.content import together
 from mapwise.interfaces.answers import as_json, counted
-from mapwise.predictor import Predictor
-from mapwise.taught import CARD
+from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.taught import CARD
 
 
 def is_predictor(path: Path) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.interfaces.answers import asked
-from mapwise.predictor import Predictor
+from mapwise.predictors.predictor import Predictor
 
 
 def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> tuple[dict[str, Any], list[str]]:

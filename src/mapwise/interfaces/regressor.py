@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from mapwise.core.learner import Learner
 from mapwise.interfaces.few_shot import FewShotEstimator
-from mapwise.run import TrainedLearner
-from mapwise.target_predictor import TargetPredictor
+from mapwise.predictors.target_predictor import TargetPredictor
+from mapwise.predictors.trained_learner import TrainedLearner
 
 
 @dataclass(eq=False, repr=False)

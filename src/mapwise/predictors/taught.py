@@ -22,7 +22,8 @@ from mapwise.core.learner import Learner
 from mapwise.core.task import Examples, Kind
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder, Raw
-from mapwise.run import LearnerSettings, TrainedLearner
+from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.run import LearnerSettings
 
 AUTO = "auto"
 """What fits, whatever it is called."""

@@ -15,7 +15,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.task import Examples, Kind
 from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder
-from mapwise.taught import Head, Taught
+from mapwise.predictors.taught import Head, Taught
 
 FEWEST = 3
 """Different rows that tell how far answers lie from the truth."""

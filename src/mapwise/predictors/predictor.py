@@ -21,13 +21,13 @@ from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_u
 from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples, Kind
 from mapwise.core.which_next import Suggestion, which_next
-from mapwise.crossed import CHANGED, Crossed, crossed
 from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
-from mapwise.run import TrainedLearner
-from mapwise.taught import Head, Taught
+from mapwise.predictors.crossed import CHANGED, Crossed, crossed
+from mapwise.predictors.taught import Head, Taught
+from mapwise.predictors.trained_learner import TrainedLearner
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from typing import Any
 
 from mapwise.catalog import HEADS, heads_behind
 from mapwise.core.held_out import HeldOut
-from mapwise.crossed import COST, shown
 from mapwise.encoders.encoder import Tunable
-from mapwise.predictor import Predictor
+from mapwise.predictors.crossed import COST, shown
+from mapwise.predictors.predictor import Predictor
 
 USUAL = "logistic"
 """Where nothing tells the learners apart: over many data sets the one that is least often far from the best."""
