@@ -1,6 +1,7 @@
 """A trained run behind a predictor: it needs a few pictures and no training data, and its file needs no run."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import safetensors.numpy
 import torch
 from PIL import Image
 from safetensors import safe_open
+from sklearn.base import clone
 from torch import Tensor
 
 import mapwise as mw
@@ -157,7 +159,8 @@ def test_pictures_of_a_folder_are_read_as_in_training(tmp_path):
     np.testing.assert_array_equal(Pixels().of_shape(rows.x.shape[1:])(files), rows.x.astype(np.float32) / 255)
     words = ["--net.filters", "4", "--ways", "2", "--queries", "1"]
     run = trained(tmp_path / "run", "protonet", folder, *words)
-    shutil.rmtree(folder / "owl")  # the training data need not be there any more
+    folder.rename(tmp_path / "moved")  # the training data need not be there any more
+    files = [tmp_path / "moved" / file.relative_to(folder) for file in files]
     found = mw.FewShotClassifier(learner=str(run)).fit(files[:8], ["ape"] * 4 + ["bat"] * 4)
     assert found.predictor_.encoder.state == {"shape": [3, 20, 20]}
     assert len(found.predict(files[:2])) == 2
@@ -242,17 +245,53 @@ def test_what_cannot_stand_behind_a_predictor_is_refused_with_the_reason(tmp_pat
     with pytest.raises(ValueError, match="trained on tasks of kind regression and this is one of classification"):
         mw.FewShotClassifier(learner=str(curves)).fit(paths, labels)
     x, y = np.linspace(-5, 5, 9)[:, None], np.sin(np.linspace(-5, 5, 9))
-    with pytest.raises(ValueError, match="which nothing makes of table by itself: name an encoder"):
-        mw.FewShotRegressor(learner=str(curves)).fit(x, y)
-    named = mw.FewShotRegressor(encoder="table", learner=str(curves)).fit(x, y)
-    assert named.predict(x, return_std=True)[1].shape == (9,)
-    with pytest.raises(ValueError, match=r"trained on rows of shape \(1,\) and the encoder table gives"):
-        mw.FewShotRegressor(encoder="table", learner=str(curves)).fit(np.column_stack([x, x**2]), y)
+    for encoder in ("auto", "table"):  # whose columns are brought to variance 1, as those of the training were not
+        with pytest.raises(ValueError, match="trained on rows that nothing makes of table as its training did"):
+            mw.FewShotRegressor(encoder=encoder, learner=str(curves)).fit(x, y)
+    stream = trained(tmp_path / "stream", "mann", "glyphs_stream", "--source.length", "10", "--net.filters", "4")
+    with pytest.raises(ValueError, match="mann reads its examples one after another"):
+        mw.FewShotClassifier(learner=str(stream)).fit(paths, labels)
+
+
+def test_a_run_of_before_says_what_it_was_trained_on_when_it_is_resumed(tmp_path, protonet, drawn):
+    paths, labels, _ = drawn
+    run = shutil.copytree(protonet, tmp_path / "old")
+    lines = (run / "run.toml").read_text(encoding="utf-8").splitlines()
+    (run / "run.toml").write_text("\n".join(line for line in lines if not line.startswith("trained_on")))
+    with pytest.raises(ValueError, match=r"mapwise train --resume .*old writes that down"):
+        mw.FewShotClassifier(learner=run).fit(paths, labels)
+    assert command("train", "--resume", run) == 0
+    assert mw.FewShotClassifier(learner=run).fit(paths, labels).predictor_.called == "protonet, trained"
+
+
+def test_an_estimator_of_a_file_can_be_fitted_again(tmp_path, protonet, drawn):
+    paths, labels, _ = drawn
+    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    found.save(tmp_path / "letters.safetensors")
+    again = clone(mw.FewShotClassifier.load(tmp_path / "letters.safetensors")).fit(paths, labels)
+    np.testing.assert_array_equal(again.predict_proba(paths), found.predict_proba(paths))
+
+
+def test_a_fit_that_fails_leaves_what_was_fitted(protonet, drawn):
+    paths, labels, _ = drawn
+    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    before = found.predict_proba(paths)
+    with pytest.raises(ValueError, match="of 1 class"):
+        found.set_params(learner="auto").fit(np.eye(3), ["a", "a", "a"])
+    np.testing.assert_array_equal(found.predict_proba(paths), before)
+
+
+def test_large_settings_that_take_no_memory_come_back(tmp_path, drawn):
+    paths, labels, _ = drawn
+    run = trained(tmp_path / "r2d2", "r2d2", "glyphs", "--net.filters", "4", "--ridge", "5000")
+    found = mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
+    found.save(tmp_path / "letters.safetensors")
+    assert mw.FewShotClassifier.load(tmp_path / "letters.safetensors").predictor_.learner.ridge == 5000
 
 
 def test_an_encoder_of_other_rows_or_other_data_is_refused(protonet, drawn):
     paths, labels, _ = drawn
-    with pytest.raises(ValueError, match=r"rows of shape \(1, 28, 28\) and the encoder drawings gives .* \(64,\)"):
+    with pytest.raises(ValueError, match="trained on rows of the encoder ink and drawings is asked for"):
         mw.FewShotClassifier(encoder="drawings", learner=str(protonet)).fit(paths, labels)
     with pytest.raises(ValueError, match="the encoder ink reads pictures and the rows look like table"):
         mw.FewShotClassifier(learner=str(protonet)).fit(np.eye(6), labels[:6])
@@ -264,11 +303,25 @@ def test_an_encoder_of_other_rows_or_other_data_is_refused(protonet, drawn):
         (lambda about, tensors: about["head"].update(learner="odd"), "there is no learner 'odd'"),
         (lambda about, tensors: about["head"].update(net="odd"), "there is no net 'odd'"),
         (lambda about, tensors: about["head"].update(code="x"), "Extra inputs are not permitted"),
-        (lambda about, tensors: about["head"]["net_options"].update(filters=10**9), "is above 4096"),
-        (lambda about, tensors: about["head"]["net_options"].update(filters="1e9"), "is above 4096"),
+        (lambda about, tensors: about["head"]["net_options"].update(filters=10**9), "no whole predictor"),
+        (lambda about, tensors: about["head"]["net_options"].update(filters="1e9"), "unable to parse"),
+        (lambda about, tensors: about["head"]["net_options"].update(filters="6_000"), "weights are not those"),
+        (lambda about, tensors: about["head"].update(fields={"distance": "odd"}), "--distance is 'odd'"),
+        (lambda about, tensors: about["head"].update(net="mlp", net_options={"hidden": [4096] * 30}), "not those of"),
+        (lambda about, tensors: about["head"].update(learner="versa", fields={"units": 10**9}), "above 4096"),
+        (lambda about, tensors: about["head"].update(learner="r2d2", fields={"ridge": math.nan}), "is NaN"),
+        (lambda about, tensors: tensors.pop(measured(tensors)), "no statistics of layer"),
+        (lambda about, tensors: tensors.update({measured(tensors): np.ones((3, 7), np.float32)}), "no means and"),
+        (lambda about, tensors: tensors.update({measured(tensors): -np.ones((2, 8), np.float32)}), "no means and"),
+        (lambda about, tensors: tensors.update({measured(tensors): np.ones((2, 5), np.float32)}), "no means and"),
+        (lambda about, tensors: tensors.update({measured(tensors): np.ones((2, 8))}), "no numbers of 32 bits"),
+        (lambda about, tensors: about["head"]["net_options"].update(norm="batch"), "by the rows that are asked beside"),
         (lambda about, tensors: about["head"]["net_options"].update(filters=9), "weights are not those of protonet"),
         (lambda about, tensors: about["head"].update(shape=["classification", [1, 60, 60], 5]), "takes rows of shape"),
-        (lambda about, tensors: about["head"].update(shape=["classification", [1, 10**6, 10**6], 5]), "above 4096"),
+        (
+            lambda about, tensors: about["head"].update(shape=["classification", [1, 10**6, 10**6], 5]),
+            "takes rows of shape",
+        ),
         (lambda about, tensors: about["head"].update(shape=["regression", [1, 28, 28], 5]), "of kind regression"),
         (lambda about, tensors: about.update(head={}), "no whole predictor"),
         (lambda about, tensors: tensors.update({next(n for n in tensors if n[:8] == "learner/"): NAN}), "hold NaN"),
@@ -289,6 +342,10 @@ def test_a_learner_that_an_enemy_wrote_is_refused(tmp_path, protonet, drawn, cha
 
 
 NAN = np.full((2, 2), np.nan, np.float32)
+
+
+def measured(tensors):
+    return next(name for name in tensors if name.startswith("learner/measured/"))
 
 
 def test_params_are_the_runs_own(protonet):

@@ -24,11 +24,11 @@ from mapwise import catalog
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings, named, net_options
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
-from mapwise.core.functional import Precision
+from mapwise.core.functional import Net, Precision
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
-from mapwise.core.task import Kind, TaskShape, TaskSource
+from mapwise.core.task import TaskShape, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
 from mapwise.engine.train import BEST, LAST
@@ -38,6 +38,24 @@ SETTINGS = "run.toml"
 SCHEMA = 1
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class TrainedOn(BaseModel):
+    """What a learner must know of the data it is trained on, so that it can be made again without them.
+
+    source: the name of the catalog's row that read them.
+    net:    the network that was taken.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    net: str
+    shape: TaskShape
+
+
+STAMPS = ("trained_on", "command", "mapwise", "torch", "platform")
+"""Settings that nobody asks for: they say what came of the others."""
 
 
 class RunSettings(BaseModel):
@@ -92,12 +110,9 @@ class RunSettings(BaseModel):
     """Of the nets while training; they are judged in full precision."""
     track: list[str] = []
     """Where the records go besides metrics.jsonl."""
-    kind: Kind | None = None
-    """This and the two below say what it was trained on, so that its learner can be made without any data."""
-    input_shape: tuple[int, ...] | None = None
-    outputs: int | None = None
     threads: int | None = None
     """CPU threads; part of a run's identity, since they change the order of sums."""
+    trained_on: TrainedOn | None = None
     command: str = ""
     mapwise: str = ""
     torch: str = ""
@@ -124,9 +139,11 @@ class RunSettings(BaseModel):
             return int(self.how)
         raise ValueError(f"how is {self.how!r}: give auto, vmap, loop, or the number of tasks to do at a time")
 
-    def of_shape(self, source: TaskSource) -> "RunSettings":
-        """With what its learner must know of the tasks it is trained on written in."""
-        return self.model_copy(update=shape_of(source)._asdict())
+    def on(self, source: TaskSource) -> "RunSettings":
+        """With what its learner must know of these tasks, which it is trained on, written in."""
+        name = source_name(self.source)
+        found = TrainedOn(source=name, net=self.net or SOURCES[name].net, shape=shape_of(source))
+        return self.model_copy(update={"trained_on": found})
 
     def stamped(self, command: str) -> "RunSettings":
         """With the versions and the command written in."""
@@ -184,13 +201,19 @@ def source_row(name: str) -> tuple[catalog.SourceRow, Path | None]:
 
     Raises ValueError for a name that is neither in the catalog nor on the disk.
     """
+    found = source_name(name)
+    return SOURCES[found], None if found == name else Path(name).expanduser()
+
+
+def source_name(name: str) -> str:
+    """The name of a source's row: its own, or that of what reads such a path; raises ValueError as `source_row`."""
     path = Path(name).expanduser()
     if name not in SOURCES and path.exists():
-        return SOURCES["table" if path.is_file() else "images"], path
+        return "table" if path.is_file() else "images"
     if name not in SOURCES and (path.suffix or len(path.parts) > 1):
         raise ValueError(f"there is no file or folder {name}: correct the path, or name a source (mapwise list)")
-    row: catalog.SourceRow = named(SOURCES, name, "source")
-    return row, None
+    named(SOURCES, name, "source")
+    return name
 
 
 def judging(
@@ -269,32 +292,48 @@ class LearnerSettings(BaseModel):
             shape=shape,
         )
 
+    @property
+    def row(self) -> LearnerRow:
+        """The learner's row of the catalog; raises ValueError for a name that isn't there."""
+        row: LearnerRow = named(LEARNERS, self.learner, "learner")
+        return row
+
+    def typed_fields(self) -> dict[str, Any]:
+        """The hyperparameters by their types; raises ValueError for names and values that aren't there."""
+        return {name: typed_field(self.row, name, value) for name, value in self.fields.items()}
+
+    def typed_net_options(self) -> dict[str, Any]:
+        """The same of the network's options, with those that the learner prefers."""
+        given = {name: typed_net_option(self.net, name, value) for name, value in self.net_options.items()}
+        return {**self.row.nets.get(self.net, {}), **given}
+
+    def built_net(self) -> Net | None:
+        """What builds the learner's network; None for a learner that takes none."""
+        if self.row.blueprint is None:
+            return None
+        make = named(NETS, self.net, "net")
+        outputs = self.shape.outputs if catalog.BLUEPRINTS[self.row.blueprint] else None
+        return partial(make, self.shape.input_shape, outputs, **self.typed_net_options())
+
     def made(self) -> Learner:
         """The learner, before any training.
 
         Raises ValueError for names and values that aren't there, and for a learner of another kind of task.
         """
-        row: LearnerRow = named(LEARNERS, self.learner, "learner")
+        row = self.row
         kind = self.shape.kind
         if not row.takes(kind):
             raise ValueError(
                 f"{self.learner} is for tasks of kind {' and '.join(row.kinds)} and those of the source are of kind "
                 f"{kind}: choose another learner or another source (mapwise list names the kinds)"
             )
-        fields = {name: typed_field(row, name, value) for name, value in self.fields.items()} | row.sizes(self.shape)
-        fields = {**row.of_kind.get(kind, {}), **fields}
+        fields = {**row.of_kind.get(kind, {}), **self.typed_fields(), **row.sizes(self.shape)}
         # Classes are what every learner takes by default, whatever its loss.
         if kind != "classification" and "loss" in row.fields:
             fields.setdefault("loss", KINDS[kind].loss)
-        if row.blueprint is None:
-            return row.build(None, fields)
-        make = named(NETS, self.net, "net")
-        options = {**row.nets.get(self.net, {})}
-        for option, value in self.net_options.items():
-            options[option] = typed_net_option(self.net, option, value)
-        outputs = self.shape.outputs if catalog.BLUEPRINTS[row.blueprint] else None
-        net = partial(make, self.shape.input_shape, outputs, **options)
-        net()  # so that a shape the network can't read is an error here and not in the first step
+        net = self.built_net()
+        if isinstance(net, partial):
+            net()  # so that a shape the network can't read is an error here and not in the first step
         return row.build(net, fields)
 
 

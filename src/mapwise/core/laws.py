@@ -22,7 +22,7 @@ from mapwise.core.functional import Net
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import WAIVABLE, Learner, Voter, VoteScale
-from mapwise.core.losses import Gaussian, present_classes
+from mapwise.core.losses import means, present_classes
 from mapwise.core.map_tasks import How, map_tasks, task_at, tasks_in
 from mapwise.core.stream import after_prefixes, scores_along
 from mapwise.core.task import Examples, Task, TaskSource
@@ -263,7 +263,7 @@ def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tens
     with torch.no_grad():
         scores = _mapped(partial(_predict, learner, params), tasks)
     support, query = tasks
-    mean = (scores.mean if isinstance(scores, Gaussian) else scores).double()
+    mean = means(scores).double()
     total = query.weight.double().sum(1)
     row = KINDS[source.kind]
 

@@ -22,6 +22,11 @@ Loss: TypeAlias = Callable[..., Tensor]
 """(scores, rows: Examples) -> a scalar"""
 
 
+def means(scores: Scores) -> Float[Tensor, "N W"]:
+    """The scores, or the means of predictive distributions."""
+    return scores.mean if isinstance(scores, Gaussian) else scores
+
+
 def row_mean(values: Float[Tensor, "N"], weight: Float[Tensor, "N"]) -> Float[Tensor, ""]:
     """The weighted mean; 0 when no row counts."""
     return (values * weight).sum() / weight.sum().clamp(min=1e-12)

@@ -43,7 +43,7 @@ from mapwise.interfaces.printing import note
 from mapwise.interfaces.search import net_of, settings_with
 from mapwise.interfaces.train import RUNS, train
 from mapwise.interfaces.tune import train_command
-from mapwise.run import SETTINGS, RunSettings, initial_params, learner_of, source_of
+from mapwise.run import SETTINGS, STAMPS, RunSettings, initial_params, learner_of, source_of
 
 TABLE, FIGURE = "table.md", "figure.svg"
 AGAINST = "protonet"
@@ -401,8 +401,7 @@ def _trained(settings: RunSettings, place: Path, episodes: TaskSource | None = N
     if resume:
         there = RunSettings.read(place)
         for name in RunSettings.model_fields:
-            stamps = ("command", "mapwise", "torch", "platform", "how")
-            if name not in stamps and getattr(there, name) != getattr(settings, name):
+            if name not in (*STAMPS, "how") and getattr(there, name) != getattr(settings, name):
                 found, wanted = getattr(there, name), getattr(settings, name)
                 raise ValueError(
                     f"{place} holds a run with {name} {found!r}, and {wanted!r} is asked for: "

@@ -14,10 +14,11 @@ from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.core.which_next import Suggestion
+from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.few_shot import FewShotEstimator
 from mapwise.predictors.choosing import SECONDS, USUAL, Tried, choose, seconds_of
 from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.taught import AUTO
+from mapwise.predictors.taught import AUTO, Head
 
 
 @dataclass(eq=False, repr=False)
@@ -50,15 +51,16 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
         seconds = seconds_of(budget)
-        X, y, weight = self._labelled(X, y, sample_weight, first=True)
+        head, encoder = self._chosen(X)
+        X, y, weight = self._labelled(X, y, sample_weight, encoder)
         classes, columns = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
                 f"the rows that count are of 1 class, {str(classes[0])!r} (n_samples={len(y)}): give examples of "
                 "at least two classes"
             )
-        taught = self._begun(X, columns, weight, [str(name) for name in classes], seconds)
-        self.classes_, self.predictor_ = classes, taught  # both or none
+        taught, tried = self._begun(head, encoder, X, columns, weight, [str(name) for name in classes], seconds)
+        self.classes_, self.predictor_, self.tried_ = classes, taught, tried  # all or none
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -70,19 +72,20 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         ValueError as `fit` does, but takes a single class.
         """
         first = not hasattr(self, "predictor_")
-        X, y, weight = self._labelled(X, y, sample_weight, first=first)
+        head, encoder = self._chosen(X) if first else (AUTO, None)
+        X, y, weight = self._labelled(X, y, sample_weight, encoder)
         known = y[:0] if first else self.classes_
         _same_kind(known, y)
         named_now = y if classes is None else np.concatenate([y, np.asarray(classes)])
         found = np.unique(np.concatenate([known, named_now]))
         columns = np.searchsorted(found, y)
         names = [str(name) for name in found]
-        if first:
-            taught = self._begun(X, columns, weight, names, SECONDS)
+        if encoder is not None:
+            taught, tried = self._begun(head, encoder, X, columns, weight, names, SECONDS)
         else:
             moved = self.predictor_.with_classes(names, np.searchsorted(found, known))
-            taught = moved.with_rows(X, columns, weight).checked()
-        self.classes_, self.predictor_ = found, taught  # both or none
+            taught, tried = moved.with_rows(X, columns, weight).checked(), self.tried_
+        self.classes_, self.predictor_, self.tried_ = found, taught, tried  # all or none
         return self
 
     def predict(
@@ -199,28 +202,34 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         found = cls(encoder=predictor.encoder.name, learner=predictor.head)
         order = np.argsort(np.asarray(predictor.classes), kind="stable")
         found.classes_ = np.asarray(predictor.classes)[order]
+        found.tried_ = []
         found.predictor_ = predictor.with_classes([str(name) for name in found.classes_], np.argsort(order))
         found._opened(predictor.encoder)
         return found
 
     def _begun(
-        self, X: Any, columns: np.ndarray, weight: np.ndarray, names: Sequence[str], seconds: float
-    ) -> Predictor:
-        self.tried_: list[Tried] = []
-        if self._head != AUTO:
-            return Predictor.of(self._encoder, self._head, X, columns, weight, names, seconds=seconds).checked()
-        chosen, self.tried_ = choose(Predictor.of(self._encoder, USUAL, X, columns, weight, names), X, seconds)
-        return chosen
+        self,
+        head: Head,
+        encoder: Encoder,
+        X: Any,
+        columns: np.ndarray,
+        weight: np.ndarray,
+        names: Sequence[str],
+        seconds: float,
+    ) -> tuple[Predictor, list[Tried]]:
+        if head != AUTO:
+            return Predictor.of(encoder, head, X, columns, weight, names, seconds=seconds).checked(), []
+        return choose(Predictor.of(encoder, USUAL, X, columns, weight, names), X, seconds)
 
     def _labelled(
-        self, X: Any, y: Any, sample_weight: Any, *, first: bool
+        self, X: Any, y: Any, sample_weight: Any, encoder: Encoder | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Checked rows, labels and weights, of the rows that count."""
         if y is None:
             raise ValueError(
                 "FewShotClassifier requires y to be passed, but the target y is None: give a label for each row"
             )
-        rows = self._rows(X, first=first)
+        rows = self._rows(X, encoder)
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         return self._counted(rows, labels, sample_weight, "label")

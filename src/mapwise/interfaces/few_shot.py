@@ -1,6 +1,7 @@
 """What the scikit-learn estimators share: raw rows as an encoder reads them, and how often each counts."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,23 +21,36 @@ class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     """An encoder by name before a learner; what extends it fits, keeps what was taught, and predicts."""
 
     encoder: str = "auto"
-    learner: str | Learner | TrainedLearner = "auto"
+    learner: str | Path | Learner | TrainedLearner = "auto"
 
     _taught: ClassVar[type[Taught]]
-    """What is kept of a fit."""
+    """What is kept of a fit, as `predictor_`."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
 
-    def _rows(self, X: Any, *, first: bool = False) -> Any:
-        """Raw rows as the encoder reads them."""
-        if first:
-            named = self.learner if isinstance(self.learner, str) and self.learner != AUTO else None
-            self._head: Head = self.learner if named is None else self._taught.head_called(named)
-            self._encoder = encoder_for(self.encoder, inputs.kind_of(X), self._head)
-        reads = self._encoder.reads
+    def _chosen(self, X: Any) -> tuple[Head, Encoder]:
+        """What is asked for, for rows like these: "auto" or what stands behind the encoder, and the encoder."""
+        head = self.learner
+        if isinstance(head, Path) or (isinstance(head, str) and head != AUTO):
+            head = self._taught.head_called(head)
+        if isinstance(head, TrainedLearner) and head.settings.shape.kind != self._taught.kind:
+            raise ValueError(
+                f"the learner was trained on tasks of kind {head.settings.shape.kind} and this is one of "
+                f"{self._taught.kind}: take another run"
+            )
+        return head, encoder_for(self.encoder, inputs.kind_of(X), head)
+
+    def _rows(self, X: Any, encoder: Encoder | None = None) -> Any:
+        """Raw rows as the encoder reads them; None: that of the rows which were fitted.
+
+        Nothing of the estimator changes but what scikit-learn keeps of the columns: a fit that fails leaves what was
+        fitted before.
+        """
+        first = encoder is not None
+        reads = (self.predictor_.encoder if encoder is None else encoder).reads
         if reads == "texts":
             return inputs.texts(X)
         if reads == "pictures":
@@ -69,8 +83,7 @@ class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         return _among(rows, counts), y[counts], weight[counts]
 
     def _opened(self, encoder: Encoder) -> None:
-        """Take over the encoder of a file, with what scikit-learn wants to know of its columns."""
-        self._encoder = encoder
+        """Take over what scikit-learn wants to know of the columns of a file's encoder."""
         if encoder.reads == "table":
             names = list(encoder.state)
             self.n_features_in_ = len(names)

@@ -10,6 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from mapwise.core.learner import Learner
+from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.few_shot import FewShotEstimator
 from mapwise.predictors.target_predictor import TargetPredictor
 from mapwise.predictors.trained_learner import TrainedLearner
@@ -25,7 +26,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
     X is what `FewShotClassifier` takes. After `fit`: `predictor_`, and for tables `n_features_in_`.
     """
 
-    learner: str | Learner | TrainedLearner = "ridge"
+    learner: str | Path | Learner | TrainedLearner = "ridge"
 
     _taught = TargetPredictor
 
@@ -38,12 +39,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
 
         Raises ValueError for rows, targets or weights that can't be meant, and for fewer than two rows.
         """
-        X, targets, weight = self._aimed(X, y, sample_weight, first=True)
-        if len(targets) < 2:
-            raise ValueError(
-                "there is one row that counts (n_samples=1), from which nothing follows for others: give two or more"
-            )
-        self.predictor_ = TargetPredictor.of(self._encoder, self._head, X, targets, weight)
+        self.predictor_ = self._begun(X, y, sample_weight, 2)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -53,16 +49,16 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         another number of targets than before.
         """
         before = getattr(self, "predictor_", None)
-        X, targets, weight = self._aimed(X, y, sample_weight, first=before is None)
         if before is None:
-            self.predictor_ = TargetPredictor.of(self._encoder, self._head, X, targets, weight)
+            self.predictor_ = self._begun(X, y, sample_weight, 1)
             return self
+        X, targets, weight = self._aimed(X, y, sample_weight, None)
         if targets.shape[1:] != before.targets.shape[1:]:
             raise ValueError(
                 f"y has {_each(targets)} a row and the rows of before have {_each(before.targets)}: give as many, or "
                 "fit anew"
             )
-        self.predictor_ = before.with_rows(X, targets, weight)
+        self.predictor_ = before.with_rows(X, targets, weight).checked()
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -105,13 +101,22 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         tags.target_tags.multi_output = True
         return tags
 
-    def _aimed(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Any, np.ndarray, np.ndarray]:
+    def _begun(self, X: Any, y: Any, sample_weight: Any, fewest: int) -> TargetPredictor:
+        head, encoder = self._chosen(X)
+        X, targets, weight = self._aimed(X, y, sample_weight, encoder)
+        if len(targets) < fewest:
+            raise ValueError(
+                "there is one row that counts (n_samples=1), from which nothing follows for others: give two or more"
+            )
+        return TargetPredictor.of(encoder, head, X, targets, weight).checked()
+
+    def _aimed(self, X: Any, y: Any, sample_weight: Any, encoder: Encoder | None) -> tuple[Any, np.ndarray, np.ndarray]:
         """Checked rows, targets and weights, of the rows that count."""
         if y is None:
             raise ValueError(
                 "FewShotRegressor requires y to be passed, but the target y is None: give a number for each row"
             )
-        rows = self._rows(X, first=first)
+        rows = self._rows(X, encoder)
         return self._counted(rows, _numbers(y), sample_weight, "target")
 
 

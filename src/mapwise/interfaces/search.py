@@ -26,7 +26,7 @@ from mapwise.catalog import LEARNERS, NETS, LearnerRow, SourceSettings, named, n
 from mapwise.engine.optimizer import parse as parse_options
 from mapwise.interfaces.errors import WrongUse, sentence
 from mapwise.interfaces.train import check
-from mapwise.run import RunSettings, source_row, typed_field, typed_net_option
+from mapwise.run import STAMPS, RunSettings, source_row, typed_field, typed_net_option
 
 Value = int | float | str
 
@@ -43,7 +43,7 @@ FIXED = {
 }
 """Settings of a run that are not searched, and why."""
 
-_GIVEN = {"learner", "source", "schema_version", "command", "mapwise", "torch", "platform"}
+_GIVEN = {"learner", "source", "schema_version", *STAMPS}
 _GIVEN |= {"fields", "net_options", "source_options"}
 _WRITE = "write a range such as inner_lr=0.01..1:log or inner_steps=1..5, or choices such as net.norm=batch,support"
 

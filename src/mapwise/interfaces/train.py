@@ -167,7 +167,8 @@ def train(
         source = catalog.training_source(row, episodes)
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
-        settings = settings.of_shape(source)
+        unsaid = settings.trained_on is None  # of a run that an earlier version began
+        settings = settings.on(source)
         # The weights of another run are read where runs are, and handed out.
         params = initial_params(learner, here if ranks.leads else here.model_copy(update={"init": None}))
         if settings.steps and not any(name != "measured" for name in params):
@@ -225,7 +226,7 @@ def train(
                 least=KINDS[episodes.kind].least,
             ) as track,
         ):
-            if not resume:
+            if not resume or unsaid:
                 with ranks.alike():
                     if ranks.leads:
                         settings.write(folder)

@@ -43,7 +43,7 @@ from mapwise.interfaces.search import (
 )
 from mapwise.interfaces.tracking import installed
 from mapwise.interfaces.train import RUNS, train
-from mapwise.run import SETTINGS, RunSettings, read_toml, source_of, source_row, write_toml
+from mapwise.run import SETTINGS, STAMPS, RunSettings, read_toml, source_of, source_row, write_toml
 
 if TYPE_CHECKING:
     import optuna
@@ -413,7 +413,7 @@ def train_command(settings: RunSettings) -> str:
     plain = RunSettings(**{**named(LEARNERS, settings.learner, "learner").recipe, "learner": "", "source": ""})
     words = ["mapwise", "train", settings.learner, settings.source]
     for name, value in settings.model_dump(exclude={"learner", "source", *_PARTS}).items():
-        if name in ("command", "mapwise", "torch", "platform", "schema_version") or value == getattr(plain, name):
+        if name in (*STAMPS, "schema_version") or value == getattr(plain, name):
             continue
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [_word(value)])]
     for name, value in settings.fields.items():

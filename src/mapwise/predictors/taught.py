@@ -1,8 +1,7 @@
 """What a few examples taught, of whatever they hold: encoded rows, a learner behind them, and the file of both."""
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
@@ -19,6 +18,7 @@ from mapwise.catalog import encoder_named, encoder_of, has_encoder, named
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
 from mapwise.core.learner import Learner
+from mapwise.core.losses import means
 from mapwise.core.task import Examples, Kind
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder, Raw
@@ -67,13 +67,13 @@ class Taught:
     digests: Int64[np.ndarray, "S"]
 
     @classmethod
-    def head_called(cls, name: str) -> Head:
+    def head_called(cls, name: str | Path) -> Head:
         """The learner of this name, or the one that was trained into this run's folder.
 
         Raises ValueError for a name that isn't there, and for a folder whose learner can't stand behind an encoder.
         """
         folder = Path(name).expanduser()
-        if name in cls.heads or not (len(folder.parts) > 1 or folder.is_dir()):
+        if isinstance(name, str) and (name in cls.heads or not (len(folder.parts) > 1 or folder.is_dir())):
             named(cls.heads, name, "learner")
             return name
         found = TrainedLearner.of_run(folder)
@@ -128,9 +128,7 @@ class Taught:
         """The head's scores of rows that are encoded already."""
         x = torch.as_tensor(rows, dtype=torch.float64)
         with torch.no_grad():
-            scores = self.learner.predict(self._params, self._fast, x)
-        assert isinstance(scores, Tensor)
-        return scores.numpy()
+            return means(self.learner.predict(self._params, self._fast, x)).numpy()
 
     @cached_property
     def support(self) -> Examples:
@@ -166,7 +164,12 @@ class Taught:
 
     def checked(self) -> Self:
         """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
-        _ = self._fast
+        with torch.no_grad():
+            said = means(self.learner.predict(self._params, self._fast, self.support.x[:1]))
+        if not said.isfinite().all():
+            raise ValueError(
+                "its learner answers NaN or infinity: its weights are damaged, or no numbers to learn from"
+            )
         return self
 
     def save(self, path: str | Path) -> None:
@@ -198,7 +201,7 @@ class Taught:
         tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         if trained is not None:
             tensors |= {_WEIGHTS + path: leaf.numpy() for path, leaf in tree.flatten(trained.params).items()}
-        data = safetensors.numpy.save({name: np.ascontiguousarray(part) for name, part in tensors.items()}, header)
+        data = safetensors.numpy.save({name: np.asarray(part, order="C") for name, part in tensors.items()}, header)
         write_atomically(path, lambda file: file.write(data))
 
     @classmethod
@@ -219,10 +222,12 @@ class Taught:
                     raise _Refused(_OPENED_BY[kind])
                 tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
             encoder = _encoder(about["encoder"], tensors)
-            fault = _fault(about, *(tensors[name] for name in ("rows", "weight", "digests"))) or cls._label_fault(
-                about, tensors
-            )
-            head = cls._head_of_file(about["head"], tensors, encoder)
+            common = (tensors[name] for name in ("rows", "weight", "digests"))
+            if fault := _fault(about, *common) or cls._label_fault(about, tensors):
+                raise ValueError(fault)
+            found = cls._of_file(encoder, cls._head_of_file(about["head"], tensors, encoder), about, tensors)
+            # What a trained learner makes of the support is needed anyway, and shows whether its weights are whole.
+            return found.checked() if isinstance(found.head, TrainedLearner) else found
         except FileNotFoundError:
             raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
         except _Refused as refused:
@@ -230,9 +235,6 @@ class Taught:
         except _DAMAGE as problem:
             why = _short(problem)
             raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
-        if fault:
-            raise ValueError(f"{path} is no whole predictor ({fault}): restore it, or fit it again")
-        return cls._of_file(encoder, head, about, tensors)
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a file keeps of the labels: in its header, JSON-ready, and as arrays."""
@@ -257,12 +259,8 @@ class Taught:
             raise ValueError(f"its learner's settings are damaged, {where}: {first['msg']}") from None
         if settings.shape.kind != cls.kind:
             raise ValueError(f"its learner is for tasks of kind {settings.shape.kind}")
-        if max(_numbers([settings.fields, settings.net_options, *settings.shape[1:]]), default=0) > _LARGEST:
-            raise ValueError(f"a setting of its learner is above {_LARGEST}")
         weights = {path: leaf for path, leaf in tensors.items() if path.startswith(_WEIGHTS)}
         params = {path.removeprefix(_WEIGHTS): torch.as_tensor(leaf) for path, leaf in weights.items()}
-        if not all(leaf.isfinite().all() for leaf in params.values()):
-            raise ValueError("its learner's weights hold NaN")
         found = TrainedLearner.of(settings, tree.unflatten(params), encoder)
         if tensors["rows"].shape[1:] != found.row_shape:
             raise ValueError(
@@ -289,24 +287,27 @@ class Taught:
 
 
 def encoder_for(name: str, kind: Raw, head: Head) -> Encoder:
-    """The encoder of this name; for "auto" the one whose rows the head was trained on, or the first that reads these.
+    """The encoder of this name; for "auto" the first that reads such rows. A trained learner has its own.
 
     kind: what the rows look like.
 
-    Raises ValueError for a name that isn't there, for an encoder that reads something else, and for a head whose rows
-    nothing makes.
+    Raises ValueError for a name that isn't there, for an encoder that reads something else, and for a trained learner
+    whose rows nothing makes as its training did.
     """
-    if name != AUTO:
-        encoder = encoder_named(name, fetch=True)
-    elif not isinstance(head, TrainedLearner):
-        encoder = encoder_of(kind)
-    elif head.encoder is not None:
-        encoder = head.encoder
-    else:
+    if not isinstance(head, TrainedLearner):
+        encoder = encoder_of(kind) if name == AUTO else encoder_named(name, fetch=True)
+    elif head.encoder is None:
         raise ValueError(
-            f"the learner was trained on rows of shape {head.settings.shape.input_shape}, which nothing makes of "
-            f"{kind} by itself: name an encoder that gives such rows"
+            f"the run of {head.settings.learner} was trained on rows that nothing makes of {kind} as its training did: "
+            "take a run on pictures"
         )
+    elif name not in (AUTO, head.encoder.name):
+        raise ValueError(
+            f"the learner was trained on rows of the encoder {head.encoder.name} and {name} is asked for: leave the "
+            "encoder out"
+        )
+    else:
+        encoder = head.encoder
     if kind != encoder.reads and not (encoder.reads == "pictures" and kind == "texts"):  # paths of unusual names
         raise ValueError(
             f"the encoder {encoder.name} reads {encoder.reads} and the rows look like {kind}: take another encoder, or "
@@ -315,8 +316,6 @@ def encoder_for(name: str, kind: Raw, head: Head) -> Encoder:
     return encoder
 
 
-_LARGEST = 4096
-"""Of a learner's settings in a file: a hostile one could ask for more memory than there is."""
 _ENCODER = "encoder/"
 """Before the names of an encoder's arrays, in a file."""
 _WEIGHTS = "learner/"
@@ -380,19 +379,6 @@ def _fault(
     if digests.shape != (len(rows),) or digests.dtype != np.int64:
         return f"there are {len(rows)} rows, and digests {digests.dtype} of shape {digests.shape}"
     return ""
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    """All numbers in what JSON gave, those that are written as text too."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _numbers(part)
-    elif isinstance(value, str):
-        yield from map(float, re.findall(r"\d+(?:\.\d+)?(?:[eE]\+?\d+)?", value))
-    elif isinstance(value, int | float):
-        yield abs(value)
 
 
 def _short(problem: BaseException) -> str:

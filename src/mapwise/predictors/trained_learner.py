@@ -1,21 +1,23 @@
 """A trained run as what stands behind an encoder: its learner and params, without its data."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from mapwise.core import functional
+from mapwise.catalog import BLUEPRINTS, SOURCES
+from mapwise.core import functional, tree
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.learner import Learner
-from mapwise.core.task import TaskShape
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Encoder
-from mapwise.run import LearnerSettings, RunSettings, fits, load_params, source_row
+from mapwise.run import LearnerSettings, RunSettings, fits, load_params
 
 _EMBEDDED = 256
 """Rows that a network is given together."""
@@ -36,31 +38,51 @@ class TrainedLearner:
 
     @classmethod
     def of_run(cls, folder: Path) -> "TrainedLearner":
-        """That of a run's folder.
+        """That of a run's folder; nothing else is read.
 
-        Raises ValueError for a folder that is no finished run, and for a learner that answers a query by its
-        neighbours.
+        Raises ValueError for a folder that is no finished run, and for a learner that can't stand behind a predictor.
         """
         settings = RunSettings.read(folder)
         params, _ = load_params(folder)
-        if settings.kind is None or settings.input_shape is None or settings.outputs is None:
-            raise ValueError(f"{folder} doesn't say what rows it was trained on: train it again")
-        shape = TaskShape(settings.kind, settings.input_shape, settings.outputs)
-        make = source_row(settings.source)[0].encoder
-        found = cls.of(LearnerSettings.of(settings, shape), params, make and make(shape.input_shape))
-        if {"alone", "padding"} - found.learner.keeps:
+        on = settings.trained_on
+        if on is None:
             raise ValueError(
-                f"{folder} answers a row by the rows that are asked beside it, so that it can't stand behind a "
-                "predictor: train it with --net.norm support, or frozen"
+                f"{folder} is of an earlier version and doesn't say what it was trained on: mapwise train --resume "
+                f"{folder} writes that down, where its data are"
             )
-        return found
+        make = SOURCES[on.source].encoder
+        made = LearnerSettings(
+            learner=settings.learner,
+            fields=settings.fields,
+            net=on.net,
+            net_options=settings.net_options,
+            shape=on.shape,
+        )
+        try:
+            return cls.of(made, params, make and make(on.shape.input_shape))
+        except ValueError as problem:
+            raise ValueError(f"{folder} can't stand behind a predictor: {problem}") from None
 
     @classmethod
     def of(cls, settings: LearnerSettings, params: Params, encoder: Encoder | None) -> "TrainedLearner":
-        """Raises ValueError for settings of no learner, and for params that are not of it."""
+        """The learner that these settings make, with these params; the settings are not believed before they fit them.
+
+        Raises ValueError for settings of no learner, for params that are not of it, and for a learner that answers a
+        row by others.
+        """
+        _check_sizes(settings, params)
         learner = settings.made()
         if not fits(learner, params):
             raise ValueError(f"its weights are not those of {settings.learner}")
+        if "alone" not in learner.keeps:
+            raise ValueError(
+                "it answers a row by the rows that are asked beside it, so train it with --net.norm support, or frozen"
+            )
+        if "padding" not in learner.keeps:
+            raise ValueError(
+                f"{settings.learner} reads its examples one after another, where a predictor's have no order"
+            )
+        _check_measured(learner, params)
         return cls(settings, learner, params, encoder)
 
     @cached_property
@@ -89,3 +111,53 @@ class TrainedLearner:
         parts = torch.split(torch.as_tensor(rows, dtype=torch.float32), _EMBEDDED)
         found: np.ndarray = torch.cat([learner.encode(self.params, part) for part in parts]).numpy()
         return found
+
+
+def _check_sizes(settings: LearnerSettings, params: Params) -> None:
+    """Raises ValueError for settings whose learner would be larger than these params, before any of it is made."""
+    leaves = tree.flatten(params)
+    if any(leaf.dtype != torch.float32 or not leaf.isfinite().all() for leaf in leaves.values()):
+        raise ValueError("its weights are no numbers of 32 bits, or hold NaN")
+    largest = max([_SMALL, *(size for leaf in leaves.values() for size in leaf.shape)])
+    if any(math.isnan(number) or number > largest for number in _sizes(settings.typed_fields())):
+        raise ValueError(f"a setting of {settings.learner} is NaN or above {largest}, which is larger than its weights")
+    net = settings.built_net()
+    if not isinstance(net, partial):
+        return
+    # On no device: only shapes.
+    with torch.device("meta"):
+        shapes = [leaf.shape for leaf in net().parameters()]
+    if sum(shape.numel() for shape in shapes) > sum(leaf.numel() for leaf in leaves.values()):
+        raise ValueError(f"its weights are not those of {settings.learner}")
+
+
+def _sizes(value: Any) -> Iterator[float]:
+    """The whole numbers in a setting, and its NaN."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _sizes(part)
+    elif isinstance(value, int) or (isinstance(value, float) and math.isnan(value)):
+        yield value
+
+
+def _check_measured(learner: Learner, params: Params) -> None:
+    """Raises ValueError unless every layer that needs measured statistics has them."""
+    found = tree.flatten(params.get("measured", {}))
+    nets = [net for name in BLUEPRINTS if (net := getattr(learner, name, None)) is not None]
+    needed = {
+        name: layer
+        for net in nets
+        for name, layer in functional.blueprint(net).named_modules()
+        if getattr(layer, "keep_in", None) == "measured"
+    }
+    if missing := sorted(needed.keys() - found.keys()):
+        raise ValueError(f"it has no statistics of layer {missing[0]!r}")
+    for name, layer in needed.items():
+        if found[name].shape != (2, len(layer.weight)) or bool((found[name][1] < 0).any()):
+            raise ValueError(f"the statistics of layer {name!r} are no means and variances of its channels")
+
+
+_SMALL = 4096
+"""A setting up to this is never too large."""
