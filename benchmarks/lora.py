@@ -20,6 +20,7 @@ import row
 from kept_runs import over_seeds
 from mapwise.catalog import encoder_named
 from mapwise.encoders.kept import Kept
+from mapwise.interfaces.printing import note
 from mapwise.predictors.choosing import USUAL, choose
 from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.store import data_root
@@ -103,6 +104,7 @@ def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool
         name: 100 * float(np.mean(predictor.scores(asked).argmax(1) == columns[others]))
         for name, predictor in taught.items()
     }
+    note(f"draw {seed}: " + ", ".join(f"{name} {share:.1f} %" for name, share in right.items()) + f", {seconds:.0f} s")
     return Draw(right, float("nan") if told is None else 100 * told, seconds)
 
 

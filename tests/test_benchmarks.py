@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -176,6 +177,26 @@ def test_heads_behind_an_encoder_of_texts_are_judged_on_the_same_draws(tmp_path)
             float(line[name].split()[0]) for name in ("nearest_mean, %", "ridge, %", "nearest_mean minus ridge")
         )
         assert ours > 60 and ours - theirs == pytest.approx(ahead, abs=0.11)
+
+
+@pytest.mark.slow
+def test_a_tuned_encoder_is_judged_beside_frozen_ones_on_the_same_draws(tmp_path):
+    (tmp_path / "financial-phrasebank").mkdir()
+    texts = [(f"{word} number {i}", word) for word in ("card", "cash", "loan") for i in range(20)]
+    sentences = "\n".join(f"{text}@{label}" for text, label in texts)
+    (tmp_path / "financial-phrasebank" / "Sentences_50Agree.txt").write_text(sentences, encoding="utf-8")
+    path = tmp_path / "lora.json"
+    asked = ["financial-phrasebank", "--data", str(tmp_path), "--quick", "--crossed", "--json", str(path)]
+    command = [sys.executable, str(FOLDER / "lora.py"), *asked]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    contenders, told = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    (line,), (said,) = contenders["lines"], told["lines"]
+    mine, auto, ahead = (float(line[name].split()[0]) for name in ("lora, %", "auto, %", "lora minus auto"))
+    assert mine > 60 and mine - auto == pytest.approx(ahead, abs=0.11)
+    assert line["auto, all, %"] and float(said["the truth, %"].split()[0]) == mine
+    assert float(line["seconds of lora"].split()[0]) > 0
 
 
 def test_texts_are_drawn_from_one_part_and_asked_of_the_other():

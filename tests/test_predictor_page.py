@@ -95,6 +95,13 @@ def test_the_same_predictor_gives_the_same_bytes_and_another_gives_others():
     assert predictor_page(taught(bytes=12_346)) != whole()
 
 
+def test_where_nothing_is_known_for_another_reason_the_page_says_which():
+    why = "too little time to tell: tuning takes about 3 min; give fit a longer budget"
+    read = words(predictor_page(taught(found=HeldOut(None, None, None, 0, why=why))))
+    assert "can't be told from its examples: tuning takes about 3 min; give fit a longer budget." in read
+    assert "too little time to tell" in read and "too few" not in read
+
+
 def test_too_few_examples_are_said_to_be_and_the_rest_stands():
     html = predictor_page(too_few())
     read = words(html)

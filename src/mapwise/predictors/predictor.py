@@ -86,7 +86,7 @@ class Predictor(Taught):
         fitted, rows = cls._encoded_by(encoder, head, X, weight)
         known = digests(encoder.reads, X)
         made = cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources), known)
-        return made.with_head(head, X, seconds)
+        return made.with_head(head, X, seconds) if isinstance(head, str) and HEADS[head].tunes else made
 
     def with_head(self, head: Head, X: Any, seconds: float) -> Self:
         """The same rows with another head; where it tunes the encoder, this begins as it was fitted.
@@ -96,6 +96,7 @@ class Predictor(Taught):
 
         Raises ValueError for a head that tunes an encoder with nothing to tune.
         """
+        assert self.crossed is None  # what was said of its rows was by the head it has
         made = replace(self, head=head, seconds=seconds)
         if not isinstance(head, str) or not HEADS[head].tunes:
             return made

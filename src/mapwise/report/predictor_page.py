@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from mapwise.core.held_out import FEWEST, Expected, HeldOut
+from mapwise.core.held_out import Expected, HeldOut
 from mapwise.report import html, plots, table
 
 _SHOWN = 20
@@ -93,13 +93,13 @@ def _told(found: HeldOut) -> Expected | None:
 
 def _why(found: HeldOut) -> str:
     """Why there is no accuracy, without the words that the headline has said."""
-    return found.why.removeprefix("too few to tell: ")
+    return found.why.partition(": ")[2]
 
 
 def _headline(taught: Taught) -> str:
     told = _told(taught.found)
     if told is None:
-        number, over = "<small>too few to tell</small>", f"{FEWEST} examples of each class are needed"
+        number, over = f"<small>{escape(taught.found.why.partition(': ')[0])}</small>", _why(taught.found)
     else:
         number = f"{_percent(told.accuracy)} <small>{_between(told)}</small>"
         over = "accuracy, and its 95 % interval, by the examples alone"
