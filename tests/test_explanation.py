@@ -218,3 +218,12 @@ def test_hiding_the_region_costs_the_answer_more_than_hiding_another_of_its_size
     region, others = np.asarray(gone).T
     ahead = region - others
     assert ahead.mean() > 3 * ahead.std() / few**0.5
+
+
+def test_votes_stand_in_the_order_of_the_classes_whatever_came_first():
+    X, y = np.array([[0.0, 0], [0, 1], [5, 5], [5, 6], [9, 0], [9, 1]]), ["m", "m", "z", "z", "a", "a"]
+    found = mw.FewShotClassifier(learner="ridge", encoder="table").fit(X[:4], y[:4]).partial_fit(X[4:], y[4:])
+    assert found.classes_.tolist() == ["a", "m", "z"] and found.predictor_.classes == ("m", "z", "a")
+    (one,) = found.explain(X[4:5])
+    assert one.label == "a" and found.classes_[one.votes.sum(0).argmax()] == "a"
+    assert found.predict_proba(X[4:5]).argmax() == 0

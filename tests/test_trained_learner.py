@@ -226,6 +226,14 @@ def test_a_fixed_head_takes_no_more_classes_than_it_has(tmp_path, drawn):
     again = mw.FewShotClassifier.load(tmp_path / "maml.safetensors")
     before = found.predict_proba(paths)
     np.testing.assert_allclose(again.predict_proba(paths), before, rtol=1e-12)
+    # Another name stands elsewhere among the sorted classes, and its column of the head stays its own.
+    first = again.classes_[0]
+    again.rename_class(first, "zebra")
+    assert again.classes_.tolist() == [*found.classes_[1:], "zebra"]
+    np.testing.assert_allclose(again.predict_proba(paths), before[:, [1, 2, 0]], rtol=1e-12)
+    again.save(tmp_path / "zebra.safetensors")
+    opened = mw.FewShotClassifier.load(tmp_path / "zebra.safetensors")
+    np.testing.assert_allclose(opened.predict_proba(paths), before[:, [1, 2, 0]], rtol=1e-12)
     with pytest.raises(ValueError, match="the head has 3 columns and the task has 4 classes"):
         found.add_class("one more", paths[18:24])
     assert len(found.classes_) == 3

@@ -144,8 +144,8 @@ def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
     written = taught.export_onnx(path)
     found = {"file": str(path), "bytes": written.bytes, "encoder": taught.encoder.name, "farthest": written.farthest}
     shown = [
-        f"{path}: {written.bytes:,} bytes, for rows of the encoder {taught.encoder.name}; asked about the examples, "
-        f"its probabilities are within {written.farthest:.0e} of the predictor's"
+        f"{path}: {written.bytes:,} bytes, for rows of the encoder {taught.encoder.name}; asked beside the "
+        f"predictor's learner, its probabilities are within {written.farthest:.0e} of that one's"
     ]
     return found, shown
 

@@ -1,7 +1,7 @@
 """The scikit-learn estimator: fit on a few labelled rows, predict, and use every tool that takes an estimator."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,13 +78,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         _same_kind(known, y)
         named_now = y if classes is None else np.concatenate([y, np.asarray(classes)])
         found = np.unique(np.concatenate([known, named_now]))
-        columns = np.searchsorted(found, y)
-        names = [str(name) for name in found]
         if encoder is not None:
-            taught, tried = self._begun(head, encoder, X, columns, weight, names, SECONDS)
+            names = [str(name) for name in found]
+            taught, tried = self._begun(head, encoder, X, np.searchsorted(found, y), weight, names, SECONDS)
         else:
-            moved = self.predictor_.with_classes(names, np.searchsorted(found, known))
-            taught, tried = moved.with_rows(X, columns, weight).checked(), self.tried_
+            taught, tried = self._with_rows(X, y, weight, found).checked(), self.tried_
         self.classes_, self.predictor_, self.tried_ = found, taught, tried  # all or none
         return self
 
@@ -100,13 +98,14 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         rows = self.predictor_.encoded(self._rows(X))
-        found: np.ndarray = self.classes_[self.predictor_.scores_of(rows).argmax(1)]
+        found: np.ndarray = self._names[self.predictor_.scores_of(rows).argmax(1)]
         return (found, self.predictor_.unknown_of(rows, refuse)) if unknown else found
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of every class of `classes_` for every row, [N, W]."""
         check_is_fitted(self)
-        return self.predictor_.probabilities(self._rows(X))
+        chances: np.ndarray = self.predictor_.probabilities(self._rows(X))[:, self._columns(self.classes_)]
+        return chances
 
     def explain(self, X: Any, regions: bool = False) -> list[Explanation]:
         """Why each row is answered as it is: the examples that voted, and the answer without each of them.
@@ -117,7 +116,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         rows that can't be read, for examples of one class, and for regions of what is no picture or without Captum.
         """
         check_is_fitted(self)
-        return self.predictor_.explain(self._rows(X), regions=regions, names=self.classes_.tolist())
+        found = self.predictor_.explain(self._rows(X), regions=regions, names=self._names.tolist())
+        columns = self._columns(self.classes_)
+        return [one if one.votes is None else replace(one, votes=one.votes[:, columns]) for one in found]
 
     def which_next(self, X: Any, n: int = 1) -> list[Suggestion]:
         """The rows most worth a label, the best first: their places in X, and why, in words.
@@ -130,7 +131,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         check_is_fitted(self)
         if isinstance(X, Sequence) and not len(X):
             raise ValueError("there are no rows to choose from: give at least one that has no label")
-        return self.predictor_.which_next(self._rows(X), n, names=self.classes_.tolist())
+        return self.predictor_.which_next(self._rows(X), n, names=self._names.tolist())
 
     def add_class(self, name: Any, X: Any) -> str:
         """Learn one more class from rows of it alone; what that cost the others, as a sentence.
@@ -161,9 +162,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         renamed = self.predictor_.renamed(str(old), str(new))
         names = np.asarray([new if str(name) == str(old) else name for name in self.classes_.tolist()])
         _same_kind(self.classes_, names)
-        order = np.argsort(names, kind="stable")
-        self.classes_ = names[order]
-        self.predictor_ = renamed.with_classes([str(name) for name in self.classes_], np.argsort(order))
+        self.classes_, self.predictor_ = np.sort(names), renamed
         return self
 
     @property
@@ -200,12 +199,33 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         predictor = Predictor.load(path)
         assert not isinstance(predictor.head, Learner)  # which no file holds
         found = cls(encoder=predictor.encoder.name, learner=predictor.head)
-        order = np.argsort(np.asarray(predictor.classes), kind="stable")
-        found.classes_ = np.asarray(predictor.classes)[order]
-        found.tried_ = []
-        found.predictor_ = predictor.with_classes([str(name) for name in found.classes_], np.argsort(order))
+        found.classes_ = np.sort(np.asarray(predictor.classes))
+        found.predictor_, found.tried_ = predictor, []
         found._opened(predictor.encoder)
         return found
+
+    @property
+    def _names(self) -> np.ndarray:
+        """The classes in the order of the predictor's columns.
+
+        scikit-learn wants `classes_` sorted, and a learner whose answers depend on the columns, such as MAML, must keep
+        those that its classes had.
+        """
+        by_name = {str(name): place for place, name in enumerate(self.classes_)}
+        names: np.ndarray = self.classes_[[by_name[name] for name in self.predictor_.classes]]
+        return names
+
+    def _columns(self, labels: np.ndarray) -> list[int]:
+        """The predictor's columns of these classes."""
+        return [self.predictor_.classes.index(str(name)) for name in labels]
+
+    def _with_rows(self, X: Any, y: np.ndarray, weight: np.ndarray, classes: np.ndarray) -> Predictor:
+        """The predictor with more rows, new classes behind those that it has."""
+        known = self.predictor_.classes
+        names = [*known, *(name for name in map(str, classes) if name not in known)]
+        moved = self.predictor_.with_classes(names, np.arange(len(known)))
+        place = {name: column for column, name in enumerate(names)}
+        return moved.with_rows(X, np.asarray([place[str(label)] for label in y]), weight)
 
     def _begun(
         self,
