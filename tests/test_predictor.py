@@ -233,3 +233,5 @@ def test_a_picture_is_known_by_its_pixels_and_a_file_by_its_bytes(tmp_path):
     assert array == image != other
     with pytest.raises(ValueError, match=r"c\.png is not there"):
         digests("pictures", [tmp_path / "c.png"])
+    matrix = digests("table", np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]))
+    assert matrix[0] == matrix[1] != matrix[2]

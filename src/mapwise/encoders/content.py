@@ -43,6 +43,8 @@ def digests(reads: Raw, rows: Sequence[Any] | Mapping[str, np.ndarray]) -> Int64
     if isinstance(rows, Mapping):
         count = len(next(iter(rows.values()), ()))
         contents = (cells_content(rows, place) for place in range(count))
+    elif reads == "table":  # as a matrix
+        contents = (np.ascontiguousarray(row).tobytes() for row in rows)
     else:
         content = {"texts": text_content, "pictures": picture_content}[reads]
         contents = (content(rows[place], place) for place in range(len(rows)))
