@@ -131,8 +131,10 @@ class Predictor(Taught):
         if self.crossed is not None and self.crossed.why:
             raise ValueError(self.crossed.why)
         x = torch.as_tensor(rows, dtype=torch.float64)
-        own = self._placed(distinct(self.support)[0])
-        known = held_out_novelty(own) if self.crossed is None else self.crossed.novelty
+        if self.crossed is None:
+            known = held_out_novelty(self._placed(distinct(self.support)[0]))
+        else:
+            known = self.crossed.novelty
         furthest = limit(known, share, self.encoder.usual)
         return novelty(self._placed(self.support), placed(self.learner, self._params, self._fast, x)) > furthest
 

@@ -168,7 +168,7 @@ class Taught:
             said = means(self.learner.predict(self._params, self._fast, self.support.x[:1]))
         if not said.isfinite().all():
             raise ValueError(
-                "its learner answers NaN or infinity: its weights are damaged, or no numbers to learn from"
+                "its learner answers NaN or infinity: leave out rows of extreme numbers, or take another learner"
             )
         return self
 
