@@ -19,13 +19,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
-from torch import nn
 
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings, named, net_options
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
-from mapwise.core.functional import Precision
+from mapwise.core.functional import Net, Precision
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import How
@@ -45,11 +44,13 @@ class TrainedOn(BaseModel):
     """What a learner must know of the data it is trained on, so that it can be made again without them.
 
     source: the name of the catalog's row that read them.
+    net:    the network that was taken.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
+    net: str
     shape: TaskShape
 
 
@@ -140,7 +141,8 @@ class RunSettings(BaseModel):
 
     def on(self, source: TaskSource) -> "RunSettings":
         """With what its learner must know of these tasks, which it is trained on, written in."""
-        found = TrainedOn(source=source_name(self.source), shape=shape_of(source))
+        name = source_name(self.source)
+        found = TrainedOn(source=name, net=self.net or SOURCES[name].net, shape=shape_of(source))
         return self.model_copy(update={"trained_on": found})
 
     def stamped(self, command: str) -> "RunSettings":
@@ -305,7 +307,7 @@ class LearnerSettings(BaseModel):
         given = {name: typed_net_option(self.net, name, value) for name, value in self.net_options.items()}
         return {**self.row.nets.get(self.net, {}), **given}
 
-    def built_net(self) -> "partial[nn.Module] | None":
+    def built_net(self) -> Net | None:
         """What builds the learner's network; None for a learner that takes none."""
         if self.row.blueprint is None:
             return None
@@ -330,7 +332,7 @@ class LearnerSettings(BaseModel):
         if kind != "classification" and "loss" in row.fields:
             fields.setdefault("loss", KINDS[kind].loss)
         net = self.built_net()
-        if net is not None:
+        if isinstance(net, partial):
             net()  # so that a shape the network can't read is an error here and not in the first step
         return row.build(net, fields)
 

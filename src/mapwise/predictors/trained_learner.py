@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,13 @@ class TrainedLearner:
                 f"{folder} writes that down, where its data are"
             )
         make = SOURCES[on.source].encoder
-        # By the source's name: a path to the data may lead nowhere by now.
-        made = LearnerSettings.of(settings.model_copy(update={"source": on.source}), on.shape)
+        made = LearnerSettings(
+            learner=settings.learner,
+            fields=settings.fields,
+            net=on.net,
+            net_options=settings.net_options,
+            shape=on.shape,
+        )
         try:
             return cls.of(made, params, make and make(on.shape.input_shape))
         except ValueError as problem:
@@ -117,7 +122,7 @@ def _check_sizes(settings: LearnerSettings, params: Params) -> None:
     if any(math.isnan(number) or number > largest for number in _sizes(settings.typed_fields())):
         raise ValueError(f"a setting of {settings.learner} is NaN or above {largest}, which is larger than its weights")
     net = settings.built_net()
-    if net is None:
+    if not isinstance(net, partial):
         return
     # On no device: only shapes.
     with torch.device("meta"):
