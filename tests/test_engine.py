@@ -676,6 +676,41 @@ def test_settings_that_cannot_be_are_refused_in_one_sentence(settings, told):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.xfail(strict=True, reason="taken as they are, or refused by whatever meets them first")
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"steps": 2.5}, "steps is 2.5: give a whole number"),
+        ({"steps": math.nan}, "steps is nan: give a whole number"),
+        ({"steps": True}, "steps is True: give a whole number"),
+        ({"validate_every": 1.5}, "validate_every is 1.5: give a whole number"),
+        ({"validation_episodes": "3"}, "validation_episodes is '3': give a whole number"),
+        ({"patience": 1.5}, "patience is 1.5: give a whole number"),
+        ({"seed": math.nan}, "seed is nan: give a whole number"),
+        ({"warmup": 1.5}, "warmup is 1.5 and steps is 6"),
+        ({"clip": "1"}, "clip is '1': give a norm above 0"),
+        ({"compile": "no"}, "compile is 'no': give True or False"),
+        ({"remat": 2}, "remat is 2: give True or False"),
+        ({"precision": "junk"}, "precision is 'junk': give 'full' or 'bfloat16'"),
+        ({"how": 2.5}, "how is 2.5: give 'auto', 'vmap', 'loop', or the number of tasks"),
+        ({"how": "loops"}, "how is 'loops'"),
+        ({"aggregate": "median"}, "there is no aggregate 'median'"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_have_is_refused_and_leaves_the_folder_as_it_was(settings, sentence, tmp_path):
+    (tmp_path / LAST).write_bytes(b"of an earlier run")
+    with pytest.raises(ValueError, match=sentence) as refused:
+        walk(**settings, out=tmp_path)
+    assert "\n" not in str(refused.value)
+    assert (tmp_path / LAST).read_bytes() == b"of an earlier run"
+
+
+@pytest.mark.xfail(strict=True, reason="any other word is taken for bfloat16")
+def test_a_meta_gradient_refuses_an_unknown_precision():
+    with pytest.raises(ValueError, match="precision is 'junk': give 'full' or 'bfloat16'"):
+        meta_gradient(*maml(), how="vmap", precision="junk")
+
+
 def test_options_are_read_as_python_values():
     assert parse("Adam lr=0.1 betas=(0.9,0.99) amsgrad=True") == (
         "Adam",
