@@ -7,8 +7,8 @@ from torch import Tensor
 
 import mapwise as mw
 from mapwise.core import tree
+from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.gradient import fastest

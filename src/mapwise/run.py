@@ -23,11 +23,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceSettings, named, net_options
 from mapwise.core import tree
+from mapwise.core.execution import How, Precision
 from mapwise.core.files import write_atomically
-from mapwise.core.functional import Net, Precision
+from mapwise.core.functional import Net
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How
 from mapwise.core.task import TaskShape, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint

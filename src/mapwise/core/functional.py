@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -26,15 +26,13 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
 from mapwise.core import tree
+from mapwise.core.execution import Precision
 from mapwise.core.tree import Fast, Params
 
 Net: TypeAlias = nn.Module | Callable[[], nn.Module]
 """A built module, which keeps the weights it has, or a callable that builds one under a seed."""
 
 RESERVED = ("statistics", "measured")
-
-Precision: TypeAlias = Literal["full", "bfloat16"]
-"""What a net computes in: the type of its weights, or 16 bits where torch's autocast thinks them enough."""
 
 
 @dataclass

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
+from mapwise.core.execution import How
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import WAIVABLE, Learner, Voter, VoteScale
 from mapwise.core.losses import means, present_classes
-from mapwise.core.map_tasks import How, map_tasks, task_at, tasks_in
+from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
 from mapwise.core.stream import after_prefixes, scores_along
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.core.tree import Params

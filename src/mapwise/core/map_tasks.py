@@ -1,16 +1,14 @@
 """Apply a function written for one task to every task of a batch."""
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from mapwise.core.execution import How
 from mapwise.core.functional import all_rows_count, whether_all_rows_count
 from mapwise.core.task import Task
-
-How: TypeAlias = Literal["vmap", "loop"] | int
-"""All tasks at once, one after another, or so many at a time."""
 
 
 def tasks_in(batch: Any) -> int:

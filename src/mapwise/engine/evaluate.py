@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import map_tasks as mapping
+from mapwise.core.execution import How
 from mapwise.core.kinds import KINDS, bits_of_a_bit
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
-from mapwise.core.map_tasks import How, map_tasks, tasks_in
+from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.outcome import LEVELS, SIGHTS, Calibrated, ClassFigures, Estimate, Protocol, Report
 from mapwise.core.stream import answered, is_stream, scores_along
 from mapwise.core.task import Examples, Kind, Task, TaskSource

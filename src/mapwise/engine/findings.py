@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mapwise.core import map_tasks as mapping
+from mapwise.core.execution import How
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
-from mapwise.core.map_tasks import How
 from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit, MemoryUse
 from mapwise.core.stream import is_stream
 from mapwise.core.task import Kind, Task, TaskSource

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.core.functional import Precision, all_rows_count, computing_in
+from mapwise.core.execution import How, Precision
+from mapwise.core.functional import all_rows_count, computing_in
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How, chunks, map_tasks, no_padding, tasks_in
+from mapwise.core.map_tasks import chunks, map_tasks, no_padding, tasks_in
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import Aggregate, aggregate_named, mean
 from mapwise.engine.compiled import NotCompiled, compiled
 from mapwise.engine.ranks import ALONE, Ranks
+from mapwise.engine.settings import Execution
 
 Gradient = tuple[Params, Tensor]
 
@@ -63,6 +65,7 @@ def meta_gradient(
     grow with T. Weights that depend on the losses need all of them first: piecewise, or in many processes,
     the losses are then computed once more beforehand, without a graph.
     """
+    Execution(how=how, compile=compile, remat=remat, precision=precision)  # checks them
     every, tasks = tasks_in(tasks), ranks.share(tasks)
     if how == "auto":
         measured = partial(fastest, learner, params, tasks, aggregate=aggregate, remat=remat, precision=precision)

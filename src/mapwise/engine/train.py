@@ -12,17 +12,18 @@ from typing import Any, Literal, cast
 import torch
 
 from mapwise.core import tree
-from mapwise.core.functional import Precision
+from mapwise.core.execution import How, Precision
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How, tasks_in
+from mapwise.core.map_tasks import tasks_in
 from mapwise.core.task import Kind, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
-from mapwise.engine.aggregate import Aggregate
+from mapwise.engine.aggregate import Aggregate, aggregate_named
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.gradient import fastest, meta_gradient
 from mapwise.engine.ranks import ALONE, Ranks
+from mapwise.engine.settings import Execution, Training
 from mapwise.engine.state import State
 
 LAST = "last.safetensors"
@@ -127,18 +128,21 @@ def train(
     Raises ValueError for settings that can't be, for a resumed run that was begun with others, for a
     damaged checkpoint, and when the loss stops being a number; LostRank when another process is gone.
     """
-    for name, count, least in (
-        ("steps", steps, 0),
-        ("validate_every", validate_every, 1),
-        ("validation_episodes", validation_episodes, 1),
-        ("patience", patience, 1),
-    ):
-        if count is not None and count < least:
-            raise ValueError(f"{name} is {count}: give {least} or more")
-    if select not in ("best", "last"):
-        raise ValueError(f"select is {select!r}: give 'best' or 'last'")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"clip is {clip}: give a norm above 0, or None for no clipping")
+    training = Training(
+        steps=steps,
+        optimizer=optimizer,
+        schedule=schedule,
+        warmup=warmup,
+        clip=clip,
+        aggregate=aggregate,
+        seed=seed,
+        validate_every=validate_every,
+        validation_episodes=validation_episodes,
+        patience=patience,
+        select=select,
+    )
+    execution = Execution(how=how, compile=compile, remat=remat, precision=precision)
+    aggregate_named(aggregate)
     validate_every = max(1, steps // 10) if validate_every is None else validate_every
     judge = source.split("val") if validation is None else validation
     log_every = max(1, steps // RECORDS)
@@ -146,21 +150,12 @@ def train(
     start = ranks.hand_out(learner.init(seed) if params is None else params)
     state = State(start, optimizer, schedule, steps, warmup)
     given = {
-        "steps": steps,
-        "optimizer": optimizer,
-        "schedule": schedule,
-        "warmup": warmup,
-        "clip": clip,
+        **vars(training),
+        **vars(execution),
         "aggregate": aggregate if isinstance(aggregate, str) else getattr(aggregate, "__qualname__", "function"),
-        "seed": seed,
         "validate_every": validate_every,
-        "validation_episodes": validation_episodes,
-        "patience": patience,
-        "select": select,
-        "compile": compile,
-        "remat": remat,
-        "precision": precision,
     }
+    del given["how"]  # stands in the checkpoint by itself: "auto" becomes what was measured
     asked = _settings(given, learner, source, judge)
     history: list[dict[str, Any]] = []
     best: Params | None = None

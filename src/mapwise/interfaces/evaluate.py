@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from mapwise.catalog import LEARNERS, SOURCES
+from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How
 from mapwise.core.outcome import Paired, Report
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,9 @@ import torch
 
 from mapwise import catalog
 from mapwise.catalog import LEARNERS, named
+from mapwise.core.execution import How
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import How
 from mapwise.core.task import Kind, Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import aggregate_named
@@ -22,6 +23,7 @@ from mapwise.engine.compiled import NotCompiled
 from mapwise.engine.gradient import compilation, fastest
 from mapwise.engine.optimizer import optimizer_of, schedule_of
 from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
+from mapwise.engine.settings import Training
 from mapwise.engine.train import BEST, LAST, METRICS, Progress, Trained
 from mapwise.engine.train import train as meta_train
 from mapwise.interfaces.allocator import keep_freed_memory
@@ -82,6 +84,7 @@ def check(settings: RunSettings) -> None:
     if settings.test_source is not None:
         source_row(settings.test_source)
     _ = settings.mapping
+    Training(**{field.name: getattr(settings, field.name) for field in fields(Training)})
     aggregate_named(settings.aggregate)
     augmentation(settings.augment)
     for name in settings.track:

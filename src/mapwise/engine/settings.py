@@ -1,0 +1,114 @@
+"""The settings of a training, each documented and checked once.
+
+Nothing here needs torch, so that a command line can read the fields before torch is loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
+
+from mapwise.core.execution import How, Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training does, whatever it runs on.
+
+    steps:               meta-updates, each on one batch of tasks.
+    optimizer:           a torch.optim name with options: "Adam lr=0.001", "SGD lr=0.1 momentum=0.9".
+    schedule:            "cosine", "linear", or a torch.optim.lr_scheduler name with options:
+                         "StepLR step_size=2000 gamma=0.5". It moves once a step.
+    warmup:              number of first steps in which the rate rises linearly to the rate the schedule begins
+                         with, which is the optimizer's except for schedules that set their own; the schedule covers
+                         the steps after them.
+    clip:                largest norm of the meta-gradient; None: no clipping.
+    aggregate:           how tasks are weighted: "mean", "max", "inverse", "pyramid", or a function from detached
+                         losses [T] to weights [T] that sum to one.
+    seed:                seed of the initial params.
+    validate_every:      steps between two validations; None: ten validations in all.
+    validation_episodes: episodes of a validation.
+    patience:            stop after this many validations without an improvement; None: never.
+    select:              return the params of the "best" validation, or the "last".
+
+    Raises ValueError for a value out of range.
+    """
+
+    steps: int
+    optimizer: str = "Adam lr=0.001"
+    schedule: str | None = None
+    warmup: int = 0
+    clip: float | None = None
+    aggregate: str | Callable[[Any], Any] = "mean"
+    seed: int = 0
+    validate_every: int | None = None
+    validation_episodes: int = 200
+    patience: int | None = None
+    select: Literal["best", "last"] = "best"
+
+    def __post_init__(self) -> None:
+        _whole("steps", self.steps, 0)
+        _whole("validation_episodes", self.validation_episodes, 1)
+        _whole("seed", self.seed)
+        for name in ("validate_every", "patience"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1)
+        _one_of("select", self.select, ("best", "last"))
+        if self.clip is not None and not _is_positive(self.clip):
+            raise ValueError(f"clip is {self.clip!r}: give a norm above 0, or None for no clipping")
+        if not (_is_whole(self.warmup) and 0 <= self.warmup < max(1, self.steps)):
+            raise ValueError(
+                f"warmup is {self.warmup!r} and steps is {self.steps}: give a warm-up of 0 or more steps, below steps"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a meta-gradient is computed; the result is the same but for rounding.
+
+    how:       how tasks are mapped: "vmap" (all at once), "loop" (one after another), the number of tasks to do at a
+               time, or "auto", which measures and takes the fastest.
+    compile:   compile the meta-gradient, which takes from seconds to minutes at the first call and pays for small
+               networks. Warns, and goes on without, where it can't be compiled.
+    remat:     recompute inner steps in the backward pass: memory then hardly grows with their number, and each costs
+               about two thirds more time.
+    precision: "bfloat16" lets nets compute in 16 bits (torch.autocast), forward and backward; statistics, distances
+               and losses stay as they are. "full" is the type of the params.
+
+    Raises ValueError for a value that none of these is.
+    """
+
+    how: How | Literal["auto"] = "auto"
+    compile: bool = False
+    remat: bool = False
+    precision: Precision = "full"
+
+    def __post_init__(self) -> None:
+        if self.how not in ("auto", "vmap", "loop") and not (_is_whole(self.how) and int(self.how) > 0):
+            raise ValueError(
+                f"how is {self.how!r}: give 'auto', 'vmap', 'loop', or the number of tasks to do at a time"
+            )
+        for name in ("compile", "remat"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}: give True or False")
+        _one_of("precision", self.precision, get_args(Precision))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Real) and float(value) > 0
+
+
+def _whole(name: str, value: Any, least: int | None = None) -> None:
+    if not _is_whole(value):
+        raise ValueError(f"{name} is {value!r}: give a whole number")
+    if least is not None and value < least:
+        raise ValueError(f"{name} is {value!r}: give {least} or more")
+
+
+def _one_of(name: str, value: object, values: tuple[str, ...]) -> None:
+    if value not in values:
+        raise ValueError(f"{name} is {value!r}: give {' or '.join(map(repr, values))}")
