@@ -1,0 +1,111 @@
+"""Fitting follows one set of rules, whichever door it is asked through, and refuses mistakes before it works."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import mapwise as mw
+from mapwise.catalog import ENCODERS
+from mapwise.encoders.text_hash import TextHash
+from test_encoders import drawing
+
+TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money"]
+LABELS = ["cancel", "cancel", "refund", "refund"]
+FIT = ["fit", "train.csv", "--text", "body", "--label", "intent", "-o", "few.safetensors"]
+
+
+@dataclass(frozen=True)
+class Spy(TextHash):
+    """An encoder of texts that counts how often it is tuned."""
+
+    name = "spy"
+    tunings = []
+
+    def tuned(self, rows, columns, weight):
+        self.tunings.append(len(rows))
+        return self
+
+    def tuning_seconds(self, rows):
+        return 0.0
+
+
+@pytest.fixture
+def tunings(monkeypatch):
+    """How many rows the spy was tuned on, each time."""
+    monkeypatch.setitem(ENCODERS, "spy", Spy)
+    Spy.tunings.clear()
+    return Spy.tunings
+
+
+def written(path, texts, labels):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("body", "intent"), *zip(texts, labels, strict=True)])
+
+
+def refused(estimator, X, y):
+    """The sentence with which the estimator refuses to be fitted."""
+    with pytest.raises(ValueError) as refusal:
+        estimator.fit(X, y)
+    return str(refusal.value)
+
+
+WRONG = {
+    "a duplicate": (
+        [*TEXTS, TEXTS[0]],
+        [*LABELS, "refund"],
+        "are the same and of two classes, 'cancel' and 'refund': keep the one that is right",
+    ),
+    "a duplicate for the encoder alone": (
+        [*TEXTS, TEXTS[0].upper()],
+        [*LABELS, "refund"],
+        "are the same and of two classes, 'cancel' and 'refund': keep the one that is right",
+    ),
+    "a line break": (TEXTS, ["cancel", "cancel", "re\nfund", "re\nfund"], r"'re\nfund' is no name for a class"),
+    "one class": (TEXTS, ["cancel"] * 4, "of 1 class, 'cancel'"),
+    "an empty text": ([*TEXTS[:3], " "], LABELS, "the text of row 3 is empty"),
+}
+
+
+@pytest.mark.xfail(strict=True, reason="estimator and command have rules of their own, and check after tuning")
+@pytest.mark.parametrize("mistake", ["a duplicate", "a duplicate for the encoder alone", "a line break"])
+def test_the_estimator_and_the_command_refuse_a_mistake_in_the_same_words_before_they_tune(
+    cli, tmp_path, tunings, mistake
+):
+    texts, labels, words = WRONG[mistake]
+    written(tmp_path / "train.csv", texts, labels)
+    done = cli(*FIT, "--encoder", "spy", "--learner", "lora")
+    assert (done.code, done.out) == (1, "")
+    assert words in done.err
+    assert words in refused(mw.FewShotClassifier(encoder="spy", learner="lora"), texts, labels)
+    assert tunings == []
+
+
+@pytest.mark.xfail(strict=True, reason="the estimator takes a picture of two classes")
+def test_a_picture_of_two_classes_is_refused_by_both_doors(cli, tmp_path):
+    for name, kind in {"a/1": "ring", "a/2": "bar", "b/1": "cross", "b/2": "ring"}.items():
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawing(kind, 2).save(path)
+    paths = sorted((tmp_path / "photos").glob("*/*.png"))
+    words = "are the same and of two classes, 'a' and 'b': keep the one that is right"
+    assert words in cli("fit", "photos", "-o", "few.safetensors").err
+    assert words in refused(mw.FewShotClassifier(), paths, ["a", "a", "b", "b"])
+
+
+@pytest.mark.xfail(strict=True, reason="rows that come later may be duplicates of another class")
+def test_rows_that_come_later_follow_the_same_rules():
+    few = mw.FewShotClassifier().fit(TEXTS, LABELS)
+    with pytest.raises(ValueError, match="are the same and of two classes, 'cancel' and 'refund'"):
+        few.partial_fit(TEXTS[:1], ["refund"])
+    with pytest.raises(ValueError, match="are the same and of two classes, 'cancel' and 'stop'"):
+        few.add_class("stop", [TEXTS[1]])
+    with pytest.raises(ValueError, match="is no name for a class"):
+        few.add_class("two\nlines", ["hello"])
+    assert few.classes_.tolist() == ["cancel", "refund"] and len(few.predictor_.rows) == 4
+
+
+def test_equal_rows_of_a_table_may_be_of_two_classes():
+    few = mw.FewShotClassifier().fit(np.array([[0.0], [0.0], [1.0], [1.0]]), ["a", "b", "b", "b"])
+    assert len(few.predictor_.rows) == 4
