@@ -22,8 +22,8 @@ from kept_runs import over_seeds
 from mapwise.catalog import HEADS, encoder_named
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.choosing import USUAL, choose
+from mapwise.predictors.heads import AUTO
 from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.taught import AUTO
 from mapwise.tasks.store import data_root
 from row import Line, Row, Target
 
@@ -109,7 +109,12 @@ def accuracies(
     shares = []
     for head in heads:
         first = Predictor(
-            encoder, USUAL if head == AUTO else head, rows[examples], columns[examples], np.ones(len(examples)), names
+            encoder,
+            Predictor.head_of(USUAL if head == AUTO else head),
+            rows[examples],
+            columns[examples],
+            np.ones(len(examples)),
+            names,
         )
         said = [data.texts[place] for place in examples]
         taught = choose(first, said)[0] if head == AUTO else first

@@ -26,7 +26,7 @@ def test_the_best_on_rows_it_did_not_see_is_taken():
     assert list(said) == list(HEADS)
     chosen = next(one for one in answers.tried_ if one.chosen)
     assert said[chosen.learner] == max(said.values())
-    assert answers.predictor_.head == chosen.learner
+    assert answers.predictor_.head.name == chosen.learner
     assert answers.report_ == chosen.found
     alone = mw.FewShotClassifier(learner=chosen.learner).fit(X, y)
     np.testing.assert_array_equal(answers.predict(X), alone.predict(X))
@@ -37,12 +37,12 @@ def test_of_equals_it_is_the_usual_one():
     X = np.concatenate([np.zeros((4, 2)), np.ones((4, 2))]) + np.arange(16).reshape(8, 2) * 1e-3
     answers = mw.FewShotClassifier().fit(X, [0] * 4 + [1] * 4)
     assert [one.found.accuracy for one in answers.tried_] == [1.0] * len(HEADS)
-    assert answers.predictor_.head == USUAL
+    assert answers.predictor_.head.name == USUAL
 
 
 def test_with_two_examples_it_is_the_usual_one_by_rule():
     answers = mw.FewShotClassifier().fit([[0.0], [1.0], [5.0], [6.0]], list("aabb"))
-    assert answers.predictor_.head == USUAL
+    assert answers.predictor_.head.name == USUAL
     assert all(one.why.startswith("too few to tell") for one in answers.tried_)
     assert [one.learner for one in answers.tried_ if one.chosen] == [USUAL]
 
@@ -51,7 +51,7 @@ def test_without_time_the_first_is_taken_and_the_others_say_why():
     X, y = columns_of_no_use(1)
     first = mw.FewShotClassifier().fit(X, y).predictor_
     chosen, tried = choose(first, X, seconds=1e-9)
-    assert chosen.head == tried[0].learner
+    assert chosen.head.name == tried[0].learner
     assert [one.chosen for one in tried] == [True] + [False] * (len(HEADS) - 1)
     assert {one.why for one in tried[1:]} == {"not tried: there was no time left"}
 

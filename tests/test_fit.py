@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ class Spy(TextHash):
     """An encoder of texts that counts how often it is tuned."""
 
     name = "spy"
-    tunings = []
+    tunings: ClassVar[list[int]] = []
 
     def tuned(self, rows, columns, weight):
         self.tunings.append(len(rows))

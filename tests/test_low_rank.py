@@ -339,7 +339,7 @@ def test_auto_tries_it_where_it_can_and_says_why_not(sentences):
     long = mw.FewShotClassifier(encoder=f"hf:{sentences}").fit(X, y, budget="10m")
     last = long.tried_[-1]
     assert last.learner == "lora" and last.found.accuracy is not None and last.seconds > 0
-    assert (long.predictor_.head == "lora") == last.chosen == bool(long.predictor_.encoder.state)
+    assert (long.predictor_.head.name == "lora") == last.chosen == bool(long.predictor_.encoder.state)
     assert "lora" not in heads_behind(encoder_named("text-hash", fetch=False))
 
 

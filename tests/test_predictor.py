@@ -88,7 +88,7 @@ def test_labels_that_a_file_would_make_strings_of_are_refused(tmp_path):
 def test_a_learner_without_a_name_is_refused(tmp_path):
     import torch
 
-    with pytest.raises(ValueError, match=r"ProtoNet.* has no name"):
+    with pytest.raises(ValueError, match=r"a custom learner \(ProtoNet\) can't be saved"):
         saved(tmp_path, learner=mw.ProtoNet(torch.nn.Flatten))
 
 

@@ -81,7 +81,7 @@ def test_the_support_is_kept_and_compared_in_the_learned_space(protonet, drawn):
     embedded = whole.learner.encode(whole.params, torch.as_tensor(x)).detach()
     np.testing.assert_allclose(found.rows, embedded, atol=0.05)
     known = torch.as_tensor(found.rows, dtype=torch.float64)
-    assert torch.equal(placed(found.learner, found._params, found._fast, known), known)
+    assert torch.equal(placed(found.learner, found.params, found.fast, known), known)
     far = known[:1] + 100
     assert found.unknown_of(far.numpy(), 0.05).all()
 
@@ -254,7 +254,7 @@ def test_what_cannot_stand_behind_a_predictor_is_refused_with_the_reason(tmp_pat
         mw.FewShotClassifier(learner=str(curves)).fit(paths, labels)
     x, y = np.linspace(-5, 5, 9)[:, None], np.sin(np.linspace(-5, 5, 9))
     for encoder in ("auto", "table"):  # whose columns are brought to variance 1, as those of the training were not
-        with pytest.raises(ValueError, match="trained on rows that nothing makes of table as its training did"):
+        with pytest.raises(ValueError, match="takes inputs that can't be made from table as in its training"):
             mw.FewShotRegressor(encoder=encoder, learner=str(curves)).fit(x, y)
     stream = trained(tmp_path / "stream", "mann", "glyphs_stream", "--source.length", "10", "--net.filters", "4")
     with pytest.raises(ValueError, match="mann reads its examples one after another"):
@@ -269,7 +269,7 @@ def test_a_run_of_before_says_what_it_was_trained_on_when_it_is_resumed(tmp_path
     with pytest.raises(ValueError, match=r"mapwise train --resume .*old writes that down"):
         mw.FewShotClassifier(learner=run).fit(paths, labels)
     assert command("train", "--resume", run) == 0
-    assert mw.FewShotClassifier(learner=run).fit(paths, labels).predictor_.called == "protonet, trained"
+    assert mw.FewShotClassifier(learner=run).fit(paths, labels).predictor_.head.name == "protonet, trained"
 
 
 def test_an_estimator_of_a_file_can_be_fitted_again(tmp_path, protonet, drawn):

@@ -624,10 +624,12 @@ def _spread(support: Examples) -> float:
     return spread if spread > 1e-12 * _square(support) else _square(support)
 
 
-REGRESSION_HEADS: dict[str, Callable[[Examples], Learner]] = {
-    "kernel_mean": lambda support: KernelMean(nn.Flatten, bandwidth=math.sqrt(0.1 * _spread(support))),
-    "ridge": lambda support: R2D2(
-        nn.Flatten, ridge=0.3 * _spread(support), errors="sum", centred=True, scale=1.0, loss="squared_error"
+REGRESSION_HEADS: dict[str, HeadRow] = {
+    "kernel_mean": HeadRow(lambda support: KernelMean(nn.Flatten, bandwidth=math.sqrt(0.1 * _spread(support)))),
+    "ridge": HeadRow(
+        lambda support: R2D2(
+            nn.Flatten, ridge=0.3 * _spread(support), errors="sum", centred=True, scale=1.0, loss="squared_error"
+        )
     ),
 }
 """The same for a support set of targets."""

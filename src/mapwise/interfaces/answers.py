@@ -13,8 +13,8 @@ from mapwise.encoders.encoder import Raw
 from mapwise.interfaces.inputs import columns
 from mapwise.interfaces.progress import Watched
 from mapwise.predictors.choosing import USUAL, Tried, choose, seconds_of
+from mapwise.predictors.heads import AUTO, encoder_for
 from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.taught import AUTO, encoder_for
 
 
 def fit(
@@ -38,7 +38,7 @@ def fit(
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     rows, names, kind, sources = _folder(data) if data.is_dir() else _table(data, text, label)
     by_itself = learner == AUTO
-    head = USUAL if by_itself else Predictor.head_called(learner)
+    head = Predictor.head_of(USUAL if by_itself else learner)
     made = encoder_for(encoder or AUTO, kind, head)
     classes = sorted(set(names))
     for name in classes:
@@ -55,7 +55,7 @@ def fit(
     _no_twins(taught, rows if kind == "pictures" else None)
     taught, tried = choose(taught, rows, seconds) if by_itself else (taught, [])
     taught.save(out)
-    about = {"file": str(out), "encoder": made.name, "learner": taught.called, "bytes": out.stat().st_size}
+    about = {"file": str(out), "encoder": made.name, "learner": taught.head.name, "bytes": out.stat().st_size}
     shown = [
         f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
         *(["learners, by examples they didn't see:"] if tried else []),

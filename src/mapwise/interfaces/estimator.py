@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
-from mapwise.core.learner import Learner
 from mapwise.core.which_next import Suggestion
 from mapwise.encoders.encoder import Encoder
+from mapwise.interfaces import inputs
 from mapwise.interfaces.few_shot import FewShotEstimator
 from mapwise.predictors.choosing import SECONDS, USUAL, Tried, choose, seconds_of
+from mapwise.predictors.heads import AUTO, Head, encoder_for
 from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.taught import AUTO, Head
 
 
 @dataclass(eq=False, repr=False)
@@ -38,6 +38,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
     """
 
     _taught = Predictor
+
+    def _chosen(self, X: Any) -> tuple[Head, Encoder]:
+        if self.learner != AUTO:
+            return super()._chosen(X)
+        head = Predictor.head_of(USUAL)
+        return head, encoder_for(self.encoder, inputs.kind_of(X), head)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, budget: str | float = "30s") -> Self:
         """Learn from labelled rows alone, forgetting those of before.
@@ -72,13 +78,13 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         ValueError as `fit` does, but takes a single class.
         """
         first = not hasattr(self, "predictor_")
-        head, encoder = self._chosen(X) if first else (AUTO, None)
+        head, encoder = self._chosen(X) if first else (None, None)
         X, y, weight = self._labelled(X, y, sample_weight, encoder)
         known = y[:0] if first else self.classes_
         _same_kind(known, y)
         named_now = y if classes is None else np.concatenate([y, np.asarray(classes)])
         found = np.unique(np.concatenate([known, named_now]))
-        if encoder is not None:
+        if head is not None and encoder is not None:
             names = [str(name) for name in found]
             taught, tried = self._begun(head, encoder, X, np.searchsorted(found, y), weight, names, SECONDS)
         else:
@@ -197,8 +203,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         whose pretrained model is not on this machine.
         """
         predictor = Predictor.load(path)
-        assert not isinstance(predictor.head, Learner)  # which no file holds
-        found = cls(encoder=predictor.encoder.name, learner=predictor.head)
+        found = cls(encoder=predictor.encoder.name, learner=predictor.head.setting)
         found.classes_ = np.sort(np.asarray(predictor.classes))
         found.predictor_, found.tried_ = predictor, []
         found._opened(predictor.encoder)
@@ -237,9 +242,9 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         names: Sequence[str],
         seconds: float,
     ) -> tuple[Predictor, list[Tried]]:
-        if head != AUTO:
+        if self.learner != AUTO:
             return Predictor.of(encoder, head, X, columns, weight, names, seconds=seconds).checked(), []
-        return choose(Predictor.of(encoder, USUAL, X, columns, weight, names), X, seconds)
+        return choose(Predictor.of(encoder, head, X, columns, weight, names), X, seconds)
 
     def _labelled(
         self, X: Any, y: Any, sample_weight: Any, encoder: Encoder | None

@@ -12,7 +12,8 @@ from sklearn.utils.validation import validate_data
 from mapwise.core.learner import Learner
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces import inputs
-from mapwise.predictors.taught import AUTO, Head, Taught, encoder_for
+from mapwise.predictors.heads import Head, encoder_for
+from mapwise.predictors.taught import Taught
 from mapwise.predictors.trained_learner import TrainedLearner
 
 
@@ -32,15 +33,8 @@ class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         return tags
 
     def _chosen(self, X: Any) -> tuple[Head, Encoder]:
-        """What is asked for, for rows like these: "auto" or what stands behind the encoder, and the encoder."""
-        head = self.learner
-        if isinstance(head, Path) or (isinstance(head, str) and head != AUTO):
-            head = self._taught.head_called(head)
-        if isinstance(head, TrainedLearner) and head.settings.shape.kind != self._taught.kind:
-            raise ValueError(
-                f"the learner was trained on tasks of kind {head.settings.shape.kind} and this is one of "
-                f"{self._taught.kind}: take another run"
-            )
+        """What is asked for, for rows like these: what stands behind the encoder, and the encoder."""
+        head = self._taught.head_of(self.learner)
         return head, encoder_for(self.encoder, inputs.kind_of(X), head)
 
     def _rows(self, X: Any, encoder: Encoder | None = None) -> Any:

@@ -34,7 +34,7 @@ def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         found=found,
         classes=counted(made),
         encoder=made.encoder.name,
-        learner=made.called,
+        learner=made.head.name,
         reads=made.encoder.reads,
         bytes=file.stat().st_size,
         sources=made.sources,

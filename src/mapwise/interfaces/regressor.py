@@ -90,8 +90,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         and for one whose pretrained model is not on this machine.
         """
         predictor = TargetPredictor.load(path)
-        assert not isinstance(predictor.head, Learner)  # which no file holds
-        found = cls(encoder=predictor.encoder.name, learner=predictor.head)
+        found = cls(encoder=predictor.encoder.name, learner=predictor.head.setting)
         found.predictor_ = predictor
         found._opened(predictor.encoder)
         return found

@@ -51,7 +51,7 @@ def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Pred
             candidate = predictor.with_head(head, X, (end - time.monotonic()) / (len(heads) - place))
             why = candidate.report.why  # asks
             if why and not asked:
-                chosen = replace(predictor, head=USUAL)
+                chosen = replace(predictor, head=predictor.head_of(USUAL))
                 return chosen, [Tried(name, None, 0.0, name == USUAL, why) for name in heads]
             asked |= {} if why else {head: candidate}
         found = asked[head].report if head in asked else None

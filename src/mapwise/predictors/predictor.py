@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import HEADS, HeadRow
-from mapwise.core import random, tree
+from mapwise.catalog import HEADS
+from mapwise.core import tree
 from mapwise.core.embedding import placed
 from mapwise.core.explanation import Explanation, explained
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
+from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples, Kind
 from mapwise.core.which_next import Suggestion, which_next
@@ -26,8 +27,8 @@ from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.encoders.occlusion import region
 from mapwise.graph import Written, write_graph
 from mapwise.predictors.crossed import CHANGED, Crossed, crossed
-from mapwise.predictors.taught import Head, Taught
-from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.predictors.heads import Head
+from mapwise.predictors.taught import Taught
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Predictor(Taught):
     """What a few examples of each class taught: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
-    head:    the name of a row of `catalog.HEADS`, a learner over encoded rows, or one that a run trained.
+    head:    what stands behind it.
     rows:    the support's encoded rows.
     columns: the class of each row, by its place in `classes`.
     weight:  how often each row counts.
@@ -43,7 +44,6 @@ class Predictor(Taught):
     """
 
     kind: ClassVar[Kind] = "classification"
-    heads: ClassVar[Mapping[str, HeadRow]] = HEADS
 
     encoder: Encoder
     head: Head
@@ -66,7 +66,7 @@ class Predictor(Taught):
     def of(
         cls,
         encoder: Encoder,
-        head: Head,
+        learner: "str | Path | Learner | Head",
         X: Any,
         columns: np.ndarray,
         weight: np.ndarray,
@@ -80,15 +80,16 @@ class Predictor(Taught):
 
         seconds: that judging an encoder which is tuned may take.
 
-        Raises ValueError for a head that isn't there, for rows that the encoder can't read, and for a head that tunes
-        an encoder with nothing to tune.
+        Raises ValueError for a learner that isn't there, for rows that it or the encoder can't read, and for one that
+        tunes an encoder with nothing to tune.
         """
+        head = cls.head_of(learner)
         fitted, rows = cls._encoded_by(encoder, head, X, weight)
         known = digests(encoder.reads, X)
         made = cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources), known)
-        return made.with_head(head, X, seconds) if isinstance(head, str) and HEADS[head].tunes else made
+        return made.with_head(head, X, seconds) if head.tunes else made
 
-    def with_head(self, head: Head, X: Any, seconds: float) -> Self:
+    def with_head(self, learner: "str | Path | Learner | Head", X: Any, seconds: float) -> Self:
         """The same rows with another head; where it tunes the encoder, this begins as it was fitted.
 
         X:       the raw rows.
@@ -97,19 +98,20 @@ class Predictor(Taught):
         Raises ValueError for a head that tunes an encoder with nothing to tune.
         """
         assert self.crossed is None  # what was said of its rows was by the head it has
+        head = self.head_of(learner)
         made = replace(self, head=head, seconds=seconds)
-        if not isinstance(head, str) or not HEADS[head].tunes:
+        if not head.tunes:
             return made
         encoder = self.encoder
         if not isinstance(encoder, Tunable):
             raise ValueError(
-                f"the learner {head} tunes its encoder and {encoder.name} has nothing to tune: take a pretrained model "
-                "(encoder hf:NAME), or another learner"
+                f"the learner {head.name} tunes its encoder and {encoder.name} has nothing to tune: take a pretrained "
+                "model (encoder hf:NAME), or another learner"
             )
         start = time.monotonic()
         tuned = encoder.tuned(X, self.columns, self.weight)
         took = time.monotonic() - start
-        told = crossed(encoder, X, self.support, self.classes, HEADS[head], seconds - took, took)
+        told = crossed(encoder, X, self.support, self.classes, head.learner_for, seconds - took, took)
         return replace(made, encoder=tuned, rows=tuned(X), crossed=told)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
@@ -136,11 +138,11 @@ class Predictor(Taught):
         else:
             known = self.crossed.novelty
         furthest = limit(known, share, self.encoder.usual)
-        return novelty(self._placed(self.support), placed(self.learner, self._params, self._fast, x)) > furthest
+        return novelty(self._placed(self.support), placed(self.learner, self.params, self.fast, x)) > furthest
 
     def _placed(self, support: Examples) -> Examples:
         """The support where the learner compares rows."""
-        return support._replace(x=placed(self.learner, self._params, self._fast, support.x))
+        return support._replace(x=placed(self.learner, self.params, self.fast, support.x))
 
     def with_rows(self, X: Any, columns: np.ndarray, weight: np.ndarray, sources: Sequence[str] = ()) -> Self:
         """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again."""
@@ -214,7 +216,7 @@ class Predictor(Taught):
         """What the support says of how good this is, each row asked of a predictor that didn't see it."""
         if self.crossed is not None:
             return self.crossed.report(self.columns, self.classes)
-        return held_out(self.learner, self._params, self.support, self.classes, seconds=self.seconds)
+        return held_out(self.learner, self.params, self.support, self.classes, seconds=self.seconds)
 
     def which_next(self, X: Any, n: int = 1, *, names: Sequence[Any] | None = None) -> list[Suggestion]:
         """The raw rows most worth a label, the best first, each with its reason.
@@ -227,7 +229,7 @@ class Predictor(Taught):
         rows = self.encoded(X)
         named = self.classes if names is None else names
         known, new = (
-            placed(self.learner, self._params, self._fast, torch.as_tensor(part, dtype=torch.float64)).numpy()
+            placed(self.learner, self.params, self.fast, torch.as_tensor(part, dtype=torch.float64)).numpy()
             for part in (self.rows[self.weight > 0], rows)
         )
         return which_next(new, self.scores_of(rows), known, named, n)
@@ -239,13 +241,13 @@ class Predictor(Taught):
 
         Raises ValueError for a learner that no such file can hold, and when the extra isn't installed.
         """
-        about = {"learner": self.called, "encoder": self.encoder.name, "encoder_version": self.encoder.version}
-        learner, params, support = self.learner, self._params, self.support
-        if isinstance(self.head, TrainedLearner):  # whole, its network with it
-            learner, params = self.head.learner, tree.map(Tensor.double, self.head.params)
-            shape = (len(self.rows), *self.head.settings.shape.input_shape)
-            # The support is kept as the network sees it, and the graph is asked about rows as it takes them.
-            support = support._replace(x=random.uniform(torch.tensor(0), shape).double())
+        about = {
+            "learner": self.head.name,
+            "encoder": self.encoder.name,
+            "encoder_version": self.encoder.version,
+        }
+        learner, params, support = self.head.whole(self.support)
+        params = tree.map(Tensor.double, params)
         return write_graph(learner, params, support, path, about)
 
     def explain(self, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None) -> list[Explanation]:
@@ -267,7 +269,7 @@ class Predictor(Taught):
         x = torch.as_tensor(rows, dtype=torch.float64)
         without = self._without_each_of(rows)
         named = self.classes if names is None else names
-        found = explained(self.learner, self._params, self._fast, self.support, x, without, named, self.sources)
+        found = explained(self.learner, self.params, self.fast, self.support, x, without, named, self.sources)
         if not regions:
             return found
         seen = (region(row, place, self.scores) for place, row in enumerate(X))
@@ -282,12 +284,12 @@ class Predictor(Taught):
         np.fill_diagonal(kept, 0)
         x = torch.as_tensor(rows, dtype=torch.float64)
         # A learner made for a support set is another for a smaller one; rows of one weight share theirs.
-        made = [self._made_for(self.support._replace(weight=torch.as_tensor(weight))) for weight in kept]
+        made = [self.head.learner_for(self.support._replace(weight=torch.as_tensor(weight))) for weight in kept]
         scores = np.empty((len(kept), len(x), len(self.classes)))
         for learner in dict.fromkeys(made):
             those = [row for row, one in enumerate(made) if one == learner]
             asked = x.expand(len(those), *x.shape)
-            scores[those] = scores_under(learner, self._params, self.support, kept[those], asked)
+            scores[those] = scores_under(learner, self.params_of(learner), self.support, kept[those], asked)
         return scores
 
     def _needs_two(self) -> None:

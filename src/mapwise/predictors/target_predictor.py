@@ -1,6 +1,6 @@
 """A task of numbers as a thing to keep: an encoder, a learner, and the support it was taught with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import REGRESSION_HEADS
-from mapwise.core.learner import Learner
 from mapwise.core.losses import means
 from mapwise.core.task import Examples, Kind
 from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.taught import Head, Taught
+from mapwise.predictors.heads import Head
+from mapwise.predictors.taught import Taught
 
 FEWEST = 3
 """Different rows that tell how far answers lie from the truth."""
@@ -29,14 +28,13 @@ class TargetPredictor(Taught):
     """What a few examples with numbers taught: a value, so that another example makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
-    head:    the name of a row of `catalog.REGRESSION_HEADS`, a learner over encoded rows, or one that a run trained.
+    head:    what stands behind it.
     rows:    the support's encoded rows.
     targets: the numbers of each row, one or several.
     weight:  how often each row counts.
     """
 
     kind: ClassVar[Kind] = "regression"
-    heads: ClassVar[Mapping[str, Callable[[Examples], Learner]]] = REGRESSION_HEADS
 
     encoder: Encoder
     head: Head
@@ -54,7 +52,7 @@ class TargetPredictor(Taught):
     def of(cls, encoder: Encoder, head: Head, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:
         """Fit the encoder to these raw rows, and keep them encoded.
 
-        Raises ValueError for a head that isn't there, and for rows that the encoder can't read.
+        Raises ValueError for rows that the encoder or the head can't read.
         """
         fitted, rows = cls._encoded_by(encoder, head, X, weight)
         return cls(fitted, head, rows, targets, weight, digests=digests(encoder.reads, X))
@@ -105,8 +103,9 @@ class TargetPredictor(Taught):
         weight = known.weight.clone()
         weight[row] = 0
         rest = known._replace(weight=weight)
-        learner = self._made_for(rest)  # for a smaller support another one
-        return means(learner.predict(self._params, learner.adapt(self._params, rest), known.x[row : row + 1]))[0]
+        learner = self.head.learner_for(rest)  # for a smaller support another one
+        params = self.params_of(learner)
+        return means(learner.predict(params, learner.adapt(params, rest), known.x[row : row + 1]))[0]
 
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:

@@ -5,27 +5,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 
 from mapwise.catalog import BLUEPRINTS, SOURCES
-from mapwise.core import functional, tree
+from mapwise.core import functional, random, tree
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.learner import Learner
+from mapwise.core.task import Examples, Kind
 from mapwise.core.tree import Params
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.run import LearnerSettings, RunSettings, fits, load_params
 
 _EMBEDDED = 256
 """Rows that a network is given together."""
+_WEIGHTS = "learner/"
+"""Before the path of a weight, in a file."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedLearner:
-    """The learner of a run with the params that it selected: all that is needed to teach it a task, without its data.
+    """The learner of a run with the params that it selected, without its data: a head, see `predictors.heads`.
 
     settings: what the learner is made by.
     encoder:  what makes rows such as it was trained on of raw ones; None: nothing does.
@@ -85,32 +89,116 @@ class TrainedLearner:
         _check_measured(learner, params)
         return cls(settings, learner, params, encoder)
 
-    @cached_property
-    def behind(self) -> tuple[Learner, Params]:
-        """What is taught: the learner over rows as `embedded` gives them, and its params."""
-        return self._over_embedded or (self.learner, self.params)
+    @classmethod
+    def of_file(cls, about: Any, tensors: Mapping[str, np.ndarray], encoder: Encoder) -> "TrainedLearner":
+        """That of a predictor's file, as `to_file` wrote it; raises ValueError for anything else."""
+        try:
+            settings = LearnerSettings.model_validate(about)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"its learner's settings are damaged, {where}: {first['msg']}") from None
+        weights = {
+            path.removeprefix(_WEIGHTS): torch.as_tensor(leaf)
+            for path, leaf in tensors.items()
+            if path.startswith(_WEIGHTS)
+        }
+        head = cls.of(settings, tree.unflatten(weights), encoder)
+        if tensors["rows"].shape[1:] != head.row_shape:
+            raise ValueError(
+                f"its learner takes rows of shape {head.row_shape}, and its rows are {tensors['rows'].shape}"
+            )
+        return head
+
+    def to_file(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a file keeps: the settings, and the weights as arrays."""
+        leaves = tree.flatten(self.params)
+        return self.settings.model_dump(), {_WEIGHTS + path: leaf.numpy() for path, leaf in leaves.items()}
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{self.settings.learner}, trained"
+
+    @property
+    def setting(self) -> Self:
+        """Itself: an estimator takes it as its learner."""
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of tasks it was trained on."""
+        return self.settings.shape.kind
+
+    @property
+    def tunes(self) -> bool:
+        """No: its encoder makes rows such as it was trained on."""
+        return False
+
+    def encoder_called(self, name: str, reads: Raw) -> Encoder:
+        """Its own encoder; raises ValueError when another is asked for, and where it has none."""
+        if self.encoder is None:
+            raise ValueError(
+                f"this run of {self.settings.learner} takes inputs that can't be made from {reads} as in its training: "
+                "take a run trained on pictures"
+            )
+        if name not in ("auto", self.encoder.name):
+            raise ValueError(
+                f"the learner was trained on rows of the encoder {self.encoder.name} and {name} is asked for: leave "
+                "the encoder out"
+            )
+        return self.encoder
+
+    def learner_for(self, support: Examples) -> Learner:
+        """The learner over rows as `encode` gives them, whatever the support."""
+        return self._over_embedded[0]
+
+    def params_of(self, learner: Learner) -> Params:
+        """The params of that learner."""
+        return self._over_embedded[1]
+
+    def whole(self, support: Examples) -> tuple[Learner, Params, Examples]:
+        """The learner with its network, its params, and a support of random inputs: the network's own aren't kept."""
+        shape = (len(support.x), *self.settings.shape.input_shape)
+        return self.learner, self.params, support._replace(x=random.uniform(torch.tensor(0), shape).double())
 
     @cached_property
-    def _over_embedded(self) -> tuple[Learner, Params] | None:
-        return self.learner.over_embedded(self.params) if isinstance(self.learner, EmbeddingLearner) else None
+    def _embedder(self) -> EmbeddingLearner | None:
+        """The learner, where it has a learned space in which a row stands by itself."""
+        learner = self.learner
+        return learner if isinstance(learner, EmbeddingLearner) and learner.over_embedded(self.params) else None
+
+    @cached_property
+    def _over_embedded(self) -> tuple[Learner, Params]:
+        """The learner over rows as `encode` gives them, and its params."""
+        over = self._embedder and self._embedder.over_embedded(self.params)
+        return over or (self.learner, self.params)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """The shape of a row as `embedded` gives it."""
-        learner = self.learner
-        if self._over_embedded is None or not isinstance(learner, EmbeddingLearner):
+        """The shape of a row as `encode` gives it."""
+        embedder = self._embedder
+        if embedder is None:
             return self.settings.shape.input_shape
-        return (math.prod(functional.output_shape(learner.encoder)),)
+        return (math.prod(functional.output_shape(embedder.encoder)),)
 
     @torch.no_grad()
-    def embedded(self, rows: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N *D"]:
-        """Rows in the learned space, where the learner has one in which a row stands by itself; else as they are."""
-        learner = self.learner
-        if self._over_embedded is None or not isinstance(learner, EmbeddingLearner):
+    def encode(self, rows: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N *D"]:
+        """Rows in the learned space, where the learner has one in which a row stands by itself; else as they are.
+
+        Raises ValueError for rows of another shape than in its training.
+        """
+        if rows.shape[1:] != self.settings.shape.input_shape:
+            raise ValueError(
+                f"the learner was trained on rows of shape {self.settings.shape.input_shape} and the encoder gives "
+                f"rows of shape {rows.shape[1:]}: leave the encoder out, or take another learner"
+            )
+        embedder = self._embedder
+        if embedder is None:
             return rows
         parts = torch.split(torch.as_tensor(rows, dtype=torch.float32), _EMBEDDED)
-        found: np.ndarray = torch.cat([learner.encode(self.params, part) for part in parts]).numpy()
-        return found
+        embedded: np.ndarray = torch.cat([embedder.encode(self.params, part) for part in parts]).numpy()
+        return embedded
 
 
 def _check_sizes(settings: LearnerSettings, params: Params) -> None:

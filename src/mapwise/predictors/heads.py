@@ -1,0 +1,217 @@
+"""What stands behind an encoder: a named row of the catalog, a custom learner, or the learner of a trained run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from mapwise.catalog import HEADS, REGRESSION_HEADS, HeadRow, encoder_named, encoder_of, named
+from mapwise.core.learner import Learner
+from mapwise.core.task import Examples, Kind
+from mapwise.core.tree import Params
+from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.predictors.trained_learner import TrainedLearner
+
+AUTO = "auto"
+"""The name of what fits best, whatever it is called."""
+NAMED: dict[Kind, Mapping[str, HeadRow]] = {"classification": HEADS, "regression": REGRESSION_HEADS}
+"""The heads that have a name, by the kind of tasks they are for."""
+
+
+class Head(Protocol):
+    """A learner for every support, with its params."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def setting(self) -> Any:
+        """The `learner` with which an estimator makes it again."""
+        ...
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of tasks it takes; None: any."""
+        ...
+
+    @property
+    def tunes(self) -> bool:
+        """Whether the encoder is tuned on the support first."""
+        ...
+
+    def encoder_called(self, name: str, reads: Raw) -> Encoder:
+        """The encoder of this name, for rows of this kind; "auto": the first that reads them.
+
+        Raises ValueError for a name that isn't there, and for an encoder that the head can't stand behind.
+        """
+        ...
+
+    def encode(self, rows: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N *D"]:
+        """Encoded rows with all done to them that doesn't depend on the support.
+
+        Raises ValueError for rows of a shape that the learner doesn't take.
+        """
+        ...
+
+    def learner_for(self, support: Examples) -> Learner:
+        """The learner for a support of such rows."""
+        ...
+
+    def params_of(self, learner: Learner) -> Params:
+        """The params of a learner that it made."""
+        ...
+
+    def whole(self, support: Examples) -> tuple[Learner, Params, Examples]:
+        """The learner for a support, over rows as the encoder gives them; its params; and a support of such rows."""
+        ...
+
+    def to_file(self) -> tuple[Any, dict[str, np.ndarray]]:
+        """What a file keeps: JSON-ready, and as arrays; raises ValueError when no file can keep it."""
+        ...
+
+
+class _OverEncoded:
+    """A head that takes rows as any encoder gives them."""
+
+    def learner_for(self, support: Examples) -> Learner:
+        """The learner for a support of such rows."""
+        raise NotImplementedError
+
+    def encoder_called(self, name: str, reads: Raw) -> Encoder:
+        """The encoder of this name, for rows of this kind; "auto": the first that reads them."""
+        return encoder_of(reads) if name == AUTO else encoder_named(name, fetch=True)
+
+    def encode(self, rows: Float[np.ndarray, "N *D"]) -> Float[np.ndarray, "N *D"]:
+        """The same rows."""
+        return rows
+
+    def params_of(self, learner: Learner) -> Params:
+        """Those before any training."""
+        return learner.init(0)
+
+    def whole(self, support: Examples) -> tuple[Learner, Params, Examples]:
+        """The learner for the support, which holds such rows."""
+        learner = self.learner_for(support)
+        return learner, self.params_of(learner), support
+
+
+@dataclass(frozen=True)
+class NamedHead(_OverEncoded):
+    """A row of the catalog.
+
+    kind: of the tasks that the catalog lists it for.
+    """
+
+    name: str
+    kind: Kind
+
+    @classmethod
+    def of(cls, name: str, kind: Kind) -> "NamedHead":
+        """The head of this name; raises ValueError when there is none."""
+        named(NAMED[kind], name, "learner")
+        return cls(name, kind)
+
+    @property
+    def setting(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def tunes(self) -> bool:
+        """As its row says."""
+        return NAMED[self.kind][self.name].tunes
+
+    def learner_for(self, support: Examples) -> Learner:
+        """As its row makes it."""
+        return NAMED[self.kind][self.name](support)
+
+    def to_file(self) -> tuple[str, dict[str, np.ndarray]]:
+        """The name."""
+        return self.name, {}
+
+
+@dataclass(frozen=True)
+class CustomHead(_OverEncoded):
+    """A learner of the user's own."""
+
+    kind: ClassVar[Kind | None] = None
+    tunes: ClassVar[bool] = False
+
+    learner: Learner
+
+    @property
+    def name(self) -> str:
+        """The learner's class."""
+        return type(self.learner).__name__
+
+    @property
+    def setting(self) -> Learner:
+        """The learner."""
+        return self.learner
+
+    def learner_for(self, support: Examples) -> Learner:
+        """The learner, whatever the support."""
+        return self.learner
+
+    def to_file(self) -> tuple[str, dict[str, np.ndarray]]:
+        """Raises ValueError: another machine doesn't have its code."""
+        raise ValueError(
+            f"a custom learner ({self.name}) can't be saved in a file: take one by its name, such as ridge, or a run's "
+            "folder"
+        )
+
+
+def head_of(learner: "str | Path | Learner | Head", kind: Kind) -> Head:
+    """The head of what a user gives: a name, a run's folder, a learner, or a head; for tasks of this kind.
+
+    Raises ValueError for a name that isn't there, for a folder whose learner can't stand behind an encoder, and for a
+    run that was trained on tasks of another kind.
+    """
+    head: Head
+    if isinstance(learner, Learner):
+        head = CustomHead(learner)
+    elif isinstance(learner, str | Path):
+        folder = Path(learner).expanduser()
+        if isinstance(learner, str) and (learner in NAMED[kind] or not (len(folder.parts) > 1 or folder.is_dir())):
+            head = NamedHead.of(learner, kind)
+        else:
+            head = TrainedLearner.of_run(folder)
+    else:
+        head = learner
+    if head.kind not in (None, kind):
+        raise ValueError(
+            f"the learner was trained on tasks of kind {head.kind} and this is one of {kind}: take another run"
+        )
+    return head
+
+
+def head_of_file(about: Any, tensors: Mapping[str, np.ndarray], encoder: Encoder, kind: Kind) -> Head:
+    """The head that `to_file` kept; raises ValueError for one that isn't there or takes other tasks."""
+    if isinstance(about, str):
+        return NamedHead.of(about, kind)
+    head = TrainedLearner.of_file(about, tensors, encoder)
+    if head.kind != kind:
+        raise ValueError(f"its learner is for tasks of kind {head.kind}")
+    return head
+
+
+def encoder_for(name: str, reads: Raw, head: Head) -> Encoder:
+    """The encoder of this name before this head; for "auto" the first that reads such rows.
+
+    reads: what the rows look like.
+
+    Raises ValueError for a name that isn't there, for an encoder that reads something else, and for a trained learner
+    whose rows nothing makes as its training did.
+    """
+    encoder = head.encoder_called(name, reads)
+    if reads != encoder.reads and not (encoder.reads == "pictures" and reads == "texts"):  # paths of unusual names
+        raise ValueError(
+            f"the encoder {encoder.name} reads {encoder.reads} and the rows look like {reads}: take another encoder, "
+            "or leave it to auto"
+        )
+    return encoder
