@@ -14,7 +14,8 @@ import torch
 
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
-from mapwise.run import RunSettings, load_params
+from mapwise.runs.run import load_params
+from mapwise.runs.settings import RunSettings
 
 PLACE = Path(__file__).resolve().parent.parent / "src" / "mapwise" / "encoders" / "drawings.safetensors"
 

@@ -18,7 +18,7 @@ import numpy as np
 import row
 from kept_runs import finished, over_episodes, over_seeds
 from mapwise.engine.evaluate import evaluate
-from mapwise.run import judging, open_run
+from mapwise.runs.run import Run
 from row import Line, Row, Target
 
 STEPS, TASKS, EPISODES = 500, 4, 2000
@@ -86,8 +86,8 @@ def judged(folder: Path, episodes: int) -> dict[str, Any]:
     """Accuracy of every test episode, 0..1; negative log-likelihood and calibration error over all of them."""
     kept = folder / f"calibration-{episodes}.json"
     if not kept.exists():
-        settings, learner, params, _ = open_run(folder)
-        report = evaluate(learner, params, judging(settings, "test", seed=0), episodes=episodes)
+        run = Run.open(folder)
+        report = evaluate(run.learner, run.params, run.judging(seed=0), episodes=episodes)
         its = {"values": report.values.tolist(), "nll": report.nll, "ece": report.ece}
         kept.write_text(json.dumps(its), encoding="utf-8")
     its = json.loads(kept.read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,8 @@ from kept_runs import finished, over_episodes, records
 from mapwise.catalog import LEARNERS
 from mapwise.core.outcome import Curve
 from mapwise.interfaces.bench import Bench, base_settings, judged
-from mapwise.interfaces.search import settings_with
-from mapwise.interfaces.tune import train_command
 from mapwise.report.plots import against_seconds, standalone
-from mapwise.run import SETTINGS, RunSettings
+from mapwise.runs.settings import SETTINGS, RunSettings
 from record import portable
 from row import Line, Row
 
@@ -77,7 +76,7 @@ def ended(asked: argparse.Namespace, bench: Bench, learner: str) -> dict[str, An
         told = records(run)
         settings = RunSettings.read(run)
         one = {
-            "command": portable(f"{train_command(settings)} --out {run}"),
+            "command": portable(shlex.join([*settings.words(), "--out", str(run)])),
             "tasks": settings.steps * settings.tasks,
             "processor_seconds": told[-1]["processor_seconds"],
             "curve": [[at["processor_seconds"], at["validation"]] for at in told if "validation" in at],
@@ -92,10 +91,10 @@ def ended(asked: argparse.Namespace, bench: Bench, learner: str) -> dict[str, An
 def trained(asked: argparse.Namespace, bench: Bench, learner: str) -> Path:
     """The folder of one training, which took about the seconds asked for."""
     chosen = json.loads((CHOSEN / f"{learner}.json").read_text(encoding="utf-8"))["bench"]["chosen"]
-    base = base_settings(bench, learner, asked.threads).model_copy(update={"data": asked.data and str(asked.data)})
-    settings = settings_with(base, chosen)
+    base = replace(base_settings(bench, learner, asked.threads), data=asked.data and str(asked.data))
+    settings = base.with_values(chosen)
     # A task holds as many rows of a class, whichever part of them is support.
-    settings = settings.model_copy(update={"queries": bench.rows - int(settings.shots)})
+    settings = replace(settings, queries=bench.rows - int(settings.shots))
     whole: Path = asked.runs / learner
     if not (whole / SETTINGS).exists():
         timing = _train(
@@ -105,13 +104,13 @@ def trained(asked: argparse.Namespace, bench: Bench, learner: str) -> Path:
         step = (last["processor_seconds"] - first["processor_seconds"]) / (last["step"] - first["step"])
         steps = 2 * POINTS if asked.quick else max(POINTS, round(asked.seconds / step))
         # The same way of mapping, so that steps take the time that was measured.
-        settings = settings.model_copy(update={"how": RunSettings.read(timing).how})
-        settings = settings.model_copy(update={"steps": steps, "validate_every": -(-steps // POINTS)})
+        how = RunSettings.read(timing).how
+        settings = replace(settings, how=how, steps=steps, validate_every=-(-steps // POINTS))
     return _train(settings, whole)
 
 
 def _train(settings: RunSettings, folder: Path, **sizes: int) -> Path:
-    return finished(folder, shlex.split(train_command(settings.model_copy(update=sizes)))[2:])
+    return finished(folder, settings.with_values(sizes).words()[2:])
 
 
 def _ends(made: dict[str, dict[str, Any]]) -> list[Line]:

@@ -25,7 +25,7 @@ from mapwise.core.losses import Gaussian
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
 from mapwise.core.outcome import Estimate
 from mapwise.core.task import Task
-from mapwise.run import open_run
+from mapwise.runs.run import Run
 from mapwise.tasks.gaussian_process import KERNELS, GaussianProcess
 from row import Line, Row, Target
 
@@ -98,9 +98,10 @@ def trained(asked: argparse.Namespace, kernel: str, steps: int) -> Path:
 
 def both(folder: Path, context: int, episodes: int) -> tuple[Judged, Judged]:
     """cnp and the exact posterior, given so many points of each test function."""
-    _, learner, params, training = open_run(folder)
-    assert isinstance(training, GaussianProcess)
-    source = replace(training, part="test", seed=0, shots=context, tasks=min(100, episodes))
+    run = Run.open(folder)
+    learner, params = run.learner, run.params
+    assert isinstance(run.source, GaussianProcess)
+    source = replace(run.source, part="test", seed=0, shots=context, tasks=min(100, episodes))
 
     def predict(task: Task) -> Gaussian:
         return learner.predict(params, learner.adapt(params, task.support), task.query.x)  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from mapwise.core.outcome import Estimate
 from mapwise.engine.train import METRICS
-from mapwise.run import RunSettings
+from mapwise.runs.settings import RunSettings
 
 
 def finished(folder: Path, words: Sequence[str]) -> Path:

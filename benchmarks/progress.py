@@ -15,7 +15,7 @@ import numpy as np
 
 import row
 from mapwise.engine.train import METRICS
-from mapwise.run import RunSettings
+from mapwise.runs.settings import RunSettings
 from row import Line, Row
 
 

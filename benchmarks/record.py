@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mapwise.core.kinds import METRICS
 from mapwise.interfaces.machine import machine
-from mapwise.run import RunSettings
+from mapwise.runs.settings import RunSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -16,7 +16,7 @@ from kept_runs import finished
 from mapwise.core.outcome import Report
 from mapwise.engine.evaluate import evaluate
 from mapwise.report.table import percent
-from mapwise.run import judging, open_run
+from mapwise.runs.run import Run
 from record import spent
 from row import Line, Row, Target
 
@@ -92,9 +92,8 @@ def trained(asked: argparse.Namespace, trial: Trial, seed: int) -> Path:
 
 def judged(folder: Path, option: str, length: str, episodes: int) -> Report:
     """The run on test sequences of this length."""
-    settings, learner, params, training = open_run(folder, asked={"source_options": {option: length}})
-    source = judging(settings, "test", seed=0, training=training)
-    return evaluate(learner, params, source, episodes=episodes)
+    run = Run.open(folder, {f"source.{option}": length})
+    return evaluate(run.learner, run.params, run.judging(seed=0), episodes=episodes)
 
 
 def main(words: list[str]) -> int:

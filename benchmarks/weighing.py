@@ -17,7 +17,7 @@ import row
 from kept_runs import finished, over_episodes, over_seeds
 from mapwise.core.outcome import Estimate
 from mapwise.engine.evaluate import evaluate
-from mapwise.run import judging, open_run
+from mapwise.runs.run import Run
 from row import Line, Row, Target
 
 STEPS, TASKS, EPISODES = 1500, 4, 2000
@@ -71,8 +71,8 @@ def judged(folder: Path, episodes: int) -> np.ndarray:
     """Accuracy of every test episode, 0..1."""
     kept = folder / f"test-{episodes}.json"
     if not kept.exists():
-        settings, learner, params, _ = open_run(folder)
-        report = evaluate(learner, params, judging(settings, "test", seed=0), episodes=episodes)
+        run = Run.open(folder)
+        report = evaluate(run.learner, run.params, run.judging(seed=0), episodes=episodes)
         kept.write_text(json.dumps(report.values.tolist()), encoding="utf-8")
     return np.array(json.loads(kept.read_text(encoding="utf-8")))
 

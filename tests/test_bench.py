@@ -21,10 +21,10 @@ from mapwise.engine.train import METRICS
 from mapwise.interfaces import bench as benching
 from mapwise.interfaces.bench import BENCHES, asked_bench, base_settings, candidates, sized
 from mapwise.interfaces.cli import main
-from mapwise.interfaces.search import settings_with
 from mapwise.report.comparison import SAME, comparison_markdown, comparison_rows
 from mapwise.report.plots import against_seconds, against_time, standalone
-from mapwise.run import RunSettings, source_of
+from mapwise.runs.settings import RunSettings
+from mapwise.runs.sources import source_of
 
 GLYPHS = BENCHES["glyphs"]
 ROWS = ("protonet", "nearest_mean", "maml")
@@ -78,7 +78,7 @@ def contender(name, accuracy=0.8, seconds=100.0, transductive=False, by_rows=0.8
 def test_every_learner_sees_as_many_images_under_one_protocol(learner):
     row = LEARNERS[learner]
     for values in candidates(GLYPHS, row):
-        settings = sized(GLYPHS, settings_with(base_settings(GLYPHS, learner, 1), values), GLYPHS.budget)
+        settings = sized(GLYPHS, base_settings(GLYPHS, learner, 1).with_values(values), GLYPHS.budget)
         batch = catalog.training_source(row, source_of(settings))(0)
         images = settings.steps * (batch.support.weight.numel() + batch.query.weight.numel())
         assert images == pytest.approx(6000 * 5 * 16, rel=0.002)
@@ -196,7 +196,7 @@ def test_rows_and_runs_of_another_protocol_are_refused(folder, capsys):
     assert quick(folder, "--only", "maml", "--episodes", "9") == 1
     assert "maml.json is of another protocol (episodes 8, asked for is 9)" in capsys.readouterr().err
     (folder / "protonet.json").unlink()
-    run = RunSettings.read(folder / "protonet" / "full").model_copy(update={"clip": 3.0})
+    run = replace(RunSettings.read(folder / "protonet" / "full"), clip=3.0)
     run.write(folder / "protonet" / "full")
     assert quick(folder, "--only", "protonet") == 1
     assert "holds a run with clip 3.0, and None is asked for" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from mapwise.interfaces.cli import _options, main
 from mapwise.interfaces.errors import WrongUse, told
 from mapwise.interfaces.flags import clashes, rewritten
 from mapwise.interfaces.progress import Bar
-from mapwise.run import RunSettings, judging, load_params, source_of
+from mapwise.runs.run import load_params
+from mapwise.runs.settings import RunSettings
+from mapwise.runs.sources import judging, source_of
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
 
@@ -132,7 +135,7 @@ def test_a_run_is_trained_judged_compared_and_reported(cli):
     assert settings.fields == {"inner_lr": 0.2, "first_order": True}
     assert settings.net_options == {"hidden": [16, 8]}
     assert settings.ways == "3"
-    assert settings.how in ("vmap", "loop", "4")
+    assert settings.how in ("vmap", "loop", 4)
     assert "--inner-lr 0.2 --first-order" in settings.command
     assert [leaf.shape[0] for name, leaf in load_params(run)[0].items() if name.endswith("weight")] == [16, 8, 3]
 
@@ -363,7 +366,7 @@ def test_a_flag_without_its_value_is_refused_with_the_nearest():
 
 def test_what_judges_is_the_same_for_every_run():
     settings = RunSettings(learner="maml", source="digits", ways="3", tasks=2, seed=1)
-    other = settings.model_copy(update={"tasks": 7, "seed": 5, "learner": "protonet"})
+    other = replace(settings, tasks=7, seed=5, learner="protonet")
     first, second = (judging(s, "test", seed=0, training=source_of(s)) for s in (settings, other))
     reopened = judging(settings, "test", seed=0)
     for source in (second, reopened):

@@ -19,7 +19,7 @@ from mapwise.engine.evaluate import evaluate
 from mapwise.engine.train import train
 from mapwise.learners.generation.cnp import CNP
 from mapwise.nets import MLP
-from mapwise.run import RunSettings
+from mapwise.runs.settings import RunSettings
 from mapwise.tasks.gaussian_process import GaussianProcess
 
 

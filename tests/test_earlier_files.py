@@ -13,7 +13,7 @@ from mapwise.engine import checkpoint
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.train import BEST
 from mapwise.predictors.trained_learner import TrainedLearner
-from mapwise.run import judging, open_run
+from mapwise.runs.run import Run
 
 # See make.py there: they are never written again.
 EARLIER = ROOT / "tests" / "fixtures" / "earlier"
@@ -23,10 +23,9 @@ CLOSE = {"rtol": 1e-6, "atol": 1e-6}  # another processor adds in another order
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_earlier_run_has_the_same_values(name):
-    settings, learner, params, training = open_run(EARLIER / "runs" / name)
-    source = judging(settings, "test", training=training)
+    run = Run.open(EARLIER / "runs" / name)
     known = np.load(EARLIER / "runs" / f"{name}.npz")["values"]
-    np.testing.assert_allclose(episode_values(learner, params, source, len(known)), known, **CLOSE)
+    np.testing.assert_allclose(episode_values(run.learner, run.params, run.judging(), len(known)), known, **CLOSE)
 
 
 @pytest.mark.parametrize("name", RUNS)

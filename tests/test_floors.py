@@ -26,7 +26,7 @@ FLOORS = {
     "report": 2,
     "catalog": 3,
     "graph": 3,  # a learner as an ONNX graph; it knows no name of the catalog
-    "run": 3.3,  # a run's folder is read with the catalog's names, by every interface
+    "runs": 3.3,  # a run's folder is read with the catalog's names, by every interface
     "predictors": 3.4,  # what a few examples taught knows encoders, heads and runs by their names
     "interfaces": 4,
     "__init__": TOP,
@@ -329,7 +329,7 @@ def test_an_import_that_goes_up_or_sideways_is_caught(module, source, fault):
         ("mapwise.catalog", "from mapwise.learners.metric.protonet import ProtoNet"),
         ("mapwise.tasks.episodes", "from .rows import LabelledRows"),
         ("mapwise.interfaces.cli", "def main():\n    import mapwise.engine.train"),
-        ("mapwise.run", "from mapwise import __version__"),
+        ("mapwise.runs.settings", "from mapwise import __version__"),
         ("mapwise.core.tree", "'call mapwise.engine.train first'"),
         ("mapwise", "from mapwise.interfaces.cli import main"),
     ],

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise import run
 from mapwise.catalog import LEARNERS
 from mapwise.core import tree
 from mapwise.core.laws import LAWS, Case
@@ -20,6 +19,7 @@ from mapwise.engine.train import train
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.nets import MLP
+from mapwise.runs import run
 from mapwise.tasks.sinusoid import Sinusoid
 from small_tasks import TASK, rows
 from test_laws import TINY, blobs

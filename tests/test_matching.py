@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise import run
 from mapwise.core import functional, tree
 from mapwise.core.task import Examples, Task
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP
+from mapwise.runs import run
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mapwise import run
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
 from mapwise.engine.gradient import meta_gradient
@@ -15,6 +14,7 @@ from mapwise.engine.train import train
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.nets import MLP
+from mapwise.runs import run
 from mapwise.tasks.sinusoid import Sinusoid
 from small_tasks import TASK, net, rows
 

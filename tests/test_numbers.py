@@ -9,7 +9,7 @@ import pytest
 
 from conftest import ROOT
 from mapwise.catalog import LEARNERS
-from mapwise.run import RunSettings
+from mapwise.runs.settings import RunSettings
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from mapwise.core.solvers import ridge
 from mapwise.core.task import Examples, Task
 from mapwise.learners.optimization.r2d2 import R2D2
 from mapwise.nets import MLP
-from mapwise.run import RunSettings, learner_of
+from mapwise.runs.learner import learner_of
+from mapwise.runs.settings import RunSettings
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sinusoid import Sinusoid

@@ -36,7 +36,7 @@ from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
-from mapwise.run import SETTINGS
+from mapwise.runs.settings import SETTINGS
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.sinusoid import Sinusoid

@@ -12,7 +12,7 @@ from mapwise.interfaces.cli import main
 from mapwise.learners.metric.simpleshot import SimpleShot
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP
-from mapwise.run import load_params
+from mapwise.runs.run import load_params
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.supervised import Supervised as SupervisedSource

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from mapwise.interfaces import tracking
 from mapwise.interfaces.progress import Bar
-from mapwise.run import RunSettings
+from mapwise.runs.settings import RunSettings
 
 TINY = ("--steps", "8", "--validate-every", "4", "--validation-episodes", "4", "--tasks", "2", "--how", "vmap")
 WORDS = ("train", "maml", "sinusoid", "--net.hidden", "8", "--inner-steps", "1", "--inner-lr", "0.01", *TINY)
@@ -114,7 +114,7 @@ def test_a_tracker_hears_every_record_and_nothing_else(cli, told):
     values = [record["validation"] for record in logged if "validation" in record]
     assert [value for value in best if value is not None] == [values[0], min(values)]
     assert told.heard[-1][1] == "finished"
-    assert RunSettings.read(Path("run")).track == ["json"]
+    assert RunSettings.read(Path("run")).track == ("json",)
 
 
 def test_tracking_changes_no_bit_of_the_run(cli):

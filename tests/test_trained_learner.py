@@ -24,7 +24,8 @@ from mapwise.core.embedding import EmbeddingLearner, placed
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.predictors.predictor import Predictor
 from mapwise.predictors.trained_learner import TrainedLearner
-from mapwise.run import LearnerSettings, load_params
+from mapwise.runs.learner import LearnerSettings
+from mapwise.runs.run import load_params
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.images import images
 

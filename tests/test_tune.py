@@ -28,12 +28,13 @@ from mapwise.interfaces.search import (
     parsed,
     presently,
     settable,
-    settings_with,
 )
 from mapwise.report.plots import search_top
 from mapwise.report.search_page import search_page, search_summary
 from mapwise.report.table import search_rows
-from mapwise.run import RunSettings, load_params
+from mapwise.runs.flags import FLAGS
+from mapwise.runs.run import load_params
+from mapwise.runs.settings import RunSettings
 from mapwise.tasks.sinusoid import Sinusoid
 
 TINY = ("--steps", "10", "--validate-every", "2", "--validation-episodes", "10", "--tasks", "2", "--how", "vmap")
@@ -380,12 +381,15 @@ def test_ranges_and_choices_are_read(text, found):
         # What the grammar allows and the setting doesn't.
         ("inner_lr=a,b", "--inner-lr is 'a': input should be a valid number"),
         ("inner_steps=0.5..3", "inner_steps takes whole numbers: write whole ends"),
-        ("inner_rate=0.1..1", "there is no 'inner_rate' to search: did you mean inner_lr? (maml has inner_steps,"),
-        ("net.nrom=none,layer", "net mlp has no option 'nrom' to search: did you mean net.norm?"),
+        ("inner_rate=0.1..1", "maml has no setting 'inner_rate': did you mean --inner-lr?"),
+        ("net.nrom=none,layer", "net mlp has no option 'nrom': did you mean --net.norm?"),
         ("net.norm=none,lyer", "--net.norm is 'lyer'"),
         ("optimizer.lrr=0.1..1", "torch refuses 'Adam lr=0.001 lrr=0.1'"),
         ("optimizer=Adam,Adm", "torch has no optimizer 'Adm'"),
-        ("schedule.gamma=0.1..1", "an option of the schedule is searched and there is no schedule"),
+        (
+            "schedule.gamma=0.1..1",
+            "is an option of the schedule and there is none: give it with --schedule",
+        ),
         ("seed=0..9", "seed can't be searched: the luckiest seed says nothing of the settings"),
         ("steps=10..100", "steps can't be searched: trials are compared at the same steps, so give it one value"),
         (
@@ -394,7 +398,7 @@ def test_ranges_and_choices_are_read(text, found):
         ),
         ("shots=1..5", "shots is searched and judges as well: fix what judges with --test-shots"),
         ("tasks=0..4:log", "begin above 0"),
-        ("learner=maml,anil", "there is no 'learner' to search"),
+        ("learner=maml,anil", "maml has no setting 'learner'"),
     ],
 )
 def test_a_bad_search_is_one_sentence_of_wrong_use(cli, text, said):
@@ -430,7 +434,7 @@ def test_a_resumed_search_takes_only_another_end(cli, words):
 
 
 def test_every_setting_is_searched_or_fixed_for_a_reason():
-    names = set(RunSettings.model_fields)
+    names = set(FLAGS)
     assert set(FIXED) < names
     assert not set(settable()) & set(FIXED)
     assert {"optimizer", "schedule", "clip", "tasks", "net", "augment", "aggregate", "ways"} <= set(settable())
@@ -441,8 +445,7 @@ def test_values_go_where_their_names_say():
     base = RunSettings(
         learner="maml", source="sinusoid", fields={"inner_steps": 2}, optimizer="SGD lr=0.1 momentum=0.9"
     )
-    found = settings_with(
-        base,
+    found = base.with_values(
         {
             "optimizer.lr": 0.25,
             "schedule.gamma": 0.5,
@@ -454,14 +457,14 @@ def test_values_go_where_their_names_say():
             "clip": "none",
             "ways": 7,
             "augment": "flip,shift",
-        },
+        }
     )
     assert found.optimizer == "SGD momentum=0.9 lr=0.25"
     assert found.schedule == "StepLR step_size=5 gamma=0.5"
     assert found.fields == {"inner_steps": 2, "inner_lr": 0.125, "first_order": True}
     assert found.net_options == {"hidden": [8, 4]}
-    assert (found.tasks, found.clip, found.ways, found.augment) == (4, None, "7", ["flip", "shift"])
-    assert settings_with(found, {"augment": "none"}).augment == []
+    assert (found.tasks, found.clip, found.ways, found.augment) == (4, None, "7", ("flip", "shift"))
+    assert found.put("augment", "none").augment == ()
 
 
 def test_a_part_is_tried_with_every_choice_of_its_whole():

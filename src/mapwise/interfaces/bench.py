@@ -20,7 +20,7 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,10 +40,11 @@ from mapwise.interfaces.errors import Stopped, sentence, wrong_use
 from mapwise.interfaces.evaluate import Asked, Opened, opened
 from mapwise.interfaces.machine import machine, resident
 from mapwise.interfaces.printing import note
-from mapwise.interfaces.search import net_of, settings_with
 from mapwise.interfaces.train import RUNS, train
-from mapwise.interfaces.tune import train_command
-from mapwise.run import SETTINGS, STAMPS, RunSettings, initial_params, learner_of, source_of
+from mapwise.runs.learner import learner_of
+from mapwise.runs.run import initial_params
+from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings
+from mapwise.runs.sources import source_of
 
 TABLE, FIGURE = "table.md", "figure.svg"
 AGAINST = "protonet"
@@ -217,7 +218,7 @@ def made(bench: Bench, learner: str, folder: Path, threads: int) -> dict[str, An
         "learner": learner,
         "source": bench.source,
         "protocol": bench.line,
-        "train_command": shlex.join([*shlex.split(train_command(run)), "--out", str(shown)]),
+        "train_command": shlex.join([*run.words(), "--out", str(shown)]),
         "train_seconds": round(whole["seconds"], 1),
         "train_processor_seconds": round(whole["processor_seconds"], 1),
         "threads": threads,
@@ -244,11 +245,11 @@ def tuned(bench: Bench, learner: str, place: Path, threads: int) -> tuple[RunSet
     row = LEARNERS[learner]
     base = base_settings(bench, learner, threads)
     if _learns_nothing(base):
-        return base.model_copy(update={"steps": 0}), []
+        return replace(base, steps=0), []
     tried: list[dict[str, Any]] = []
     runs: list[RunSettings | None] = []
     for number, values in enumerate(candidates(bench, row), start=1):
-        settings = sized(bench, settings_with(base, values), bench.budget // TUNING)
+        settings = sized(bench, base.with_values(values), bench.budget // TUNING)
         run = place / f"tuning-{number}"
         said: dict[str, Any] = {"values": values, "steps": settings.steps}
         try:
@@ -265,14 +266,14 @@ def tuned(bench: Bench, learner: str, place: Path, threads: int) -> tuple[RunSet
         raise ValueError(f"no candidate of {learner} could be trained, the first one: {tried[0]['failure']}")
     tried[best]["best"] = True
     # Mapped as that candidate was: measured again beside the training, memory would be that of the measurement.
-    whole = sized(bench, settings_with(base, tried[best]["values"]), bench.budget)
-    return whole.model_copy(update={"how": chosen.how}), tried
+    whole = sized(bench, base.with_values(tried[best]["values"]), bench.budget)
+    return replace(whole, how=chosen.how), tried
 
 
 def base_settings(bench: Bench, learner: str, threads: int) -> RunSettings:
     """What all trainings of a learner share: its recipe where it has one, and the protocol."""
-    return RunSettings.model_validate(
-        {
+    return RunSettings(
+        **{
             "tasks": bench.tasks,
             "schedule": bench.schedule,
             **LEARNERS[learner].recipe,
@@ -305,11 +306,11 @@ def sized(bench: Bench, settings: RunSettings, budget: int) -> RunSettings:
 
     A task holds as many rows of a class, whichever part of them is support.
     """
-    settings = settings.model_copy(update={"queries": bench.rows - int(settings.shots)})
+    settings = replace(settings, queries=bench.rows - int(settings.shots))
     batch = catalog.training_source(LEARNERS[settings.learner], source_of(settings))(0)
     images = sum(part.y.shape[0] * part.y.shape[1] for part in (batch.support, batch.query))
     steps = max(1, round(budget * bench.ways * bench.rows / images))
-    return settings.model_copy(update={"steps": steps, "validate_every": steps})
+    return replace(settings, steps=steps, validate_every=steps)
 
 
 def judged(bench: Bench, run: Path, shown: Path, threads: int) -> tuple[Opened, Report, Report | None]:
@@ -319,13 +320,13 @@ def judged(bench: Bench, run: Path, shown: Path, threads: int) -> tuple[Opened, 
         asked = Asked(run, bench.episodes, settings={"threads": threads}, assignments=assignments)
         flags = [word for text in assignments for word in (f"--{text.partition('=')[0]}", text.partition("=")[2])]
         words = ["mapwise", "eval", str(shown), *flags, "--episodes", str(bench.episodes), "--seed", "0"]
-        found = opened(asked, [])
+        found = opened(asked)
         command = shlex.join([*words, "--threads", str(threads), "--no-baselines", "--json"])
         return found, found.judge(bench.episodes, command=command)
 
     trained, own = judge()
     settings = trained.settings
-    has_norm = LEARNERS[settings.learner].blueprint is not None and "norm" in net_options(net_of(settings))
+    has_norm = LEARNERS[settings.learner].blueprint is not None and "norm" in net_options(settings.net_name)
     if own.protocol.transductive or not has_norm:
         return trained, own, None
     by_rows = judge("net.norm=batch")[1]
@@ -400,7 +401,7 @@ def _trained(settings: RunSettings, place: Path, episodes: TaskSource | None = N
     resume = (place / SETTINGS).exists()
     if resume:
         there = RunSettings.read(place)
-        for name in RunSettings.model_fields:
+        for name in (field.name for field in fields(RunSettings)):
             if name not in (*STAMPS, "how") and getattr(there, name) != getattr(settings, name):
                 found, wanted = getattr(there, name), getattr(settings, name)
                 raise ValueError(
@@ -409,7 +410,7 @@ def _trained(settings: RunSettings, place: Path, episodes: TaskSource | None = N
                 )
         settings = there
     else:
-        settings = settings.stamped(train_command(settings))
+        settings = settings.stamped(shlex.join(settings.words()))
     title = f"{settings.learner}, {place.name}"
     return train(settings, place, resume=resume, opened=episodes, title=title)[2].validation
 
@@ -419,7 +420,7 @@ def _trained_apart(settings: RunSettings, place: Path) -> float:
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, mp_context=context) as process:
-            peak = process.submit(_measured_training, settings.model_dump_json(), str(place))
+            peak = process.submit(_measured_training, settings, place)
             try:
                 return peak.result()
             except KeyboardInterrupt:
@@ -434,16 +435,15 @@ def _trained_apart(settings: RunSettings, place: Path) -> float:
         ) from None
 
 
-def _measured_training(settings: str, place: str) -> float:
+def _measured_training(settings: RunSettings, place: Path) -> float:
     """Inside that process."""
-    asked = RunSettings.model_validate_json(settings)
-    episodes: Any = source_of(asked)
+    episodes: Any = source_of(settings)
     tiny = {"tasks": 1, "queries": 1, "test_queries": 1, "steps": 1, "validate_every": 1, "validation_episodes": 1}
     with TemporaryDirectory() as aside:
         # A tiny training first: what torch loads at the first gradient and step is not what this one needs.
-        train(asked.model_copy(update=tiny), Path(aside), opened=replace(episodes, tasks=1, queries=1))
+        train(settings.with_values(tiny), Path(aside), opened=replace(episodes, tasks=1, queries=1))
     before = resident(reset=True)
-    _trained(asked, Path(place), episodes)
+    _trained(settings, place, episodes)
     return round(resident() - before, 1)
 
 

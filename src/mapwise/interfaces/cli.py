@@ -234,9 +234,7 @@ def train(
         found, said = training.run_training(lambda: training.go_on(resume))
     else:
         found, said = training.run_training(
-            lambda: training.begin(
-                lambda: training.asked_settings(given, set_ or [], list(options)), out, _command(ctx)
-            )
+            lambda: training.begin(lambda: training.asked_settings(given, set_ or []), out, _command(ctx))
         )
     answer(found) if json else show(said)
 
@@ -311,7 +309,7 @@ def tune(
     else:
         from mapwise.interfaces.train import asked_settings
 
-        run = asked_settings(given, assignments, list(options))
+        run = asked_settings(given, assignments)
         fixed = [*(given.keys() - {"learner", "source"}), *(text.partition("=")[0] for text in assignments)]
         settings = tuning.asked_search(
             run, search or [], fixed, trials=trials, minutes=minutes, prune=prune, command=_command(ctx)
@@ -358,9 +356,7 @@ def eval_(
         shuffle_labels,
         tuple(beside or ()),
     )
-    found, reports = eval_run(
-        asked, list(_options("eval")), baselines=baselines, command=_command(ctx, episodes=episodes, seed=seed)
-    )
+    found, reports = eval_run(asked, baselines=baselines, command=_command(ctx, episodes=episodes, seed=seed))
     if json:
         answer(found)
     else:
@@ -451,7 +447,7 @@ def report(
 
     settings = _judged_by(ways, shots, queries, data, device, None)
     asked = evaluating.Asked(run, episodes, "test", seed, settings, tuple(set_ or ()), beside=tuple(beside or ()))
-    judged = evaluating.opened(asked, list(_options("report")))
+    judged = evaluating.opened(asked)
     # The command in the page makes its number again.
     command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)
     reports = [judged.judge(episodes, command=command, calibrate=True)]

@@ -10,7 +10,7 @@ from mapwise.interfaces.evaluate import Asked, Opened, opened
 from mapwise.interfaces.printing import note
 from mapwise.interfaces.report import write_report
 from mapwise.interfaces.train import train
-from mapwise.run import SETTINGS, RunSettings
+from mapwise.runs.settings import SETTINGS, RunSettings
 
 FOLDER = Path("runs/demo")
 COMMAND = "mapwise demo"
@@ -58,8 +58,8 @@ def run_demo(*, quiet: bool) -> tuple[dict[str, Any], list[Any]]:
     train(settings, FOLDER)
     if not quiet:
         note("judging on 5 alphabets it has never seen ...")
-    one = opened(Asked(FOLDER, EPISODES), [])
-    five = opened(Asked(FOLDER, EPISODES, settings={"test_shots": "5"}), [])
+    one = opened(Asked(FOLDER, EPISODES))
+    five = opened(Asked(FOLDER, EPISODES, settings={"test_shots": "5"}))
     reports = [report for run, shots in ((one, 1), (five, 5)) for report in _judged(run, shots)]
     page = write_report(FOLDER, one, reports, episodes=CURVE_EPISODES)
     pair = Paired.of(reports[0], reports[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mapwise.catalog import LEARNERS, SOURCES
+from mapwise.catalog import LEARNERS
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.outcome import Paired, Report
@@ -16,8 +16,11 @@ from mapwise.core.tree import Params
 from mapwise.engine.evaluate import evaluate, fitted_temperature
 from mapwise.interfaces.allocator import keep_freed_memory
 from mapwise.interfaces.errors import WrongUse, wrong_use
-from mapwise.interfaces.flags import settings_of
-from mapwise.run import RunSettings, judging, open_run, source_row, span
+from mapwise.interfaces.flags import assigned
+from mapwise.runs.flags import flag
+from mapwise.runs.run import Run
+from mapwise.runs.settings import RunSettings
+from mapwise.runs.sources import span
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.stream import Stream
 
@@ -80,60 +83,48 @@ class Opened:
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
 
 
-def opened(asked: Asked, options: list[str]) -> Opened:
+def opened(asked: Asked) -> Opened:
     """The run with the changes asked for, and the episodes that judge it."""
     keep_freed_memory()
     settings = RunSettings.read(asked.run)
-    row = LEARNERS.get(settings.learner)
-    fields: dict[str, Any] = {}
-    net: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    if asked.assignments:
-        if row is None:
-            raise ValueError(f"{asked.run} is of the learner {settings.learner!r}, which this mapwise doesn't have")
-        name = settings.net or source_row(settings.source)[0].net
-        fields, net, own = settings_of(
-            asked.assignments, settings.learner, row, name, settings.test_source or settings.source, options
-        )
+    values = assigned(asked.assignments)
+    for address in values:
+        if not (address.startswith(("net.", "source.")) or address.replace("-", "_") in settings.row.fields):
+            raise WrongUse(f"{flag(address)} is no option here and no field of {settings.learner}: leave it out")
     with wrong_use():
         for what in ("ways", "shots"):
             if asked.settings.get(f"test_{what}") is not None:
                 span(asked.settings[f"test_{what}"], f"--{what}")
     if asked.split not in ("train", "val", "test"):
         raise WrongUse(f"--split is {asked.split!r}: give test, val or train")
-    changes = {name: value for name, value in asked.settings.items() if value is not None}
-    if own:
-        if settings.test_source is not None:
-            raise WrongUse("--source changes the training source, and this run is judged on another: leave it out")
-        changes["source_options"] = {**settings.source_options, **own}
-    if "data" in changes and settings.source not in SOURCES:
-        changes["source"] = changes.pop("data")  # the folder or file itself, which may have moved
-    threads = changes.get("threads", settings.threads)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    settings, learner, params, training = open_run(asked.run, fields, net=net, asked=changes)
-    source = judging(settings, asked.split, seed=asked.seed, training=training)
+    changes = {**{name: value for name, value in asked.settings.items() if value is not None}, **values}
+    with wrong_use():
+        settings = settings.judged_with(changes)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    run = Run.open(asked.run, changes)
+    source = run.judging(asked.split, seed=asked.seed)
     if asked.shuffle_labels:
         if not isinstance(source, (Episodes, Stream)):
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
         source = replace(source, shuffle_labels=True)
-    mapping = settings.mapping
+    how = run.settings.how
     chooses = source.kind == "classification" and asked.split == "test" and not asked.shuffle_labels
-    validation = _validation(settings, training) if chooses else None
-    return Opened(settings, learner, params, source, "vmap" if mapping == "auto" else mapping, validation)
+    validation = _validation(run) if chooses else None
+    return Opened(run.settings, run.learner, run.params, source, "vmap" if how == "auto" else how, validation)
 
 
-def _validation(settings: RunSettings, training: TaskSource) -> TaskSource | None:
+def _validation(run: Run) -> TaskSource | None:
     """The validation split, asked as the test is; None where its classes are too few for that."""
     try:
-        return judging(settings, "val", training=training)
+        return run.judging("val")
     except ValueError:
         return None
 
 
-def eval_run(asked: Asked, options: list[str], *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
+def eval_run(asked: Asked, *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
     """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
-    run = opened(asked, options)
+    run = opened(asked)
     own = run.judge(asked.episodes, command=command, calibrate=True)
     others = beside(run, asked, baselines=baselines, command=command)
     found = {"run": str(asked.run), **own.to_json()}
@@ -154,7 +145,7 @@ def beside(run: Opened, asked: Asked, *, baselines: bool, command: str) -> list[
     raw = run.baseline(asked.episodes, command=command) if baselines else None
     reports = [] if raw is None else [raw]
     for folder in asked.beside:
-        other = opened(replace(asked, run=folder, assignments=()), [])
+        other = opened(replace(asked, run=folder, assignments=()))
         _same_episodes(asked.run, run, folder, other)
         reports.append(other.judge(asked.episodes, command=command, calibrate=True))
     return reports
@@ -174,7 +165,7 @@ def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
 
 def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
     """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
-    a, b = opened(first, []), opened(second, [])
+    a, b = opened(first), opened(second)
     _same_episodes(first.run, a, second.run, b)
     reports = [
         run.judge(asked.episodes, name=str(asked.run), command=command) for run, asked in ((a, first), (b, second))

@@ -7,12 +7,8 @@ to `--set inner_lr=0.4`, and read by the field's type afterwards.
 
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
-from mapwise.interfaces.errors import WrongUse, wrong_use
-
-if TYPE_CHECKING:
-    from mapwise.catalog import LearnerRow
+from mapwise.interfaces.errors import WrongUse
 
 _TRUTH = ("true", "false", "yes", "no", "1", "0")
 
@@ -82,53 +78,16 @@ def clashes(options: Collection[str]) -> list[str]:
     ]
 
 
-def settings_of(
-    assignments: Sequence[str], learner: str, row: "LearnerRow", net: str, source: str, options: Collection[str]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The learner's fields, the net's options and the source's from NAME=VALUE texts, by their types.
-
-    Raises WrongUse for a name that none of them has, with the nearest flag, and for a value of the wrong kind.
-    """
-    from mapwise.catalog import net_options
-    from mapwise.run import typed_field, typed_net_option, typed_source_option
-
-    fields: dict[str, Any] = {}
-    chosen: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    for text in assignments:
+def assigned(texts: Sequence[str]) -> dict[str, str]:
+    """Values by their addresses from NAME=VALUE texts; raises WrongUse for a text that is none."""
+    values = {}
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise WrongUse(f"--set takes NAME=VALUE and {text!r} was given: write --set {text}=VALUE")
-        if name.startswith("net.") and row.blueprint is not None:
-            known = net_options(net)
-            name = name.removeprefix("net.")
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-                raise WrongUse(f"net {net} has no option {name!r}: did you mean --net.{near}?")
-            with wrong_use():
-                chosen[name] = _kept(typed_net_option(net, name, value))
-        elif name.startswith("source."):
-            name = name.removeprefix("source.")
-            with wrong_use():
-                own[name] = _kept(typed_source_option(source, name, value))
-        elif name in row.fields:
-            with wrong_use():
-                fields[name] = _kept(typed_field(row, name, value))
-        else:
-            flags = [*options, *(_flag(field) for field in row.fields)]
-            near = difflib.get_close_matches(_flag(name), flags, n=1, cutoff=0)[0]
-            raise WrongUse(f"{_flag(name)} is no option here and no field of {learner}: did you mean {near}?")
-    return fields, chosen, own
-
-
-def _kept(value: Any) -> Any:
-    # run.toml has no word for nothing.
-    return "none" if value is None else value
+        values[name] = value
+    return values
 
 
 def _name(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -7,7 +7,7 @@ from typing import Any
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, named, net_options
 from mapwise.interfaces.errors import wrong_use
 from mapwise.interfaces.printing import show
-from mapwise.run import RunSettings
+from mapwise.runs.flags import FLAGS, described, flag
 
 
 def everything() -> dict[str, Any]:
@@ -41,7 +41,7 @@ def one(name: str) -> dict[str, Any]:
         "summary": row.summary,
         "fields": [
             {
-                "flag": f"--{field.replace('_', '-')}",
+                "flag": flag(field),
                 "type": _plain(row.types[field]),
                 "default": _shown(row.preset.get(field, about.default)),
                 "meaning": meanings.get(field, ""),
@@ -50,10 +50,10 @@ def one(name: str) -> dict[str, Any]:
         ],
         "recipe": [
             {
-                "flag": f"--{setting.replace('_', '-')}",
-                "type": _plain(RunSettings.model_fields[setting].annotation),
+                "flag": flag(setting),
+                "type": _plain(FLAGS[setting].type),
                 "default": _shown(value),
-                "meaning": f"of most learners: {_shown(RunSettings.model_fields[setting].default)}",
+                "meaning": f"of most learners: {_shown(FLAGS[setting].default)}",
             }
             for setting, value in row.recipe.items()
         ],
@@ -103,8 +103,8 @@ def _show_flags(title: str, flags: list[dict[str, Any]]) -> None:
     table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("flag", "type", "default", "meaning"):
         table.add_column(column, no_wrap=column == "flag", overflow="fold")
-    for flag in flags:
-        table.add_row(*(Text(str(flag[column])) for column in ("flag", "type", "default", "meaning")))
+    for about in flags:
+        table.add_row(*(Text(str(about[column])) for column in ("flag", "type", "default", "meaning")))
     show(table)
 
 
@@ -130,7 +130,7 @@ def source_options(name: str) -> list[dict[str, Any]]:
     meanings = described(row.made)
     return [
         {
-            "flag": f"--source.{option.replace('_', '-')}",
+            "flag": flag(f"source.{option}"),
             "type": _plain(about.annotation),
             "default": _shown(about.default),
             "meaning": meanings.get(option, ""),
@@ -145,31 +145,8 @@ def show_source(name: str) -> None:
 
 
 def _meanings(row: LearnerRow) -> dict[str, str]:
-    """What a learner's docstring says of its fields; a variant's own lines before those it inherits."""
-    cls: Any = row.make
-    cls = getattr(cls, "func", cls)
-    found: dict[str, str] = {}
-    for part in reversed(cls.__mro__):
-        found.update(described(part))
-    return found
-
-
-def described(part: Any) -> dict[str, str]:
-    """The lines "name: meaning" of a docstring, with what follows them further indented."""
-    found: dict[str, str] = {}
-    last = ""
-    for line in inspect.cleandoc(part.__doc__ or "").splitlines():
-        begins = re.match(r"([a-z_][a-z_0-9, ]*):\s+(\S.*)", line)
-        if begins:
-            last = begins[1]
-            for name in last.split(","):
-                found[name.strip()] = begins[2]
-        elif last and line.startswith("  "):
-            for name in last.split(","):
-                found[name.strip()] += f" {line.strip()}"
-        else:
-            last = ""
-    return found
+    """What a learner's docstring says of its fields."""
+    return described(getattr(row.make, "func", row.make))
 
 
 def _first_line(part: Any) -> str:

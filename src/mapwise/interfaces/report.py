@@ -40,7 +40,7 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
         fits=found_in.function_fits(run.learner, run.params, _with(run.source, queries=DRAWN) or run.source),
         embedding=found_in.embedding_map(run.learner, run.params, _with(run.source, shots=5) or run.source),
         memory=found_in.memory_use(run.learner, run.params, run.source),
-        settings={name: value for name, value in run.settings.model_dump().items() if value not in (None, {}, [])},
+        settings={name: value for name, value in run.settings.to_file().items() if value not in (None, {}, ())},
     )
     html = page(findings)
     numbers = json.dumps(as_json(findings), indent=1, ensure_ascii=False, default=float)

@@ -10,41 +10,35 @@ A name is a field of the learner, net.OPTION, a setting of the run by the name o
 optimizer.OPTION and schedule.OPTION.
 """
 
-import difflib
-import inspect
+import dataclasses
 import math
 import re
-import typing
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from pydantic import ValidationError
-
-from mapwise.catalog import LEARNERS, NETS, LearnerRow, SourceSettings, named, net_options
-from mapwise.engine.optimizer import parse as parse_options
+from mapwise.catalog import SourceSettings
+from mapwise.engine.settings import Execution
 from mapwise.interfaces.errors import WrongUse, sentence
 from mapwise.interfaces.train import check
-from mapwise.run import STAMPS, RunSettings, source_row, typed_field, typed_net_option
+from mapwise.runs.flags import FLAGS, flag
+from mapwise.runs.settings import RunSettings
 
 Value = int | float | str
 
 _LUCK = "the luckiest seed says nothing of the settings, so train the best ones with several seeds afterwards"
-_JUDGE = "it changes what judges a trial, so give it one value with --{flag}"
-_LENGTH = "trials are compared at the same steps, so give it one value with --{flag}"
-_PLACE = "it doesn't say what is learned, so give it one value with --{flag}"
+_JUDGE = "it changes what judges a trial, so give it one value with {flag}"
+_LENGTH = "trials are compared at the same steps, so give it one value with {flag}"
+_PLACE = "it doesn't say what is learned, so give it one value with {flag}"
 FIXED = {
     "seed": _LUCK,
     **dict.fromkeys(("data", "label", "skip_bad", "part", "test_source", "test_ways", "test_shots"), _JUDGE),
     **dict.fromkeys(("test_queries", "validation_episodes", "select"), _JUDGE),
     **dict.fromkeys(("steps", "validate_every"), _LENGTH),
-    **dict.fromkeys(("init", "device", "threads", "how", "compile", "remat", "precision", "track"), _PLACE),
+    **dict.fromkeys(("init", "device", "threads", "track", *(f.name for f in dataclasses.fields(Execution))), _PLACE),
 }
 """Settings of a run that are not searched, and why."""
 
-_GIVEN = {"learner", "source", "schema_version", *STAMPS}
-_GIVEN |= {"fields", "net_options", "source_options"}
 _WRITE = "write a range such as inner_lr=0.01..1:log or inner_steps=1..5, or choices such as net.norm=batch,support"
 
 
@@ -111,7 +105,7 @@ def parsed(text: str) -> Dimension:
     if len(choices) == 1:
         dashed = re.fullmatch(r"([\d.e+]+)-([\d.e+]+)", written)
         better = f"{dashed[1]}..{dashed[2]}" if dashed else "a range such as 1..5, or several with commas"
-        raise ValueError(f"--search {text} has one value: write {better}, or fix it with {_flag(name)} {written}")
+        raise ValueError(f"--search {text} has one value: write {better}, or fix it with {flag(name)} {written}")
     if not all(choices):
         raise ValueError(f"--search {text} has an empty choice: leave out one separator")
     if len(set(choices)) < len(choices):
@@ -176,9 +170,9 @@ def dimensions(texts: Sequence[str], base: RunSettings, fixed: Collection[str]) 
             if names.count(name) > 1:
                 raise ValueError(f"--search names {name} twice: give all its values at once")
             if name in fixed:
-                raise ValueError(f"{name} is searched and also fixed by {_flag(name)}: leave one out")
+                raise ValueError(f"{name} is searched and also fixed by {flag(name)}: leave one out")
             if f"test_{name}" in FIXED and getattr(base, f"test_{name}") is None:
-                raise ValueError(f"{name} is searched and judges as well: fix what judges with {_flag(f'test_{name}')}")
+                raise ValueError(f"{name} is searched and judges as well: fix what judges with {flag(f'test_{name}')}")
         chosen: list[Dimension] = []
         for dimension in found:
             chosen.append(_fitting(dimension, base, chosen))
@@ -191,9 +185,9 @@ def _fitting(dimension: Dimension, base: RunSettings, before: Sequence[Dimension
     """The dimension with numbers of the kind its setting takes; ValueError for ends that the setting refuses."""
     # A part is tried with every choice of its whole: optimizer.lr with each optimizer.
     wholes = [d for d in before if d.name == dimension.name.partition(".")[0]]
-    settings = [settings_with(base, {d.name: end}) for d in wholes for end in d.ends] or [base]
+    settings = [base.put(d.name, end) for d in wholes for end in d.ends] or [base]
     for each in settings:
-        _known(each, dimension.name)
+        _searchable(each, dimension.name)
     if isinstance(dimension, Range):
         fractions = all(_takes_fractions(dimension.name, each) for each in settings)
         if not fractions and not dimension.whole:
@@ -205,105 +199,30 @@ def _fitting(dimension: Dimension, base: RunSettings, before: Sequence[Dimension
             dimension = Range(dimension.name, float(dimension.low), float(dimension.high), dimension.log, step)
     for each in settings:
         for end in dimension.ends:
-            check(settings_with(each, {dimension.name: end}))
+            check(each.put(dimension.name, end))
     return dimension
 
 
 def _takes_fractions(name: str, settings: RunSettings) -> bool:
-    whole, dot, option = name.partition(".")
-    if dot and whole in _PARTED:
-        about = _options(whole, settings).get(option)
-        return about is None or "int" not in str(about.annotation) or "float" in str(about.annotation)
     try:
-        settings_with(settings, {name: 0.5})
+        settings.put(name, 0.5)
     except ValueError:
         return False
     return True
 
 
-_PARTED = {"optimizer": torch.optim, "schedule": torch.optim.lr_scheduler}
-
-
-def _options(whole: str, settings: RunSettings) -> Mapping[str, inspect.Parameter]:
-    """The options of the settings' optimizer or schedule, by name; none for one that torch doesn't have."""
-    text = getattr(settings, whole)
-    if text is None:
-        raise ValueError(f"an option of the {whole} is searched and there is no {whole}: give it with --{whole}")
-    made = getattr(_PARTED[whole], parse_options(text)[0], None)
-    return inspect.signature(made).parameters if inspect.isclass(made) else {}
-
-
-def settings_with(base: RunSettings, values: Mapping[str, Value]) -> RunSettings:
-    """The settings with these values put in; raises ValueError for a name or a value that can't be."""
-    found = base
-    for name in sorted(values, key=lambda name: "." in name):
-        found = _put(found, name, values[name])
-    return found
-
-
-def _put(base: RunSettings, name: str, value: Value) -> RunSettings:
-    _known(base, name)
-    row: LearnerRow = named(LEARNERS, base.learner, "learner")
-    whole, dot, option = name.partition(".")
-    if dot and whole in _PARTED:
-        words = [word for word in getattr(base, whole).split() if not word.startswith(f"{option}=")]
-        return base.model_copy(update={whole: " ".join([*words, f"{option}={value}"])})
-    if dot:
-        typed = _kept(typed_net_option(net_of(base), option, value))
-        return base.model_copy(update={"net_options": {**base.net_options, option: typed}})
-    if name in row.fields:
-        return base.model_copy(update={"fields": {**base.fields, name: _kept(typed_field(row, name, value))}})
-    many = typing.get_origin(RunSettings.model_fields[name].annotation) is list
-    read: Any = value if isinstance(value, float) else str(value)
-    if many:
-        read = [] if value == "none" else str(value).split(",")
-    elif value == "none":
-        read = None
-    try:
-        return RunSettings.model_validate({**base.model_dump(), name: read})
-    except ValidationError as error:
-        raise ValueError(f"{_flag(name)} is {value!r}: {error.errors()[0]['msg'].lower()}") from None
-
-
-def _known(base: RunSettings, name: str) -> None:
-    """Raises ValueError for a name that can't be searched, with the reason or the nearest that can."""
-    row: LearnerRow = named(LEARNERS, base.learner, "learner")
-    whole, dot, option = name.partition(".")
-    if dot and whole in _PARTED:
-        _options(whole, base)  # which options an optimizer takes, torch itself says
-    elif dot and whole == "net" and row.blueprint is not None:
-        net = net_of(base)
-        if option not in net_options(net):
-            near = difflib.get_close_matches(option, net_options(net), n=1, cutoff=0)[0]
-            raise ValueError(f"net {net} has no option {option!r} to search: did you mean net.{near}?")
-    elif whole == "source" and dot:
+def _searchable(settings: RunSettings, name: str) -> None:
+    """Raises ValueError for a name that can't be searched, with the reason or the nearest name."""
+    if name.startswith("source."):
         raise ValueError(f"{name} can't be searched: it says what is learned; set it by --{name}")
-    elif name in FIXED:
-        raise ValueError(f"{name} can't be searched: {FIXED[name].format(flag=name.replace('_', '-'))}")
-    elif name not in row.fields and name not in settable():
-        known = searchable(row, net_of(base))
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"there is no {name!r} to search: did you mean {near}? ({base.learner} has {', '.join(known)})"
-        )
+    if name in FIXED:
+        raise ValueError(f"{name} can't be searched: {FIXED[name].format(flag=flag(name))}")
+    settings.at(name)
 
 
 def settable() -> list[str]:
-    """The settings of a run that may be searched."""
-    return [name for name in RunSettings.model_fields if name not in FIXED and name not in _GIVEN]
-
-
-def searchable(row: LearnerRow, net: str) -> list[str]:
-    """All that may be searched for this learner and net, as it is named here."""
-    options = [f"net.{name}" for name in net_options(net)] if row.blueprint is not None else []
-    return [*row.fields, *options, *settable(), "optimizer.lr"]
-
-
-def net_of(settings: RunSettings) -> str:
-    """The net of these settings, by name; raises ValueError for one that isn't there."""
-    name = settings.net or source_row(settings.source)[0].net
-    named(NETS, name, "net")
-    return name
+    """The settings of every run that may be searched."""
+    return [name for name in FLAGS if name not in FIXED]
 
 
 def by_default(base: RunSettings, fixed: Collection[str]) -> list[Dimension]:
@@ -311,9 +230,8 @@ def by_default(base: RunSettings, fixed: Collection[str]) -> list[Dimension]:
 
     Raises ValueError when the learner has none.
     """
-    row: LearnerRow = named(LEARNERS, base.learner, "learner")
-    names = [*row.fields, *([] if "optimizer.lr" in fixed else ["optimizer.lr"])]
-    values = {name: present(base, name) for name in names if name not in fixed}
+    names = [name for name in (*base.row.fields, "optimizer.lr") if name not in fixed]
+    values = {name: base.get(name) for name in names}
     rates = {name: value for name, value in values.items() if isinstance(value, float) and value > 0}
     if not rates:
         raise ValueError(f"nothing of {base.learner} is searched unless you say what: {_WRITE}")
@@ -324,28 +242,11 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def present(base: RunSettings, name: str) -> Any:
-    """What a setting is without a search; None where it is not known."""
-    row: LearnerRow = named(LEARNERS, base.learner, "learner")
-    whole, dot, option = name.partition(".")
-    if dot and whole in _PARTED:
-        given = parse_options(getattr(base, whole))[1]
-        about = _options(whole, base).get(option)
-        return given.get(option, None if about is None else about.default)
-    if dot:
-        default = net_options(net_of(base))[option].default if option in net_options(net_of(base)) else None
-        return base.net_options.get(option, row.nets.get(net_of(base), {}).get(option, default))
-    if name in row.fields:
-        asked = row.of_kind.get(source_row(base.source)[0].kind, {})
-        return base.fields.get(name, asked.get(name, row.preset.get(name, row.fields[name].default)))
-    return net_of(base) if name == "net" else getattr(base, name)
-
-
 def presently(found: Sequence[Dimension], base: RunSettings) -> dict[str, Value]:
     """What the settings are without a search, for a first trial; those that their range leaves out are not named."""
     values: dict[str, Value] = {}
     for dimension in found:
-        now = present(base, dimension.name)
+        now = base.get(dimension.name)
         if isinstance(dimension, Choice):
             same = next((choice for choice in dimension.choices if _same(choice, now)), None)
             values |= {} if same is None else {dimension.name: same}
@@ -365,13 +266,4 @@ def _same(choice: str, now: Any) -> bool:
 
 def keeps_the_source(found: Sequence[Dimension]) -> bool:
     """Whether every trial reads the same episodes, so that they are opened once."""
-    return not {dimension.name for dimension in found} & {field.name for field in fields(SourceSettings)}
-
-
-def _kept(value: Any) -> Any:
-    # run.toml has no word for nothing.
-    return "none" if value is None else value
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return not {dimension.name for dimension in found} & {field.name for field in dataclasses.fields(SourceSettings)}

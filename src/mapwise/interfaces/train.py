@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from mapwise import catalog
-from mapwise.catalog import LEARNERS, named
 from mapwise.core.execution import How
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
@@ -23,16 +22,19 @@ from mapwise.engine.compiled import NotCompiled
 from mapwise.engine.gradient import compilation, fastest
 from mapwise.engine.optimizer import optimizer_of, schedule_of
 from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
-from mapwise.engine.settings import Training
 from mapwise.engine.train import BEST, LAST, METRICS, Progress, Trained
 from mapwise.engine.train import train as meta_train
 from mapwise.interfaces.allocator import keep_freed_memory
 from mapwise.interfaces.errors import Stopped, Untold, wrong_use
-from mapwise.interfaces.flags import settings_of
+from mapwise.interfaces.flags import assigned
 from mapwise.interfaces.printing import note
 from mapwise.interfaces.progress import Bar
 from mapwise.interfaces.tracking import TRACKERS, Tracking, installed
-from mapwise.run import SETTINGS, RunSettings, initial_params, judging, learner_of, source_of, source_row, span
+from mapwise.runs.flags import flag
+from mapwise.runs.learner import learner_of
+from mapwise.runs.run import initial_params
+from mapwise.runs.settings import SETTINGS, RunSettings, named_source
+from mapwise.runs.sources import judging, source_of, span
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.stream import Stream
@@ -40,37 +42,19 @@ from mapwise.tasks.stream import Stream
 RUNS = Path("runs")
 
 
-def asked_settings(given: Mapping[str, Any], assignments: list[str], options: list[str]) -> RunSettings:
+def asked_settings(given: Mapping[str, Any], assignments: list[str]) -> RunSettings:
     """The settings a command line asks for, and the learner's recipe where it says nothing.
 
     Checked as far as can be without looking at any data.
 
-    given:       options by the names of RunSettings, those not given left out.
-    assignments: NAME=VALUE texts for the learner's fields and the net's options.
+    given:       learner, source, and settings by their addresses.
+    assignments: NAME=VALUE texts for others.
 
     Raises WrongUse.
     """
+    values = {**given, **assigned(assignments)}
     with wrong_use():
-        row = named(LEARNERS, given["learner"], "learner")
-        source, path = source_row(given["source"])
-        net = given.get("net") or source.net
-        named(catalog.NETS, net, "net")
-    fields, net_options, own = settings_of(assignments, given["learner"], row, net, given["source"], options)
-    with wrong_use():
-        settings = RunSettings(
-            **{
-                "ways": str(source.ways),
-                "shots": source.shots,
-                **row.recipe,
-                **given,
-                # A recipe's schedule can be refused, as everything else of it can be given anew.
-                **({"schedule": None} if given.get("schedule") == "none" else {}),
-                "source": str(path.resolve()) if path else given["source"],
-                "fields": fields,
-                "net_options": net_options,
-                "source_options": own,
-            }
-        )
+        settings = RunSettings.of(values.pop("learner"), values.pop("source"), values)
         check(settings)
     return settings
 
@@ -80,11 +64,9 @@ def check(settings: RunSettings) -> None:
     for what in ("ways", "shots", "test_ways", "test_shots"):
         text = getattr(settings, what)
         if text is not None:
-            span(text, f"--{what.replace('_', '-')}")
+            span(text, flag(what))
     if settings.test_source is not None:
-        source_row(settings.test_source)
-    _ = settings.mapping
-    Training(**{field.name: getattr(settings, field.name) for field in fields(Training)})
+        named_source(settings.test_source)
     aggregate_named(settings.aggregate)
     augmentation(settings.augment)
     for name in settings.track:
@@ -116,17 +98,17 @@ def begin(asked: Callable[[], RunSettings], out: Path | None, command: str) -> t
                     f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, "
                     "or give another --out"
                 )
-        return str(folder), settings.stamped(command).model_dump()
+        return str(folder), settings.stamped(command).to_file()
 
     with _ranks() as ranks:
         place, found = ranks.first(stamped)
-        return train(RunSettings(**found), Path(place), ranks=ranks)
+        return train(RunSettings.of_file(found), Path(place), ranks=ranks)
 
 
 def go_on(folder: Path) -> tuple[Path, RunSettings, Trained]:
     """Go on with a run that was stopped, with its own settings; in as many processes as there are now."""
     with _ranks() as ranks:
-        settings = RunSettings(**ranks.first(lambda: RunSettings.read(folder).model_dump()))
+        settings = RunSettings.of_file(ranks.first(lambda: RunSettings.read(folder).to_file()))
         if settings.torch != torch.__version__:
             note(
                 f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ"
@@ -160,51 +142,48 @@ def train(
         torch.set_num_threads(settings.threads)
     with ranks.alike():
         # run.toml names the kind of device, since each process has its own.
-        here = settings.model_copy(update={"device": local_device(settings.device)})
+        here = replace(settings, device=local_device(settings.device))
         if torch.device(here.device).type == "cuda":
             torch.cuda.set_device(here.device)
-        row = named(LEARNERS, settings.learner, "learner")
         episodes = source_of(here) if opened is None else opened
         for remark in episodes.rows.notes if isinstance(episodes, (Episodes, Stream)) else ():
             note(f"note: {remark}")
-        source = catalog.training_source(row, episodes)
+        source = catalog.training_source(settings.row, episodes)
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
         unsaid = settings.trained_on is None  # of a run that an earlier version began
-        settings = settings.on(source)
+        settings = settings.trained(source)
         # The weights of another run are read where runs are, and handed out.
-        params = initial_params(learner, here if ranks.leads else here.model_copy(update={"init": None}))
+        params = initial_params(learner, here if ranks.leads else replace(here, init=None))
         if settings.steps and not any(name != "measured" for name in params):
             note(f"note: {settings.learner} has nothing to train, so no steps are taken")
-            settings = settings.model_copy(update={"steps": 0, "warmup": 0})
+            settings = replace(settings, steps=0, warmup=0)
         if settings.steps:
             ranks.share(source(0))  # so that a number of tasks that can't be shared out leaves no run behind
 
-    def mapped() -> str:
+    def mapped() -> How:
         """How tasks are mapped, measured by this process if it is to be."""
         if settings.how != "auto":
             return settings.how
         if not settings.steps:
             return "vmap"
         batch = ranks.share(source(0))
-        return str(
-            fastest(
-                learner.at(0.0),
-                params,
-                batch,
-                aggregate=settings.aggregate,
-                remat=settings.remat,
-                precision=settings.precision,
-            )
+        return fastest(
+            learner.at(0.0),
+            params,
+            batch,
+            aggregate=settings.aggregate,
+            remat=settings.remat,
+            precision=settings.precision,
         )
 
-    settings = settings.model_copy(update={"how": ranks.first(mapped)})
+    settings = replace(settings, how=ranks.first(mapped))
     if settings.compile and settings.steps:
         batch = ranks.share(source(0))
         able, said = _compiled_ahead(learner.at(0.0), params, batch, settings)
         note(f"note: {said}")
         # In every process or in none, since all of them make one run.
-        settings = settings.model_copy(update={"compile": not ranks.either(not able)})
+        settings = replace(settings, compile=not ranks.either(not able))
     at = 0
 
     def follow(progress: Progress) -> None:
@@ -224,7 +203,7 @@ def train(
             Tracking(
                 settings.track if ranks.leads else [],
                 folder,
-                plain(settings),
+                settings.given(),
                 resume=resume,
                 least=KINDS[episodes.kind].least,
             ) as track,
@@ -249,7 +228,7 @@ def train(
                 validation_episodes=settings.validation_episodes,
                 patience=settings.patience,
                 select=settings.select,
-                how=settings.mapping,
+                how=settings.how,
                 compile=settings.compile,
                 remat=settings.remat,
                 precision=settings.precision,
@@ -271,13 +250,12 @@ def train(
 
 def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: RunSettings) -> tuple[bool, str]:
     """Whether the meta-gradient could be compiled; and what that brings, or why not, in a sentence."""
-    mapping = cast(How, settings.mapping)
     try:
         found = compilation(
             learner,
             params,
             batch,
-            how=mapping,
+            how=cast(How, settings.how),
             remat=settings.remat,
             precision=settings.precision,
             aggregate=settings.aggregate,
@@ -290,14 +268,6 @@ def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: Run
         f"compiled in {found.once:.0f} s; a meta-gradient takes {1000 * found.compiled:.2f} ms instead of "
         f"{1000 * found.uncompiled:.2f}, {pays}"
     )
-
-
-def plain(settings: RunSettings) -> dict[str, Any]:
-    """The settings by the names of their flags, those that were left out too."""
-    found = {name: value for name, value in settings.model_dump().items() if value not in (None, {}, [])}
-    fields, options = found.pop("fields", {}), found.pop("net_options", {})
-    own = {f"source.{name}": value for name, value in found.pop("source_options", {}).items()}
-    return {**found, **fields, **{f"net.{name}": value for name, value in options.items()}, **own}
 
 
 def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: float) -> dict[str, Any]:
@@ -338,7 +308,7 @@ def run_training(
     began = time.perf_counter()
     folder, settings, trained = start()
     found = summary(folder, settings, trained, time.perf_counter() - began)
-    return found, in_words(found, source_row(settings.source)[0].kind)
+    return found, in_words(found, settings.kind)
 
 
 def _free(settings: RunSettings) -> Path:

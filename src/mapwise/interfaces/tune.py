@@ -19,13 +19,13 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
-from mapwise.catalog import LEARNERS, named
 from mapwise.core.files import claimed, write_atomically
 from mapwise.core.kinds import KINDS, KindRow
 from mapwise.core.outcome import Search, Trial
@@ -39,11 +39,12 @@ from mapwise.interfaces.search import (
     dimensions,
     keeps_the_source,
     presently,
-    settings_with,
 )
 from mapwise.interfaces.tracking import installed
 from mapwise.interfaces.train import RUNS, train
-from mapwise.run import SETTINGS, STAMPS, RunSettings, read_toml, source_of, source_row, write_toml
+from mapwise.runs.settings import SETTINGS, RunSettings
+from mapwise.runs.sources import source_of
+from mapwise.runs.toml import read_toml, write_toml
 
 if TYPE_CHECKING:
     import optuna
@@ -59,10 +60,11 @@ STOPPED = "stopped"
 """The mark of a trial that Ctrl-C stopped, and that is to go on."""
 
 
-class SearchSettings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
     """What a search was asked for; tune.toml holds exactly this."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     schema_version: int = SCHEMA
     run: RunSettings
@@ -76,6 +78,10 @@ class SearchSettings(BaseModel):
     prune: bool = True
     command: str = ""
 
+    def to_file(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return {**asdict(self), "run": self.run.to_file()}
+
     @property
     def dimensions(self) -> list[Dimension]:
         """What is searched."""
@@ -84,7 +90,7 @@ class SearchSettings(BaseModel):
     @property
     def kind(self) -> KindRow:
         """What a trial is judged by."""
-        return KINDS[source_row(self.run.source)[0].kind]
+        return KINDS[self.run.kind]
 
     @property
     def least(self) -> bool:
@@ -133,7 +139,7 @@ def begin(settings: SearchSettings, out: Path | None, *, quiet: bool) -> tuple[P
         more = f"go on with it by mapwise tune --resume {folder}, or " if what == "search" else ""
         raise ValueError(f"{folder} holds a {what} already: {more}give another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    write_toml(settings, folder / SEARCH)
+    write_toml(settings.to_file(), folder / SEARCH)
     return folder, _searched(folder, settings, quiet=quiet)
 
 
@@ -144,8 +150,8 @@ def go_on(folder: Path, *, trials: int | None, minutes: float | None, quiet: boo
         raise ValueError(f"{folder} is not a search (it has no {SEARCH}): give a folder that mapwise tune wrote")
     settings = read_toml(SearchSettings, folder / SEARCH, SCHEMA, "search again in another folder")
     if trials is not None or minutes is not None:
-        settings = settings.model_copy(update={"trials": trials, "minutes": minutes})
-        write_toml(settings, folder / SEARCH)
+        settings = replace(settings, trials=trials, minutes=minutes)
+        write_toml(settings.to_file(), folder / SEARCH)
     return folder, _searched(folder, settings, quiet=quiet)
 
 
@@ -222,9 +228,9 @@ def _run_trial(
             raise _Pruned
 
     try:
-        run = settings_with(settings.run, trial.params)
+        run = settings.run.with_values(trial.params)
         resume = (place / SETTINGS).exists()
-        run = RunSettings.read(place) if resume else run.stamped(train_command(run))
+        run = RunSettings.read(place) if resume else run.stamped(shlex.join(run.words()))
         value = train(run, place, resume=resume, opened=opened, watch=watch, title=title)[2].validation
         if value is None:
             raise ValueError("it has nothing to train, so nothing was validated")
@@ -316,7 +322,7 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
     )
     if search.best is None or not search.best.run:
         return search
-    best = train_command(RunSettings.read(Path(search.best.run)))
+    best = shlex.join(RunSettings.read(Path(search.best.run)).words())
     return Search(**{**vars(search), "best_command": best})
 
 
@@ -401,36 +407,6 @@ def shown(folder: Path, found: Search) -> list[Any]:
 
 def _nothing(failures: Sequence[str]) -> str:
     return f"no trial was completed{f', the first one failed: {failures[0]}' if failures else ': allow more --trials'}"
-
-
-_PARTS = ("fields", "net_options", "source_options")
-"""Settings that are flags by names of their own."""
-
-
-def train_command(settings: RunSettings) -> str:
-    """The command line that trains a run of these settings."""
-    # What the command gives anyway, it need not be told.
-    plain = RunSettings(**{**named(LEARNERS, settings.learner, "learner").recipe, "learner": "", "source": ""})
-    words = ["mapwise", "train", settings.learner, settings.source]
-    for name, value in settings.model_dump(exclude={"learner", "source", *_PARTS}).items():
-        if name in (*STAMPS, "schema_version") or value == getattr(plain, name):
-            continue
-        words += [f"--{name.replace('_', '-')}", *([] if value is True else [_word(value)])]
-    for name, value in settings.fields.items():
-        words += [f"--{name.replace('_', '-')}", _word(value)]
-    for name, value in settings.net_options.items():
-        words += [f"--net.{name}", _word(value)]
-    for name, value in settings.source_options.items():
-        words += [f"--source.{name}", _word(value)]
-    return shlex.join(words)
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(part) for part in value)
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _shown(value: Any) -> str:

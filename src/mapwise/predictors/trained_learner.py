@@ -19,7 +19,9 @@ from mapwise.core.learner import Learner
 from mapwise.core.task import Examples, Kind
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Encoder, Raw
-from mapwise.run import LearnerSettings, RunSettings, fits, load_params
+from mapwise.runs.learner import LearnerSettings
+from mapwise.runs.run import fits, load_params
+from mapwise.runs.settings import RunSettings
 
 _EMBEDDED = 256
 """Rows that a network is given together."""

@@ -1,0 +1,96 @@
+"""A run's learner, made from the settings that name it."""
+
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from mapwise.catalog import BLUEPRINTS, LEARNERS, NETS, LearnerRow, named, net_options
+from mapwise.core.functional import Net
+from mapwise.core.kinds import KINDS
+from mapwise.core.learner import Learner
+from mapwise.core.task import TaskShape, TaskSource
+from mapwise.runs.settings import RunSettings
+from mapwise.runs.typed import typed
+
+
+class LearnerSettings(BaseModel):
+    """What makes a run's learner again, without its data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learner: str
+    fields: dict[str, Any]
+    net: str
+    net_options: dict[str, Any]
+    shape: TaskShape
+
+    @classmethod
+    def of(cls, settings: RunSettings, shape: TaskShape) -> "LearnerSettings":
+        """Those of a run that is trained on tasks of this shape."""
+        return cls(
+            learner=settings.learner,
+            fields=settings.fields,
+            net=settings.net_name,
+            net_options=settings.net_options,
+            shape=shape,
+        )
+
+    @property
+    def row(self) -> LearnerRow:
+        """The learner's row of the catalog; raises ValueError for a name that isn't there."""
+        row: LearnerRow = named(LEARNERS, self.learner, "learner")
+        return row
+
+    def typed_fields(self) -> dict[str, Any]:
+        """The hyperparameters by their types; raises ValueError for names and values that aren't there."""
+        for name in self.fields:
+            named(self.row.fields, name, "field of the learner")
+        return {name: typed(self.row.types[name], value, name) for name, value in self.fields.items()}
+
+    def typed_net_options(self) -> dict[str, Any]:
+        """The same of the network's options, with those that the learner prefers."""
+        known = net_options(self.net)
+        for name in self.net_options:
+            named(known, name, f"option of net {self.net}")
+        given = {name: typed(known[name].annotation, value, f"net.{name}") for name, value in self.net_options.items()}
+        return {**self.row.nets.get(self.net, {}), **given}
+
+    def built_net(self) -> Net | None:
+        """What builds the learner's network; None for a learner that takes none."""
+        if self.row.blueprint is None:
+            return None
+        make = named(NETS, self.net, "net")
+        outputs = self.shape.outputs if BLUEPRINTS[self.row.blueprint] else None
+        return partial(make, self.shape.input_shape, outputs, **self.typed_net_options())
+
+    def made(self) -> Learner:
+        """The learner, before any training.
+
+        Raises ValueError for names and values that aren't there, and for a learner of another kind of task.
+        """
+        row = self.row
+        kind = self.shape.kind
+        if not row.takes(kind):
+            raise ValueError(
+                f"{self.learner} is for tasks of kind {' and '.join(row.kinds)} and those of the source are of kind "
+                f"{kind}: choose another learner or another source (mapwise list names the kinds)"
+            )
+        fields = {**row.of_kind.get(kind, {}), **self.typed_fields(), **row.sizes(self.shape)}
+        # Classes are what every learner takes by default, whatever its loss.
+        if kind != "classification" and "loss" in row.fields:
+            fields.setdefault("loss", KINDS[kind].loss)
+        net = self.built_net()
+        if isinstance(net, partial):
+            net()  # so that a shape the network can't read is an error here and not in the first step
+        return row.build(net, fields)
+
+
+def shape_of(source: TaskSource) -> TaskShape:
+    """What a learner must know of the tasks of a source."""
+    return TaskShape(source.kind, source.input_shape, source.outputs)
+
+
+def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
+    """The learner a run trains, its network shaped for the source it trains on."""
+    return LearnerSettings.of(settings, shape_of(source)).made()

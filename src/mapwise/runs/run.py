@@ -1,0 +1,121 @@
+"""A run: a folder that holds everything needed to repeat a training and to use what it learned.
+
+run.toml          the settings, with a schema version
+metrics.jsonl     one record per line
+last.safetensors  where to resume
+best.safetensors  what to evaluate
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mapwise.catalog import BLUEPRINTS, training_source
+from mapwise.core import tree
+from mapwise.core.learner import Learner
+from mapwise.core.task import TaskSource
+from mapwise.core.tree import Params
+from mapwise.engine import checkpoint
+from mapwise.engine.train import BEST, LAST
+from mapwise.runs.learner import learner_of
+from mapwise.runs.settings import RunSettings
+from mapwise.runs.sources import judging, source_of
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, opened once.
+
+    learner, params: what it learned.
+    source:          the episodes it was trained on.
+    """
+
+    folder: Path
+    settings: RunSettings
+    learner: Learner
+    params: Params
+    source: TaskSource
+
+    @classmethod
+    def open(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> "Run":
+        """A run with some settings changed, by their addresses: {"inner_steps": 10, "test_shots": "5"}.
+
+        What was measured is measured anew where a net's option is changed. `data` also says where a folder or a file
+        that the run was trained on lies now.
+
+        Raises ValueError for a folder that is no finished run, and for changes that its weights don't fit.
+        """
+        changes = changes or {}
+        settings = RunSettings.read(folder).judged_with(changes)
+        remeasured = any(name.startswith("net.") for name in changes)
+        params = _on(load_params(folder)[0], settings.device)
+        source = source_of(settings)
+        training = training_source(settings.row, source)
+        learner = learner_of(settings, training)
+        if remeasured:
+            params = {name: leaf for name, leaf in params.items() if name != "measured"}
+        if not fits(learner, params):
+            what = "with these changes " if changes else ""
+            raise ValueError(
+                f"the weights of {folder} don't fit its network {what}any more: leave the changes out, or train anew"
+            )
+        return cls(folder, settings, learner, learner.measure(params, training) if remeasured else params, source)
+
+    def judging(self, split: str = "test", *, seed: int | None = None) -> TaskSource:
+        """The episodes of a split that judge the run; see `sources.judging`."""
+        return judging(self.settings, split, seed=seed, training=self.source)
+
+
+def initial_params(learner: Learner, settings: RunSettings) -> Params:
+    """The learner's params under the run's seed, with the weights of the run named in `init` put in.
+
+    Raises ValueError when no weight of that run has the name and shape of one of this learner's.
+    """
+    params = _on(learner.init(settings.seed), settings.device)
+    if settings.init is None:
+        return params
+    given = tree.flatten(_on(load_params(Path(settings.init))[0], settings.device))
+    # The net's weights by their own names, wherever the net stands; other parts only by their whole path, since
+    # a rate is named after the weight that it is for.
+    of_net = {name: leaf for path, leaf in given.items() if (name := _name_in_net(path))}
+    own = tree.flatten(params)
+    shared = {
+        path: weight
+        for path, leaf in own.items()
+        if (weight := given.get(path, of_net.get(_name_in_net(path)))) is not None and weight.shape == leaf.shape
+    }
+    if not shared:
+        raise ValueError(
+            f"no weight of {settings.init} fits this learner's network: train both with the same net and net options"
+        )
+    measured = {path: leaf for path, leaf in given.items() if path.startswith("measured/")}
+    return tree.unflatten({**own, **shared, **measured})
+
+
+def _name_in_net(path: str) -> str:
+    """A weight's name in its net, by its path in params; "" for what is of no net."""
+    part, _, name = path.rpartition("/")
+    return name if part in ("", *BLUEPRINTS) else ""
+
+
+def load_params(folder: Path) -> tuple[Params, int]:
+    """The params a run selected, and the step they are from; raises ValueError for a half-written run."""
+    RunSettings.read(folder)
+    if not (folder / BEST).exists():
+        state = "was stopped before its first validation" if (folder / LAST).exists() else "has no checkpoint yet"
+        raise ValueError(f"the run {folder} {state}: finish it with mapwise train --resume {folder}")
+    tensors, about = checkpoint.load(folder / BEST)
+    return tensors.get("params", {}), int(about["step"])
+
+
+def fits(learner: Learner, params: Params) -> bool:
+    """Whether these are params of this learner, by their names and shapes."""
+    shapes = {path: leaf.shape for path, leaf in tree.flatten(learner.init(0)).items()}
+    return shapes == {
+        path: leaf.shape for path, leaf in tree.flatten(params).items() if not path.startswith("measured/")
+    }
+
+
+def _on(params: Params, device: str) -> Params:
+    return tree.map(lambda leaf: leaf.to(device), params) if params else params

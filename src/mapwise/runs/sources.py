@@ -1,0 +1,88 @@
+"""The episodes of a run: those it trains on, and those that judge it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from mapwise.catalog import SourceSettings
+from mapwise.core.task import TaskSource
+from mapwise.runs.settings import RunSettings, named_source
+from mapwise.runs.typed import typed
+from mapwise.tasks.episodes import Episodes
+
+_MOST = 100  # tasks of an evaluation drawn together
+_NUMBERS = 1 << 18  # input numbers of those tasks: the activations of a small network then fit a cache
+
+
+def span(text: str, what: str) -> int | tuple[int, int]:
+    """ "5" or "5-20" as a number or a range; raises ValueError for anything else."""
+    try:
+        low, dash, high = text.partition("-")
+        return (int(low), int(high)) if dash else int(low)
+    except ValueError:
+        raise ValueError(f"{what} is {text!r}: give a number such as 5, or a range such as 5-20") from None
+
+
+def source_of(settings: RunSettings, role: Literal["train", "test"] = "train") -> TaskSource:
+    """The episodes a run trains on, or those that judge it (take their split "val" or "test")."""
+    testing = role == "test"
+    name = settings.test_source if testing and settings.test_source else settings.source
+    row, data = named_source(name)
+    options = {} if name != settings.source else settings.source_options
+    for option in options:
+        settings.at(f"source.{option}")
+    if data is None and settings.data is not None:
+        data = Path(settings.data)
+    ways, shots, queries = _judging(settings) if testing else (settings.ways, settings.shots, settings.queries)
+    wanted = SourceSettings(
+        data=data,
+        ways=span(ways, "ways"),
+        shots=span(shots, "shots"),
+        queries=queries,
+        tasks=settings.tasks,
+        seed=settings.seed,
+        augment=() if testing else settings.augment,
+        device=settings.device,
+        label=settings.label,
+        skip_bad=settings.skip_bad,
+        options={key: typed(row.options[key].annotation, value, f"source.{key}") for key, value in options.items()},
+    )
+    source = row.open(wanted)
+    return source if settings.part == "train" or testing else source.split(settings.part)
+
+
+def judging(
+    settings: RunSettings, split: str = "test", *, seed: int | None = None, training: TaskSource | None = None
+) -> TaskSource:
+    """The episodes of a split that judge a run.
+
+    seed:     of the episodes; None: the run's. It never changes which classes a split holds.
+    training: the run's training source where it is open already, so that its data aren't read twice.
+
+    The number of tasks drawn together is set by their size and not by the run's settings, so every run
+    that asks for the same ways and shots is judged on the same episodes.
+
+    Raises ValueError when the rows of a test source of its own have another shape.
+    """
+    ways, shots, queries = _judging(settings)
+    if settings.test_source is None and isinstance(training, Episodes):
+        source: Any = replace(
+            training, part=split, ways=span(ways, "ways"), shots=span(shots, "shots"), queries=queries, augment=None
+        )
+    else:
+        source = source_of(settings, "test").split(split)
+    if training is not None and training.input_shape != source.input_shape:
+        raise ValueError(
+            f"rows of {source.about.source} have shape {source.input_shape} and those of the training source "
+            f"{training.input_shape}: choose a test source of the same shape"
+        )
+    one = replace(source, tasks=1)(0)
+    numbers = one.support.x.numel() + one.query.x.numel()
+    tasks = max(1, min(_MOST, _NUMBERS // numbers))
+    return cast(TaskSource, replace(source, tasks=tasks, seed=source.seed if seed is None else seed))
+
+
+def _judging(settings: RunSettings) -> tuple[str, str, int | None]:
+    """Ways, shots and queries of the episodes that judge."""
+    queries = settings.queries if settings.test_queries is None else settings.test_queries
+    return settings.test_ways or settings.ways, settings.test_shots or settings.shots, queries

@@ -1,0 +1,51 @@
+"""Settings in a TOML file, under a schema version."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mapwise.core.files import write_atomically
+
+Settings = TypeVar("Settings")
+
+
+def write_toml(settings: Mapping[str, Any], path: Path) -> None:
+    """Write settings, whole or not at all; raises OSError when the file can't be written."""
+    text = "".join(f"{name} = {_toml(value)}\n" for name, value in settings.items() if value is not None)
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_toml(kind: type[Settings], path: Path, schema: int, again: str) -> Settings:
+    """The settings of a file; raises ValueError for a damaged file or another schema version.
+
+    again: what to do when the file can't be restored.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or {again}") from None
+    version = values.get("schema_version")
+    if version != schema:
+        raise ValueError(
+            f"{path} has schema version {version} and this mapwise reads {schema}: "
+            f"use the mapwise version that wrote it, or {again}"
+        )
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in (".".join(str(part) for part in first["loc"]),) if part)
+        raise ValueError(f"{path}: {where}{first['msg']}; restore it, or {again}") from None
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; JSON's strings, numbers and lists are TOML's too."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items() if v is not None) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return json.dumps(value)
