@@ -261,7 +261,7 @@ def test_a_table_remembers_what_it_saw():
     ("X", "words"),
     [
         ([["a", {1: 2}]], "column '1' holds of type dict"),
-        ([["a", float("inf")]], "column '1' holds infinity"),
+        ([["a", float("inf")]], "row 0 has infinity in column '1'"),
     ],
 )
 def test_a_cell_that_is_neither_number_nor_text_is_refused(X, words):
@@ -271,7 +271,7 @@ def test_a_cell_that_is_neither_number_nor_text_is_refused(X, words):
 
 def test_a_word_where_numbers_were_is_refused():
     answers = mw.FewShotClassifier().fit([["a", "1"], ["b", "2"]], ["x", "y"])
-    with pytest.raises(ValueError, match="column '1' held numbers when it was fitted and now holds 'many'"):
+    with pytest.raises(ValueError, match="row 0 holds 'many' in column '1', which held numbers when it was fitted"):
         answers.predict([["a", "many"]])
 
 

@@ -207,7 +207,7 @@ class SourceRow:
     """Classes of a task when nobody says otherwise."""
     shots: str = "1"
     """Examples of a class, or points of a function, when nobody says otherwise."""
-    made: Callable[..., TaskSource] | None = None
+    made: Callable[..., TaskSource | LabelledRows] | None = None
     """What makes it, if it has settings of its own: those are its keyword-only parameters."""
 
     @property
@@ -282,7 +282,7 @@ def _folder(wanted: SourceSettings) -> LabelledRows:
 def _table(wanted: SourceSettings) -> LabelledRows:
     if wanted.data is None:
         raise ValueError("a CSV file is needed: give it with --data FILE.csv, and its class column with --label")
-    return table(wanted.data, label=wanted.label)
+    return table(wanted.data, wanted.label, **wanted.options)
 
 
 # Squared errors are larger than cross-entropies, and so are their slopes; section 5.1 of Finn 2017 has this rate.
@@ -728,7 +728,14 @@ SOURCES: dict[str, SourceRow] = {
         "--data FOLDER",
         encoder=Pixels().of_shape,
     ),
-    "table": SourceRow(_episodes(_table), "classification", "a CSV with a class column", "--data FILE.csv", net="mlp"),
+    "table": SourceRow(
+        _episodes(_table),
+        "classification",
+        "a CSV with a class column",
+        "--data FILE.csv",
+        net="mlp",
+        made=table,
+    ),
 }
 
 

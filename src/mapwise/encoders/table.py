@@ -7,13 +7,12 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from mapwise.core.cells import GAPS, CellError, infinite, moments, number, numbers, standardised, text
 from mapwise.encoders.encoder import Raw
 
 Columns: TypeAlias = Mapping[str, np.ndarray]
-"""Column name -> its cells, [N]: float64 with NaN for a gap, or objects, each a text or None for a gap."""
+"""Column name -> its cells, [N]: see `core.cells.numbers`."""
 
-MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
-"""Texts that stand for a gap, in any case of letters."""
 MOST = 32
 """Different words in a column that becomes one column each; of more, only how frequent a word was is kept."""
 
@@ -28,15 +27,9 @@ class Number:
 
     def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N 1"]:
         """Standardised cells."""
-        values = _numbers(cells)
-        if values is None:
-            odd = next(cell for cell in cells if cell is not None and _number(cell) is None)
-            raise ValueError(
-                f"column {name!r} held numbers when it was fitted and now holds {odd!r}: correct the cell, or leave it "
-                "empty"
-            )
-        scaled = (values - self.mean) / self.spread
-        return np.where(np.isfinite(values), scaled, 0.0)[:, None]
+        values = cells if cells.dtype.kind == "f" else _filled(name, cells)
+        scaled: np.ndarray = np.nan_to_num(standardised(values, self.mean, self.spread))[:, None]
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,8 @@ class Table:
 
     seen: what was seen of each column, by name; None before fitting.
 
-    A column is one of numbers when every cell that is no gap is a number, or a text that is one.
+    A column is one of numbers when every cell that is no gap is a number, or a text that is one. One of which nearly
+    all cells are numbers is refused.
     """
 
     seen: Mapping[str, Number | Words | Frequency] | None = None
@@ -133,12 +127,12 @@ class Table:
 
     def fitted(self, rows: Columns, weight: Float[np.ndarray, "N"]) -> Self:
         """With what these rows say of their columns."""
-        return type(self)({name: _seen(cells, weight) for name, cells in rows.items()})
+        return type(self)({name: _seen(name, cells, weight) for name, cells in rows.items()})
 
     def __call__(self, rows: Columns) -> Float[np.ndarray, "N D"]:
         """[N, D], float64; columns are taken by name, and others than those it was fitted on are passed over.
 
-        Raises ValueError for a column that isn't there, and for a word where numbers were.
+        Raises ValueError for a column that isn't there, and for a word or infinity where numbers were.
         """
         assert self.seen is not None
         absent = [name for name in self.seen if name not in rows]
@@ -147,50 +141,33 @@ class Table:
         return np.concatenate([column(name, rows[name]) for name, column in self.seen.items()], axis=1)
 
 
-def _seen(cells: np.ndarray, weight: np.ndarray) -> Number | Words | Frequency:
-    values = _numbers(cells)
+def _seen(name: str, cells: np.ndarray, weight: np.ndarray) -> Number | Words | Frequency:
+    values = numbers(name, cells)
     if values is not None:
-        return _number_seen(values, weight)
+        known = np.isfinite(values)
+        return Number(*moments(values[known], weight[known]))
     words, places = np.unique(_texts(cells).astype(str), return_inverse=True)
-    shares = np.bincount(places, weights=weight, minlength=len(words)) / weight.sum()
+    share = weight / weight.max()
+    shares = np.bincount(places, weights=share, minlength=len(words)) / share.sum()
     kind = Words if len(words) <= MOST else Frequency
     return kind(tuple(str(word) for word in words), tuple(float(share) for share in shares))
 
 
-def _number_seen(values: np.ndarray, weight: np.ndarray) -> Number:
-    share = weight * np.isfinite(values)
-    share = share / max(share.sum(), np.finfo(np.float64).tiny)
-    known = np.where(np.isfinite(values), values, 0.0)
-    mean = float((share * known).sum())
-    spread = float(np.sqrt((share * (known - mean) ** 2).sum()))
-    # Rounding leaves a column that never changes a spread of some 1e-16 of its size, by which nothing may be divided.
-    return Number(mean, spread if spread > 1e-12 * abs(mean) and spread > 0 else 1.0)
-
-
-def _numbers(cells: np.ndarray) -> Float[np.ndarray, "N"] | None:
-    """The cells as numbers, NaN for a gap; None when one of them is a word."""
-    if cells.dtype.kind == "f":
-        return cells
-    found = [np.nan if cell is None else _number(cell) for cell in cells]
-    return None if any(value is None for value in found) else np.asarray(found, np.float64)
-
-
-def _number(cell: str) -> float | None:
-    """A text's number, NaN for one that stands for a gap, None for a word."""
-    text = cell.strip()
-    if text.lower() in MISSING:
-        return np.nan
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    # Python reads 1_000 as a number, and a table means a text; infinity is no number that can be scaled.
-    return value if "_" not in text and np.isfinite(value) else None
+def _filled(name: str, cells: np.ndarray) -> Float[np.ndarray, "N"]:
+    """The cells of a column that held numbers; raises CellError for a word and for infinity."""
+    values = [number(cell) for cell in cells]
+    for row, value in enumerate(values):
+        if value is None:
+            fault = f"holds {cells[row]!r} in column {name!r}, which held numbers when it was fitted: correct the cell"
+            raise CellError(row, f"{fault} or leave it empty")
+        elif np.isinf(value):
+            raise infinite(name, row, cells[row])
+    return np.asarray(values, dtype=np.float64)
 
 
 def _texts(cells: np.ndarray) -> np.ndarray:
     """The cells as texts, "" for a gap."""
     if cells.dtype.kind == "f":
-        return np.asarray(["" if np.isnan(cell) else f"{cell:g}" for cell in cells], dtype=object)
-    stripped = ["" if cell is None else cell.strip() for cell in cells]
-    return np.asarray(["" if text.lower() in MISSING else text for text in stripped], dtype=object)
+        return np.asarray(["" if np.isnan(cell) else text(cell) for cell in cells], dtype=object)
+    stripped = ["" if cell is None else str(cell).strip() for cell in cells]
+    return np.asarray(["" if word.lower() in GAPS else word for word in stripped], dtype=object)

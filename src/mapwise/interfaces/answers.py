@@ -2,15 +2,18 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mapwise.core.cells import GAPS, CellError, number
 from mapwise.core.held_out import HeldOut
-from mapwise.encoders.encoder import Raw
-from mapwise.interfaces.inputs import columns
+from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.encoders.table import Columns
+from mapwise.interfaces.inputs import columns, words
 from mapwise.interfaces.progress import Watched
 from mapwise.predictors.choosing import USUAL, Tried, choose, seconds_of
 from mapwise.predictors.heads import AUTO, encoder_for
@@ -26,8 +29,11 @@ def fit(
     text: str | None,
     label: str | None,
     budget: str,
+    categories: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """Teach a predictor the examples of a folder of class folders, or of a CSV file, and write it.
+
+    categories: columns of the CSV file to read as words, whatever they look like.
 
     Returns what came of it, JSON-ready, and as lines for a person. Raises ValueError for data that teach nothing.
     """
@@ -36,7 +42,9 @@ def fit(
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
     if not data.exists():
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
-    rows, names, kind, sources = _folder(data) if data.is_dir() else _table(data, text, label)
+    if categories and (data.is_dir() or text is not None):
+        raise ValueError(f"--categories names columns of a table and {data} is not read as one: leave it out")
+    rows, names, kind, sources = _folder(data) if data.is_dir() else _table(data, text, label, categories)
     by_itself = learner == AUTO
     head = Predictor.head_of(USUAL if by_itself else learner)
     made = encoder_for(encoder or AUTO, kind, head)
@@ -49,20 +57,23 @@ def fit(
     places = np.asarray([classes.index(name) for name in names])
     read = rows if kind == "table" else Watched(rows, f"reading {kind}")
     weight = np.ones(len(names))
-    taught = Predictor.of(
-        *(made, head, read, places, weight, classes), note=text or "", sources=sources, seconds=seconds
-    )
+    with placed(sources):
+        taught = Predictor.of(
+            *(made, head, read, places, weight, classes), note=text or "", sources=sources, seconds=seconds
+        )
     _no_twins(taught, rows if kind == "pictures" else None)
     taught, tried = choose(taught, rows, seconds) if by_itself else (taught, [])
     taught.save(out)
+    columns = _columns_read(taught.encoder, rows) if isinstance(rows, dict) else []
     about = {"file": str(out), "encoder": made.name, "learner": taught.head.name, "bytes": out.stat().st_size}
     shown = [
         f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
+        *_column_lines(columns),
         *(["learners, by examples they didn't see:"] if tried else []),
         *_choices(tried),
         *_said(taught.report),
     ]
-    found = {"classes": counted(taught), "held_out": as_json(taught.report)}
+    found = {"classes": counted(taught), "columns": columns, "held_out": as_json(taught.report)}
     return {**about, **found, "tried": [_tried_as_json(one) for one in tried]}, shown
 
 
@@ -77,7 +88,8 @@ def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str,
         raise ValueError(f"--refuse is {100 * refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
     taught = Predictor.load(file)
     said, rows = asked(taught, inputs)
-    encoded = taught.encoded(rows)
+    with placed(said):
+        encoded = taught.encoded(rows)
     unknown, why = _unknown(taught, encoded, refuse)
     found: list[dict[str, Any]] = [
         {
@@ -207,11 +219,14 @@ def _folder(data: Path) -> tuple[list[Path], list[str], Raw, list[str]]:
     return [path for path, _ in found], [name for _, name in found], "pictures", sources
 
 
-def _table(data: Path, text: str | None, label: str | None) -> tuple[Any, list[str], Raw, list[str]]:
-    from mapwise.tasks.table import label_place
+def _table(
+    data: Path, text: str | None, label: str | None, categories: Sequence[str]
+) -> tuple[Any, list[str], Raw, list[str]]:
+    from mapwise.tasks.table import check_categories, label_place
 
     header, lines, cells = _cells(data)
     place = label_place(data, header, label)
+    check_categories(data, header, place, categories)
     names = [row[place] for row in cells]
     for line, name in zip(lines, names, strict=True):
         if not name:
@@ -222,13 +237,14 @@ def _table(data: Path, text: str | None, label: str | None) -> tuple[Any, list[s
             raise ValueError(f"{data} has no column {text!r}: its columns are {', '.join(header[:20])}")
         return [row[header.index(text)] for row in cells], names, "texts", sources
     rest = [i for i in range(len(header)) if i != place]
-    return _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells]), names, "table", sources
+    found = _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
+    return found | {name: words(found[name]) for name in categories}, names, "table", sources
 
 
 def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
     from mapwise.tasks.table import cells_of
 
-    return cells_of(path, gaps=True)
+    return cells_of(path)
 
 
 def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndarray]:
@@ -259,6 +275,46 @@ def asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
             raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
     said = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
     return said, _columns(first, [row for _, _, _, cells in tables for row in cells])
+
+
+@contextmanager
+def placed(sources: Sequence[str]) -> Iterator[None]:
+    """Within, a cell that its column can't hold is named by the place its row came from."""
+    try:
+        yield
+    except CellError as error:
+        raise ValueError(error.at(sources[error.row], "--categories")) from None
+
+
+def _columns_read(encoder: Encoder, rows: Columns) -> list[dict[str, Any]]:
+    """How each column of a table was read, JSON-ready; among categories, how many cells look like numbers."""
+    columns = []
+    for name, cells in rows.items():
+        filled = [cell.strip() for cell in cells if cell.strip().lower() not in GAPS]
+        read = "numbers" if encoder.state[name]["kind"] == "number" else "categories"
+        columns.append(
+            {
+                "name": name,
+                "read_as": read,
+                "gaps": len(cells) - len(filled),
+                "values": len(set(filled)),
+                "numbers": sum(number(cell) is not None for cell in filled),
+            }
+        )
+    return columns
+
+
+def _column_lines(columns: Sequence[dict[str, Any]]) -> list[str]:
+    """The same as lines."""
+    width = max((len(column["name"]) for column in columns), default=0)
+    lines = ["columns:"] if columns else []
+    for column in columns:
+        words = column["read_as"] == "categories"
+        parts = [f"categories ({column['values']} values)" if words else "numbers"]
+        parts += [f"{column['gaps']} gap{'s' if column['gaps'] > 1 else ''}"] if column["gaps"] else []
+        parts += [f"numbers in {column['numbers']} cells"] if words and column["numbers"] else []
+        lines.append(f"  {column['name']:{width}}  {', '.join(parts)}")
+    return lines
 
 
 def _texts_of(given: str, column: str) -> list[str]:

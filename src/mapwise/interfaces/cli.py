@@ -518,13 +518,28 @@ def fit(
     budget: Annotated[str, typer.Option(help="Time to choose a learner, or to judge lora, such as 30s or 2m.")] = "30s",
     text: Annotated[str | None, typer.Option(help="The column that holds texts.", show_default=False)] = None,
     label: Annotated[str | None, typer.Option(help="The class column of a CSV file.", show_default=False)] = None,
+    categories: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column whose cells are words even where they look like numbers; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Teach a predictor a few examples of each class, and write it into one file."""
     from mapwise.interfaces.answers import fit as taught
 
     found, shown = taught(
-        data.expanduser(), out, encoder=encoder, learner=learner, text=text, label=label, budget=budget
+        data.expanduser(),
+        out,
+        encoder=encoder,
+        learner=learner,
+        text=text,
+        label=label,
+        budget=budget,
+        categories=categories or (),
     )
     answer(found) if json else show(*shown)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mapwise.core.cells import CellError, infinite, text
+
 if TYPE_CHECKING:
     from mapwise.encoders.encoder import Raw
     from mapwise.encoders.table import Columns
@@ -64,7 +66,10 @@ def pictures(X: Any) -> list[Any]:
 def columns(X: Any) -> "Columns":
     """The columns of a table by name, or of a matrix by their number; see `Columns` for what a cell is.
 
-    Raises ValueError for infinity, for cells that are neither numbers nor texts, and for dates.
+    A categorical column holds words, whatever they look like.
+
+    Raises ValueError for infinity and NUL characters, naming the row, for cells that are neither numbers nor texts, and
+    for dates.
     """
     import narwhals.stable.v2 as nw
 
@@ -84,31 +89,44 @@ def columns(X: Any) -> "Columns":
         else:
             cells = np.asarray([None, *series.to_list()], dtype=object)[1:]
         found[str(name)] = _cells(str(name), cells)
+        if series.dtype in (nw.Categorical, nw.Enum):
+            found[str(name)] = words(found[str(name)])
     return found
+
+
+def words(cells: np.ndarray) -> np.ndarray:
+    """The cells of a column that are words by declaration, "" for a gap."""
+    return np.asarray(["" if cell is None else cell for cell in cells], dtype=str)
 
 
 def _cells(name: str, cells: np.ndarray) -> np.ndarray:
     if cells.dtype.kind in "biuf":
         numbers = cells.astype(np.float64)
         if np.isinf(numbers).any():
-            raise ValueError(f"column {name!r} holds infinity: put a number there, or drop the row")
+            row = int(np.isinf(numbers).argmax())
+            raise infinite(name, row, cells[row])
         return numbers
     found = np.empty(len(cells), dtype=object)
-    for place, cell in enumerate(cells):
-        found[place] = _cell(name, cell)
+    for row, cell in enumerate(cells):
+        found[row] = _cell(name, row, cell)
     return found
 
 
-def _cell(name: str, cell: Any) -> str | None:
+def _cell(name: str, row: int, cell: Any) -> str | None:
     if cell is None or isinstance(cell, str):
+        if cell is not None and "\0" in cell:
+            raise CellError(row, f"has a NUL character in column {name!r}: remove it")
         return cell
-    if isinstance(cell, int | float | np.number | np.bool_):
-        value = float(cell)
+    if isinstance(cell, int | float | np.integer | np.floating | np.bool_):
+        try:
+            value = float(cell)
+        except OverflowError:
+            value = np.inf
         if np.isinf(value):
-            raise ValueError(f"column {name!r} holds infinity: put a number there, or drop the row")
-        return None if np.isnan(value) else repr(value)
+            raise infinite(name, row, cell)
+        return None if np.isnan(value) else text(value)
     raise ValueError(
-        f"column {name!r} holds {_said(cell)}, and numbers or texts are needed: make one of it, or drop it"
+        f"column {name!r} holds {_said(cell)}, and numbers or texts are needed: convert it, or drop the column"
     )
 
 

@@ -4,21 +4,22 @@ import csv
 import difflib
 import io
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mapwise.core.cells import GAPS, CellError, moments, number, numbers, standardised
 from mapwise.tasks.rows import LabelledRows, deal
 
 LABELS = ("label", "class", "target")
 """Names by which the label column is known; otherwise it is the last."""
-MISSING = ("", "?", "na", "n/a", "nan", "null")
-"""What stands in an empty cell, in any case of letters."""
+_NO_LABEL = GAPS - {"none"}  # a class may well be called so
 _DELIMITERS = ",;\t|"
 _MOST = 1000  # different texts in a column that becomes one column each
 
 
-def table(path: str | Path, *, label: str | None = None, seed: int = 0) -> LabelledRows:
+def table(path: str | Path, label: str | None = None, seed: int = 0, *, categories: Sequence[str] = ()) -> LabelledRows:
     """The rows of a CSV file with a header: numbers standardised, texts as one column per value.
 
     A column of numbers is brought to mean 0 and standard deviation 1 over the rows of the training
@@ -26,16 +27,20 @@ def table(path: str | Path, *, label: str | None = None, seed: int = 0) -> Label
 
     label: the column that names the classes; by default the one called "label", "class" or "target",
            and otherwise the last.
+    categories: columns to read as words, whatever they look like; in these a gap is a word like others.
 
     x is float32, [R, columns]. Cells may be parted by comma, semicolon, tab or bar.
 
-    Raises ValueError for a file that cannot be read as a table, a missing cell (with its line and
-    column), an unknown label column, and fewer than two classes.
+    Raises ValueError for a file that cannot be read as a table, for a missing number, infinity, and a word
+    where nearly all cells are numbers (with line and column), an unknown label column or category, and
+    fewer than two classes.
     """
     path = Path(path).expanduser()
     header, lines, cells = cells_of(path)
     place = label_place(path, header, label)
+    check_categories(path, header, place, categories)
     labels = [row[place] for row in cells]
+    _check_labels(path, header[place], lines, labels)
     names = sorted(set(labels))
     if len(names) < 2:
         raise ValueError(
@@ -45,18 +50,18 @@ def table(path: str | Path, *, label: str | None = None, seed: int = 0) -> Label
     among = np.asarray(names)[deal(len(names), seed)["train"]]
     training = np.isin(np.asarray(labels), among)
     columns = [
-        _encoded(path, name, lines, [row[i] for row in cells], training) for i, name in enumerate(header) if i != place
+        _encoded(path, name, lines, [row[i] for row in cells], training, name in categories)
+        for i, name in enumerate(header)
+        if i != place
     ]
     # LabelledRows deals the same names by the same seed: the statistics above are of its training classes.
     return LabelledRows.of(np.concatenate(columns, axis=1), labels, name=path.name, seed=seed)
 
 
-def cells_of(path: Path, *, gaps: bool = False) -> tuple[list[str], list[int], list[list[str]]]:
+def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
     """The header, and the line number and the cells of every row of a CSV file.
 
-    gaps: let cells be missing.
-
-    Raises ValueError for a file that cannot be read as a table, and for a missing cell, with its line and column.
+    Raises ValueError for a file that cannot be read as a table, and for a NUL character, with its line and column.
     """
     text = _text(path)
     delimiter = _delimiter(text)
@@ -75,7 +80,9 @@ def cells_of(path: Path, *, gaps: bool = False) -> tuple[list[str], list[int], l
     lines.pop(0)
     if len(header) < 2:
         raise ValueError(f"{path} has a single column, {header[0]!r}: a table needs a label and at least one feature")
-    if all(_is_number(name) for name in header):
+    if any("\0" in name for name in header):
+        raise ValueError(f"line 1 of {path} has a NUL character in the name of a column: remove it")
+    if all(number(name) is not None and name for name in header):
         raise ValueError(f"the first line of {path} holds numbers and no column names: add a line with a name for each")
     if len(set(header)) < len(header):
         twice = next(name for i, name in enumerate(header) if name in header[:i])
@@ -87,10 +94,8 @@ def cells_of(path: Path, *, gaps: bool = False) -> tuple[list[str], list[int], l
                 "give one cell for each column, in quotes where it holds the delimiter"
             )
         for name, cell in zip(header, row, strict=True):
-            if not gaps and cell.lower() in MISSING:
-                raise ValueError(
-                    f"line {line} of {path} has no value in column {name!r} ({cell!r}): fill the cell or drop the row"
-                )
+            if "\0" in cell:
+                raise ValueError(f"line {line} of {path} has a NUL character in column {name!r}: remove it")
     return header, lines, rows
 
 
@@ -136,19 +141,40 @@ def label_place(path: Path, header: list[str], label: str | None) -> int:
     return header.index(label)
 
 
-def _encoded(path: Path, name: str, lines: list[int], cells: list[str], training: np.ndarray) -> np.ndarray:
-    """One column of the file as float32 columns, [R, 1] for numbers and [R, values] for texts."""
-    if all(_is_number(cell) for cell in cells):
-        values = np.asarray([float(cell) for cell in cells])[:, None]
-        finite = np.isfinite(values[:, 0])
-        if not finite.all():
+def check_categories(path: Path, header: list[str], label: int, categories: Sequence[str]) -> None:
+    """Raises ValueError for a category that no column is called, with the nearest, and for the column of labels."""
+    for name in categories:
+        if name not in header:
+            near = difflib.get_close_matches(name, header, n=1, cutoff=0)[0]
+            raise ValueError(f"{path} has no column {name!r}, did you mean {near!r}? Name columns of the table")
+        if header.index(name) == label:
+            raise ValueError(f"column {name!r} of {path} is the label, whose values are classes: name other columns")
+
+
+def _check_labels(path: Path, name: str, lines: list[int], labels: list[str]) -> None:
+    for line, label in zip(lines, labels, strict=True):
+        if label.lower() in _NO_LABEL:
             raise ValueError(
-                f"line {lines[int(finite.argmin())]} of {path} has infinity in column {name!r}: "
-                "put a number there or drop the row"
+                f"line {line} of {path} has no value in column {name!r} ({label!r}): fill the cell or drop the row"
             )
-        mean, spread = values[training].mean(), values[training].std()
-        standard: np.ndarray = ((values - mean) / (spread or 1.0)).astype(np.float32)
-        return standard
+
+
+def _encoded(
+    path: Path, name: str, lines: list[int], cells: list[str], training: np.ndarray, words: bool
+) -> np.ndarray:
+    """One column of the file as float32 columns, [R, 1] for numbers and [R, values] for texts."""
+    try:
+        values = numbers(name, np.asarray(cells, dtype=str if words else object))
+        if values is not None and np.isnan(values).any():
+            gap = int(np.isnan(values).argmax())
+            fault = f"has no value in column {name!r} ({cells[gap]!r}): fill the cell or drop the row"
+            raise CellError(gap, fault, column=name)
+    except CellError as error:
+        place = f"line {lines[error.row]} of {path}"
+        raise ValueError(error.at(place, "--source.categories")) from None
+    if values is not None:
+        return standardised(values, *moments(values[training]))[:, None].astype(np.float32)
+    # As they are written, a gap too: a run that was trained before finds its columns where they were.
     texts, places = np.unique(np.asarray(cells), return_inverse=True)
     if len(texts) > _MOST:
         raise ValueError(
@@ -157,11 +183,3 @@ def _encoded(path: Path, name: str, lines: list[int], cells: list[str], training
         )
     one_hot: np.ndarray = (places[:, None] == np.arange(len(texts))[None]).astype(np.float32)
     return one_hot
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell  # Python reads 1_000 as a number; a table means a text
