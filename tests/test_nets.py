@@ -3,22 +3,50 @@
 import itertools
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mapwise.core import functional
+from mapwise.core import functional, tree
+from mapwise.engine.gradient import meta_gradient
 from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP, Conv4, Norm, ResNet12
 from mapwise.nets import norm as norms
 from mapwise.nets.conv4 import channels_last
 from mapwise.nets.statistics import row_statistics
+from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.rows import LabelledRows
 
 NORMS = ["batch", "support", "frozen", "group", "layer"]
 
 
 def parameters(net):
     return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.xfail(strict=True, reason="a weight above zero is taken for one")
+@pytest.mark.parametrize("kind", ["batch", "support"])
+def test_a_row_of_weight_two_counts_twice(kind):
+    net = MLP((3,), 2, hidden=(4,), norm=kind)
+    weights, x = functional.initial_weights(net, 0), torch.randn(3, 3, generator=torch.manual_seed(0))
+    twice = functional.apply(net, weights, x[[0, 0, 1, 2]])[1:]
+    weight = torch.tensor([2.0, 1, 1])
+    torch.testing.assert_close(functional.apply(net, weights, x, weight), twice)
+
+
+@pytest.mark.xfail(strict=True, reason="torch's group norm has no rule for channels-last maps under vmap")
+@pytest.mark.parametrize("how", ["vmap", 2])
+@pytest.mark.parametrize("make", [Conv4, partial(Conv4, down="stride")])
+@pytest.mark.parametrize("kind", ["group", "layer"])
+def test_norms_of_single_rows_have_a_rule_under_vmap(kind, make, how):
+    learner = MAML(net=partial(make, (1, 16, 16), 3, filters=8, norm=kind), inner_steps=2)
+    rows = LabelledRows.of(np.random.default_rng(0).random((45, 1, 16, 16)), np.arange(45) % 9)
+    params, tasks = learner.init(0), Episodes(rows, ways=3, shots=1, queries=2, tasks=3)(0)
+    gradient, expected = (tree.flatten(meta_gradient(learner, params, tasks, how=way)[0]) for way in (how, "loop"))
+    for path, leaf in expected.items():
+        torch.testing.assert_close(gradient[path], leaf, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("filters", [32, 64])
