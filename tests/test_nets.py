@@ -26,7 +26,6 @@ def parameters(net):
     return sum(p.numel() for p in net.parameters())
 
 
-@pytest.mark.xfail(strict=True, reason="a weight above zero is taken for one")
 @pytest.mark.parametrize("kind", ["batch", "support"])
 def test_a_row_of_weight_two_counts_twice(kind):
     net = MLP((3,), 2, hidden=(4,), norm=kind)
@@ -36,7 +35,6 @@ def test_a_row_of_weight_two_counts_twice(kind):
     torch.testing.assert_close(functional.apply(net, weights, x, weight), twice)
 
 
-@pytest.mark.xfail(strict=True, reason="torch's group norm has no rule for channels-last maps under vmap")
 @pytest.mark.parametrize("how", ["vmap", 2])
 @pytest.mark.parametrize("make", [Conv4, partial(Conv4, down="stride")])
 @pytest.mark.parametrize("kind", ["group", "layer"])

@@ -40,7 +40,7 @@ class Call:
     """What a layer may ask about the call it is part of: row weights, and whose statistics to use."""
 
     weight: Tensor | None = None
-    """[N], 1 for a row that counts; None: all count."""
+    """[N], how often each row counts; None: all count once."""
     given: dict[str, Tensor] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     """Layer names by id(layer)."""
@@ -153,7 +153,7 @@ _all_rows_count: contextvars.ContextVar[bool | None] = contextvars.ContextVar("m
 
 @contextmanager
 def all_rows_count(known: bool) -> Iterator[None]:
-    """Within, it is known that no row is padding, so layers may take the faster unweighted statistics.
+    """Within, it is known whether every row counts once, so layers may take the faster unweighted statistics.
 
     Only who sees all tasks of a batch can know: inside vmap a weight can't be looked at.
     """
@@ -165,10 +165,10 @@ def all_rows_count(known: bool) -> Iterator[None]:
 
 
 def _all_count(weight: Tensor | None) -> bool:
-    """Whether no row is known to be padding; a weight is looked at where that is free: a plain tensor on a CPU."""
+    """Whether every row is known to count once; a weight is looked at where that is free: a plain tensor on a CPU."""
     known = _all_rows_count.get()
     if known is None and weight is not None and weight.device.type == "cpu" and peek_interpreter_stack() is None:
-        known = bool((weight > 0).all())
+        known = bool((weight == 1).all())
     return bool(known)
 
 

@@ -110,7 +110,8 @@ def _moved(point: Tree, direction: Tree, rate: Any) -> Tree:
         return tree.map(lambda p, d, r: torch.addcmul(p, d, r, value=-1), point, direction, rate)
     if isinstance(rate, Tensor):
         return tree.map(lambda p, d: torch.addcmul(p, d, rate, value=-1), point, direction)
-    return tree.map(lambda p, d: torch.add(p, d, alpha=-rate), point, direction)
+    # Not a sum with alpha=-rate: torch's compiler fuses it with a matrix product and drops alpha (decision 0037).
+    return tree.map(lambda p, d: torch.sub(p, d, alpha=rate), point, direction)
 
 
 def slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False) -> Tree:

@@ -42,16 +42,16 @@ def map_tasks(function: Callable[[Task], Any], batch: Task, how: How = "vmap") -
     torch.Size([4])
     """
     known = whether_all_rows_count()
-    with all_rows_count(no_padding(batch) if known is None else known):
+    with all_rows_count(all_count_once(batch) if known is None else known):
         pieces = [
             _alone(function, piece) if how == "loop" else _together(function, piece) for piece in chunks(batch, how)
         ]
     return pieces[0] if len(pieces) == 1 else pytree.tree_map(lambda *leaves: torch.cat(leaves), *pieces)
 
 
-def no_padding(batch: Task) -> bool:
-    """Whether every row of every task counts."""
-    return bool((batch.support.weight > 0).all() & (batch.query.weight > 0).all())
+def all_count_once(batch: Task) -> bool:
+    """Whether every row of every task has the weight 1."""
+    return bool((batch.support.weight == 1).all() & (batch.query.weight == 1).all())
 
 
 def _together(function: Callable[[Task], Any], piece: Task) -> Any:

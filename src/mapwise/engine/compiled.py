@@ -3,10 +3,13 @@
 The function is run once and every operation it comes down to is written down, derivatives of derivatives
 included; torch's compiler then makes one program of the list. Whatever Python decides on the way is decided
 for good, so a program serves inputs of the same form, shapes and kinds alone, and the function must be pure.
+
+Compilers have faults (decision 0037): what a new program gives is compared with what the function gives.
 """
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,9 @@ from torch.utils import _pytree as pytree
 
 MOST = 8
 """Programs of one owner, such as one for every moment of a learner's schedule; each takes seconds to make."""
+
+ROUNDING = 1e-4
+"""A distance from the uncompiled output, relative to its norm, that another order of sums may make anywhere."""
 
 
 class NotCompiled(Exception):
@@ -86,10 +92,13 @@ def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[...
                 # The list goes to the compiler itself: torch.compile would read it again, and at every call ask
                 # anew whether it may serve, which is a tenth of the time of a small program. `compiled` knows that.
                 run = inductor.compile(listed, tensors)
-                run(*tensors)
+                output = pytree.tree_unflatten(list(run(*tensors)), out_form[0])
+                fault = _fault(output, function, inputs)
     except Exception as error:  # whatever the compiler, the C++ compiler under it, or a learner may raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return NotCompiled(f"the meta-gradient can't be compiled here ({reason})")
+    if fault is not None:
+        return NotCompiled(f"the compiled meta-gradient differs from the uncompiled one by {fault:.2g} of its norm")
 
     def program(*inputs: Any) -> Any:
         leaves = pytree.tree_leaves(inputs)
@@ -98,3 +107,32 @@ def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[...
         return pytree.tree_unflatten(list(found), out_form[0])
 
     return program
+
+
+def _fault(output: Any, function: Callable[..., Any], inputs: tuple[Any, ...]) -> float | None:
+    """How far a program's output is from the function's, relative to its norm; None where that is rounding."""
+    uncompiled = function(*inputs)
+    distance = relative_distance(output, uncompiled)
+    if distance <= ROUNDING:
+        return None
+    # In bfloat16, and where a gradient is ill-conditioned, rounding is more: float64 says by how much.
+    exact = function(*pytree.tree_map_only(Tensor, _widest, inputs))
+    return None if relative_distance(output, exact) <= 3 * relative_distance(uncompiled, exact) else distance
+
+
+def _widest(leaf: Tensor) -> Tensor:
+    return leaf.double() if leaf.is_floating_point() else leaf
+
+
+def relative_distance(output: Any, expected: Any) -> float:
+    """The distance of an output from the expected one: of each of its parts, relative to that part's norm, together."""
+
+    def norm(leaves: Iterable[Tensor]) -> float:
+        return math.sqrt(sum(float(leaf.detach().double().square().sum()) for leaf in leaves))
+
+    distances = []
+    for part, other in zip(output, expected, strict=True):
+        pairs = zip(pytree.tree_leaves(part), pytree.tree_leaves(other), strict=True)
+        away, size = norm(leaf - end for leaf, end in pairs), norm(pytree.tree_leaves(other))
+        distances.append(away / size if size else away and math.inf)
+    return math.hypot(*distances)  # NaN where one of them is

@@ -20,7 +20,7 @@ from mapwise.core.execution import How, Precision
 from mapwise.core.functional import all_rows_count, computing_in
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.learner import Learner
-from mapwise.core.map_tasks import chunks, map_tasks, no_padding, tasks_in
+from mapwise.core.map_tasks import all_count_once, chunks, map_tasks, tasks_in
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import Aggregate, aggregate_named, mean
@@ -74,7 +74,7 @@ def meta_gradient(
     weigh = aggregate_named(aggregate)
     pieces = chunks(tasks, how)
     one: How = "loop" if how == "loop" else "vmap"
-    whole = no_padding(tasks)  # looked at here, since a compiled program can't look
+    whole = all_count_once(tasks)  # looked at here, since a compiled program can't look
 
     def gradient_of(piece: Task, share: Tensor | None) -> Gradient:
         run: Callable[..., Gradient] = partial(_piece, learner, one, remat, weigh)

@@ -23,7 +23,7 @@ class Norm(nn.Module):
           "group"    each row by itself, over groups of channels (Wu and He 2018).
           "layer"    each row by itself, over all channels (Ba, Kiros and Hinton 2016).
 
-    Rows are [N, C, *space]; rows of weight 0 take no part in any statistic.
+    Rows are [N, C, *space]; a row takes part in a statistic by its weight.
     """
 
     def __init__(self, channels: int, kind: NormKind = "batch", epsilon: float = 1e-5) -> None:
@@ -41,7 +41,9 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, *space] -> the same shape."""
         if self.groups:
-            return nn.functional.group_norm(x, self.groups, self.weight, self.bias, self.epsilon)
+            # Flat, since torch has no rule under vmap for maps whose channels lie side by side.
+            rows = x.reshape(*x.shape[:2], -1)  # [N, C, space]
+            return nn.functional.group_norm(rows, self.groups, self.weight, self.bias, self.epsilon).reshape(x.shape)
         return scaled(x, *self.affine(x))
 
     def affine(self, x: Tensor, turned: Tensor | None = None) -> tuple[Float[Tensor, "C"], Float[Tensor, "C"]]:
