@@ -9,7 +9,7 @@ import torch
 
 import mapwise as mw
 from mapwise.catalog import ENCODERS, HEADS, heads_behind
-from mapwise.core.learner import Voter
+from mapwise.core.capabilities import Votes
 from mapwise.encoders.occlusion import LARGEST, paper_of, reddened, region
 from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.glyphs import glyphs
@@ -51,7 +51,7 @@ def test_the_votes_add_up_to_the_answer(learner):
 
 def test_every_head_that_votes_is_asked_here_and_logistic_regression_does_not():
     support = taught("ridge").predictor_.support
-    assert {name for name, made in HEADS.items() if isinstance(made(support), Voter)} == set(VOTERS) & set(HEADS)
+    assert {name for name, made in HEADS.items() if isinstance(made(support), Votes)} == set(VOTERS) & set(HEADS)
     (one,) = taught("logistic").explain(NEW[:1])
     assert one.votes is None and one.adds_to is None and one.examples[0].vote is None
     assert [example.probability for example in one.examples] == sorted(e.probability for e in one.examples)

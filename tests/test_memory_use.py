@@ -79,7 +79,7 @@ def test_the_longest_sequence_of_a_batch_is_recorded_without_its_padding():
     batch = source(0)
     longest = int(batch.support.weight.sum(1).argmax())
     rows = type(batch.support)(*(part[longest] for part in batch.support))
-    wanted = learner.through(params, rows).said[rows.weight > 0].sigmoid()
+    wanted = learner.trace(params, rows).scores[rows.weight > 0].sigmoid()
     torch.testing.assert_close(torch.from_numpy(found.said), wanted)
     assert memory_use(object(), params, source) is None
 

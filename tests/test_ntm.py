@@ -61,7 +61,7 @@ def test_it_is_the_machine_of_the_paper(plain, fields):
     plain.with_params(net, params, learner.width, learner.reach)
     batch = source(0)
     batch = Task(*(doubled(rows) for rows in batch))
-    said = map_tasks(lambda task: learner.through(params, task.support).said, batch)
+    said = map_tasks(lambda task: learner.trace(params, task.support).scores, batch)
     torch.testing.assert_close(said, net(batch.support.x[..., :-1]), atol=1e-11, rtol=1e-9)
     assert float(said.std(0).min()) > 1e-3  # what was read matters
 
@@ -101,7 +101,7 @@ def test_an_answer_is_looked_up_by_its_number():
     learner, params = machine(source)
     task = task_of(source)
     fast = learner.adapt(params, task.support)
-    said = learner.through(params, task.support).said[5:]  # after four vectors and the mark
+    said = learner.trace(params, task.support).scores[5:]  # after four vectors and the mark
     backwards = task.query.x.flip(0)
     assert torch.equal(learner.predict(params, fast, backwards), said.flip(0))
     nobody = backwards.clone()
@@ -124,17 +124,17 @@ def test_no_later_row_changes_what_was_said():
     source = Copy(length="5", width=2, tasks=1)
     learner, params = machine(source)
     rows = task_of(source).support
-    said = learner.through(params, rows).said
+    said = learner.trace(params, rows).scores
     changed = rows.x.clone()
     changed[4:, 0] += 3
-    after = learner.through(params, rows._replace(x=changed)).said
+    after = learner.trace(params, rows._replace(x=changed)).scores
     assert torch.equal(after[:4], said[:4]) and not torch.equal(after[4:], said[4:])
 
 
 def test_heads_start_at_slot_zero_and_weightings_sum_to_one():
     source = Copy(length="3", width=2, tasks=1)
     learner, params = machine(source, reads=2)
-    steps = learner.through(params, task_of(source).support)
+    steps = learner.trace(params, task_of(source).support)
     assert steps.reads.shape == (7, 2, 6) and steps.writes.shape == (7, 1, 6)
     for weights in (steps.reads, steps.writes):
         assert bool((weights >= 0).all())

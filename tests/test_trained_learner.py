@@ -14,17 +14,15 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from sklearn.base import clone
-from torch import Tensor
 
 import mapwise as mw
 from conftest import ROOT, command
-from mapwise.catalog import LEARNERS, SOURCES
-from mapwise.core import functional, tree
-from mapwise.core.embedding import EmbeddingLearner, placed
+from mapwise.catalog import SOURCES
+from mapwise.core import tree
+from mapwise.core.embedding import placed
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.predictors.predictor import Predictor
 from mapwise.predictors.trained_learner import TrainedLearner
-from mapwise.runs.learner import LearnerSettings
 from mapwise.runs.run import load_params
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.images import images
@@ -85,45 +83,6 @@ def test_the_support_is_kept_and_compared_in_the_learned_space(protonet, drawn):
     assert torch.equal(placed(found.learner, found.params, found.fast, known), known)
     far = known[:1] + 100
     assert found.unknown_of(far.numpy(), 0.05).all()
-
-
-DETERMINED = {"versa": {"samples": 0}}
-"""It draws by the bits of the rows that it is given, which are others."""
-
-
-@pytest.mark.parametrize("name", [name for name in LEARNERS if LEARNERS[name].blueprint == "encoder"])
-def test_a_learner_over_embedded_rows_says_the_same(name):
-    row = LEARNERS[name]
-    if not row.takes("classification"):
-        pytest.skip("for tasks of another kind")
-    settings = LearnerSettings(
-        learner=name,
-        fields=DETERMINED.get(name, {}),
-        net="conv4",
-        net_options={"filters": 4},
-        shape=("classification", (1, 16, 16), 5),
-    )
-    learner = settings.made()
-    if not isinstance(learner, EmbeddingLearner):
-        pytest.skip("embeds by weights that move")
-    source = mw.Episodes(glyphs(size=16), ways=3, shots=2, queries=2, tasks=2)
-    params = tree.map(Tensor.double, learner.measure(learner.init(1), source))
-    task = source(3)
-    support, query = (type(rows)(*(leaf[0] for leaf in rows)) for rows in task)
-    support, x = (
-        support._replace(x=support.x.double(), y=support.y.double(), weight=support.weight.double()),
-        query.x.double(),
-    )
-    expected = learner.predict(params, learner.adapt(params, support), x)
-    found = learner.over_embedded(params)
-    if functional.statistics_kept(learner.encoder) - {"measured"}:
-        assert found is None
-        return
-    other, own = found
-    z, rows = (learner.encode(params, part) for part in (x, support.x))
-    assert "encoder" not in {path.partition("/")[0] for path in tree.flatten(own)}  # nothing is encoded twice
-    said = other.predict(own, other.adapt(own, support._replace(x=rows)), z)
-    torch.testing.assert_close(said, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_its_file_opens_elsewhere_without_run_or_data(tmp_path, protonet, drawn):

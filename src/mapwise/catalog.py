@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.novelty import Spread
@@ -147,7 +148,7 @@ class LearnerRow:
     @property
     def causal(self) -> bool:
         """Whether the learner has a causal pass, by which it is trained on streams."""
-        return hasattr(self._class, "causal")
+        return issubclass(self._class, Causal)
 
     @property
     def _class(self) -> Any:

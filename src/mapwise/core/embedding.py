@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mapwise.core import functional
+from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.functional import Net
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.task import Examples, TaskSource
@@ -73,8 +74,8 @@ class EmbeddingLearner(Learner):
         """Rows in the learned space."""
         return functional.apply(self.encoder, self.encoder_weights(params, fast), x).flatten(1)
 
-    def over_embedded(self, params: Params) -> tuple[Self, Params] | None:
-        """The same learner with its params over rows that `encode` made, so that each need be encoded but once.
+    def over_embedded(self, params: Params) -> OverEmbedded | None:
+        """The same learner over rows that `encode` made.
 
         None where the embedding of a row depends on other rows, or the encoder doesn't say its output shape.
         """
@@ -83,7 +84,7 @@ class EmbeddingLearner(Learner):
             return None
         rest = {name: part for name, part in params.items() if name != self.encoder_part}
         own: Params = {self.encoder_part: {}, **rest} if self.encoder_part else {}
-        return replace(self, encoder=partial(Embedded, shape)), own
+        return OverEmbedded(partial(self.encode, params), replace(self, encoder=partial(Embedded, shape)), own)
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training episodes of the source."""
@@ -96,4 +97,4 @@ class EmbeddingLearner(Learner):
 @torch.no_grad()
 def placed(learner: Learner, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
     """Rows where this learner compares them: in its learned space, if it has one, otherwise as they are."""
-    return learner.embed(params, fast, x) if isinstance(learner, EmbeddingLearner) else x.flatten(1)
+    return learner.embed(params, fast, x) if isinstance(learner, Embeds) else x.flatten(1)

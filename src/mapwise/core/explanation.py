@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from mapwise.core.learner import Learner, Voter, VoteScale
+from mapwise.core.capabilities import Votes, VoteScale
+from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 
@@ -185,7 +186,7 @@ def explained(
                 )
                 for row in np.argsort(chance if vote is None else -vote, kind="stable")
             )
-            scale = learner.votes_add_to if isinstance(learner, Voter) else None
+            scale = learner.votes_add_to if isinstance(learner, Votes) else None
             answer = float(chances[place, first])
             found.append(Explanation(names[first], answer, names[second], examples, each, scale))
     return found
@@ -194,7 +195,7 @@ def explained(
 def _votes(
     learner: Learner, params: Params, fast: Fast, support: Examples, x: torch.Tensor
 ) -> Float[np.ndarray, "Q S W"] | None:
-    if not isinstance(learner, Voter):
+    if not isinstance(learner, Votes):
         return None
     with torch.no_grad():
         return learner.votes(params, fast, support, x).numpy()

@@ -82,6 +82,10 @@ class FixedHeadLearner(Learner):
             _, seen = functional.observe(self.net, {**(held or {}), **moved}, support.x, support.weight)
         return {**moved, **seen, **self.present_in(support)}
 
+    def start(self, params: Params, support: Examples) -> Fast:
+        """What `adapt` starts from: all weights of the net, the statistics of the support under them, its classes."""
+        return self.fast_of(self.weights_of(params), support)
+
     def near(
         self, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int, batch: int | None = None
     ) -> Fast:

@@ -11,6 +11,7 @@ statistics that normalisation layers use instead of those of the rows at hand:
 import contextvars
 import copy
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -320,6 +321,14 @@ def _headless(module: nn.Module) -> nn.Module:
         body.set_submodule(head, nn.Identity())
         _bodies[module] = body
     return _bodies[module]
+
+
+def head_alone(net: Net, weights: Params) -> tuple[nn.Module, Params]:
+    """The last module with parameters as a net of its own over what `headless` gives, flattened, and its weights."""
+    head, _ = choose(net, weights, ("head",))
+    name = next(iter(head)).rpartition(".")[0]
+    alone = nn.Sequential(OrderedDict(head=copy.deepcopy(blueprint(net).get_submodule(name))))
+    return alone, {f"head{path.removeprefix(name)}": leaf for path, leaf in head.items()}
 
 
 def output_shape(net: Net) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """The laws every learner keeps, and a way to ask whether one's own does.
 
-Each law is a question put to a learner and a source of tasks. Four of the twelve may be waived by an
+Each law is a question put to a learner and a source of tasks. Five of them may be waived by an
 instance that says so in `keeps`, with its reason in the docstring.
 """
 
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from mapwise.core import functional, random, tree
+from mapwise.core import random, tree
+from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
 from mapwise.core.execution import How
-from mapwise.core.functional import Net
 from mapwise.core.inner_loop import recomputing
 from mapwise.core.kinds import KINDS
-from mapwise.core.learner import WAIVABLE, Learner, Voter, VoteScale
+from mapwise.core.learner import WAIVABLE, Learner, nets_of
 from mapwise.core.losses import means, present_classes
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
 from mapwise.core.stream import after_prefixes, scores_along
@@ -163,12 +163,7 @@ class Case:
     @cached_property
     def double(self) -> Learner:
         """The learner, the frozen weights of its nets in float64."""
-        nets = {
-            field.name: copy.deepcopy(functional.blueprint(value)).double()
-            for field in dataclasses.fields(self.learner)
-            for value in [getattr(self.learner, field.name)]
-            if isinstance(value, nn.Module) or field.type in (Net, "Net")
-        }
+        nets: dict[str, Any] = {name: copy.deepcopy(net).double() for name, net in nets_of(self.learner).items()}
         return dataclasses.replace(self.learner, **nets)
 
     def scores(self, task: Task) -> Any:
@@ -476,9 +471,9 @@ def _alone(case: Case) -> Finding:
 
 
 def _causal(case: Case) -> Finding:
-    if not hasattr(case.learner, "causal"):
-        return True, "the learner has no causal pass"
     learner, params, gap, loss = case.double, _as_double(case.trained), 0.0, 0.0
+    if not isinstance(learner, Causal):
+        return True, "the learner has no causal pass"
     for task in case.tasks():
         # Some padding: a row that doesn't count has scores as well, and must leave none of its label behind.
         stream = _with_garbage(task.support, case.seed)
@@ -507,7 +502,7 @@ _COMPARED: dict[VoteScale, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = 
 
 def _votes(case: Case) -> Finding:
     learner, params = case.double, _as_double(case.trained)
-    if not isinstance(learner, Voter):
+    if not isinstance(learner, Votes):
         return True, "the learner gives no votes"
     if case.unseen.kind != "classification":
         return None, f"without a say: {case.unseen.kind} has no classes to vote for"
@@ -530,6 +525,58 @@ def _votes(case: Case) -> Finding:
     )
 
 
+# 13 to 15 ------------------------------------------------------------------------------------------------
+
+
+def _embeds(case: Case) -> Finding:
+    learner, params = case.double, _as_double(case.trained)
+    if not isinstance(learner, Embeds):
+        return True, "the learner embeds no rows"
+    over = learner.over_embedded(params)
+    if over is None:
+        return True, "a row is not embedded once, since its embedding depends on others or moves with the task"
+    assert isinstance(over.learner, Embeds)
+    scores = places = 0.0
+    for task in case.tasks():
+        support, x = task.support._replace(x=over.encode(task.support.x)), over.encode(task.query.x)
+        fast = over.learner.adapt(over.params, support)
+        scores = max(scores, _scores_gap(over.learner.predict(over.params, fast, x), case.scores(task)))
+        raw = learner.embed(params, learner.adapt(params, task.support), task.query.x)
+        places = max(places, _gap(over.learner.embed(over.params, fast, x), raw))
+    seen = f"over rows embedded once scores differ by {scores:.1e}, and embeddings by {places:.1e}"
+    return max(scores, places) <= SAME, seen
+
+
+def _traced(case: Case) -> Finding:
+    learner, params = case.double, _as_double(case.trained)
+    if not isinstance(learner, Traced):
+        return True, "the learner shows no trace"
+    last = before = 0.0
+    for task in case.tasks():
+        support = _with_garbage(task.support, case.seed)
+        trace = learner.trace(params, support)
+        scores = learner.predict(params, trace.fast, task.query.x)
+        last = max(last, _scores_gap(scores, case.scores(task._replace(support=support))))
+        half = len(support.y) // 2
+        early = support._replace(weight=support.weight * (torch.arange(len(support.y)) < half))
+        for name in ("scores", "reads", "writes"):
+            whole, part = (getattr(found, name)[:half] for found in (trace, learner.trace(params, early)))
+            before = max(before, _gap(part, whole))
+    seen = f"scores of the last traced state differ by {last:.1e}, and the trace by {before:.1e} without the rows after"
+    return max(last, before) <= SAME, seen
+
+
+def _steps(case: Case) -> Finding:
+    learner, params = case.double, _as_double(case.trained)
+    if not isinstance(learner, TakesSteps):
+        return True, "the learner takes no steps"
+    none, gap = with_steps(learner, 0), 0.0
+    for task in case.tasks():
+        start = learner.predict(params, learner.start(params, task.support), task.query.x)
+        gap = max(gap, _scores_gap(_predict(none, params, task), start))
+    return gap <= SAME, f"scores after no steps differ by {gap:.1e} from those of the start"
+
+
 LAWS: tuple[Law, ...] = (
     Law(1, "map", "vmapped, chunked, looped and recomputed losses and gradients agree to 1e-10 in float64", _map),
     Law(2, "learns", "trained, it beats chance and its untrained self on unseen tasks by 5 standard errors", _learns),
@@ -543,6 +590,14 @@ LAWS: tuple[Law, ...] = (
     Law(10, "alone", "predicting a query by itself equals predicting it among others", _alone),
     Law(11, "causal", "scores of a causal pass are those after adapting to the rows before, and trained on", _causal),
     Law(12, "votes", "the votes of the support rows add up to the scores or the probabilities", _votes),
+    Law(13, "embeds", "over rows that are embedded once, scores and embeddings are those over raw rows", _embeds),
+    Law(
+        14,
+        "traced",
+        "the last traced state predicts as the adapted learner, and no row changes an earlier one",
+        _traced,
+    ),
+    Law(15, "steps", "after no steps, the scores are those of the start", _steps),
 )
 """Every law, in order."""
 

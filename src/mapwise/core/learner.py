@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net, blueprint
 from mapwise.core.losses import Loss, Scores, cross_entropy
 from mapwise.core.task import Examples, Task, TaskSource
@@ -15,28 +16,8 @@ from mapwise.core.tree import Fast, Params
 MOMENT = {"moment": True}
 """Metadata of a field that `at` sets, and nobody else: it tells a moment of training and is no hyperparameter."""
 
-WAIVABLE = frozenset({"order", "relabel", "padding", "alone"})
+WAIVABLE = frozenset({"order", "relabel", "padding", "alone", "embeds"})
 """The laws an instance may do without, if it says so in `keeps`."""
-
-
-VoteScale = Literal["scores", "probabilities"]
-"""On what the votes of support rows add up: a class's score, or its probability, the softmax of the scores."""
-
-
-@runtime_checkable
-class Voter(Protocol):
-    """A learner whose answer is a sum over the support's rows, and which says what each of them puts into it."""
-
-    votes_add_to: ClassVar[VoteScale]
-
-    def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
-        """What every support row puts into the classes of every query.
-
-        Summed over the support rows they are the probabilities of the classes that are present; or the scores of
-        these, up to a number that is the same for all classes of a query and changes no answer. A row of weight 0
-        puts nothing into any class, and no row anything into an absent one.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -48,11 +29,7 @@ class Learner:
     """
 
     def __post_init__(self) -> None:
-        # A network is looked at now: an unfit one is an error here, and none is built inside vmap.
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, nn.Module) or field.type in (Net, "Net"):
-                blueprint(value)
+        nets_of(self)  # now: an unfit network is an error here, and none is built inside vmap
 
     @property
     def keeps(self) -> frozenset[str]:
@@ -83,19 +60,18 @@ class Learner:
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """What training descends: by default the query loss after adapting to the support.
 
-        Of a stream, which has no query rows, the loss of every row before its label is seen, in the learner's
-        `causal` pass: `causal(params, rows) -> scores [N, W]`, which not every learner has.
+        Of a stream, which has no query rows, the loss of every row before its label is seen, where the learner is
+        `Causal`.
 
         Raises ValueError for a stream when there is none.
         """
         if not len(task.query.y):
-            causal = getattr(self, "causal", None)
-            if causal is None:
+            if not isinstance(self, Causal):
                 raise ValueError(
                     f"the task is a stream (it has no query rows) and {type(self).__name__} has no causal pass: "
                     "train it on episodes, and judge it on the stream"
                 )
-            return self.criterion(causal(params, task.support), task.support)
+            return self.criterion(self.causal(params, task.support), task.support)
         fast = self.adapt(params, task.support)
         return self.criterion(self.predict(params, fast, task.query.x), task.query)
 
@@ -110,3 +86,16 @@ class Learner:
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Params with what is computed from training tasks rather than descended; by default nothing."""
         return params
+
+
+def nets_of(learner: Learner) -> dict[str, nn.Module]:
+    """The networks among a learner's fields, as blueprints by the name of the field.
+
+    Raises ValueError for a network that would change, or draw random numbers, while it runs.
+    """
+    values = {field: getattr(learner, field.name) for field in fields(learner)}
+    return {
+        field.name: blueprint(value)
+        for field, value in values.items()
+        if isinstance(value, nn.Module) or field.type in (Net, "Net")
+    }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from mapwise.core.capabilities import Causal
 from mapwise.core.functional import all_rows_count
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Scores
@@ -28,13 +29,9 @@ def answered(task: Task) -> Examples:
 def scores_along(learner: Learner, params: Params, rows: Examples) -> Scores:
     """What a learner says of each row of a stream when it has seen the rows before it, [N, W].
 
-    In one pass, where the learner has a `causal`; otherwise after adapting to every prefix.
+    In one pass, where the learner is `Causal`; otherwise after adapting to every prefix.
     """
-    causal = getattr(learner, "causal", None)
-    if causal is None:
-        return after_prefixes(learner, params, rows)
-    scores: Scores = causal(params, rows)
-    return scores
+    return learner.causal(params, rows) if isinstance(learner, Causal) else after_prefixes(learner, params, rows)
 
 
 def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core import map_tasks as mapping
+from mapwise.core.capabilities import Embeds, Traced
 from mapwise.core.execution import How
 from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
@@ -100,17 +101,16 @@ def _function_fit(learner: Learner, params: Params, task: Task) -> FunctionFit:
 def embedding_map(learner: Learner, params: Params, source: TaskSource) -> EmbeddingMap | None:
     """The rows of the source's first task in the two directions in which their embedding varies most.
 
-    None when the learner has no `embed`, or the source no classes.
+    None when the learner embeds no rows, or the source has no classes.
     """
-    embed = getattr(learner, "embed", None)
-    if embed is None or source.kind != "classification":
+    if not isinstance(learner, Embeds) or source.kind != "classification":
         return None
     names = source.names(0)[0]
     support, query = mapping.task_at(source(0), 0)
     with torch.no_grad():
         fast = learner.adapt(params, support)
         kept = [(rows, rows.weight > 0) for rows in (support, query) if len(rows.y)]
-        z = torch.cat([embed(params, fast, rows.x)[counted] for rows, counted in kept])  # [N, D]
+        z = torch.cat([learner.embed(params, fast, rows.x)[counted] for rows, counted in kept])  # [N, D]
     columns = torch.cat([rows.y[counted].argmax(-1) for rows, counted in kept]).tolist()
     count = int(kept[0][1].sum())
     return EmbeddingMap(_plane(_array(z)), [names[i] for i in columns], np.arange(len(columns)) < count)
@@ -119,19 +119,18 @@ def embedding_map(learner: Learner, params: Params, source: TaskSource) -> Embed
 def memory_use(learner: Learner, params: Params, source: TaskSource) -> MemoryUse | None:
     """What the learner's heads did in the longest sequence of the source's first batch.
 
-    None when the learner has no `through`, which says what it does in every row, or the source no sequences of bits.
+    None when the learner is not `Traced`, or the source has no sequences of bits.
     """
-    through = getattr(learner, "through", None)
-    if through is None or source.kind != "multilabel":
+    if not isinstance(learner, Traced) or source.kind != "multilabel":
         return None
     batch = source(0)
     support, query = mapping.task_at(batch, int(batch.support.weight.sum(1).argmax()))
     counted = support.weight > 0
     with torch.no_grad():
-        steps = through(params, support)
+        trace = learner.trace(params, support)
     asked = (support.x[:, -1, None] == query.x[:, -1]) & (query.weight > 0)  # [L, Q]
     due = torch.where(asked.any(1, keepdim=True), asked.to(query.y.dtype) @ query.y, torch.nan)
-    parts = (support.x[:, :-1], due, steps.said.sigmoid(), steps.reads, steps.writes)
+    parts = (support.x[:, :-1], due, trace.scores.sigmoid(), trace.reads, trace.writes)
     return MemoryUse(*(_array(part[counted]) for part in parts))
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from mapwise.core.capabilities import TakesSteps, with_steps
 from mapwise.core.files import write_atomically
 from mapwise.core.outcome import Curve, Findings, Report
 from mapwise.core.task import TaskSource
@@ -17,8 +18,6 @@ SHOTS = (1, 2, 5, 10)
 STEPS = (0, 1, 2, 3, 5, 10)
 DRAWN = 100
 """Points of a function that is drawn."""
-STEPS_FIELD = "inner_steps"
-"""The field by which a learner says that it takes steps; whoever has one gets a curve over it."""
 
 
 def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: int) -> Path:
@@ -82,9 +81,9 @@ def _against_shots(run: Opened, episodes: int) -> list[Curve]:
 
 
 def _against_steps(run: Opened, episodes: int) -> list[Curve]:
-    if STEPS_FIELD not in {field.name for field in fields(run.learner)}:
+    if not isinstance(run.learner, TakesSteps):
         return []
-    points = [(steps, replace(run.learner, **{STEPS_FIELD: steps}), run.source) for steps in STEPS]
+    points = [(steps, with_steps(run.learner, steps), run.source) for steps in STEPS]
     return [found_in.measured_curve(run.settings.learner, points, run.params, episodes=episodes, how=run.how)]
 
 

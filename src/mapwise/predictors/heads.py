@@ -190,7 +190,7 @@ def head_of(learner: "str | Path | Learner | Head", kind: Kind) -> Head:
     return head
 
 
-def head_of_file(about: Any, tensors: Mapping[str, np.ndarray], encoder: Encoder, kind: Kind) -> Head:
+def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, kind: Kind) -> Head:
     """The head that `to_file` kept; raises ValueError for one that isn't there or takes other tasks."""
     if isinstance(about, str):
         return NamedHead.of(about, kind)

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from pydantic import ValidationError
 
-from mapwise.catalog import BLUEPRINTS, SOURCES
-from mapwise.core import functional, random, tree
-from mapwise.core.embedding import EmbeddingLearner
-from mapwise.core.learner import Learner
+from mapwise.catalog import SOURCES
+from mapwise.core import random, tree
+from mapwise.core.capabilities import Embeds, OverEmbedded
+from mapwise.core.learner import Learner, nets_of
 from mapwise.core.task import Examples, Kind
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Encoder, Raw
@@ -92,7 +92,7 @@ class TrainedLearner:
         return cls(settings, learner, params, encoder)
 
     @classmethod
-    def of_file(cls, about: Any, tensors: Mapping[str, np.ndarray], encoder: Encoder) -> "TrainedLearner":
+    def of_file(cls, about: Any, tensors: dict[str, np.ndarray], encoder: Encoder) -> "TrainedLearner":
         """That of a predictor's file, as `to_file` wrote it; raises ValueError for anything else."""
         try:
             settings = LearnerSettings.model_validate(about)
@@ -106,6 +106,8 @@ class TrainedLearner:
             if path.startswith(_WEIGHTS)
         }
         head = cls.of(settings, tree.unflatten(weights), encoder)
+        if head.row_shape != settings.shape.input_shape == tensors["rows"].shape[1:]:  # an earlier file
+            tensors["rows"] = head.encode(tensors["rows"])
         if tensors["rows"].shape[1:] != head.row_shape:
             raise ValueError(
                 f"its learner takes rows of shape {head.row_shape}, and its rows are {tensors['rows'].shape}"
@@ -153,11 +155,11 @@ class TrainedLearner:
 
     def learner_for(self, support: Examples) -> Learner:
         """The learner over rows as `encode` gives them, whatever the support."""
-        return self._over_embedded[0]
+        return self.learner if self._over_embedded is None else self._over_embedded.learner
 
     def params_of(self, learner: Learner) -> Params:
         """The params of that learner."""
-        return self._over_embedded[1]
+        return self.params if self._over_embedded is None else self._over_embedded.params
 
     def whole(self, support: Examples) -> tuple[Learner, Params, Examples]:
         """The learner with its network, its params, and a support of random inputs: the network's own aren't kept."""
@@ -165,24 +167,13 @@ class TrainedLearner:
         return self.learner, self.params, support._replace(x=random.uniform(torch.tensor(0), shape).double())
 
     @cached_property
-    def _embedder(self) -> EmbeddingLearner | None:
-        """The learner, where it has a learned space in which a row stands by itself."""
-        learner = self.learner
-        return learner if isinstance(learner, EmbeddingLearner) and learner.over_embedded(self.params) else None
-
-    @cached_property
-    def _over_embedded(self) -> tuple[Learner, Params]:
-        """The learner over rows as `encode` gives them, and its params."""
-        over = self._embedder and self._embedder.over_embedded(self.params)
-        return over or (self.learner, self.params)
+    def _over_embedded(self) -> OverEmbedded | None:
+        return self.learner.over_embedded(self.params) if isinstance(self.learner, Embeds) else None
 
     @property
     def row_shape(self) -> tuple[int, ...]:
         """The shape of a row as `encode` gives it."""
-        embedder = self._embedder
-        if embedder is None:
-            return self.settings.shape.input_shape
-        return (math.prod(functional.output_shape(embedder.encoder)),)
+        return self.encode(np.zeros((1, *self.settings.shape.input_shape), np.float32)).shape[1:]
 
     @torch.no_grad()
     def encode(self, rows: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N *D"]:
@@ -195,11 +186,11 @@ class TrainedLearner:
                 f"the learner was trained on rows of shape {self.settings.shape.input_shape} and the encoder gives "
                 f"rows of shape {rows.shape[1:]}: leave the encoder out, or take another learner"
             )
-        embedder = self._embedder
-        if embedder is None:
+        over = self._over_embedded
+        if over is None:
             return rows
         parts = torch.split(torch.as_tensor(rows, dtype=torch.float32), _EMBEDDED)
-        embedded: np.ndarray = torch.cat([embedder.encode(self.params, part) for part in parts]).numpy()
+        embedded: np.ndarray = torch.cat([over.encode(part) for part in parts]).numpy()
         return embedded
 
 
@@ -235,11 +226,10 @@ def _sizes(value: Any) -> Iterator[float]:
 def _check_measured(learner: Learner, params: Params) -> None:
     """Raises ValueError unless every layer that needs measured statistics has them."""
     found = tree.flatten(params.get("measured", {}))
-    nets = [net for name in BLUEPRINTS if (net := getattr(learner, name, None)) is not None]
     needed = {
         name: layer
-        for net in nets
-        for name, layer in functional.blueprint(net).named_modules()
+        for net in nets_of(learner).values()
+        for name, layer in net.named_modules()
         if getattr(layer, "keep_in", None) == "measured"
     }
     if missing := sorted(needed.keys() - found.keys()):

@@ -118,13 +118,17 @@ class ABML(FixedHeadLearner):
             return expected + self.inner_kl * divergence(q, prior) if self.inner_kl else expected
 
         given = (prior, noise, support, present)
-        fast = {
-            **descend(bound, prior, SGD(self.inner_lr), self.inner_steps, given=given),
-            "key": support.key,
-            **present,
-        }
+        return self._fast(params, descend(bound, prior, SGD(self.inner_lr), self.inner_steps, given=given), support)
+
+    def start(self, params: Params, support: Examples) -> Fast:
+        """The prior."""
+        return self._fast(params, self._prior(params), support)
+
+    def _fast(self, params: Params, q: Params, support: Examples) -> Fast:
+        """What a predictor needs of a distribution over nets."""
+        fast = {**q, "key": support.key, **self.present_in(support)}
         if "statistics" in functional.statistics_kept(self.net):
-            seen = [self.fast_of(weights, support)["statistics"] for weights in self._drawn(fast, shapes)]
+            seen = [self.fast_of(weights, support)["statistics"] for weights in self._drawn(fast, self._shapes(params))]
             fast["statistics"] = tree.map(lambda *each: torch.stack(each), *seen)  # of every layer [L, ...]
         return fast
 

@@ -94,15 +94,25 @@ class HyperNet(FixedHeadLearner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta' = theta + h(theta, support), `passes` times, and then `inner_steps` down the support loss."""
+        theta, held = self._point(params, support)
+        given = (held, support, self.present_in(support))
+        theta = descend(self._support_loss, theta, SGD(self.inner_lr), self.inner_steps, given=given)
+        return self.fast_of(theta, support, held=held)
+
+    def start(self, params: Params, support: Examples) -> Fast:
+        """What was written."""
+        theta, held = self._point(params, support)
+        return self.fast_of(theta, support, held=held)
+
+    def _point(self, params: Params, support: Examples) -> tuple[Params, Params]:
+        """The written weights, and those that are not written."""
         of_class, of_net = self._written(params["net"])
         held = {name: leaf for name, leaf in params["net"].items() if name not in {**of_class, **of_net}}
         ways = support.y.shape[1]
         theta = {**{name: row.expand(ways, *row.shape[1:]) for name, row in of_class.items()}, **of_net}
         for _ in range(self.passes):
             theta = self._rewritten(params, theta, held, support)
-        given = (held, support, self.present_in(support))
-        theta = descend(self._support_loss, theta, SGD(self.inner_lr), self.inner_steps, given=given)
-        return self.fast_of(theta, support, held=held)
+        return theta, held
 
     def _rewritten(self, params: Params, theta: Params, held: Params, support: Examples) -> Params:
         """theta + h(theta, support)."""

@@ -9,24 +9,15 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mapwise.core import random
+from mapwise.core.capabilities import Trace
 from mapwise.core.functional import whether_all_rows_count
-from mapwise.core.learner import Learner
+from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import memory as slots
 from mapwise.nets.linear import linear_weights
 from mapwise.nets.lstm import lstm_cell, lstm_weights
-
-
-class Steps(NamedTuple):
-    """What a machine did in every row of a support; L counts rows."""
-
-    said: Float[Tensor, "L W"]
-    reads: Float[Tensor, "L R N"]
-    """Where it read."""
-    writes: Float[Tensor, "L H N"]
-    """Where it wrote."""
 
 
 class State(NamedTuple):
@@ -90,7 +81,7 @@ class NTM(Learner):
     @property
     def keeps(self) -> frozenset[str]:
         """All but `order` and `relabel`."""
-        return frozenset({"padding", "alone"})
+        return WAIVABLE - {"order", "relabel"}
 
     @property
     def criterion(self) -> Loss:
@@ -109,9 +100,7 @@ class NTM(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """Go through the support, and keep what was said."""
-        number = support.x[:, -1]
-        # No query asks for padding, whatever stands there.
-        return {"said": self.through(params, support).said, "number": number * (support.weight > 0)}
+        return self.trace(params, support).fast
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """What was said in the silent row of the query's number."""
@@ -119,7 +108,7 @@ class NTM(Learner):
         scores: Tensor = asked.to(fast["said"].dtype) @ fast["said"]
         return scores
 
-    def through(self, params: Params, support: Examples) -> Steps:
+    def trace(self, params: Params, support: Examples) -> Trace:
         """What the machine does in every row of a support, in their order."""
         x = support.x[:, :-1]
         # Asked for once and not in every row: when all count, there is nothing to pass over.
@@ -132,7 +121,9 @@ class NTM(Learner):
             places.append(state.weights)
         said = torch.stack(outs) @ params["out"]["weight"].T + params["out"]["bias"]
         weights = torch.stack(places)  # [L, R + H, N]
-        return Steps(said, weights[:, : self.reads], weights[:, self.reads :])
+        # No query asks for padding, whatever stands there.
+        fast = {"said": said, "number": support.x[:, -1] * (support.weight > 0)}
+        return Trace(fast, said, weights[:, : self.reads], weights[:, self.reads :])
 
     def _start(self, like: Tensor) -> State:
         """Before the first row: nothing seen, all heads at slot 0, an empty memory."""

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional
+from mapwise.core.capabilities import VoteScale
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import class_means, cosines, squared_distances
-from mapwise.core.learner import VoteScale
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params

@@ -116,6 +116,10 @@ class MAMLPlusPlus(FixedHeadLearner):
         last = descend(self._support_loss, params["net"], rule, self._steps, given=given, first_order=self.first_order)
         return self._fast(params, last, self._steps, support)
 
+    def start(self, params: Params, support: Examples) -> Fast:
+        """The learned start, with the scales and shifts of the first step's norms."""
+        return self._fast(params, params["net"], 0, support)
+
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """The query loss in value; in slope the weighted sum of the query losses after every step."""
         if not self.earlier or self._steps < 2:

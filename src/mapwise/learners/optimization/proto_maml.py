@@ -65,11 +65,15 @@ class ProtoMAML(Learner):
             z = functional.apply(self.encoder, point["body"], support.x, support.weight)
             return self.criterion(without_absent(_linear(point["head"], z), present), support)
 
-        rule, start, given = SGD(self.inner_lr), self._start(params, support), (support, present)
-        fast = descend(support_loss, start, rule, self.inner_steps, given=given, first_order=self.first_order)
+        rule, point, given = SGD(self.inner_lr), self._point(params, support), (support, present)
+        fast = descend(support_loss, point, rule, self.inner_steps, given=given, first_order=self.first_order)
         return {**self._with_statistics(fast, support), "present": present}
 
-    def _start(self, params: Params, support: Examples) -> Fast:
+    def start(self, params: Params, support: Examples) -> Fast:
+        """The prototypes' head on the encoder as it is: ProtoNet."""
+        return {**self._with_statistics(self._point(params, support), support), "present": present_classes(support)}
+
+    def _point(self, params: Params, support: Examples) -> Fast:
         """-|z - c|^2 = 2 c.z - |c|^2 - |z|^2, and the last is the same for all classes: w = 2 c, b = -|c|^2."""
         body, _ = functional.choose(self.encoder, params, ("*",))
         c = class_means(functional.apply(self.encoder, body, support.x, support.weight).flatten(1), support)  # [W, D]
@@ -87,15 +91,18 @@ class ProtoMAML(Learner):
         statistics = {"statistics": fast["statistics"]} if "statistics" in fast else {}
         return functional.apply(self.encoder, {**params, **fast["body"], **statistics}, x).flatten(1)
 
+    def over_embedded(self, params: Params) -> None:
+        """None: the steps move the encoder."""
+
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
         """The objective; in first order, the query loss with the sum of the steps held constant."""
         if not self.first_order:
             return super().surrogate(params, task)
-        fast, start = self.adapt(params, task.support), self._start(params, task.support)
+        fast, start = self.adapt(params, task.support), self._point(params, task.support)
         steps = {part: tree.map(lambda there, here: (there - here).detach(), fast[part], start[part]) for part in start}
 
         def shifted(point: Params) -> Tensor:
-            moved = tree.map(lambda leaf, step: leaf + step, self._start(point, task.support), steps)
+            moved = tree.map(lambda leaf, step: leaf + step, self._point(point, task.support), steps)
             again = {**fast, **self._with_statistics(moved, task.support)}
             return self.criterion(self.predict(point, again, task.query.x), task.query)
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mapwise.core import functional
+from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples
@@ -69,6 +70,10 @@ class Finetune(Supervised):
         """The tuned features."""
         # A branch without leaves (body_lr=0) is not in a saved file.
         return super().embed({**params, **fast.get("body", {})}, fast, x)
+
+    def over_embedded(self, params: Params) -> OverEmbedded | None:
+        """As `Supervised`, and None unless the encoder is left as it is."""
+        return None if self.body_lr else super().over_embedded(params)
 
 
 def _linear(head: Params, features: Tensor) -> Tensor:

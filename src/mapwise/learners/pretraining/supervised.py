@@ -1,12 +1,14 @@
 """Supervised pretraining: one classifier of all base classes, whose features then serve new classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional
+from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.embedding import kept_laws
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means, cosines
@@ -65,8 +67,19 @@ class Supervised(Learner):
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """The features before the head."""
         statistics = {"statistics": fast["statistics"]} if "statistics" in fast else {}
-        body = functional.body_weights(self.net, {**params, **statistics})
-        return functional.apply(functional.headless(self.net), body, x).flatten(1)
+        return self.encode({**params, **statistics}, x)
+
+    def encode(self, params: Params, x: Any) -> Float[Tensor, "N D"]:
+        """The features before the head, of each row by itself."""
+        return functional.apply(functional.headless(self.net), functional.body_weights(self.net, params), x).flatten(1)
+
+    def over_embedded(self, params: Params) -> OverEmbedded | None:
+        """The same learner over rows that `encode` made; None where the features of a row depend on other rows."""
+        if functional.statistics_kept(self.net) - {"measured"}:
+            return None
+        head, weights = functional.head_alone(self.net, params)
+        measured = {"measured": params["measured"]} if "measured" in params else {}
+        return OverEmbedded(partial(self.encode, params), replace(self, net=head), {**weights, **measured})
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training batches."""

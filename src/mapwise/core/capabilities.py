@@ -1,0 +1,112 @@
+"""What a learner may be able to do besides adapting and predicting.
+
+Ask with `isinstance(learner, Embeds)`, and in no other way: a learner that has the methods has the capability,
+whatever it extends. Each capability has a law that says what its methods must agree with.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core.losses import Scores
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast, Params
+
+if TYPE_CHECKING:
+    from mapwise.core.learner import Learner
+
+VoteScale: TypeAlias = Literal["scores", "probabilities"]
+"""On what the votes of support rows add up: a class's score, or its probability, the softmax of the scores."""
+
+
+class OverEmbedded(NamedTuple):
+    """A learner over rows that are embedded already, so that each need be embedded only once."""
+
+    encode: Callable[[Any], Float[Tensor, "N D"]]
+    """Embeds raw rows, each by itself."""
+    learner: "Learner"
+    """Takes such rows instead of raw ones."""
+    params: Params
+    """Of that learner."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A learner that compares rows in a learned space. The law `embeds` holds it to this."""
+
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+        """Rows where the adapted learner compares them."""
+        ...
+
+    def over_embedded(self, params: Params) -> OverEmbedded | None:
+        """The same learner over embedded rows; None where the embedding of a row depends on other rows."""
+        ...
+
+
+@runtime_checkable
+class Votes(Protocol):
+    """A learner whose answer is a sum over the support's rows. The law `votes` holds it to this."""
+
+    votes_add_to: ClassVar[VoteScale]
+
+    def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
+        """What every support row puts into the classes of every query.
+
+        Summed over the support rows they are the probabilities of the classes that are present; or the scores of
+        these, up to a number that is the same for all classes of a query and changes no answer. A row of weight 0
+        puts nothing into any class, and no row anything into an absent one.
+        """
+        ...
+
+
+@runtime_checkable
+class Causal(Protocol):
+    """A learner that reads a stream in one pass, and is trained on it so. The law `causal` holds it to this."""
+
+    def causal(self, params: Params, rows: Examples) -> Scores:
+        """Scores of every row before its label is seen, [N, W]."""
+        ...
+
+
+class Trace(NamedTuple):
+    """What a learner with a memory did in every row of a support; L counts rows."""
+
+    fast: Fast
+    """After the last row, as `adapt` returns it."""
+    scores: Float[Tensor, "L W"]
+    """Its output in every row."""
+    reads: Float[Tensor, "L R N"]
+    """Where each head read."""
+    writes: Float[Tensor, "L H N"]
+    """Where each head wrote."""
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A learner that shows what it did in every row of its support. The law `traced` holds it to this."""
+
+    def trace(self, params: Params, support: Examples) -> Trace:
+        """What it did in the rows of the support, in their order."""
+        ...
+
+
+@runtime_checkable
+class TakesSteps(Protocol):
+    """A learner that adapts by `inner_steps` steps from a start. The law `steps` holds it to this."""
+
+    @property
+    def inner_steps(self) -> int | None:
+        """Steps of an adaptation; None: as many as in training."""
+        ...
+
+    def start(self, params: Params, support: Examples) -> Fast:
+        """What the steps start from, as `adapt` without any step returns it."""
+        ...
+
+
+def with_steps(learner: TakesSteps, steps: int) -> "Learner":
+    """The same learner with another number of steps of an adaptation."""
+    return cast("Learner", replace(cast(Any, learner), inner_steps=steps))
