@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mapwise.core.interval import half_width
 from mapwise.core.kinds import KINDS, METRICS, KindRow
 from mapwise.core.task import Kind
 
@@ -16,7 +17,7 @@ SIGHTS = (1, 2, 3, 5, 10)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over episodes with the half-width of its 95 % interval (1.96 standard errors)."""
+    """A mean over episodes with the half-width of its 95 % interval, by Student's t."""
 
     mean: float
     ci95: float
@@ -26,8 +27,7 @@ class Estimate:
     def of(cls, values: np.ndarray) -> "Estimate":
         """The estimate from one value per episode, [E]."""
         values = np.asarray(values, dtype=np.float64)
-        spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-        return cls(float(values.mean()), 1.96 * spread / math.sqrt(len(values)), len(values))
+        return cls(float(values.mean()), half_width(values), len(values))
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Report:
     """Median milliseconds to adapt to one task and predict its queries."""
     sights: Mapping[int, Estimate] | None = None
     """Of streams: accuracy at the 1st, 2nd, ... sight of a class, over streams."""
+    digest: str = ""
+    """Of the episodes, inputs and labels: equal digests are equal episodes. "" in JSON of before it was kept."""
 
     @property
     def kind(self) -> KindRow:
@@ -148,6 +150,8 @@ class Report:
             "seed": p.seed,
             "command": p.command,
         }
+        if self.digest:
+            out["digest"] = self.digest
         if p.kind == "regression":
             out["median"] = float(np.median(self.values))
             out["diverged"] = float(np.mean(~(self.values < DIVERGED)))
@@ -164,7 +168,8 @@ class Report:
         kind = next(kind for kind, row in KINDS.items() if row.metric in found)
         about = Protocol(found["learner"], found["source"], kind=kind, command=found.get("command", ""), **said)
         calibrated = Calibrated(**found["calibrated"]) if "calibrated" in found else None
-        return cls(about, values, calibrated=calibrated, **{name: found.get(name) for name in _FIGURES})
+        figures = {name: found.get(name) for name in _FIGURES}
+        return cls(about, values, calibrated=calibrated, digest=found.get("digest", ""), **figures)
 
 
 _FIGURES = ("nll", "bits", "coverage", "ece", "auc", "chance", "adapt_ms")
@@ -186,8 +191,11 @@ class Paired:
     difference: Estimate
 
     @classmethod
-    def of(cls, a: Report, b: Report) -> "Paired":
-        """Pair two reports; raises ValueError unless both saw the same episodes."""
+    def of(cls, a: Report, b: Report, *, without_digest: bool = False) -> "Paired":
+        """Pair two reports; raises ValueError unless both saw the same episodes, by their digest.
+
+        without_digest: also take reports from JSON that was written before digests were kept, by their protocol alone.
+        """
         same = ("source", "split", "ways", "shots", "queries", "episodes", "seed")
         for name in same:
             left, right = getattr(a.protocol, name), getattr(b.protocol, name)
@@ -196,6 +204,13 @@ class Paired:
                     f"the reports can't be paired, their {name} differ ({left} and {right}): "
                     "evaluate both on the same episodes"
                 )
+        if not (without_digest or (a.digest and b.digest)):
+            raise ValueError(
+                "the reports can't be paired, one has no digest of its episodes: evaluate it again, or pass "
+                "without_digest=True to go by the protocol alone"
+            )
+        if a.digest and b.digest and a.digest != b.digest:
+            raise ValueError("the reports can't be paired, their episodes differ: evaluate both on the same episodes")
         return cls(a.protocol.learner, b.protocol.learner, Estimate.of(a.values - b.values))
 
 

@@ -83,6 +83,13 @@ class Opened:
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
 
 
+def use_threads(asked: Asked) -> None:
+    """Give the whole process the threads that are asked for, or those of the run: once, as a command starts."""
+    threads = asked.settings.get("threads") or RunSettings.read(asked.run).threads
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def opened(asked: Asked) -> Opened:
     """The run with the changes asked for, and the episodes that judge it."""
     keep_freed_memory()
@@ -99,9 +106,7 @@ def opened(asked: Asked) -> Opened:
         raise WrongUse(f"--split is {asked.split!r}: give test, val or train")
     changes = {**{name: value for name, value in asked.settings.items() if value is not None}, **values}
     with wrong_use():
-        settings = settings.judged_with(changes)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+        settings.judged_with(changes)  # raises
     run = Run.open(asked.run, changes)
     source = run.judging(asked.split, seed=asked.seed)
     if asked.shuffle_labels:
@@ -124,6 +129,7 @@ def _validation(run: Run) -> TaskSource | None:
 
 def eval_run(asked: Asked, *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
     """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
+    use_threads(asked)
     run = opened(asked)
     own = run.judge(asked.episodes, command=command, calibrate=True)
     others = beside(run, asked, baselines=baselines, command=command)
@@ -165,6 +171,7 @@ def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
 
 def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
     """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
+    use_threads(first)
     a, b = opened(first), opened(second)
     _same_episodes(first.run, a, second.run, b)
     reports = [
