@@ -1,0 +1,96 @@
+"""Tensors and a JSON-ready description in one safetensors file, with a digest that is checked when it is opened."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from mapwise.core.files import write_atomically
+
+VERSION = 2
+"""Of the form of files; the first had no digest."""
+DAMAGE = (
+    *(safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError),
+    OSError,
+    RuntimeError,  # torch's, for sizes that no memory holds
+)
+"""What reading a file that was cut short, or written by an enemy, may end in."""
+
+_OPENING = b'{"__metadata__":{"mapwise":"{\\"digest\\": \\"'
+_PLACE = slice(8 + len(_OPENING), 8 + len(_OPENING) + 64)
+"""Where the digest stands: after the length of the header, which safetensors begins with its metadata."""
+_BLANK = b"0" * 64
+"""What stands there while the digest is computed."""
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors and a description to one file, whole or not at all; the same content is the same bytes.
+
+    Raises OSError when the disk is full or the folder can't be written.
+    """
+    words = json.dumps({"digest": _BLANK.decode(), "version": VERSION, **about})
+    # cloned: two views of one tensor may not share memory in the file
+    whole = {name: leaf.detach().cpu().clone().contiguous() for name, leaf in tensors.items()}
+    # One word of metadata: safetensors writes several in any order.
+    data = memoryview(safetensors.torch.save(whole, {"mapwise": words}))
+    assert data[8 : _PLACE.start] == _OPENING and data[_PLACE] == _BLANK
+    parts = data[: _PLACE.start], _digest(data).encode(), data[_PLACE.stop :]
+    write_atomically(path, lambda file: file.writelines(parts))
+
+
+def load(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description written by `save`; nothing in the file is executed.
+
+    what:  what the file is, such as "predictor".
+    again: what to do when it can't be restored.
+
+    Raises ValueError when the file is missing, cut short, changed since it was written, not mapwise's, or of a later
+    version. A file of the first version has no digest, so a change in it may go unnoticed.
+    """
+    try:
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        about = json.loads(header["__metadata__"]["mapwise"])
+        version, digest = about.pop("version"), about.pop("digest", None)
+        if not isinstance(version, int) or version < 1:
+            raise ValueError(f"its format is {version!r}")
+        if version > VERSION:
+            raise _Later
+        # A digest is checked wherever there is one, so that no change of the version hides another.
+        if (version > 1 or digest is not None) and not data[_PLACE].decode() == digest == _digest(data):
+            raise ValueError("its content isn't what its digest says")
+        return safetensors.torch.load(data), about
+    except _Later:
+        raise ValueError(
+            f"{path} is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise"
+        ) from None
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}: check the path, or {again}") from None
+    except DAMAGE as problem:
+        raise ValueError(damaged(path, what, problem, again)) from None
+
+
+def damaged(path: Path, what: str, problem: BaseException, again: str) -> str:
+    """The sentence for a file that holds something else than was written."""
+    reason = " ".join(str(problem).split())[:200] or type(problem).__name__
+    reason = f"it has no {reason}" if isinstance(problem, KeyError) else reason
+    return f"{path} is no whole {what} ({reason}): restore it, or {again}"
+
+
+class _Later(Exception):
+    """The file is of a later version."""
+
+
+def _digest(data: bytes | memoryview) -> str:
+    """The SHA-256 of a file, its digest left blank."""
+    view = memoryview(data)
+    found = hashlib.sha256(view[: _PLACE.start])
+    found.update(_BLANK)
+    found.update(view[_PLACE.stop :])
+    return found.hexdigest()
