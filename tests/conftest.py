@@ -21,6 +21,7 @@ os.environ.pop("MAPWISE_DATA", None)
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from mapwise.core import tensor_file  # noqa: E402
 from mapwise.interfaces.cli import main  # noqa: E402
 
 # The workers of pytest-xdist share the cores already; and one thread adds in one order, so bits repeat.
@@ -67,6 +68,14 @@ def command(*words: object) -> int:
     code = ended.value.code
     assert isinstance(code, int)
     return code
+
+
+def rewrite(path, change) -> None:
+    """Write a file of tensors anew, with a fresh digest, after `change` of its description and its arrays by name."""
+    tensors, about = tensor_file.load(path, "file", "write it again")
+    arrays = {name: leaf.numpy() for name, leaf in tensors.items()}
+    change(about, arrays)
+    tensor_file.save(path, {name: torch.tensor(part) for name, part in arrays.items()}, about)
 
 
 @pytest.fixture

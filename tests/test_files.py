@@ -4,8 +4,6 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 from mapwise.core.files import write_atomically
 
 WRITER = """
@@ -29,7 +27,6 @@ def writing(path, seconds):
     return process
 
 
-@pytest.mark.xfail(strict=True, reason="it stays for good")
 def test_what_a_crashed_write_left_is_removed_by_the_next_one(tmp_path):
     path = tmp_path / "few.safetensors"
     with writing(path, 60) as process:

@@ -8,12 +8,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import torch
-from safetensors import safe_open
 
 import mapwise as mw
-from conftest import ROOT
+from conftest import ROOT, rewrite
 from mapwise.catalog import HEADS, encoder_named, heads_behind
 from mapwise.core.held_out import held_out
 from mapwise.encoders import hugging_face, low_rank
@@ -261,11 +259,7 @@ def test_another_process_gives_the_same_scores_without_peft(sentences, tmp_path)
 
 def rewritten(path, change):
     """The file with its tensors and its header as a change of them leaves these."""
-    with safe_open(str(path), framework="np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        about = json.loads(file.metadata()["mapwise"])
-    change(tensors, about)
-    path.write_bytes(safetensors.numpy.save(tensors, {"mapwise": json.dumps(about)}))
+    rewrite(path, lambda about, tensors: change(tensors, about))
 
 
 DOWN, UP = f"encoder/{LAYER}/down", f"encoder/{LAYER}/up"

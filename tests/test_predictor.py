@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import mapwise as mw
-from conftest import ROOT
+from conftest import ROOT, rewrite
 from mapwise.encoders.content import digests, together
 from mapwise.predictors.predictor import Predictor
 
@@ -76,7 +76,7 @@ def test_a_table_keeps_the_names_of_its_columns(tmp_path):
 def test_the_file_says_what_it_holds(tmp_path):
     _, path = saved(tmp_path)
     with safe_open(str(path), framework="np") as file:
-        card = file.metadata()["card"]
+        card = json.loads(file.metadata()["mapwise"])["card"]
     assert "holds the embeddings of the examples" in card
 
 
@@ -97,22 +97,26 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, share):
     _, path = saved(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match=r"few.safetensors is no whole predictor \(.*\): restore it or fit it again"):
+    with pytest.raises(
+        ValueError, match=r"few.safetensors is no whole predictor \(.*\): restore it, or make it with mapwise fit"
+    ):
         Predictor.load(path)
 
 
-def rewritten(path, *, about=None, **tensors):
-    with safe_open(str(path), framework="np") as file:
-        known = {name: file.get_tensor(name) for name in ("rows", "columns", "weight", "digests")}
-        header = {**json.loads(file.metadata()["mapwise"]), **(about or {})}
-    kept = {name: leaf for name, leaf in {**known, **tensors}.items() if leaf is not None}
-    path.write_bytes(safetensors.numpy.save(kept, {"mapwise": json.dumps(header)}))
+def rewritten(path, *, about=None, **arrays):
+    def change(words, known):
+        words.update(about or {})
+        known.update(arrays)
+        for name in [name for name, part in arrays.items() if part is None]:
+            del known[name]
+
+    rewrite(path, change)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"about": {"version": 2}}, "is of format 2 and this mapwise reads up to 1: upgrade"),
+        ({"about": {"version": 3}}, "is of format 3 and this mapwise reads up to 2: upgrade"),
         ({"about": {"version": "x"}}, "its format is 'x'"),
         ({"about": {"version": -1}}, "its format is -1"),
         ({"about": {"head": "odd"}}, "no learner 'odd'"),

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import mapwise as mw
+from conftest import rewrite
 from mapwise.catalog import REGRESSION_HEADS
 from mapwise.core.laws import check
 from mapwise.learners.metric.kernel_mean import KernelMean
@@ -248,18 +249,16 @@ def test_a_file_of_another_kind_of_task_is_refused_by_name(tmp_path):
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, changes, words):
-    import json
-
-    import safetensors.numpy
-    from safetensors import safe_open
-
     path = tmp_path / "few.safetensors"
     mw.FewShotRegressor().fit(TEXTS, STARS).save(path)
-    with safe_open(str(path), framework="np") as file:
-        tensors = {name: file.get_tensor(name) for name in ("rows", "targets", "weight", "digests")}
-        about = {**json.loads(file.metadata()["mapwise"]), **changes.pop("about", {})}
-    kept = {name: part for name, part in {**tensors, **changes}.items() if part is not None}
-    path.write_bytes(safetensors.numpy.save(kept, {"mapwise": json.dumps(about)}))
+
+    def change(about, arrays):
+        about.update(changes.get("about", {}))
+        arrays.update({name: part for name, part in changes.items() if name != "about"})
+        for name in [name for name, part in arrays.items() if part is None]:
+            del arrays[name]
+
+    rewrite(path, change)
     with pytest.raises(ValueError, match=words) as refused:
         mw.FewShotRegressor.load(path)
     assert "few.safetensors" in str(refused.value)

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and claims to work that ends with the process that made them."""
 
 import contextlib
+import glob
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -8,23 +9,25 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object], *, alone: bool = False) -> None:
+def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is there whole or not at all, even after a kill or a power cut.
+
+    What a crash left of an earlier attempt is removed, and what another process is writing stays.
 
     writer: writes to the binary file it is handed. Whatever it raises is passed on, and a file that
             was at `path` before stays as it was.
-    alone:  no other process writes this file: what a crash left of an earlier attempt is then overwritten
-            and not piled up.
 
     Raises OSError when the disk is full or the folder can't be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     # Beside its final place, since a rename is atomic on one file system only; opened by name and not
     # through tempfile, whose files no other user of a shared folder could read.
-    part = path.with_name(f".{path.name}.part" if alone else f".{path.name}.{secrets.token_hex(6)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        with part.open("wb" if alone else "xb") as file:
+        with part.open("xb") as file:
+            _lock(file, wait=True)
             writer(file)
             file.flush()
             os.fsync(file.fileno())
@@ -45,16 +48,31 @@ def claimed(path: Path) -> Iterator[bool]:
     if os.name != "posix":
         yield True
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        yield _lock(file, wait=False)
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> bool:
+    """Whether this process has an open file to itself, until it closes the file or ends."""
+    if os.name != "posix":
+        return False
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove what crashed writes of this file left."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*part"):
+        with contextlib.suppress(OSError), part.open("r+b") as file:
+            # A process that has just made its part, and has no lock of it yet, has written nothing either.
+            if _lock(file, wait=False) and os.fstat(file.fileno()).st_size:
+                part.unlink()
 
 
 def _settle(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Meta-training: steps down the weighted objective, validation, checkpoints, and an exact way back in."""
 
+import hashlib
 import json
 import math
 import os
@@ -92,6 +93,7 @@ def train(
     remat: bool = False,
     precision: Precision = "full",
     out: Path | None = None,
+    run: str = "",
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     ranks: Ranks = ALONE,
@@ -118,6 +120,7 @@ def train(
     compile, remat, precision: see `meta_gradient`; validation is always in full precision.
     out:        a folder for checkpoints and metrics.jsonl; None keeps all in memory. Checkpoints that a
                 run left there before are replaced, unless it is resumed.
+    run:        an id of the run, which is kept in its checkpoints; by default one of these arguments.
     resume:     go on from the folder's last checkpoint, or begin when there is none. The final params
                 are, on a CPU with the same `how` and threads, bit for bit those of a run that was never
                 stopped; "auto" is the `how` the run began with.
@@ -157,6 +160,7 @@ def train(
     }
     del given["how"]  # stands in the checkpoint by itself: "auto" becomes what was measured
     asked = _settings(given, learner, source, judge)
+    run = run or hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     history: list[dict[str, Any]] = []
     best: Params | None = None
 
@@ -170,7 +174,7 @@ def train(
     if not ranks.leads:
         out = None  # the others hear from rank 0 what is in it
     if ranks.first(begun):
-        how, history, best = _taken_up(ranks, out, state, asked, how)
+        how, history, best = _taken_up(ranks, out, run, state, asked, how)
     elif how == "auto":
         batch = ranks.share(source(0))
         quickest: How = ranks.first(
@@ -185,11 +189,12 @@ def train(
             with (out / METRICS).open("ab") as file:
                 os.fsync(file.fileno())  # the records of the steps that the checkpoint counts as done
             tensors, about = state.as_file()
-            checkpoint.save(out / LAST, tensors, {**about, "settings": asked, "how": how})
+            checkpoint.save(out / LAST, tensors, {**about, "run": run, "settings": asked, "how": how})
 
     def save_best(measured: Params) -> None:
         if out is not None:
-            checkpoint.save(out / BEST, {"params": measured}, {"step": state.step, "validation": state.validation})
+            about = {"run": run, "step": state.step, "validation": state.validation}
+            checkpoint.save(out / BEST, {"params": measured}, about)
 
     def validated() -> None:
         nonlocal best
@@ -330,7 +335,7 @@ def _agreed(out: Path, asked: dict[str, Any], how: How | Literal["auto"], about:
 
 
 def _taken_up(
-    ranks: Ranks, out: Path | None, state: State, asked: dict[str, Any], how: How | Literal["auto"]
+    ranks: Ranks, out: Path | None, run: str, state: State, asked: dict[str, Any], how: How | Literal["auto"]
 ) -> tuple[How, list[dict[str, Any]], Params | None]:
     """Go on where the run in this folder stopped: rank 0 reads it, and the others hear of it.
 
@@ -344,9 +349,10 @@ def _taken_up(
         if out is not None:
             tensors, about = checkpoint.load(out / LAST)
             how = _agreed(out, asked, how, about)
+            checkpoint.check_run(out / LAST, about, run)
             state.restore(out / LAST, tensors, about)
             history = _cut(out / METRICS, state.step)
-            best = _best(out, state)
+            best = _best(out, run, state)
     words: list[Any] = ranks.agree([about, how, history, best is not None])
     about, how, history, some = words
     heard = ranks.hand_out({"last": tensors, "best": best or {}})
@@ -362,11 +368,12 @@ def _improves(value: float, best: float | None, kind: Kind) -> bool:
     return value < best if KINDS[kind].least else value > best
 
 
-def _best(out: Path, state: State) -> Params | None:
+def _best(out: Path, run: str, state: State) -> Params | None:
     """The params of the best validation so far."""
     if state.best is None:
         return None
     tensors, about = checkpoint.load(out / BEST)
+    checkpoint.check_run(out / BEST, about, run)
     # Of the step the last checkpoint names, or of a later one: after a crash between the two.
     if not (about.get("step") == state.best_step or about.get("step", -1) >= state.step):
         raise ValueError(

@@ -151,8 +151,9 @@ def train(
         source = catalog.training_source(settings.row, episodes)
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
-        unsaid = settings.trained_on is None  # of a run that an earlier version began
+        earlier = settings.trained_on is None or not settings.id  # of a run that an earlier version began
         settings = settings.trained(source)
+        settings = settings if settings.id else settings.identified()
         # The weights of another run are read where runs are, and handed out.
         params = initial_params(learner, here if ranks.leads else replace(here, init=None))
         if settings.steps and not any(name != "measured" for name in params):
@@ -208,7 +209,7 @@ def train(
                 least=KINDS[episodes.kind].least,
             ) as track,
         ):
-            if not resume or unsaid:
+            if not resume or earlier:
                 with ranks.alike():
                     if ranks.leads:
                         settings.write(folder)
@@ -233,6 +234,7 @@ def train(
                 remat=settings.remat,
                 precision=settings.precision,
                 out=folder,
+                run=settings.id,
                 resume=resume,
                 progress=follow,
                 ranks=ranks,

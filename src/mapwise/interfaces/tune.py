@@ -148,7 +148,7 @@ def go_on(folder: Path, *, trials: int | None, minutes: float | None, quiet: boo
     _needs_optuna()
     if not (folder / SEARCH).is_file():
         raise ValueError(f"{folder} is not a search (it has no {SEARCH}): give a folder that mapwise tune wrote")
-    settings = read_toml(SearchSettings, folder / SEARCH, SCHEMA, "search again in another folder")
+    settings = read_toml(SearchSettings, folder / SEARCH, SCHEMA, "search again in another folder", last="command")
     if trials is not None or minutes is not None:
         settings = replace(settings, trials=trials, minutes=minutes)
         write_toml(settings.to_file(), folder / SEARCH)

@@ -1,21 +1,17 @@
 """What a few examples taught, of whatever they hold: encoded rows, a learner behind them, and the file of both."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.catalog import encoder_named, has_encoder
-from mapwise.core import tree
-from mapwise.core.files import write_atomically
+from mapwise.core import tensor_file, tree
 from mapwise.core.learner import Learner
 from mapwise.core.losses import means
 from mapwise.core.task import Examples, Kind
@@ -23,7 +19,6 @@ from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads import Head, head_of, head_of_file
 
-VERSION = 1
 CARD = (
     "A predictor of mapwise. It holds the embeddings of the examples it was taught with (of some trained learners the "
     "pixels themselves), and what a table's columns held: from these, something of the examples can be guessed. It may "
@@ -135,7 +130,7 @@ class Taught:
         arrays = {name: part for name, part in self.encoder.state.items() if isinstance(part, np.ndarray)}
         state = {name: part for name, part in self.encoder.state.items() if name not in arrays}
         about = {
-            "version": VERSION,
+            "card": CARD,
             "kind": self.kind,
             "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": state},
             "head": head,
@@ -143,13 +138,11 @@ class Taught:
             "sources": self.sources,
             **said,
         }
-        header = {"mapwise": json.dumps(about), "card": CARD}
         tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
         tensors["digests"] = self._digests_with(np.zeros(0, np.int64))
         tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         tensors |= head_tensors
-        data = safetensors.numpy.save({name: np.asarray(part, order="C") for name, part in tensors.items()}, header)
-        write_atomically(path, lambda file: file.write(data))
+        tensor_file.save(Path(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -159,15 +152,11 @@ class Taught:
         another encoder.
         """
         path = Path(path)
+        leaves, about = tensor_file.load(path, "predictor", _AGAIN)
         try:
-            with safetensors.safe_open(str(path), framework="np") as file:
-                about = json.loads((file.metadata() or {})["mapwise"])
-                version, kind = about["version"], about["kind"]
-                if isinstance(version, int) and version > VERSION:
-                    raise _Refused(f"is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise")
-                if kind != cls.kind and kind in _OPENED_BY:
-                    raise _Refused(_OPENED_BY[kind])
-                tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {name: leaf.numpy() for name, leaf in leaves.items()}
+            if about["kind"] != cls.kind and about["kind"] in _OPENED_BY:
+                raise _Refused(_OPENED_BY[about["kind"]])
             encoder = _encoder(about["encoder"], tensors)
             common = (tensors[name] for name in ("rows", "weight", "digests"))
             if fault := _fault(about, *common) or cls._label_fault(about, tensors):
@@ -175,13 +164,10 @@ class Taught:
             head = head_of_file(about["head"], tensors, encoder, cls.kind)
             # What the learner makes of the support is needed anyway, and shows whether its weights are whole.
             return cls._of_file(encoder, head, about, tensors).checked()
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {path}: check the path, or make it with mapwise fit") from None
         except _Refused as refused:
             raise ValueError(f"{path} {refused}") from None
-        except _DAMAGE as problem:
-            why = _short(problem)
-            raise ValueError(f"{path} is no whole predictor ({why}): restore it or fit it again") from None
+        except tensor_file.DAMAGE as problem:
+            raise ValueError(tensor_file.damaged(path, "predictor", problem, _AGAIN)) from None
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a file keeps of the labels: in its header, JSON-ready, and as arrays."""
@@ -212,11 +198,7 @@ class Taught:
 
 _ENCODER = "encoder/"
 """Before the names of an encoder's arrays, in a file."""
-_DAMAGE = (
-    *(safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError, MemoryError, OSError),
-    RuntimeError,  # torch's, for sizes that no memory holds
-)
-"""What reading a file that was cut short, or written by an enemy, may end in."""
+_AGAIN = "make it with mapwise fit"
 
 
 class _Refused(Exception):
@@ -254,8 +236,6 @@ def _fault(
 ) -> str:
     """What is wrong with the parts that every file has; "" when nothing is."""
     note, sources = about["reads"], about["sources"]
-    if about["version"] != VERSION:
-        return f"its format is {about['version']!r}"
     if about["kind"] not in _OPENED_BY:
         return f"it is for no kind of task that is known, {about['kind']!r}"
     if not isinstance(note, str):
@@ -271,8 +251,3 @@ def _fault(
     if digests.shape != (len(rows),) or digests.dtype != np.int64:
         return f"there are {len(rows)} rows, and digests {digests.dtype} of shape {digests.shape}"
     return ""
-
-
-def _short(problem: BaseException) -> str:
-    text = " ".join(str(problem).split()) or type(problem).__name__
-    return f"it has no {text}" if isinstance(problem, KeyError) else text[:200]

@@ -1,6 +1,6 @@
 """A run: a folder that holds everything needed to repeat a training and to use what it learned.
 
-run.toml          the settings, with a schema version
+run.toml          the settings, with a schema version, an id and a digest
 metrics.jsonl     one record per line
 last.safetensors  where to resume
 best.safetensors  what to evaluate
@@ -100,12 +100,16 @@ def _name_in_net(path: str) -> str:
 
 
 def load_params(folder: Path) -> tuple[Params, int]:
-    """The params a run selected, and the step they are from; raises ValueError for a half-written run."""
-    RunSettings.read(folder)
+    """The params a run selected, and the step they are from.
+
+    Raises ValueError for a half-written run, and for weights of another run.
+    """
+    run = RunSettings.read(folder).id
     if not (folder / BEST).exists():
         state = "was stopped before its first validation" if (folder / LAST).exists() else "has no checkpoint yet"
         raise ValueError(f"the run {folder} {state}: finish it with mapwise train --resume {folder}")
     tensors, about = checkpoint.load(folder / BEST)
+    checkpoint.check_run(folder / BEST, about, run)
     return tensors.get("params", {}), int(about["step"])
 
 

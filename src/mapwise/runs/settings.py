@@ -8,7 +8,9 @@ steps             a setting that every run has
 """
 
 import difflib
+import hashlib
 import inspect
+import json
 import platform
 import typing
 from collections.abc import Callable, Mapping
@@ -28,7 +30,7 @@ from mapwise.runs.typed import typed
 
 SETTINGS = "run.toml"
 SCHEMA = 1
-STAMPS = ("trained_on", "command", "mapwise", "torch", "platform")
+STAMPS = ("trained_on", "command", "mapwise", "torch", "platform", "id")
 """Settings that nobody gives: they record what came of the others."""
 PARTED = {"optimizer": torch.optim, "schedule": torch.optim.lr_scheduler}
 """Settings whose options have addresses of their own, and where torch has what they name."""
@@ -69,6 +71,7 @@ class RunSettings(RunFlags):
     fields:         hyperparameters of the learner that differ from its defaults.
     net_options:    the same of the network.
     source_options: the same of the source alone; a test source has its defaults.
+    id:             of the settings that were given; a run's weights hold it too, so that others aren't taken for them.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -84,6 +87,7 @@ class RunSettings(RunFlags):
     mapwise: str = ""
     torch: str = ""
     platform: str = ""
+    id: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,7 +112,7 @@ class RunSettings(RunFlags):
         path = folder / SETTINGS
         if not path.is_file():
             raise ValueError(f"{folder} is not a run (it has no {SETTINGS}): give a folder that mapwise train wrote")
-        return read_toml(cls, path, SCHEMA, "train the run again")
+        return read_toml(cls, path, SCHEMA, "train the run again", last="platform")
 
     def write(self, folder: Path) -> None:
         """Write run.toml, whole or not at all; raises OSError when the folder can't be written."""
@@ -252,7 +256,12 @@ class RunSettings(RunFlags):
             torch=torch.__version__,
             platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             threads=self.threads or torch.get_num_threads(),
-        )
+        ).identified()
+
+    def identified(self) -> "RunSettings":
+        """With the id; the same settings have the same one."""
+        values = {name: value for name, value in self.to_file().items() if name not in STAMPS}
+        return replace(self, id=hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16])
 
     def _entry(self, name: str, key: str) -> Callable[[Any], dict[str, Any]]:
         # TOML has no null.

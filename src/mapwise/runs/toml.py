@@ -1,5 +1,6 @@
-"""Settings in a TOML file, under a schema version."""
+"""Settings in a TOML file, under a schema version and with a digest."""
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -16,16 +17,18 @@ Settings = TypeVar("Settings")
 def write_toml(settings: Mapping[str, Any], path: Path) -> None:
     """Write settings, whole or not at all; raises OSError when the file can't be written."""
     text = "".join(f"{name} = {_toml(value)}\n" for name, value in settings.items() if value is not None)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write((text + _digest_line(text)).encode()))
 
 
-def read_toml(kind: type[Settings], path: Path, schema: int, again: str) -> Settings:
-    """The settings of a file; raises ValueError for a damaged file or another schema version.
+def read_toml(kind: type[Settings], path: Path, schema: int, again: str, *, last: str) -> Settings:
+    """The settings of a file; raises ValueError for a damaged or changed file, and for another schema version.
 
     again: what to do when the file can't be restored.
+    last:  a setting near the end that every file has, also those of earlier versions, which have no digest.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}): restore it, or {again}") from None
     version = values.get("schema_version")
@@ -34,12 +37,29 @@ def read_toml(kind: type[Settings], path: Path, schema: int, again: str) -> Sett
             f"{path} has schema version {version} and this mapwise reads {schema}: "
             f"use the mapwise version that wrote it, or {again}"
         )
+    if values.pop("digest", None) is not None:
+        body, name, value = text.rpartition(_DIGEST)
+        if name + value != _digest_line(body):
+            raise ValueError(
+                f"{path} was changed since it was written: undo the change, or {again}; if the change is meant, take "
+                "the line of the digest out"
+            )
+    if last not in values:
+        raise ValueError(f"{path} was cut short: restore it, or {again}")
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{part}: " for part in (".".join(str(part) for part in first["loc"]),) if part)
         raise ValueError(f"{path}: {where}{first['msg']}; restore it, or {again}") from None
+
+
+_DIGEST = "digest = "
+
+
+def _digest_line(text: str) -> str:
+    """The last line of a file, which tells whether the lines before it are as they were written."""
+    return f'{_DIGEST}"{hashlib.sha256(text.encode()).hexdigest()}"\n'
 
 
 def _toml(value: Any) -> str:
