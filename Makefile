@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 STAMP := .venv/.installed
-CODE := src tests $(wildcard benchmarks)
+CODE := src tests $(wildcard benchmarks docs/*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,6 +27,7 @@ check: $(STAMP) ## format, lint, types, floors
 
 docs: $(STAMP) ## write the measured numbers into the pages, run their code, follow every link
 	$(RUN) benchmarks/tables.py
+	$(RUN) docs/api_page.py
 	$(RUN) -m pytest -q tests/test_docs.py tests/test_numbers.py tests/test_api_page.py $(ARGS)
 
 bench: $(STAMP) ## measure times and memory beside the peers, on a machine with nothing else to do

@@ -20,9 +20,10 @@ import torch
 import mapwise as mw
 import row
 from mapwise.catalog import LEARNERS, training_source
+from mapwise.core.estimate import Estimate
 from mapwise.core.functional import Net
-from mapwise.core.outcome import Estimate, Report
 from mapwise.core.task import Examples
+from mapwise.engine.results import Report
 from mapwise.nets import MLP, Conv4
 from mapwise.tasks.glyphs import glyphs
 from row import Line, Row, Target

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mapwise.core.kinds import METRICS
 from mapwise.interfaces.machine import machine
+from mapwise.problems import METRICS
 from mapwise.runs.settings import RunSettings
 
 RESULTS = Path(__file__).resolve().parent / "results"

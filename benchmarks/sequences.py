@@ -13,8 +13,8 @@ from pathlib import Path
 
 import row
 from kept_runs import finished
-from mapwise.core.outcome import Report
 from mapwise.engine.evaluate import evaluate
+from mapwise.engine.results import Report
 from mapwise.report.table import percent
 from mapwise.runs.run import Run
 from record import spent

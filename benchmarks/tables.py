@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.catalog import LEARNERS
-from mapwise.core.kinds import KINDS, METRICS
-from mapwise.core.outcome import Contender, Estimate, Paired, Protocol
+from mapwise.core.estimate import Estimate
+from mapwise.engine.results import Contender, Paired, Protocol
 from mapwise.interfaces.bench import AGAINST, BENCHES, FIGURE
+from mapwise.problems import METRICS, problem_of_metric
 from mapwise.report.comparison import comparison_markdown, markdown, notes
 from mapwise.report.plots import against_time, standalone
 from mapwise.report.table import difference, normalisation, number, percent, share, task_name
@@ -111,7 +112,7 @@ class Row:
             learner=self.learner,
             source=str(found.get("source", self.source)),
             split=str(found.get("split", "test")),
-            kind=next((kind for kind, row in KINDS.items() if row.metric == self.metric), "classification"),
+            problem=problem_of_metric([self.metric or "accuracy"]),
             ways=str(found.get("ways", "")),
             shots=str(found.get("shots", "")),
             queries=int(found.get("queries", 0)),
@@ -152,10 +153,10 @@ class Row:
         if asked is None or self.metric is None:
             return self.target
         goal = float(asked[1])
-        kind, value = METRICS[self.metric], float(self.result[self.metric])
-        value, unit = (100 * value, " %") if kind.share else (value, "")
-        met = value <= goal if kind.least else value >= goal
-        return f"at {'most' if kind.least else 'least'} {asked[1]}{unit}" + ("" if met else ", missed")
+        metric, value = METRICS[self.metric], float(self.result[self.metric])
+        value, unit = (100 * value, " %") if metric.percent else (value, "")
+        met = value <= goal if metric.lower_is_better else value >= goal
+        return f"at {'most' if metric.lower_is_better else 'least'} {asked[1]}{unit}" + ("" if met else ", missed")
 
 
 def read_rows(folder: Path = RESULTS) -> list[Row]:
@@ -433,7 +434,7 @@ def _among(row: Row, rows: Sequence[Row]) -> list[str]:
     )
     against = next((one for one in compared(row.bench["name"], rows) if one.name == AGAINST), None)
     if against is not None and against.inductive and own.inductive and own.name != AGAINST:
-        pair = Paired.of(own.inductive, against.inductive, without_digest=True)  # of one bench, some from older files
+        pair = Paired.of(own.inductive, against.inductive)
         lines.append(f"On the same episodes, {difference(pair, 'accuracy')} to `{AGAINST}` (paired).")
     return lines
 

@@ -16,11 +16,12 @@ import pytest
 from mapwise import catalog
 from mapwise.catalog import LEARNERS
 from mapwise.core.files import claimed
-from mapwise.core.outcome import Contender, Curve, Paired, Protocol, Report
+from mapwise.engine.results import Contender, Curve, Paired, Protocol, Report
 from mapwise.engine.train import METRICS
 from mapwise.interfaces import bench as benching
 from mapwise.interfaces.bench import BENCHES, asked_bench, base_settings, candidates, sized
 from mapwise.interfaces.cli import main
+from mapwise.problems import PROBLEMS
 from mapwise.report.comparison import SAME, comparison_markdown, comparison_rows
 from mapwise.report.plots import against_seconds, against_time, standalone
 from mapwise.runs.settings import RunSettings
@@ -64,8 +65,10 @@ def contender(name, accuracy=0.8, seconds=100.0, transductive=False, by_rows=0.8
 
     def report(mean, rows):
         right = random.binomial(75, mean, episodes) / 75
-        about = Protocol(name, "glyphs", "test", "classification", "5", "1", 15, episodes, 0, rows, "mapwise eval x")
-        return Report(about, right, nll=0.5, ece=0.01, auc=0.9, chance=0.2, adapt_ms=3.0)
+        about = Protocol(
+            name, "glyphs", "test", PROBLEMS["classification"], "5", "1", 15, episodes, 0, rows, "mapwise eval x"
+        )
+        return Report(about, right, {"nll": 0.5, "ece": 0.01, "auc": 0.9, "chance": 0.2}, adapt_ms=3.0)
 
     other = None if by_rows is None else report(by_rows, True)
     return Contender(name, report(accuracy, transductive), other, seconds, seconds, 120.5, 160, {"inner_lr": 0.1})

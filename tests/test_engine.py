@@ -26,6 +26,7 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.nets import MLP, Conv4, norm
+from mapwise.problems.regression import Regression
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
@@ -487,7 +488,7 @@ class Constant:
     part: str = "train"
     opened: list[str] = field(default_factory=list)
 
-    kind = "regression"
+    problem = Regression()
     input_shape = (1,)
     outputs = 1
 
@@ -877,5 +878,5 @@ def test_training_on_toy_tasks_makes_unseen_tasks_easier(learner):
         trained = train(made, source, steps=60, optimizer="Adam lr=0.01", how="vmap", validation_episodes=48)
     before = episode_values(made, made.measure(made.init(0), source), source.split("test"), 96)
     after = episode_values(made, trained.params, source.split("test"), 96)
-    gain = before - after if source.kind == "regression" else after - before
+    gain = before - after if source.problem.metric.lower_is_better else after - before
     assert gain.mean() > 3 * gain.std(ddof=1) / 96**0.5

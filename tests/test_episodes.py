@@ -205,7 +205,7 @@ def test_shuffled_labels_keep_the_rows_and_deal_every_class_equally_often():
 def test_a_learner_falls_to_chance_when_the_labels_are_shuffled():
     from torch import nn
 
-    from mapwise.core.outcome import Estimate
+    from mapwise.core.estimate import Estimate
     from mapwise.engine.evaluate import episode_values
     from mapwise.learners.metric.protonet import ProtoNet
 

@@ -18,7 +18,12 @@ def test_every_row_lies_on_the_line_of_its_task():
     for rows in source(5):
         x, y = rows.x[..., 0].double().numpy(), rows.y[..., 0].double().numpy()
         np.testing.assert_allclose(y, slope[:, None] * x + intercept[:, None], atol=2e-6)
-    assert (source.kind, source.input_shape, source.outputs, source.about.source) == ("regression", (1,), 1, "lines")
+    assert (source.problem.name, source.input_shape, source.outputs, source.about.source) == (
+        "regression",
+        (1,),
+        1,
+        "lines",
+    )
 
 
 def test_slope_and_intercept_fill_their_ranges_on_both_sides():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.core.outcome import Findings, MemoryUse, Protocol, Report
 from mapwise.engine.findings import memory_use
+from mapwise.engine.results import Findings, MemoryUse, Protocol, Report
 from mapwise.interfaces.cli import main
 from mapwise.learners.memory.ntm import NTM
+from mapwise.problems import PROBLEMS
 from mapwise.report import plots
 from mapwise.report.page import page
 from mapwise.tasks.sequences import Copy
@@ -43,8 +44,8 @@ def test_the_slots_that_were_touched_are_found_around_the_ring():
 
 
 def own():
-    about = Protocol("ntm", "copy", "test", "multilabel", "", "2", 2, 3, 0, False)
-    return Report(about, np.zeros(3), bits=0.1)
+    about = Protocol("ntm", "copy", "test", PROBLEMS["multilabel"], "", "2", 2, 3, 0, False)
+    return Report(about, np.zeros(3), {"bits": 0.1})
 
 
 def crosses(svg):

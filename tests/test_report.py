@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mapwise.core.outcome import (
+from mapwise.engine.results import (
     Calibrated,
     ClassFigures,
     Curve,
@@ -29,6 +29,7 @@ from mapwise.core.outcome import (
     Protocol,
     Report,
 )
+from mapwise.problems import PROBLEMS
 from mapwise.report import plots, table
 from mapwise.report.page import page, summary
 
@@ -38,20 +39,25 @@ CLASSES = [f"Alphabet/letter{n:02d}" for n in range(27)] + [NASTY, "a $x^2$ & \"
 
 def protocol(learner="protonet", **changes):
     known = Protocol(
-        learner, "glyphs", "test", "classification", "5", "1", 15, 200, 7, False, f"mapwise eval {learner}"
+        learner, "glyphs", "test", PROBLEMS["classification"], "5", "1", 15, 200, 7, False, f"mapwise eval {learner}"
     )
     return replace(known, **changes)
 
 
 def report(learner="protonet", mean=0.9, seed=0, **changes):
     values = np.clip(np.random.default_rng(seed).normal(mean, 0.05, 200), 0, 1)
-    return Report(protocol(learner, **changes), values, chance=0.2, digest="0123456789abcdef")
+    return Report(protocol(learner, **changes), values, {"chance": 0.2})
+
+
+def with_figures(report, **figures):
+    return replace(report, figures={**report.figures, **figures})
 
 
 def regression(learner="maml", mean=0.4, seed=0):
     values = np.random.default_rng(seed).gamma(2, mean / 2, 200)
     values[:3] = 1000
-    return Report(protocol(learner, source="sinusoid", kind="regression", ways="1", shots="10"), values, digest="0")
+    problem = PROBLEMS["regression"]
+    return Report(protocol(learner, source="sinusoid", problem=problem, ways="1", shots="10"), values)
 
 
 def figures():
@@ -73,15 +79,15 @@ def episode(shape, names=("a", "b", "c"), shots=2, queries=4):
 
 
 def classification_findings():
-    own = replace(
-        report(), nll=0.1834, ece=0.0217, auc=0.9913, adapt_ms=3.25, classes=figures(),
+    own = with_figures(
+        replace(report(), adapt_ms=3.25), nll=0.1834, ece=0.0217, auc=0.9913, classes=figures(),
         reliability=np.array([[0.3512, 0.3123, 0.25], [0.6234, 0.5921, 0.25], [0.9876, 0.9612, 0.5]]),
     )  # fmt: skip
     steps, shots = np.arange(1, 301), np.array([1, 2, 5, 10])
     rng = np.random.default_rng(3)
     return Findings(
         f"protonet & {NASTY}",
-        [own, replace(report("nearest_mean", 0.5, 1), nll=1.234), report("protonet", 0.95, 2, shots="5")],
+        [own, with_figures(report("nearest_mean", 0.5, 1), nll=1.234), report("protonet", 0.95, 2, shots="5")],
         training=[
             Curve("training loss", steps, 2 * np.exp(-steps / 90) + rng.random(300)),
             Curve("validation accuracy", steps[99::100], np.array([0.7012, 0.8034, 0.8876]), np.full(3, 0.0123)),
@@ -223,8 +229,8 @@ def test_a_class_that_took_no_part_is_not_among_the_worst():
 def test_a_difference_is_shown_only_when_its_interval_excludes_zero(mean, ci, metric, word):
     pair = Paired("a", "b", Estimate(mean, ci, 100))
     assert table.verdict(pair, metric) == word
-    kind = "regression" if metric == "mse" else "classification"
-    said = shown(table.paired_table([pair], protocol=protocol(kind=kind)))
+    problem = PROBLEMS["regression" if metric == "mse" else "classification"]
+    said = shown(table.paired_table([pair], protocol=protocol(problem=problem)))
     assert f" {word} " in said
     assert ("−" in said) == (mean < 0)
 
@@ -432,7 +438,9 @@ def test_a_learner_without_mistakes_has_no_confusion_matrix():
     known = replace(figures(), confusions={(name, name): 5 for name in CLASSES})
     with pytest.raises(ValueError, match="no mistake"):
         plots.confusion_matrix(known)
-    assert "No query row was taken for another class" in page(Findings("all right", [replace(report(), classes=known)]))
+    assert "No query row was taken for another class" in page(
+        Findings("all right", [with_figures(report(), classes=known)])
+    )
 
 
 def test_short_keeps_short_names_and_both_ends_of_long_ones():
@@ -463,7 +471,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
 def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
     own = classification_findings().reports[0]
     bins = own.reliability * [0.9, 1.0, 1.0]
-    cooled = replace(own, calibrated=Calibrated(1.2345, 0.1777, 0.0123, bins))
+    cooled = with_figures(own, calibrated=Calibrated(1.2345, 0.1777, 0.0123, bins))
     said = words(page(Findings("cooled", [cooled])))
     for number in ("1.23", "0.178", "1.2 %", "0.183", "2.2 %"):
         assert number in said
@@ -476,7 +484,7 @@ def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
 
 def distribution_findings():
     x = np.linspace(-2, 2, 40)
-    own = replace(regression("cnp"), nll=0.4321, coverage={"50": 0.4871, "80": 0.8123, "95": 0.9345})
+    own = with_figures(regression("cnp"), nll=0.4321, coverage={"50": 0.4871, "80": 0.8123, "95": 0.9345})
     fits = [FunctionFit(x[::9], np.sin(x[::9]), x, np.sin(x), np.cos(x), np.full(40, s)) for s in (0.1, 0.2, 0.3)]
     return Findings("cnp on gp", [own, regression("maml", 2.0, 1)], fits=fits)
 

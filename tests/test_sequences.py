@@ -29,7 +29,7 @@ def asked(task, i):
 def test_a_sequence_is_copied_after_its_mark():
     source: TaskSource = Copy(length="1-5", width=3, tasks=40)
     task = source(0)
-    assert (source.kind, source.input_shape, source.outputs) == ("multilabel", (5,), 3)
+    assert (source.problem.name, source.input_shape, source.outputs) == ("multilabel", (5,), 3)
     assert task.support.x.shape == (40, 5 + 1 + 5, 5) and task.query.y.shape == (40, 5, 3)
     lengths = set()
     for i in range(40):

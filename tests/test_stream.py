@@ -11,7 +11,6 @@ import torch
 from mapwise import catalog
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at
-from mapwise.core.outcome import SIGHTS
 from mapwise.core.stream import after_prefixes, answered, is_stream, scores_along
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.engine.evaluate import episode_values, evaluate
@@ -20,6 +19,7 @@ from mapwise.engine.train import train
 from mapwise.learners.memory.mann import MANN
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP
+from mapwise.problems.classification import SIGHTS
 from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.stream import Stream, streamed
 
@@ -50,7 +50,7 @@ def test_a_stream_is_a_support_in_random_order_without_queries():
     assert task.support.x.shape == (4, 12, 4) and task.support.y.shape == (4, 12, 3)
     assert task.query.x.shape == (4, 0, 4) and task.query.y.shape == (4, 0, 3)
     assert bool((task.support.weight == 1).all()) and len(set(task.support.key.tolist())) == 4
-    assert (source.kind, source.input_shape, source.outputs) == ("classification", (4,), 3)
+    assert (source.problem.name, source.input_shape, source.outputs) == ("classification", (4,), 3)
     columns = task.support.y.argmax(-1)
     assert len({tuple(row) for row in columns.tolist()}) == 4
     for row in columns:

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import ROOT, command
 from mapwise.catalog import LEARNERS
-from mapwise.core.outcome import Search, Trial
+from mapwise.engine.results import Search, Trial
 from mapwise.interfaces import tracking, tune
 from mapwise.interfaces.cli import main
 from mapwise.interfaces.errors import WrongUse

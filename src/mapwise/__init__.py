@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from mapwise.core.estimate import Estimate
     from mapwise.core.laws import check
     from mapwise.core.learner import Learner
-    from mapwise.core.outcome import Estimate, Paired, Report
+    from mapwise.core.problem import Metric, Problem
     from mapwise.core.task import Examples, Task, TaskSource, examples
     from mapwise.engine.evaluate import evaluate
     from mapwise.engine.gradient import meta_gradient
     from mapwise.engine.ranks import Ranks
+    from mapwise.engine.results import Paired, Report
     from mapwise.engine.train import Trained, train
     from mapwise.interfaces.estimator import FewShotClassifier
     from mapwise.interfaces.regressor import FewShotRegressor
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from mapwise.learners.optimization.reptile import Reptile
     from mapwise.learners.pretraining.finetune import Finetune
     from mapwise.learners.pretraining.supervised import Supervised
+    from mapwise.problems.classification import Classification
+    from mapwise.problems.multilabel import Multilabel
+    from mapwise.problems.regression import Regression
     from mapwise.tasks.episodes import Episodes
     from mapwise.tasks.gaussian_process import GaussianProcess
     from mapwise.tasks.lines import Lines
@@ -53,6 +58,11 @@ if TYPE_CHECKING:
 
 # Names are looked up when first used, so that `mapwise --help` starts without importing torch.
 _HOME = {
+    "Regression": "mapwise.problems.regression",
+    "Problem": "mapwise.core.problem",
+    "Multilabel": "mapwise.problems.multilabel",
+    "Metric": "mapwise.core.problem",
+    "Classification": "mapwise.problems.classification",
     "ABML": "mapwise.learners.generation.abml",
     "CNP": "mapwise.learners.generation.cnp",
     "IMAML": "mapwise.learners.optimization.imaml",
@@ -64,7 +74,7 @@ _HOME = {
     "Copy": "mapwise.tasks.sequences",
     "VERSA": "mapwise.learners.generation.versa",
     "Episodes": "mapwise.tasks.episodes",
-    "Estimate": "mapwise.core.outcome",
+    "Estimate": "mapwise.core.estimate",
     "Examples": "mapwise.core.task",
     "FewShotClassifier": "mapwise.interfaces.estimator",
     "FewShotRegressor": "mapwise.interfaces.regressor",
@@ -79,13 +89,13 @@ _HOME = {
     "MetaLSTM": "mapwise.learners.optimization.meta_lstm",
     "MetaNetworks": "mapwise.learners.memory.meta_networks",
     "MetaSGD": "mapwise.learners.optimization.meta_sgd",
-    "Paired": "mapwise.core.outcome",
+    "Paired": "mapwise.engine.results",
     "ProtoMAML": "mapwise.learners.optimization.proto_maml",
     "ProtoNet": "mapwise.learners.metric.protonet",
     "Prox": "mapwise.learners.optimization.prox",
     "Ranks": "mapwise.engine.ranks",
     "Relation": "mapwise.learners.metric.relation",
-    "Report": "mapwise.core.outcome",
+    "Report": "mapwise.engine.results",
     "Reptile": "mapwise.learners.optimization.reptile",
     "Siamese": "mapwise.learners.metric.siamese",
     "SimpleShot": "mapwise.learners.metric.simpleshot",
@@ -112,6 +122,7 @@ __all__ = [
     "R2D2",
     "VERSA",
     "AssociativeRecall",
+    "Classification",
     "Copy",
     "Episodes",
     "Estimate",
@@ -129,11 +140,15 @@ __all__ = [
     "MetaLSTM",
     "MetaNetworks",
     "MetaSGD",
+    "Metric",
+    "Multilabel",
     "Paired",
+    "Problem",
     "ProtoMAML",
     "ProtoNet",
     "Prox",
     "Ranks",
+    "Regression",
     "Relation",
     "Report",
     "Reptile",

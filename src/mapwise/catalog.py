@@ -17,7 +17,7 @@ from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.novelty import Spread
-from mapwise.core.task import Examples, Kind, TaskShape, TaskSource
+from mapwise.core.task import Examples, TaskShape, TaskSource
 from mapwise.encoders.drawings import Drawings
 from mapwise.encoders.encoder import Costly, Encoder, Raw, Tunable
 from mapwise.encoders.hugging_face import hugging_face
@@ -106,12 +106,12 @@ class LearnerRow:
 
     Only what holds on every source: how many ways and shots there are to train with, the source decides.
     """
-    of_kind: Mapping[Kind, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """Hyperparameters that tasks of a kind ask for, where they aren't those it has by itself."""
+    of_problem: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Hyperparameters that tasks of a problem ask for, where they aren't those it has by itself."""
     tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
     """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
-    kinds: tuple[Kind, ...] = ()
-    """The kinds of task it is for; () for all."""
+    problems: tuple[str, ...] = ()
+    """Names of the problems it is for; () for all."""
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
@@ -136,9 +136,9 @@ class LearnerRow:
         names = [f.name for f in dataclasses.fields(self._class) if f.name in BLUEPRINTS]
         return next((name for name in names if name not in self.preset), None)
 
-    def takes(self, kind: Kind) -> bool:
-        """Whether it is for tasks of this kind."""
-        return not self.kinds or kind in self.kinds
+    def takes(self, problem: str) -> bool:
+        """Whether it is for tasks of the problem of this name."""
+        return not self.problems or problem in self.problems
 
     def sizes(self, shape: TaskShape) -> dict[str, int]:
         """The fields that say how large rows and answers are, for a learner that has such."""
@@ -196,7 +196,7 @@ class SourceRow:
     """One source of the catalog."""
 
     open: Callable[[SourceSettings], TaskSource]
-    kind: Kind
+    problem: str
     summary: str
     needs: str = ""
     """What must be on the disk; "" for nothing."""
@@ -287,7 +287,7 @@ def _table(wanted: SourceSettings) -> LabelledRows:
 
 
 # Squared errors are larger than cross-entropies, and so are their slopes; section 5.1 of Finn 2017 has this rate.
-_OF_CURVES: Mapping[Kind, Mapping[str, Any]] = {"regression": {"inner_lr": 0.01}}
+_OF_CURVES: Mapping[str, Mapping[str, Any]] = {"regression": {"inner_lr": 0.01}}
 # Inductive by default: a prediction must not depend on its neighbours.
 _GRADIENT_NETS = {"conv4": {"norm": "support", "down": "stride"}, "resnet12": {"norm": "support"}}
 _METRIC_NETS = {"conv4": {"norm": "frozen"}, "resnet12": {"norm": "frozen"}}
@@ -301,7 +301,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "fomaml": LearnerRow(
         partial(MAML, first_order=True),
@@ -311,7 +311,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "anil": LearnerRow(
         partial(MAML, moves=("head",)),
@@ -321,7 +321,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "boil": LearnerRow(
         partial(MAML, moves=("body",)),
@@ -331,7 +331,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="maml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "maml_pp": LearnerRow(
         MAMLPlusPlus,
@@ -342,7 +342,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         recipe={"schedule": "cosine"},
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "meta_sgd": LearnerRow(
         MetaSGD,
@@ -352,7 +352,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="meta_sgd",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "meta_lstm": LearnerRow(
         MetaLSTM,
@@ -384,7 +384,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         # How far a task may move is the pull's to say: at 2 it is half a gradient.
         tuned={"optimizer.lr": (0.003,), "inner_lr": (0.1, 0.4), "pull": (0.1, 2.0)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "prox": LearnerRow(
         Prox,
@@ -396,7 +396,7 @@ LEARNERS: dict[str, LearnerRow] = {
         # As Reptile's: towards where each task led, all the way at first, since the slope is pull times the distance.
         recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
         tuned={"inner_lr": (0.1, 0.3)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "r2d2": LearnerRow(
         R2D2,
@@ -408,7 +408,7 @@ LEARNERS: dict[str, LearnerRow] = {
         # What a ridge is small for depends on the size of the features.
         tuned={"optimizer.lr": (0.003, 0.01), "ridge": (1.0, 50.0)},
         # The mean of the targets is the task's, and no sum of squares to be held small.
-        of_kind={"regression": {"centred": True, "scale": 1.0}},
+        of_problem={"regression": {"centred": True, "scale": 1.0}},
     ),
     "proto_maml": LearnerRow(
         ProtoMAML,
@@ -511,7 +511,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="ntm",
         # The paper clips at 10, each number of the slope of a sum over all bits; ours is of their mean.
         recipe={"tasks": 32, "clip": 1.0},
-        kinds=("multilabel",),
+        problems=("multilabel",),
     ),
     "hypernet": LearnerRow(
         HyperNet,
@@ -522,7 +522,7 @@ LEARNERS: dict[str, LearnerRow] = {
         nets=_GRADIENT_NETS,
         # Whether a fit after the writing is worth its time.
         tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "abml": LearnerRow(
         ABML,
@@ -532,7 +532,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="abml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "vampire": LearnerRow(
         partial(ABML, outer_kl=0.0, hyper_prior=0.0, learns_from="query"),
@@ -542,7 +542,7 @@ LEARNERS: dict[str, LearnerRow] = {
         page="abml",
         nets=_GRADIENT_NETS,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
-        of_kind=_OF_CURVES,
+        of_problem=_OF_CURVES,
     ),
     "cnp": LearnerRow(
         CNP,
@@ -551,7 +551,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "the mean of encoded support rows tells a decoder what to say of a query, and how surely",
         page="cnp",
         nets=_METRIC_NETS,
-        of_kind={"regression": {"loss": "gaussian"}},
+        of_problem={"regression": {"loss": "gaussian"}},
     ),
     "versa": LearnerRow(
         VERSA,

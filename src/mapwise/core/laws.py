@@ -21,7 +21,6 @@ from mapwise.core import random, tree
 from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
 from mapwise.core.execution import How
 from mapwise.core.inner_loop import recomputing
-from mapwise.core.kinds import KINDS
 from mapwise.core.learner import WAIVABLE, Learner, nets_of
 from mapwise.core.losses import means, present_classes
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
@@ -219,8 +218,8 @@ def _map(case: Case) -> Finding:
 
 def _learns(case: Case) -> Finding:
     trained, chance = _quality(case.learner, case.trained, case.unseen)
-    row = KINDS[case.source.kind]
-    what = f"minus the {row.title}" if row.least else row.title
+    metric = case.source.problem.metric
+    what = f"minus the {metric.title}" if metric.lower_is_better else metric.title
     rivals = {"chance": chance}
     if _learned(case.start):
         untrained = case.learner.measure(case.start, case.source)
@@ -261,17 +260,10 @@ def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tens
     support, query = tasks
     mean = means(scores).double()
     total = query.weight.double().sum(1)
-    row = KINDS[source.kind]
-
-    def value(predicted: Tensor) -> Tensor:
-        return (-1 if row.least else 1) * (row.judge(predicted, query.y) * query.weight).sum(1) / total
-
-    if source.kind == "classification":
-        return value(mean), 1 / torch.vmap(present_classes)(support).double().sum(1)
-    if source.kind == "multilabel":
-        return value(mean), torch.full_like(total, -0.5)  # a coin
-    share = support.weight / support.weight.sum(1, keepdim=True).clamp(min=1e-12)
-    return value(mean), value((support.y * share[..., None]).sum(1, keepdim=True).double())
+    problem = source.problem
+    quality = (problem.values(mean, query.y) * query.weight).sum(1) / total
+    sign = -1 if problem.metric.lower_is_better else 1
+    return sign * quality, sign * problem.guess(support, query)
 
 
 # 3 -------------------------------------------------------------------------------------------------------
@@ -426,8 +418,8 @@ def _order(case: Case) -> Finding:
 
 
 def _relabel(case: Case) -> Finding:
-    if case.unseen.kind != "classification":
-        return None, f"without a say: {case.unseen.kind} has no classes to permute"
+    if case.unseen.problem.columns != "classes":
+        return None, f"without a say: {case.unseen.problem.name} has no classes to permute"
     gap = 0.0
     for task in case.tasks():
         columns = torch.arange(task.support.y.shape[1]).roll(1)
@@ -441,7 +433,7 @@ def _padding(case: Case) -> Finding:
     for task in case.tasks():
         padded = case.scores(Task(*(_with_garbage(part, case.seed) for part in task)))
         rows = max(rows, _scores_gap(_rows(padded, 0, len(task.query.y)), case.scores(task)))
-        if case.unseen.kind == "classification":
+        if case.unseen.problem.columns == "classes":
             narrow, wide = _without_last_class(task)
             scores = case.scores(wide)
             if float(scores[:, -1].max()) > torch.finfo(scores.dtype).min / 4:
@@ -504,8 +496,8 @@ def _votes(case: Case) -> Finding:
     learner, params = case.double, _as_double(case.trained)
     if not isinstance(learner, Votes):
         return True, "the learner gives no votes"
-    if case.unseen.kind != "classification":
-        return None, f"without a say: {case.unseen.kind} has no classes to vote for"
+    if case.unseen.problem.columns != "classes":
+        return None, f"without a say: {case.unseen.problem.name} has no classes to vote for"
     gap = nobody = 0.0
     for task in case.tasks():
         for support in (task.support, _with_garbage(_without_last_class(task)[1].support, case.seed)):

@@ -8,14 +8,15 @@ The letters used in every shape of the library:
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-Kind = Literal["classification", "regression", "multilabel"]
+if TYPE_CHECKING:
+    from mapwise.core.problem import Problem
 
 
 class Examples(NamedTuple):
@@ -58,8 +59,8 @@ class About(NamedTuple):
 class TaskShape(NamedTuple):
     """All that a learner must know of the tasks it is made for."""
 
-    kind: Kind
-    """What the tasks ask for: a class, a number, or bits."""
+    problem: str
+    """The name of what the tasks ask for."""
     input_shape: tuple[int, ...]
     """The shape of one input row, without any leading axis."""
     outputs: int
@@ -74,8 +75,8 @@ class TaskSource(Protocol):
     """
 
     @property
-    def kind(self) -> Kind:
-        """What the tasks ask for: a class, a number, or bits."""
+    def problem(self) -> "Problem":
+        """What the tasks ask for, such as `mapwise.Classification()`."""
         ...
 
     @property

@@ -10,20 +10,21 @@ from torch import Tensor
 
 from mapwise.core import map_tasks as mapping
 from mapwise.core.capabilities import Embeds, Traced
+from mapwise.core.estimate import Estimate
 from mapwise.core.execution import How
-from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, Scores
-from mapwise.core.outcome import Curve, EmbeddingMap, Episode, Estimate, FunctionFit, MemoryUse
+from mapwise.core.problem import Problem
 from mapwise.core.stream import is_stream
-from mapwise.core.task import Kind, Task, TaskSource
+from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import episode_values
+from mapwise.engine.results import Curve, EmbeddingMap, Episode, FunctionFit, MemoryUse
 
 
-def training_curves(records: Sequence[dict[str, Any]], kind: Kind) -> list[Curve]:
+def training_curves(records: Sequence[dict[str, Any]], problem: Problem) -> list[Curve]:
     """The lines of a run's metrics: the loss of every record, and validation where there was one."""
-    found = [("training loss", "loss"), (f"validation {KINDS[kind].metric}", "validation")]
+    found = [("training loss", "loss"), (f"validation {problem.metric.name}", "validation")]
     curves = []
     for label, name in found:
         points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
@@ -40,7 +41,7 @@ def measured_curve(
     episodes: int,
     how: How = "vmap",
 ) -> Curve:
-    """The kind's metric with its interval, for every (x, learner, source) of a line."""
+    """The problem's metric with its interval, for every (x, learner, source) of a line."""
     estimates = [Estimate.of(episode_values(learner, params, source, episodes, how)) for _, learner, source in points]
     return Curve(
         label,
@@ -53,7 +54,7 @@ def measured_curve(
 def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episode | None:
     """The source's first task with what the learner said of its queries; None without classes, and for streams."""
     tasks = source(0)
-    if source.kind != "classification" or is_stream(tasks):
+    if source.problem.columns != "classes" or is_stream(tasks):
         return None
     names = source.names(0)[0]
     support, query = mapping.task_at(tasks, 0)
@@ -75,7 +76,7 @@ def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episo
 
 def function_fits(learner: Learner, params: Params, source: TaskSource, count: int = 3) -> list[FunctionFit]:
     """The source's first functions and their predictions; none unless each is a number of one number."""
-    if source.kind != "regression" or source.input_shape != (1,) or source.outputs != 1:
+    if source.problem.columns != "targets" or source.input_shape != (1,) or source.outputs != 1:
         return []
     batches = itertools.chain.from_iterable(
         (mapping.task_at(batch, i) for i in range(mapping.tasks_in(batch))) for batch in map(source, itertools.count())
@@ -103,7 +104,7 @@ def embedding_map(learner: Learner, params: Params, source: TaskSource) -> Embed
 
     None when the learner embeds no rows, or the source has no classes.
     """
-    if not isinstance(learner, Embeds) or source.kind != "classification":
+    if not isinstance(learner, Embeds) or source.problem.columns != "classes":
         return None
     names = source.names(0)[0]
     support, query = mapping.task_at(source(0), 0)
@@ -121,7 +122,7 @@ def memory_use(learner: Learner, params: Params, source: TaskSource) -> MemoryUs
 
     None when the learner is not `Traced`, or the source has no sequences of bits.
     """
-    if not isinstance(learner, Traced) or source.kind != "multilabel":
+    if not isinstance(learner, Traced) or source.problem.columns != "bits":
         return None
     batch = source(0)
     support, query = mapping.task_at(batch, int(batch.support.weight.sum(1).argmax()))

@@ -14,10 +14,9 @@ import torch
 
 from mapwise.core import tree
 from mapwise.core.execution import How, Precision
-from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import tasks_in
-from mapwise.core.task import Kind, TaskSource
+from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
 from mapwise.engine.aggregate import Aggregate, aggregate_named
@@ -200,7 +199,7 @@ def train(
         nonlocal best
         measured = learner.measure(tree.detach(state.params()), source)
         state.validation = float(episode_values(learner, measured, judge, validation_episodes, how, ranks).mean())
-        if _improves(state.validation, state.best, judge.kind):
+        if judge.problem.metric.improves(state.validation, state.best):
             state.best, state.best_step, state.stale = state.validation, state.step, 0
             # A copy: params without anything measured share memory with the optimizer's.
             best = tree.map(torch.clone, measured)
@@ -360,12 +359,6 @@ def _taken_up(
         state.restore(Path(LAST), heard.get("last", {}), about)
         best = heard.get("best", {}) if some else None
     return cast(How, how), history, best
-
-
-def _improves(value: float, best: float | None, kind: Kind) -> bool:
-    if best is None or math.isnan(value) or math.isnan(best):
-        return best is None or not math.isnan(value)
-    return value < best if KINDS[kind].least else value > best
 
 
 def _best(out: Path, run: str, state: State) -> Params | None:

@@ -32,8 +32,8 @@ from mapwise.catalog import LEARNERS, named, net_options
 from mapwise.core import tree
 from mapwise.core.files import claimed, write_atomically
 from mapwise.core.map_tasks import task_at
-from mapwise.core.outcome import Contender, Report
 from mapwise.core.task import Task, TaskSource
+from mapwise.engine.results import Contender, Report
 from mapwise.engine.train import METRICS
 from mapwise.interfaces.allocator import keep_freed_memory
 from mapwise.interfaces.errors import Stopped, sentence, wrong_use

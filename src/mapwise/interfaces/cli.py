@@ -447,7 +447,6 @@ def report(
 
     settings = _judged_by(ways, shots, queries, data, device, None)
     asked = evaluating.Asked(run, episodes, "test", seed, settings, tuple(set_ or ()), beside=tuple(beside or ()))
-    evaluating.use_threads(asked)
     judged = evaluating.opened(asked)
     # The command in the page makes its number again.
     command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)

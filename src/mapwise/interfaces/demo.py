@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mapwise.core.outcome import Paired, Report
+from mapwise.engine.results import Paired, Report
 from mapwise.engine.train import BEST, LAST, METRICS
 from mapwise.interfaces.evaluate import Asked, Opened, opened
 from mapwise.interfaces.printing import note

@@ -10,10 +10,10 @@ import torch
 from mapwise.catalog import LEARNERS
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.outcome import Paired, Report
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import evaluate, fitted_temperature
+from mapwise.engine.results import Paired, Report
 from mapwise.interfaces.allocator import keep_freed_memory
 from mapwise.interfaces.errors import WrongUse, wrong_use
 from mapwise.interfaces.flags import assigned
@@ -77,17 +77,10 @@ class Opened:
 
     def baseline(self, episodes: int, *, command: str = "") -> Report | None:
         """The nearest mean of raw inputs on the same episodes; None without classes."""
-        if self.source.kind != "classification" or self.settings.learner == BASELINE:
+        if self.source.problem.columns != "classes" or self.settings.learner == BASELINE:
             return None
         learner = LEARNERS[BASELINE].build()
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
-
-
-def use_threads(asked: Asked) -> None:
-    """Give the whole process the threads that are asked for, or those of the run: once, as a command starts."""
-    threads = asked.settings.get("threads") or RunSettings.read(asked.run).threads
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def opened(asked: Asked) -> Opened:
@@ -106,7 +99,9 @@ def opened(asked: Asked) -> Opened:
         raise WrongUse(f"--split is {asked.split!r}: give test, val or train")
     changes = {**{name: value for name, value in asked.settings.items() if value is not None}, **values}
     with wrong_use():
-        settings.judged_with(changes)  # raises
+        settings = settings.judged_with(changes)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     run = Run.open(asked.run, changes)
     source = run.judging(asked.split, seed=asked.seed)
     if asked.shuffle_labels:
@@ -114,7 +109,7 @@ def opened(asked: Asked) -> Opened:
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
         source = replace(source, shuffle_labels=True)
     how = run.settings.how
-    chooses = source.kind == "classification" and asked.split == "test" and not asked.shuffle_labels
+    chooses = source.problem.columns == "classes" and asked.split == "test" and not asked.shuffle_labels
     validation = _validation(run) if chooses else None
     return Opened(run.settings, run.learner, run.params, source, "vmap" if how == "auto" else how, validation)
 
@@ -129,7 +124,6 @@ def _validation(run: Run) -> TaskSource | None:
 
 def eval_run(asked: Asked, *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
     """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
-    use_threads(asked)
     run = opened(asked)
     own = run.judge(asked.episodes, command=command, calibrate=True)
     others = beside(run, asked, baselines=baselines, command=command)
@@ -171,7 +165,6 @@ def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
 
 def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
     """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
-    use_threads(first)
     a, b = opened(first), opened(second)
     _same_episodes(first.run, a, second.run, b)
     reports = [

@@ -19,7 +19,7 @@ def everything() -> dict[str, Any]:
         ],
         "nets": [{"name": name, "summary": _first_line(net)} for name, net in NETS.items()],
         "sources": [
-            {"name": name, "kind": row.kind, "needs": row.needs, "net": row.net, "summary": row.summary}
+            {"name": name, "problem": row.problem, "needs": row.needs, "net": row.net, "summary": row.summary}
             | ({"options": source_options(name)} if row.options else {})
             for name, row in SOURCES.items()
         ],
@@ -70,7 +70,7 @@ def show_everything(found: dict[str, Any]) -> None:
     for title, columns in (
         ("learners", ("name", "family", "paper", "summary")),
         ("nets", ("name", "summary")),
-        ("sources", ("name", "kind", "needs", "summary")),
+        ("sources", ("name", "problem", "needs", "summary")),
     ):
         table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in columns:

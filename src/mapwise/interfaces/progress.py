@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mapwise.core.kinds import KINDS
-from mapwise.core.task import Kind
+from mapwise.core.problem import Metric
 from mapwise.interfaces.printing import speaks
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ class Watched(Sequence[Any]):
 class Bar:
     """Shows a training as it goes: loss, validation, tasks per second and time left. Silent without a terminal."""
 
-    def __init__(self, title: str, kind: Kind) -> None:
-        self.title, self.kind = title, KINDS[kind]
+    def __init__(self, title: str, metric: Metric) -> None:
+        self.title, self.metric = title, metric
         self.bar: Any = None
         self.line: Any = None
 
@@ -77,7 +76,7 @@ class Bar:
         self.bar.update(self.line, completed=progress.step, said=said)
 
     def _said(self, value: float) -> str:
-        return f"val {self.kind.short} {f'{100 * value:.1f} %' if self.kind.share else f'{value:.3f}'}"
+        return f"val {self.metric.short} {f'{100 * value:.1f} %' if self.metric.percent else f'{value:.3f}'}"
 
 
 def _seen() -> bool:

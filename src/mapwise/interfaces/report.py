@@ -7,9 +7,9 @@ from typing import Any
 
 from mapwise.core.capabilities import TakesSteps, with_steps
 from mapwise.core.files import write_atomically
-from mapwise.core.outcome import Curve, Findings, Report
 from mapwise.core.task import TaskSource
 from mapwise.engine import findings as found_in
+from mapwise.engine.results import Curve, Findings, Report
 from mapwise.engine.train import METRICS
 from mapwise.interfaces.evaluate import BASELINE, Opened
 
@@ -32,7 +32,7 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
     findings = Findings(
         title=f"{own.protocol.learner} on {own.protocol.source}",
         reports=reports,
-        training=found_in.training_curves(_records(folder), run.source.kind),
+        training=found_in.training_curves(_records(folder), run.source.problem),
         against_shots=_against_shots(run, episodes),
         against_steps=_against_steps(run, episodes),
         episode=found_in.drawn_episode(run.learner, run.params, run.source),
@@ -71,7 +71,7 @@ def _against_shots(run: Opened, episodes: int) -> list[Curve]:
         return []
     own = [(shots, run.learner, source) for shots, source in sources]
     curves = [found_in.measured_curve(run.settings.learner, own, run.params, episodes=episodes, how=run.how)]
-    if run.source.kind == "classification" and run.settings.learner != BASELINE:
+    if run.source.problem.columns == "classes" and run.settings.learner != BASELINE:
         from mapwise.catalog import LEARNERS
 
         raw = LEARNERS[BASELINE].build()

@@ -13,9 +13,9 @@ import torch
 
 from mapwise import catalog
 from mapwise.core.execution import How
-from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
-from mapwise.core.task import Kind, Task, TaskSource
+from mapwise.core.problem import Problem
+from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.compiled import NotCompiled
@@ -199,14 +199,14 @@ def train(
     try:
         with (
             _told_of(folder),
-            Bar(title or f"{settings.learner} on {episodes.about.source}", episodes.kind) as bar,
+            Bar(title or f"{settings.learner} on {episodes.about.source}", episodes.problem.metric) as bar,
             _interrupts(ranks) as stop_if_asked,
             Tracking(
                 settings.track if ranks.leads else [],
                 folder,
                 settings.given(),
                 resume=resume,
-                least=KINDS[episodes.kind].least,
+                least=episodes.problem.metric.lower_is_better,
             ) as track,
         ):
             if not resume or earlier:
@@ -288,15 +288,16 @@ def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: floa
     }
 
 
-def in_words(found: Mapping[str, Any], kind: Kind) -> str:
+def in_words(found: Mapping[str, Any], problem: Problem) -> str:
     """The same for a person, with what to do next."""
     value = found["validation"]
     if value is None:
         said = "nothing was validated"
     else:
-        named_ = "" if kind == "classification" else f"{KINDS[kind].title} "
-        tasks = "episodes" if kind == "classification" else "tasks"
-        said = f"{named_}{KINDS[kind].shown(value)} on {found['validation_episodes']:,} validation {tasks}"
+        # Of accuracies the per cent sign says enough.
+        title = f"{problem.metric.title} " if problem.metric.lower_is_better else ""
+        tasks = "episodes" if problem.columns == "classes" else "tasks"
+        said = f"{title}{problem.metric.shown(value)} on {found['validation_episodes']:,} validation {tasks}"
     return (
         f"{found['learner']} on {found['source']}: step {found['step']:,} of {found['steps']:,} selected, {said}\n"
         f"next: mapwise eval {found['run']}"
@@ -310,7 +311,7 @@ def run_training(
     began = time.perf_counter()
     folder, settings, trained = start()
     found = summary(folder, settings, trained, time.perf_counter() - began)
-    return found, in_words(found, settings.kind)
+    return found, in_words(found, settings.problem)
 
 
 def _free(settings: RunSettings) -> Path:

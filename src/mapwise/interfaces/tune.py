@@ -27,9 +27,9 @@ import numpy as np
 from pydantic import ConfigDict
 
 from mapwise.core.files import claimed, write_atomically
-from mapwise.core.kinds import KINDS, KindRow
-from mapwise.core.outcome import Search, Trial
+from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
+from mapwise.engine.results import Search, Trial
 from mapwise.engine.train import METRICS, Progress
 from mapwise.interfaces.errors import FAILED, Stopped, WrongUse, sentence, told
 from mapwise.interfaces.printing import note
@@ -88,14 +88,14 @@ class SearchSettings:
         return dimensions(self.search, self.run, ())
 
     @property
-    def kind(self) -> KindRow:
+    def problem(self) -> Problem:
         """What a trial is judged by."""
-        return KINDS[self.run.kind]
+        return self.run.problem
 
     @property
     def least(self) -> bool:
         """The validation is an error: less is better."""
-        return self.kind.least
+        return self.problem.metric.lower_is_better
 
 
 def asked_search(
@@ -196,7 +196,7 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, *
         )
         _run_trial(study, trial, folder, settings, opened, title)
         if not quiet:
-            note(f"{title}: {_came_to(study, trial.number, settings.kind)}")
+            note(f"{title}: {_came_to(study, trial.number, settings.problem.metric)}")
 
 
 class _Pruned(Stopped):
@@ -271,13 +271,13 @@ def _fail(study: "optuna.Study", trial: "optuna.Trial", why: str) -> None:
     study.tell(trial, state=TrialState.FAIL)
 
 
-def _came_to(study: "optuna.Study", number: int, kind: KindRow) -> str:
+def _came_to(study: "optuna.Study", number: int, metric: Metric) -> str:
     trial = study.get_trials(deepcopy=False)[number]
     if "failure" in trial.user_attrs:
         return f"failed, {trial.user_attrs['failure']}"
-    value = _best_of(trial, kind.least)
+    value = _best_of(trial, metric.lower_is_better)
     assert value is not None
-    shown = f"{kind.short} {kind.shown(value)}" if kind.least else kind.shown(value)
+    shown = f"{metric.short} {metric.shown(value)}" if metric.lower_is_better else metric.shown(value)
     complete = [t.number for t in study.best_trials] if trial.state.name == "COMPLETE" else []
     if number in complete:
         return f"{shown}, the best so far"
@@ -306,12 +306,12 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
             )
     found = settings.dimensions
     run = settings.run
-    task = settings.kind.task.format(ways=run.test_ways or run.ways, shots=run.test_shots or run.shots)
+    task = settings.problem.task.format(ways=run.test_ways or run.ways, shots=run.test_shots or run.shots)
     name = Path(run.test_source or run.source).name
     judged = f"{name} val, {task}, {run.validation_episodes:,} episodes, seed {run.seed}"
     search = Search(
         f"search over {run.learner} on {Path(run.source).name}",
-        settings.kind.metric,
+        settings.problem.metric.name,
         judged,
         run.steps,
         {dimension.name: dimension.text for dimension in found},

@@ -10,14 +10,14 @@ from jaxtyping import Float
 
 from mapwise.catalog import HEADS, REGRESSION_HEADS, HeadRow, encoder_named, encoder_of, named
 from mapwise.core.learner import Learner
-from mapwise.core.task import Examples, Kind
+from mapwise.core.task import Examples
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.predictors.trained_learner import TrainedLearner
 
 AUTO = "auto"
 """The name of what fits best, whatever it is called."""
-NAMED: dict[Kind, Mapping[str, HeadRow]] = {"classification": HEADS, "regression": REGRESSION_HEADS}
+NAMED: dict[str, Mapping[str, HeadRow]] = {"classification": HEADS, "regression": REGRESSION_HEADS}
 """The heads that have a name, by the kind of tasks they are for."""
 
 
@@ -35,7 +35,7 @@ class Head(Protocol):
         ...
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> str | None:
         """The kind of tasks it takes; None: any."""
         ...
 
@@ -108,10 +108,10 @@ class NamedHead(_OverEncoded):
     """
 
     name: str
-    kind: Kind
+    kind: str
 
     @classmethod
-    def of(cls, name: str, kind: Kind) -> "NamedHead":
+    def of(cls, name: str, kind: str) -> "NamedHead":
         """The head of this name; raises ValueError when there is none."""
         named(NAMED[kind], name, "learner")
         return cls(name, kind)
@@ -139,7 +139,7 @@ class NamedHead(_OverEncoded):
 class CustomHead(_OverEncoded):
     """A learner of the user's own."""
 
-    kind: ClassVar[Kind | None] = None
+    kind: ClassVar[str | None] = None
     tunes: ClassVar[bool] = False
 
     learner: Learner
@@ -166,7 +166,7 @@ class CustomHead(_OverEncoded):
         )
 
 
-def head_of(learner: "str | Path | Learner | Head", kind: Kind) -> Head:
+def head_of(learner: "str | Path | Learner | Head", kind: str) -> Head:
     """The head of what a user gives: a name, a run's folder, a learner, or a head; for tasks of this kind.
 
     Raises ValueError for a name that isn't there, for a folder whose learner can't stand behind an encoder, and for a
@@ -190,7 +190,7 @@ def head_of(learner: "str | Path | Learner | Head", kind: Kind) -> Head:
     return head
 
 
-def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, kind: Kind) -> Head:
+def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, kind: str) -> Head:
     """The head that `to_file` kept; raises ValueError for one that isn't there or takes other tasks."""
     if isinstance(about, str):
         return NamedHead.of(about, kind)

@@ -20,7 +20,7 @@ from mapwise.core.explanation import Explanation, explained
 from mapwise.core.held_out import SECONDS, HeldOut, distinct, held_out, scores_under
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty, limit, novelty
-from mapwise.core.task import Examples, Kind
+from mapwise.core.task import Examples
 from mapwise.core.which_next import Suggestion, which_next
 from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder, Tunable
@@ -43,7 +43,7 @@ class Predictor(Taught):
     classes: names; one without rows is never predicted.
     """
 
-    kind: ClassVar[Kind] = "classification"
+    kind: ClassVar[str] = "classification"
 
     encoder: Encoder
     head: Head

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.core.losses import means
-from mapwise.core.task import Examples, Kind
+from mapwise.core.task import Examples
 from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads import Head
@@ -34,7 +34,7 @@ class TargetPredictor(Taught):
     weight:  how often each row counts.
     """
 
-    kind: ClassVar[Kind] = "regression"
+    kind: ClassVar[str] = "regression"
 
     encoder: Encoder
     head: Head

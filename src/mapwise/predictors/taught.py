@@ -14,7 +14,7 @@ from mapwise.catalog import encoder_named, has_encoder
 from mapwise.core import tensor_file, tree
 from mapwise.core.learner import Learner
 from mapwise.core.losses import means
-from mapwise.core.task import Examples, Kind
+from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads import Head, head_of, head_of_file
@@ -39,7 +39,7 @@ class Taught:
     query then scores the same alone as among others.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[str]
 
     encoder: Encoder
     head: Head

@@ -16,7 +16,7 @@ from mapwise.catalog import SOURCES
 from mapwise.core import random, tree
 from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.learner import Learner, nets_of
-from mapwise.core.task import Examples, Kind
+from mapwise.core.task import Examples
 from mapwise.core.tree import Params
 from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.runs.learner import LearnerSettings
@@ -130,9 +130,9 @@ class TrainedLearner:
         return self
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> str:
         """The kind of tasks it was trained on."""
-        return self.settings.shape.kind
+        return self.settings.shape.problem
 
     @property
     def tunes(self) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mapwise.core.outcome import Contender, Paired, Report
+from mapwise.core.format import ABSENT, plain, share
+from mapwise.engine.results import Contender, Paired, Report
 from mapwise.report import table
 
 if TYPE_CHECKING:
@@ -47,21 +48,21 @@ def comparison_rows(contenders: Sequence[Contender], against: str) -> tuple[list
 def _cells(one: Contender, reference: Report | None) -> list[str]:
     pair = None
     if reference is not None and one.inductive is not None and one.inductive is not reference:
-        pair = Paired.of(one.inductive, reference, without_digest=True)  # rows of one protocol, some from older files
+        pair = Paired.of(one.inductive, reference)
     rates = ", ".join(f"{name} {table.searched_value(value)}" for name, value in one.chosen.items())
     return [
         one.name,
-        table.ABSENT if one.inductive is None else table.percent(one.inductive.estimate),
+        ABSENT if one.inductive is None else table.percent(one.inductive.estimate),
         SAME if one.transductive is None else table.percent(one.transductive.estimate),
-        table.ABSENT if pair is None else table.difference(pair, "accuracy").removesuffix(" points"),
-        table.plain(one.own.nll),
-        table.share(one.own.ece),
+        ABSENT if pair is None else table.difference(pair, "accuracy").removesuffix(" points"),
+        plain(one.own.nll),
+        share(one.own.ece),
         f"{one.seconds:,.0f} s",
         f"{one.processor_seconds:,.0f} s",
-        f"{table.plain(one.own.adapt_ms, 1)} ms",
-        table.ABSENT if one.peak_mb is None else f"{one.peak_mb:,.0f} MB",
+        f"{plain(one.own.adapt_ms, 1)} ms",
+        ABSENT if one.peak_mb is None else f"{one.peak_mb:,.0f} MB",
         f"{one.adapted:,}",
-        rates or table.ABSENT,
+        rates or ABSENT,
     ]
 
 

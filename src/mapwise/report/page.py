@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.kinds import METRICS
-from mapwise.core.outcome import ClassFigures, Curve, Findings, FunctionFit, Paired, Protocol, Report
+from mapwise.core.format import ABSENT, plain, share
+from mapwise.engine.results import Curve, Findings, FunctionFit, Paired, Protocol, Report
+from mapwise.problems import METRICS
+from mapwise.problems.classification import ClassFigures
 from mapwise.report import html, plots, table
 
 
@@ -39,7 +41,7 @@ def page(findings: Findings) -> str:
         findings.title,
         summary(findings.reports),
         [_headline(own), *sections],
-        "Every ± is the half-width of a 95 % interval over episodes (Student's t).",
+        "Every ± is the half-width of a 95 % interval over episodes (1.96 standard errors).",
     )
 
 
@@ -49,28 +51,10 @@ def summary(reports: Sequence[Report]) -> str:
     seen = "it was trained on" if p.split in ("train", "trainval") else "it has never seen"
     # The same learner may stand here twice, evaluated otherwise: that is no other learner.
     others = [report for report in reports[1:] if _same_episodes(own, report) and report.protocol.learner != p.learner]
-    if p.kind == "multilabel":
-        sentence = (
-            f"Having read a sequence of length {p.shots} {seen}, {p.learner} gets {_loose(own)} of the bits of its "
-            f"answer wrong, at {table.plain(own.bits, 4)} bits for each of them"
-        )
-    elif p.kind == "regression":
-        examples = "one point" if p.shots == "1" else f"{p.shots} points"
-        median, diverged = table.median_and_diverged(own)
-        sentence = (
-            f"Given {examples} of a function {seen}, {p.learner} predicts the rest with a mean squared error of "
-            f"{_loose(own)}; the median task has {table.plain(median)}"
-            + (f", and {table.share(diverged, 2)} of the tasks diverged" if diverged else "")
-        )
-    else:
-        examples = "one example" if p.shots == "1" else f"{p.shots} examples"
-        sentence = (
-            f"Given {examples} each of {p.ways} classes {seen}, "
-            f"{p.learner} names the right one {_loose(own)} of the time"
-        )
+    sentence = p.problem.opening(p.learner, p.ways, p.shots, seen, _loose(own), own.figures, own.values)
     beside = [f"{report.protocol.learner} gets {_loose(report)}" for report in others[:3]]
     if own.chance is not None:
-        shown = f"{100 * own.chance:.3g} %" if own.kind.share else table.plain(own.chance)
+        shown = f"{100 * own.chance:.3g} %" if own.problem.metric.percent else plain(own.chance)
         beside.append(f"chance is {shown}")
     return sentence + (f"; {', '.join(beside)}" if beside else "") + "."
 
@@ -87,7 +71,7 @@ def _loose(report: Report) -> str:
 def _headline(own: Report) -> str:
     mean, sign, ci = table.headline(own).partition(" ± ")
     number = f"{escape(mean)} <small>± {escape(ci)}</small>" if sign else f"<small>{escape(mean)}</small>"
-    what = own.kind.title
+    what = own.problem.metric.title
     p = own.protocol
     note = (
         '<p class="note"><b>Transductive.</b> Each prediction depended on the other queries of its task; '
@@ -117,16 +101,14 @@ def _comparison(reports: Sequence[Report]) -> str:
     own = reports[0]
     several = len({table.task_name(report.protocol) for report in reports}) > 1
     pairs = [
-        Paired.of(own, report, without_digest=True)
-        if i and len(own.values) == len(report.values) and _same_episodes(own, report)
-        else None
+        Paired.of(own, report) if i and len(own.values) == len(report.values) and _same_episodes(own, report) else None
         for i, report in enumerate(reports)
     ]
     paired = any(pair is not None for pair in pairs)
     timed = any(report.adapt_ms is not None for report in reports)
     end = _reach(reports)
     head = [("learner", ""), (own.metric.replace("_", " "), "n")]
-    head.append((f"0 to {100 * end:.3g} %" if own.kind.share else f"0 to {end:.3g}", ""))
+    head.append((f"0 to {100 * end:.3g} %" if own.problem.metric.percent else f"0 to {end:.3g}", ""))
     head += [(f"{plots.short(own.protocol.learner, 24)} minus this", "n word")] if paired else []
     names = table.columns(reports)
     head += [(name, "n") for name in names]
@@ -145,30 +127,22 @@ def _comparison(reports: Sequence[Report]) -> str:
             said += "" if pair is None else f"<span>{escape(_said(pair, own.metric))}</span>"
             cells.append(f'<td class="n word plain">{said}</td>')
         stated = table.figures_of(report)
-        figures = [stated.get(name, table.ABSENT) for name in names]
-        figures += [table.plain(report.adapt_ms, 1)] if timed else []
+        figures = [stated.get(name, ABSENT) for name in names]
+        figures += [plain(report.adapt_ms, 1)] if timed else []
         rows.append(
             f"<tr{'' if i else html.classed('own')}>{''.join(cells + [html.cell(f, 'n plain') for f in figures])}</tr>"
         )
     for task, chance in table.chances(reports):
-        shown = table.share(chance) if own.kind.share else table.plain(chance)
+        shown = share(chance) if own.problem.metric.percent else plain(chance)
         cells = [f'<th scope="row" class="word">chance<span>{escape(task)}</span></th>', html.cell(shown, "n")]
         rows.append(f"<tr>{''.join(cells)}{'<td></td>' * (len(head) - len(cells))}</tr>")
     shown_table = html.table(head, rows, "Learners beside each other")
-    legend = "".join(_LEGEND.get(name, "") for name in names)
+    legend = "".join(own.problem.legends.get(name, "") for name in names)
     rule = table.VERDICT_RULE if paired else ""
     text = f'<p class="quiet">{legend}{rule}</p>' if legend or rule else ""
     return html.section(
         "Beside the others" if len(reports) > 1 else "In numbers", shown_table + text + _provenance(reports[1:], own)
     )
-
-
-_LEGEND = {
-    "NLL": "NLL is in nats for a query row. ",
-    "ECE": "ECE is the calibration error. ",
-    table.COVERAGE: "The last counts targets within the intervals that should hold so many. ",
-    "bits a bit": "Bits a bit is the binary cross-entropy; a coin has 1. ",
-}
 
 
 def _said(pair: Paired, metric: str) -> str:
@@ -213,7 +187,7 @@ def _unit(label: str) -> str:
 
 
 def _against(findings: Findings, own: Report) -> str:
-    unit, metric = own.kind.title, own.metric
+    unit, metric = own.problem.metric.title, own.metric
     figures = []
     shots = [curve for curve in findings.against_shots if len(curve.x)]
     if shots:
@@ -270,7 +244,7 @@ def _class_figures(figures: ClassFigures) -> str:
     places = table.worst_classes(figures)
     rows = []
     for i in places:
-        shares = [table.share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
+        shares = [share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
         cells = "".join(html.cell(value, "n") for value in [*shares, f"{int(figures.rows[i]):,}"])
         rows.append(f'<tr><th scope="row">{escape(figures.names[i])}</th>{cells}</tr>')
     head = [("class", ""), ("precision", "n"), ("recall", "n"), ("F1", "n"), ("query rows", "n")]
@@ -287,19 +261,19 @@ def _calibration(own: Report) -> str:
     if own.reliability is None or not len(own.reliability):
         return ""
     bins = np.asarray(own.reliability, dtype=float)
-    error = f"The expected calibration error is {table.share(own.ece)}. " if own.ece is not None else ""
+    error = f"The expected calibration error is {share(own.ece)}. " if own.ece is not None else ""
     after = own.calibrated
     if after is not None:
         error += (
             f"With scores divided by {after.temperature:.3g}, a temperature that validation episodes chose, it is "
-            f"{table.share(after.ece)}, and the NLL {table.plain(after.nll)} instead of {table.plain(own.nll)}. "
+            f"{share(after.ece)}, and the NLL {plain(after.nll)} instead of {plain(own.nll)}. "
         )
     alt = f"Reliability diagram with {len(bins)} bins. {error}"
     caption = (
         f"{error}Points on the line: of the answers given with 80 % confidence, 80 % are right. "
         "A point's area is its share of the query rows."
     )
-    rows = [f"<tr>{''.join(html.cell(table.share(float(value)), 'n') for value in row)}</tr>" for row in bins]
+    rows = [f"<tr>{''.join(html.cell(share(float(value)), 'n') for value in row)}</tr>" for row in bins]
     numbers = html.table([("confidence", "n"), ("right", "n"), ("share of rows", "n")], rows, "Calibration bins")
     svg = plots.reliability(bins, None if after is None else after.reliability)
     return html.section("Is its confidence right?", html.figure(svg, alt, caption, numbers))
@@ -307,11 +281,9 @@ def _calibration(own: Report) -> str:
 
 def _coverage(found: dict[str, float]) -> str:
     """How many targets lie in intervals of each level, as a reliability diagram of three points."""
-    said = ", ".join(f"{table.share(share)} in their {level} % intervals" for level, share in found.items())
-    bins = np.array([[float(level) / 100, share, 1 / len(found)] for level, share in found.items()])
-    rows = [
-        f"<tr>{html.cell(f'{level} %', 'n')}{html.cell(table.share(share), 'n')}</tr>" for level, share in found.items()
-    ]
+    said = ", ".join(f"{share(part)} in their {level} % intervals" for level, part in found.items())
+    bins = np.array([[float(level) / 100, part, 1 / len(found)] for level, part in found.items()])
+    rows = [f"<tr>{html.cell(f'{level} %', 'n')}{html.cell(share(part), 'n')}</tr>" for level, part in found.items()]
     numbers = html.table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
     alt = f"Coverage of central predictive intervals: {said}."
     caption = f"Where the targets lie: {said}. Points on the line: as many as should."
@@ -397,13 +369,13 @@ def _flat(settings: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
 
 def _same_episodes(a: Report, b: Report) -> bool:
     """Whether two reports can be paired: the same episodes of the same source."""
-    names = ("source", "split", "kind", "ways", "shots", "queries", "episodes", "seed")
-    return a.digest == b.digest and all(getattr(a.protocol, name) == getattr(b.protocol, name) for name in names)
+    names = ("source", "split", "problem", "ways", "shots", "queries", "episodes", "seed")
+    return all(getattr(a.protocol, name) == getattr(b.protocol, name) for name in names)
 
 
 def _reach(reports: Sequence[Report]) -> float:
     """The end of the comparison's small axes: 1 for accuracies, the largest error's upper end otherwise."""
-    if not reports[0].kind.least:
+    if not reports[0].problem.metric.lower_is_better:
         return 1.0
     highs = [report.estimate.mean + np.nan_to_num(report.estimate.ci95) for report in reports]
     return max([float(high) for high in highs if math.isfinite(high) and high > 0], default=1.0)
@@ -439,7 +411,7 @@ def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
 def _value(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "not finite"
-    return table.share(value) if unit in plots.SHARES else f"{value:.4g}"
+    return share(value) if unit in plots.SHARES else f"{value:.4g}"
 
 
 def _labels(curves: Sequence[Curve]) -> str:

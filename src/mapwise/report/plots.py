@@ -20,10 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from mapwise.core.held_out import Expected
-from mapwise.core.kinds import METRICS
-from mapwise.core.outcome import (
-    LEVELS,
-    ClassFigures,
+from mapwise.engine.results import (
     Contender,
     Curve,
     EmbeddingMap,
@@ -33,6 +30,9 @@ from mapwise.core.outcome import (
     Search,
     Trial,
 )
+from mapwise.problems import METRICS
+from mapwise.problems.classification import ClassFigures
+from mapwise.problems.regression import LEVELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 INK = "#1f2329"
 SOFT = "#5b6470"
 FAINT = "#e6e3dc"
-SHARES = frozenset(row.title for row in METRICS.values() if row.share)
+SHARES = frozenset(metric.title for metric in METRICS.values() if metric.percent)
 """Titles of the metrics that are drawn in per cent."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5568f", "#b97700", "#3f9fd8", "#4b4b4b")
 """Okabe and Ito's colours, which people with any colour vision tell apart, darkened where paper needs it."""
@@ -400,7 +400,7 @@ def search_history(found: Search) -> str:
         _trials(axes, found, [float(trial.number) for trial in found.trials])
         done = [trial for trial in found.trials if trial.state == "complete" and _known(trial)]
         if done:
-            better = np.minimum if METRICS[found.metric].least else np.maximum
+            better = np.minimum if METRICS[found.metric].lower_is_better else np.maximum
             best = better.accumulate([_height(trial, found) for trial in done])
             x = [trial.number for trial in done] + [max(trial.number for trial in found.trials)]
             axes.step(
@@ -484,7 +484,7 @@ def _known(trial: Trial) -> bool:
 def search_top(found: Search) -> float:
     """The height from which trials are drawn at the upper edge: an error that ran away would flatten all others."""
     values = [float(trial.validation or 0.0) for trial in found.trials if _known(trial)]
-    return 10 * float(np.median(values)) if values and not METRICS[found.metric].share else math.inf
+    return 10 * float(np.median(values)) if values and not METRICS[found.metric].percent else math.inf
 
 
 def _height(trial: Trial, found: Search) -> float:
@@ -493,16 +493,16 @@ def _height(trial: Trial, found: Search) -> float:
 
 def _search_axis(axes: "Axes", found: Search) -> None:
     values = [_height(trial, found) for trial in found.trials if _known(trial)]
-    kind = METRICS[found.metric]
-    if kind.share:
+    metric = METRICS[found.metric]
+    if metric.percent:
         _percent_axis(axes)
-        axes.set_ylabel(f"validation {kind.title} (%)")
+        axes.set_ylabel(f"validation {metric.title} (%)")
         return
     if values and min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_plain)
         axes.yaxis.set_minor_formatter(_nothing)
-    axes.set_ylabel(f"validation {kind.title}")
+    axes.set_ylabel(f"validation {metric.title}")
 
 
 def against_time(contenders: Sequence[Contender]) -> str:
@@ -755,12 +755,12 @@ def _against(curves: Sequence[Curve], xlabel: str, metric: str, chance: float | 
             places = sorted(ticks)
             axes.set_xticks(places, [f"{place:g}" for place in places])
             axes.set_xticks([], minor=True)
-        kind = METRICS[metric]
-        if kind.share:
+        percent, title = METRICS[metric].percent, METRICS[metric].title
+        if percent:
             _percent_axis(axes)
         else:
             axes.set_ylim(bottom=0)
-        axes.set(xlabel=xlabel, ylabel=f"{kind.title} (%)" if kind.share else kind.title)
+        axes.set(xlabel=xlabel, ylabel=f"{title} (%)" if percent else title)
         _legend(figure, axes)
         return _svg(figure)
 

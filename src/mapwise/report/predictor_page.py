@@ -7,8 +7,9 @@ from html import escape
 
 import numpy as np
 
+from mapwise.core.format import share
 from mapwise.core.held_out import Expected, HeldOut
-from mapwise.report import html, plots, table
+from mapwise.report import html, plots
 
 _SHOWN = 20
 """Rows of a table."""
@@ -272,8 +273,8 @@ def _name(taught: Taught) -> str:
     return taught.file.replace("\\", "/").rpartition("/")[2]
 
 
-def _percent(share: float) -> str:
-    return table.share(share, 0)
+def _percent(part: float) -> str:
+    return share(part, 0)
 
 
 def _between(told: Expected) -> str:

@@ -2,8 +2,9 @@
 
 from html import escape
 
-from mapwise.core.kinds import METRICS
-from mapwise.core.outcome import Search
+from mapwise.core.format import share
+from mapwise.engine.results import Search
+from mapwise.problems import METRICS
 from mapwise.report import html, plots, table
 
 
@@ -39,9 +40,9 @@ def search_summary(found: Search) -> str:
     if found.best is None:
         return f"None of {trials} was completed."
     value = found.best.validation
-    kind = METRICS[found.metric]
-    shown = table.share(value) if kind.share else table.searched_value(value)
-    shown = f"a {kind.title} of {shown}" if kind.least else shown
+    metric = METRICS[found.metric]
+    shown = share(value) if metric.percent else table.searched_value(value)
+    shown = f"a {metric.title} of {shown}" if metric.lower_is_better else shown
     values = ", ".join(f"{name} {table.searched_value(tried)}" for name, tried in found.best.values.items())
     return f"The best of {trials} has {values}: {shown} on the validation split ({found.protocol})."
 
@@ -59,7 +60,7 @@ def _search_figures(found: Search) -> str:
     figures = [html.figure(plots.search_history(found), alt, caption, "")]
     if len(found.importances) > 1:
         ranked = sorted(found.importances.items(), key=lambda entry: -entry[1])
-        alt = f"Importances: {', '.join(f'{name} {table.share(value, 0)}' for name, value in ranked)}."
+        alt = f"Importances: {', '.join(f'{name} {share(value, 0)}' for name, value in ranked)}."
         complete = sum(trial.state == "complete" for trial in found.trials)
         caption = (
             f"How much each setting decided whether a trial was among the best (PED-ANOVA over {complete} trials)."

@@ -1,19 +1,20 @@
 """Numbers for the terminal: every one with its interval, its protocol and its command."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapwise.core.kinds import KINDS, METRICS
-from mapwise.core.outcome import DIVERGED, LEVELS, ClassFigures, Estimate, Paired, Protocol, Report, Search
+from mapwise.core.estimate import Estimate
+from mapwise.core.format import ABSENT, plain, share
+from mapwise.engine.results import Paired, Protocol, Report, Search
+from mapwise.problems import METRICS
+from mapwise.problems.classification import ClassFigures
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-ABSENT = "–"
 
 
 def percent(estimate: Estimate) -> str:
@@ -42,14 +43,14 @@ def number(estimate: Estimate) -> str:
 
 def headline(report: Report) -> str:
     """The report's main number with its interval: a share in per cent, or an error in its own unit."""
-    return percent(report.estimate) if report.kind.share else number(report.estimate)
+    return percent(report.estimate) if report.problem.metric.percent else number(report.estimate)
 
 
 def difference(pair: Paired, metric: str) -> str:
     """First minus second with its sign and interval: "+43.4 ± 0.6 points"; an error in its own unit."""
     size = replace(pair.difference, mean=abs(pair.difference.mean))
     sign = "+" if pair.difference.mean > 0 else "−" if pair.difference.mean < 0 else ""
-    if not METRICS[metric].share:
+    if not METRICS[metric].percent:
         return sign + number(size)
     shown = percent(size)
     return sign + (shown.replace(" %", " points", 1) if "%" in shown else shown)
@@ -63,40 +64,17 @@ def verdict(pair: Paired, metric: str) -> str:
     mean, ci = pair.difference.mean, pair.difference.ci95
     if not (math.isfinite(mean) and math.isfinite(ci)) or abs(mean) <= ci:
         return "no difference shown"
-    return "better" if (mean > 0) != METRICS[metric].least else "worse"
+    return "better" if (mean > 0) != METRICS[metric].lower_is_better else "worse"
 
 
 def task_name(protocol: Protocol) -> str:
     """What a task of this protocol asks, in a few words: "5-way 1-shot"."""
-    return KINDS[protocol.kind].task.format(ways=protocol.ways, shots=protocol.shots)
+    return protocol.problem.task.format(ways=protocol.ways, shots=protocol.shots)
 
 
 def normalisation(protocol: Protocol) -> str:
     """Whether a prediction may depend on its neighbours: "transductive" or "inductive"."""
     return "transductive" if protocol.transductive else "inductive"
-
-
-def share(value: float | None, digits: int = 1) -> str:
-    """A fraction in per cent; a dash when there is none."""
-    return ABSENT if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
-
-
-def plain(value: float | None, digits: int = 3) -> str:
-    """A number with fixed decimals; a dash when there is none."""
-    return ABSENT if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
-def median_and_diverged(report: Report) -> tuple[float, float]:
-    """The median task's error and the share of tasks that diverged (error above DIVERGED, or NaN)."""
-    return float(np.median(report.values)), float(np.mean(~(report.values < DIVERGED)))
-
-
-COVERAGE = f"% in {', '.join(LEVELS)} %"
-"""The column of how many targets lie in intervals that should hold so many."""
-
-
-def _coverage(found: Mapping[str, float]) -> str:
-    return ", ".join(f"{100 * found[level]:.1f}" for level in LEVELS)
 
 
 def columns(reports: Sequence[Report]) -> list[str]:
@@ -106,13 +84,7 @@ def columns(reports: Sequence[Report]) -> list[str]:
 
 def figures_of(report: Report) -> dict[str, str]:
     """What stands beside the headline, by its column: of classes NLL in nats, ECE and AUC."""
-    if report.protocol.kind == "regression":
-        median, diverged = median_and_diverged(report)
-        stated = {} if report.coverage is None else {"NLL": plain(report.nll), COVERAGE: _coverage(report.coverage)}
-        return {"median": plain(median), "diverged": share(diverged, 2), **stated}
-    if report.protocol.kind == "multilabel":
-        return {"bits a bit": plain(report.bits, 4)}
-    return {"NLL": plain(report.nll), "ECE": share(report.ece), "AUC": plain(report.auc)}
+    return report.problem.cells(report.figures, report.values)
 
 
 def worst_classes(figures: ClassFigures, worst: int = 20) -> list[int]:
@@ -136,7 +108,7 @@ def chances(reports: Sequence[Report]) -> list[tuple[str, float]]:
 def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
     """Learners beside each other, with the protocol and the commands below.
 
-    The kind's metric with its 95 % interval, then its figures. A column names the task where the reports
+    The problem's metric with its 95 % interval, then its figures. A column names the task where the reports
     differ in it, and chance is a row of its own where it is known.
     """
     table = new_table(title)
@@ -155,7 +127,7 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
         add_row(table, [*row, normalisation(report.protocol)])
     for task, chance in chances(reports):
         row = ["chance"] + ([task] if len(tasks) > 1 else [])
-        shown = share(chance) if METRICS[metric].share else plain(chance)
+        shown = share(chance) if METRICS[metric].percent else plain(chance)
         add_row(table, [*row, shown] + [""] * (len(head) + 1))
     _caption(table, calibrations(reports) + _provenance([report.protocol for report in reports]))
     return table
@@ -221,10 +193,10 @@ def class_table(figures: ClassFigures, worst: int = 20, *, protocol: Protocol | 
 def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -> "Table":
     """Differences on the same episodes, each with its 95 % interval and a verdict.
 
-    protocol: of the episodes, shown below with its command. Its kind says which way is better:
+    protocol: of the episodes, shown below with its command. Its problem says which way is better:
               without it the numbers are taken for accuracies, of which more is better.
     """
-    metric = "accuracy" if protocol is None else KINDS[protocol.kind].metric
+    metric = "accuracy" if protocol is None else protocol.problem.metric.name
     table = new_table("Paired differences")
     table.add_column("first", overflow="fold")
     table.add_column("second", overflow="fold")
@@ -258,7 +230,7 @@ def search_rows(found: Search) -> tuple[list[str], list[list[str]]]:
     rows = []
     for trial in found.ranked:
         tried = [searched_value(trial.values.get(name)) for name in found.ranges]
-        shown = share(trial.validation) if METRICS[found.metric].share else searched_value(trial.validation)
+        shown = share(trial.validation) if METRICS[found.metric].percent else searched_value(trial.validation)
         rows.append([str(trial.number), *tried, shown, f"{trial.step:,}", trial.state])
     return head, rows
 

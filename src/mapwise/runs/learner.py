@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from mapwise.catalog import BLUEPRINTS, LEARNERS, NETS, LearnerRow, named, net_options
 from mapwise.core.functional import Net
-from mapwise.core.kinds import KINDS
 from mapwise.core.learner import Learner
 from mapwise.core.task import TaskShape, TaskSource
+from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.typed import typed
 
@@ -67,19 +67,19 @@ class LearnerSettings(BaseModel):
     def made(self) -> Learner:
         """The learner, before any training.
 
-        Raises ValueError for names and values that aren't there, and for a learner of another kind of task.
+        Raises ValueError for names and values that aren't there, and for a learner of another problem.
         """
         row = self.row
-        kind = self.shape.kind
-        if not row.takes(kind):
+        problem = self.shape.problem
+        if not row.takes(problem):
             raise ValueError(
-                f"{self.learner} is for tasks of kind {' and '.join(row.kinds)} and those of the source are of kind "
-                f"{kind}: choose another learner or another source (mapwise list names the kinds)"
+                f"{self.learner} is for {' and '.join(row.problems)} and the source is of {problem}: "
+                "choose another learner or another source (mapwise list names the problems)"
             )
-        fields = {**row.of_kind.get(kind, {}), **self.typed_fields(), **row.sizes(self.shape)}
-        # Classes are what every learner takes by default, whatever its loss.
-        if kind != "classification" and "loss" in row.fields:
-            fields.setdefault("loss", KINDS[kind].loss)
+        fields = {**row.of_problem.get(problem, {}), **self.typed_fields(), **row.sizes(self.shape)}
+        loss = PROBLEMS[problem].loss
+        if loss is not None and "loss" in row.fields:
+            fields.setdefault("loss", loss)
         net = self.built_net()
         if isinstance(net, partial):
             net()  # so that a shape the network can't read is an error here and not in the first step
@@ -88,7 +88,7 @@ class LearnerSettings(BaseModel):
 
 def shape_of(source: TaskSource) -> TaskShape:
     """What a learner must know of the tasks of a source."""
-    return TaskShape(source.kind, source.input_shape, source.outputs)
+    return TaskShape(source.problem.name, source.input_shape, source.outputs)
 
 
 def learner_of(settings: RunSettings, source: TaskSource) -> Learner:

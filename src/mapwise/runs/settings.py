@@ -22,8 +22,10 @@ import torch
 from pydantic import ConfigDict, TypeAdapter
 
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceRow, named, net_options
-from mapwise.core.task import Kind, TaskShape, TaskSource
+from mapwise.core.problem import Problem
+from mapwise.core.task import TaskShape, TaskSource
 from mapwise.engine.optimizer import parse
+from mapwise.problems import PROBLEMS
 from mapwise.runs.flags import FLAGS, RunFlags, flag
 from mapwise.runs.toml import read_toml, write_toml
 from mapwise.runs.typed import typed
@@ -140,9 +142,9 @@ class RunSettings(RunFlags):
         return named_source(self.source)[0] if self.trained_on is None else SOURCES[self.trained_on.source]
 
     @property
-    def kind(self) -> Kind:
-        """The kind of the source's tasks."""
-        return self.source_row.kind
+    def problem(self) -> Problem:
+        """What the source's tasks ask for."""
+        return PROBLEMS[self.source_row.problem]
 
     @property
     def net_name(self) -> str:
@@ -154,7 +156,9 @@ class RunSettings(RunFlags):
         whole, dot, part = address.replace("-", "_").partition(".")
         row = self.row
         if not dot and whole in row.fields:
-            default = row.of_kind.get(self.kind, {}).get(whole, row.preset.get(whole, row.fields[whole].default))
+            default = row.of_problem.get(self.source_row.problem, {}).get(
+                whole, row.preset.get(whole, row.fields[whole].default)
+            )
             return Setting(row.types[whole], self.fields.get(whole, default), self._entry("fields", whole))
         if not dot and whole in FLAGS:
             value = self.net_name if whole == "net" else getattr(self, whole)
@@ -242,7 +246,7 @@ class RunSettings(RunFlags):
     def trained(self, source: TaskSource) -> "RunSettings":
         """With what the learner must know of these tasks, which it is trained on."""
         name = source_name(self.source)
-        shape = TaskShape(source.kind, source.input_shape, source.outputs)
+        shape = TaskShape(source.problem.name, source.input_shape, source.outputs)
         return replace(self, trained_on=TrainedOn(name, self.net or SOURCES[name].net, shape))
 
     def stamped(self, command: str) -> "RunSettings":

@@ -1,12 +1,14 @@
 """Families of curves: every task is y = f(x) of its own, seen at a few points."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 
-from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.core.problem import Problem
+from mapwise.core.task import About, Examples, Task
+from mapwise.problems.regression import Regression
 from mapwise.tasks.synthetic import PARTS, random_stream
 
 
@@ -32,7 +34,7 @@ class Curves:
     device: str = "cpu"
     noise: float = field(default=0.0, kw_only=True)
 
-    kind: Kind = "regression"
+    problem: ClassVar[Problem] = Regression()
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:

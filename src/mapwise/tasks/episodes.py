@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mapwise.core.problem import Problem
 from mapwise.core.random import fold
-from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.core.task import About, Examples, Task
+from mapwise.problems.classification import Classification
 from mapwise.tasks.rows import LabelledRows
 
 Span = int | tuple[int, int]
@@ -45,7 +48,7 @@ class Episodes:
     shuffle_labels: bool = False
     device: str = "cpu"
 
-    kind: Kind = "classification"
+    problem: ClassVar[Problem] = Classification()
 
     def __post_init__(self) -> None:
         if self.part not in self.rows.splits:

@@ -4,14 +4,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mapwise.core.losses import Gaussian
-from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.core.problem import Problem
+from mapwise.core.task import About, Examples, Task
+from mapwise.problems.regression import Regression
 from mapwise.tasks.synthetic import PARTS, random_stream
 
 KernelName = Literal["rbf", "periodic", "matern52"]
@@ -75,7 +77,7 @@ class GaussianProcess:
     length: float = field(default=0.4, kw_only=True)
     noise: float = field(default=0.0, kw_only=True)
 
-    kind: Kind = "regression"
+    problem: ClassVar[Problem] = Regression()
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:

@@ -1,12 +1,14 @@
 """Sequences of random bits that are read to the end and then asked about: what a memory is tried on."""
 
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 
-from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.core.problem import Problem
+from mapwise.core.task import About, Examples, Task
+from mapwise.problems.multilabel import Multilabel
 from mapwise.tasks.synthetic import PARTS, random_stream
 
 
@@ -30,7 +32,7 @@ class Sequences:
     part: str = "train"
     device: str = "cpu"
 
-    kind: Kind = "multilabel"
+    problem: ClassVar[Problem] = Multilabel()
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 
+from mapwise.core.problem import Problem
 from mapwise.core.random import fold
-from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.core.task import About, Examples, Task
+from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Augment, Episodes, Span, distinct
 from mapwise.tasks.rows import LabelledRows
 
@@ -44,7 +47,7 @@ class Stream:
     device: str = "cpu"
     length: int = field(default=50, kw_only=True)
 
-    kind: Kind = "classification"
+    problem: ClassVar[Problem] = Classification()
 
     def __post_init__(self) -> None:
         if self.ways < 2 or self.length < self.ways:

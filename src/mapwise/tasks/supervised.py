@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from mapwise.core import random
-from mapwise.core.task import About, Examples, Kind, Task
+from mapwise.core.problem import Problem
+from mapwise.core.task import About, Examples, Task
+from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Episodes
 
 
@@ -27,7 +30,7 @@ class Supervised:
     episodes: Episodes
     batch: int = 128
 
-    kind: Kind = "classification"
+    problem: ClassVar[Problem] = Classification()
 
     def __post_init__(self) -> None:
         if self.batch < 1:

@@ -3,31 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from mapwise.core.interval import half_width
-from mapwise.core.kinds import KINDS, METRICS, KindRow
-from mapwise.core.task import Kind
-
-SIGHTS = (1, 2, 3, 5, 10)
-"""Which sights of a class in a stream are told of: at the first its label was never seen."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over episodes with the half-width of its 95 % interval, by Student's t."""
-
-    mean: float
-    ci95: float
-    episodes: int
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> "Estimate":
-        """The estimate from one value per episode, [E]."""
-        values = np.asarray(values, dtype=np.float64)
-        return cls(float(values.mean()), half_width(values), len(values))
+from mapwise.core.estimate import Estimate
+from mapwise.core.problem import Problem
+from mapwise.problems import METRICS, problem_of_metric
+from mapwise.problems.classification import Calibrated, ClassFigures
 
 
 @dataclass(frozen=True)
@@ -37,7 +20,7 @@ class Protocol:
     learner: str
     source: str
     split: str
-    kind: Kind
+    problem: Problem
     ways: str
     """"5", or "5-20" when drawn per task."""
     shots: str
@@ -51,81 +34,65 @@ class Protocol:
 
     def line(self) -> str:
         """The protocol as one line for a person."""
-        what = KINDS[self.kind].asks.format(ways=self.ways, shots=self.shots, queries=self.queries)
+        what = self.problem.asks.format(ways=self.ways, shots=self.shots, queries=self.queries)
         how = "transductive" if self.transductive else "inductive"
         return f"{self.source} {self.split}, {what}, {self.episodes:,} episodes, {how}, seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class ClassFigures:
-    """Figures over real class names, counted over all episodes in which the class took part."""
-
-    names: list[str]
-    precision: np.ndarray
-    """[C]"""
-    recall: np.ndarray
-    """[C]"""
-    f1: np.ndarray
-    """[C]"""
-    rows: np.ndarray
-    """[C], query rows seen"""
-    confusions: dict[tuple[str, str], int]
-    """(true name, predicted name) -> query rows"""
+F = TypeVar("F")
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """Figures of classes after their scores were divided by a temperature that other episodes chose."""
+class _Figure(Generic[F]):
+    """A figure of a report as its attribute; None where the problem has no such figure."""
 
-    temperature: float
-    nll: float
-    ece: float
-    reliability: np.ndarray | None = None
-    """As the report's own."""
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
-    def to_json(self) -> dict[str, float]:
-        """The numbers, JSON-ready."""
-        return {"temperature": self.temperature, "nll": self.nll, "ece": self.ece}
+    def __get__(self, report: "Report | None", owner: type) -> F | None:
+        return None if report is None else report.figures.get(self.name)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `evaluate` found on one source and split."""
+    """The result of an evaluation on one source and split."""
 
     protocol: Protocol
     values: np.ndarray
-    """[E], the kind's metric (accuracy, mean squared error, share of wrong bits) of every episode, in their order."""
-    nll: float | None = None
-    """Mean negative log-likelihood of a query row, in nats."""
-    bits: float | None = None
-    """The same in bits for each bit of an answer: the binary cross-entropy."""
-    coverage: dict[str, float] | None = None
-    """Of a predictive distribution: the share of targets, 0..1, in its central intervals of "50", "80" and "95" %."""
-    ece: float | None = None
-    """Expected calibration error, 15 equal-mass bins, 0..1."""
-    auc: float | None = None
-    """Area under the ROC curve, one class against the rest, averaged over classes and episodes."""
-    classes: ClassFigures | None = None
-    reliability: np.ndarray | None = None
-    """[B, 3]: confidence, accuracy, share of rows, of each calibration bin."""
-    calibrated: Calibrated | None = None
-    chance: float | None = None
+    """[E], the problem's metric of every episode, in their order."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """What the problem measures beside its metric, by name; those that every problem of today has are attributes."""
     adapt_ms: float | None = None
     """Median milliseconds to adapt to one task and predict its queries."""
-    sights: Mapping[int, Estimate] | None = None
-    """Of streams: accuracy at the 1st, 2nd, ... sight of a class, over streams."""
-    digest: str = ""
-    """Of the episodes, inputs and labels: equal digests are equal episodes. "" in JSON of before it was kept."""
+
+    nll = _Figure[float]()
+    """Mean negative log-likelihood of a query row, in nats."""
+    bits = _Figure[float]()
+    """The same in bits for each bit of an answer: the binary cross-entropy."""
+    coverage = _Figure[dict[str, float]]()
+    """Of a predictive distribution: the share of targets, 0..1, in its central intervals of "50", "80" and "95" %."""
+    ece = _Figure[float]()
+    """Expected calibration error, 15 equal-mass bins, 0..1."""
+    auc = _Figure[float]()
+    """Area under the ROC curve, one class against the rest, averaged over classes and episodes."""
+    classes = _Figure[ClassFigures]()
+    reliability = _Figure[np.ndarray]()
+    """[B, 3]: confidence, accuracy, share of rows, of each calibration bin."""
+    calibrated = _Figure[Calibrated]()
+    """Calibration after a temperature that other episodes chose."""
+    chance = _Figure[float]()
+    """The metric of a guess."""
+    sights = _Figure[dict[int, Estimate]]()
+    """Of streams: accuracy at the 1st, 2nd, ... instance of a class, over streams."""
 
     @property
-    def kind(self) -> KindRow:
-        """What the tasks are judged by."""
-        return KINDS[self.protocol.kind]
+    def problem(self) -> Problem:
+        """What the tasks asked for."""
+        return self.protocol.problem
 
     @property
     def metric(self) -> str:
-        """The name of `values`: "accuracy", "mse" or "wrong_bits"."""
-        return self.kind.metric
+        """The name of `values`, such as "accuracy"."""
+        return self.problem.metric.name
 
     @property
     def estimate(self) -> Estimate:
@@ -150,36 +117,18 @@ class Report:
             "seed": p.seed,
             "command": p.command,
         }
-        if self.digest:
-            out["digest"] = self.digest
-        if p.kind == "regression":
-            out["median"] = float(np.median(self.values))
-            out["diverged"] = float(np.mean(~(self.values < DIVERGED)))
-        if self.sights:
-            out["sights"] = {str(n): {"accuracy": one.mean, "ci95": one.ci95} for n, one in self.sights.items()}
-        optional = {name: getattr(self, name) for name in _FIGURES}
-        optional["calibrated"] = None if self.calibrated is None else self.calibrated.to_json()
-        return out | {name: value for name, value in optional.items() if value is not None}
+        figures = self.problem.to_json(self.figures, self.values) | {"adapt_ms": self.adapt_ms}
+        return out | {name: value for name, value in figures.items() if value is not None}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any], values: np.ndarray) -> "Report":
+    def from_json(cls, report: Mapping[str, Any], values: np.ndarray) -> "Report":
         """The report of these numbers, as `to_json` gives them, and of every episode's value."""
-        said = {name: found[name] for name in ("split", "ways", "shots", "queries", "episodes", "seed", "transductive")}
-        kind = next(kind for kind, row in KINDS.items() if row.metric in found)
-        about = Protocol(found["learner"], found["source"], kind=kind, command=found.get("command", ""), **said)
-        calibrated = Calibrated(**found["calibrated"]) if "calibrated" in found else None
-        figures = {name: found.get(name) for name in _FIGURES}
-        return cls(about, values, calibrated=calibrated, digest=found.get("digest", ""), **figures)
-
-
-_FIGURES = ("nll", "bits", "coverage", "ece", "auc", "chance", "adapt_ms")
-"""Of a report, beside its headline; None where they say nothing."""
-
-LEVELS = ("50", "80", "95")
-"""Central intervals of a predictive distribution whose coverage is asked, in per cent."""
-
-DIVERGED = 100.0
-"""A regression episode with a mean squared error above this (or NaN) counts as diverged."""
+        names = ("learner", "source", "split", "ways", "shots", "queries", "episodes", "seed", "transductive")
+        problem = problem_of_metric(report)
+        protocol = Protocol(
+            problem=problem, command=report.get("command", ""), **{name: report[name] for name in names}
+        )
+        return cls(protocol, values, problem.of_json(report), report.get("adapt_ms"))
 
 
 @dataclass(frozen=True)
@@ -191,11 +140,8 @@ class Paired:
     difference: Estimate
 
     @classmethod
-    def of(cls, a: Report, b: Report, *, without_digest: bool = False) -> "Paired":
-        """Pair two reports; raises ValueError unless both saw the same episodes, by their digest.
-
-        without_digest: also take reports from JSON that was written before digests were kept, by their protocol alone.
-        """
+    def of(cls, a: Report, b: Report) -> "Paired":
+        """Pair two reports; raises ValueError unless both saw the same episodes."""
         same = ("source", "split", "ways", "shots", "queries", "episodes", "seed")
         for name in same:
             left, right = getattr(a.protocol, name), getattr(b.protocol, name)
@@ -204,13 +150,6 @@ class Paired:
                     f"the reports can't be paired, their {name} differ ({left} and {right}): "
                     "evaluate both on the same episodes"
                 )
-        if not (without_digest or (a.digest and b.digest)):
-            raise ValueError(
-                "the reports can't be paired, one has no digest of its episodes: evaluate it again, or pass "
-                "without_digest=True to go by the protocol alone"
-            )
-        if a.digest and b.digest and a.digest != b.digest:
-            raise ValueError("the reports can't be paired, their episodes differ: evaluate both on the same episodes")
         return cls(a.protocol.learner, b.protocol.learner, Estimate.of(a.values - b.values))
 
 
@@ -345,7 +284,7 @@ class Search:
     def ranked(self) -> list[Trial]:
         """Best first: those that were completed, then the pruned ones, then the rest in their order."""
         states = ["complete", "pruned"]
-        sign = 1 if METRICS[self.metric].least else -1
+        sign = 1 if METRICS[self.metric].lower_is_better else -1
 
         def place(trial: Trial) -> tuple[int, float, int]:
             value = trial.validation

@@ -1,8 +1,7 @@
-"""What a kind of task is judged by is said in one row, and bits are judged as bits wherever a number is shown."""
+"""A problem says how its tasks are judged and shown, and bits are judged as bits wherever a number is shown."""
 
 import json
 import math
-import typing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,16 +9,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from mapwise.core.kinds import KINDS, METRICS, bits_of_a_bit
 from mapwise.core.laws import check
-from mapwise.core.learner import Learner
+from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import binary_cross_entropy
-from mapwise.core.outcome import Curve, Findings, Paired, Report, Search, Trial
-from mapwise.core.task import Kind
 from mapwise.engine.evaluate import episode_values, evaluate
 from mapwise.engine.findings import drawn_episode, embedding_map, training_curves
+from mapwise.engine.results import Curve, Findings, Paired, Report, Search, Trial
 from mapwise.engine.train import train
 from mapwise.interfaces.train import in_words
+from mapwise.problems import METRICS, PROBLEMS
 from mapwise.report import plots, table
 from mapwise.report.page import page, summary
 from mapwise.report.search_page import search_page
@@ -45,7 +43,7 @@ class Echo(Learner):
 
     @property
     def keeps(self):
-        return frozenset({"alone"})
+        return WAIVABLE - {"order", "padding", "relabel"}
 
     @property
     def criterion(self):
@@ -80,15 +78,15 @@ def judged(lies=False, sure=3.0, episodes=60):
     )
 
 
-def test_every_kind_has_a_row_and_every_metric_one_name():
-    assert set(KINDS) == set(typing.get_args(Kind))
-    assert len(METRICS) == len(KINDS) and len({row.title for row in KINDS.values()}) == len(KINDS)
+def test_every_problem_has_a_name_and_a_metric_of_its_own():
+    assert set(PROBLEMS) == {"classification", "regression", "multilabel"}
+    assert len(METRICS) == len({metric.title for metric in METRICS.values()}) == len(PROBLEMS)
 
 
 def test_bits_are_counted_one_by_one_and_only_where_a_row_counts():
     scores = torch.tensor([[3.0, -1.0, 2.0, -2.0], [-1.0, -1.0, 1.0, 1.0]])
     y = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
-    assert KINDS["multilabel"].judge(scores, y).tolist() == [0.5, 0.0]
+    assert PROBLEMS["multilabel"].values(scores, y).tolist() == [0.5, 0.0]
     # All answers are right but the first bit of each: a third is wrong in every episode, however long.
     values = episode_values(Echo(lies=True), SURE, SOURCE, 25)
     assert len(values) == 25 and np.allclose(values, 1 / 3)
@@ -100,7 +98,7 @@ def test_the_binary_cross_entropy_stands_beside_it_in_bits():
     right, wrong = math.log1p(math.exp(-3)), math.log1p(math.exp(3))
     assert report.nll == pytest.approx(2 * right + wrong, rel=1e-6)
     assert report.bits == pytest.approx((2 * right + wrong) / 3 / math.log(2), rel=1e-6)
-    assert judged(sure=0.0).bits == pytest.approx(1.0) and bits_of_a_bit(math.log(2) * 8, 8) == pytest.approx(1)
+    assert judged(sure=0.0).bits == pytest.approx(1.0)
     assert (report.metric, report.chance, report.ece, report.classes) == ("wrong_bits", 0.5, None, None)
     assert not report.protocol.transductive
 
@@ -121,7 +119,7 @@ def test_training_selects_the_fewest_wrong_bits():
     found = train(Echo(), SOURCE, steps=12, optimizer="SGD lr=2.0", params=backwards, validate_every=4, how="vmap")
     assert [record["validation"] for record in found.history if "validation" in record][-1] == 0.0
     assert found.validation == 0.0 and float(found.params["sure"]) > 0
-    curves = training_curves(found.history, "multilabel")
+    curves = training_curves(found.history, PROBLEMS["multilabel"])
     assert [curve.label for curve in curves] == ["training loss", "validation wrong_bits"]
     assert drawn_episode(Echo(), SURE, SOURCE) is None and embedding_map(Echo(), SURE, SOURCE) is None
 
@@ -155,7 +153,7 @@ def test_fewer_wrong_bits_are_better_in_words():
     assert "33.3 %" in said and "of the bits of its answer wrong" in said and "chance is 50 %" in said
     assert in_words(
         {"validation": 0.012, "validation_episodes": 5, "learner": "a", "source": "copy", "step": 1, "steps": 1,
-         "run": "r"}, "multilabel"
+         "run": "r"}, PROBLEMS["multilabel"]
     ).startswith("a on copy: step 1 of 1 selected, share of wrong bits 1.2 % on 5")  # fmt: skip
 
 
