@@ -205,7 +205,7 @@ def entry(name: str) -> list[str]:
 
 def section_of(name: str) -> str:
     """The section that a public name stands in."""
-    home = mapwise._HOME[name]
+    home = getattr(mapwise, name).__module__
     fits = [
         (len(prefix), title) for title, prefixes in SECTIONS.items() for prefix in prefixes if home.startswith(prefix)
     ]

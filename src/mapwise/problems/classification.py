@@ -54,7 +54,7 @@ class Calibrated:
         return {"temperature": self.temperature, "nll": self.nll, "ece": self.ece}
 
 
-class Tally(NamedTuple):
+class _Tally(NamedTuple):
     """Of one batch of tasks; R query rows count."""
 
     nll: Float[np.ndarray, "T"]
@@ -112,7 +112,7 @@ class Classification(Problem):
         """The accuracy of choosing any class of the support."""
         return 1 / torch.vmap(present_classes)(support).double().sum(1)
 
-    def tally(self, answers: Answers, temperature: float | None) -> Tally:
+    def tally(self, answers: Answers, temperature: float | None) -> _Tally:
         """Likelihoods, areas under the ROC curve, and every row's classes and confidence."""
         scores: Tensor = means(answers.scores).double()
         probabilities = torch.softmax(scores, -1).numpy()
@@ -126,7 +126,7 @@ class Classification(Problem):
             calibrated_nll = self.mean_nll(answers._replace(scores=scores))
             calibrated_confidence = torch.softmax(scores, -1).max(-1).values.numpy()[counted]
         predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
-        return Tally(
+        return _Tally(
             self.mean_nll(answers),
             _auc(probabilities, truth, counted),
             Rows(task[counted], truth[counted], predicted[counted], confidence[counted]),
@@ -137,7 +137,7 @@ class Classification(Problem):
             calibrated_confidence,
         )
 
-    def figures(self, tallies: Sequence[Tally]) -> dict[str, Any]:
+    def figures(self, tallies: Sequence[_Tally]) -> dict[str, Any]:
         """Likelihood, calibration, ROC-AUC, figures per class name; of streams accuracy by instance of a class."""
         nll, auc = (np.concatenate([getattr(tally, name) for tally in tallies]) for name in ("nll", "auc"))
         offsets = np.cumsum([0, *(len(tally.names) for tally in tallies)])
@@ -200,7 +200,7 @@ class Classification(Problem):
         return f"Given {examples} each of {ways} classes {seen}, {learner} names the right one {headline} of the time"
 
 
-def _calibrated(tallies: Sequence[Tally], right: np.ndarray) -> Calibrated | None:
+def _calibrated(tallies: Sequence[_Tally], right: np.ndarray) -> Calibrated | None:
     """The figures after the temperature; None where there was none."""
     nll = [tally.calibrated_nll for tally in tallies if tally.calibrated_nll is not None]
     confidence = [tally.calibrated_confidence for tally in tallies if tally.calibrated_confidence is not None]

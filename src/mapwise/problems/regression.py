@@ -26,7 +26,7 @@ COVERAGE = f"% in {', '.join(LEVELS)} %"
 """The column of how many targets lie in intervals that should hold so many."""
 
 
-class Tally(NamedTuple):
+class _Tally(NamedTuple):
     """Of one batch of tasks."""
 
     nll: Float[np.ndarray, "T"]
@@ -66,12 +66,12 @@ class Regression(Problem):
         mean = (support.y * portion[..., None]).sum(1, keepdim=True).double()
         return torch.from_numpy(task_mean(self.values(mean, query.y), query.weight))
 
-    def tally(self, answers: Answers, temperature: float | None) -> Tally:
+    def tally(self, answers: Answers, temperature: float | None) -> _Tally:
         """The likelihood of each task, and the coverage of its predictive intervals."""
         covered = _coverage(answers.scores, answers) if isinstance(answers.scores, Gaussian) else None
-        return Tally(self.mean_nll(answers), covered)
+        return _Tally(self.mean_nll(answers), covered)
 
-    def figures(self, tallies: Sequence[Tally]) -> dict[str, Any]:
+    def figures(self, tallies: Sequence[_Tally]) -> dict[str, Any]:
         """Of a predictive distribution, its likelihood and coverage."""
         covered = [tally.coverage for tally in tallies if tally.coverage is not None]
         shares = np.concatenate(covered).mean(0).tolist() if covered else []
