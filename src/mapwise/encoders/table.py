@@ -1,5 +1,6 @@
 """Table rows: numbers brought to one scale, and words as columns of their own."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeAlias
@@ -25,6 +26,11 @@ class Number:
     mean: float
     spread: float
 
+    @property
+    def whole(self) -> bool:
+        """Whether these can be numbers of a column."""
+        return math.isfinite(self.mean) and math.isfinite(self.spread) and self.spread > 0
+
     def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N 1"]:
         """Standardised cells."""
         values = cells if cells.dtype.kind == "f" else _filled(name, cells)
@@ -43,6 +49,11 @@ class Words:
     words: tuple[str, ...]
     shares: tuple[float, ...]
 
+    @property
+    def whole(self) -> bool:
+        """Whether these can be words of a column."""
+        return _are_words(self.words, self.shares)
+
     def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N words"]:
         """One-hot cells, centred and scaled."""
         shares = np.asarray(self.shares)
@@ -59,6 +70,11 @@ class Frequency:
     kind: ClassVar[str] = "frequency"
     words: tuple[str, ...]
     shares: tuple[float, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether these can be words of a column."""
+        return _are_words(self.words, self.shares)
 
     def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N 1"]:
         """The standardised frequency of each cell's word."""
@@ -119,6 +135,8 @@ class Table:
                     key: tuple(part) if isinstance(part, list) else part for key, part in about.items() if key != "kind"
                 }
                 column: Number | Words | Frequency = _KINDS[about["kind"]](**values)
+                if not column.whole:
+                    raise ValueError
                 column(name, np.asarray([None], dtype=object))
             except (KeyError, TypeError, ValueError, AttributeError):
                 raise ValueError(f"what was seen of column {name!r} is damaged: fit it again") from None
@@ -139,6 +157,12 @@ class Table:
         if absent:
             raise ValueError(f"the rows have no column {absent[0]!r}, which was there when it was fitted: add it")
         return np.concatenate([column(name, rows[name]) for name, column in self.seen.items()], axis=1)
+
+
+def _are_words(words: tuple[str, ...], shares: tuple[float, ...]) -> bool:
+    """Whether these are texts, each with its share of the rows."""
+    texts = all(isinstance(word, str) for word in words)
+    return texts and len(words) == len(shares) and all(0 <= share <= 1 for share in shares)
 
 
 def _seen(name: str, cells: np.ndarray, weight: np.ndarray) -> Number | Words | Frequency:

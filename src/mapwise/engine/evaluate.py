@@ -53,6 +53,9 @@ def evaluate(
     Returns a Report: accuracy (or mean squared error, or wrong bits) per episode; for classes calibration, ROC-AUC,
     figures per real class name, and of streams accuracy by how often a class was seen; for a predictive distribution
     of targets its likelihood and coverage. Whether the learner is transductive is measured, not believed.
+
+    Raises ValueError for an episode whose scores are NaN or infinite, unless its value shows it: a regression counts it
+    as diverged.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}: give 1 or more")
@@ -64,6 +67,7 @@ def evaluate(
         scores, how = _scores(learner, params, tasks, how)
         answers = _answers(scores, tasks, source.names(step)).first(left)
         values.append(task_mean(problem.values(answers.scores, answers.y), answers.weight))
+        _check_finite(answers, values[-1], episodes - left)
         tallies.append(problem.tally(answers, temperature))
         left -= len(values[-1])
         if left == 0:
@@ -197,6 +201,20 @@ def _scores(learner: Learner, params: Params, tasks: Task, how: How) -> tuple[Sc
             how = "loop"
             scores = map_tasks(one, tasks, how)
     return (Gaussian(scores.mean.cpu(), scores.scale.cpu()) if isinstance(scores, Gaussian) else scores.cpu()), how
+
+
+def _check_finite(answers: Answers, values: np.ndarray, first: int) -> None:
+    """Raises ValueError for a row whose largest score isn't finite, where the value of its episode, [E], hides that.
+
+    Some class would still be its answer. A score of -inf beside others bars a class.
+    """
+    rows = ~_mean(answers.scores).amax(-1).isfinite() & (answers.weight > 0)
+    lost = np.flatnonzero(rows.any(-1).numpy() & np.isfinite(values))
+    if len(lost):
+        raise ValueError(
+            f"the scores of episode {first + lost[0]} are NaN or infinite: the weights are damaged or the training "
+            "diverged; train again with a lower learning rate or with clip"
+        )
 
 
 def _adapt_ms(learner: Learner, params: Params, tasks: Task, repeats: int = 5) -> float:

@@ -266,6 +266,7 @@ class Predictor(Taught):
             )
         self._needs_two()
         rows = self.encoded(X)
+        self.scores_of(rows)  # raises where an answer is not finite
         x = torch.as_tensor(rows, dtype=torch.float64)
         without = self._without_each_of(rows)
         named = self.classes if names is None else names

@@ -80,10 +80,17 @@ class Taught:
         return rows
 
     def scores_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
-        """The head's scores of rows that are encoded already."""
+        """The head's scores of rows that are encoded already; raises ValueError for a row where one isn't finite."""
         x = torch.as_tensor(rows, dtype=torch.float64)
         with torch.no_grad():
-            return means(self.learner.predict(self.params, self.fast, x)).numpy()
+            scores: np.ndarray = means(self.learner.predict(self.params, self.fast, x)).numpy()
+        lost = np.flatnonzero(~np.isfinite(scores).all(1))
+        if len(lost):
+            raise ValueError(
+                f"the answer to row {lost[0]} is NaN or infinite: leave out a row of extreme numbers, or fit the "
+                "predictor again"
+            )
+        return scores
 
     @cached_property
     def support(self) -> Examples:

@@ -102,7 +102,7 @@ def _name_in_net(path: str) -> str:
 def load_params(folder: Path) -> tuple[Params, int]:
     """The params a run selected, and the step they are from.
 
-    Raises ValueError for a half-written run, and for weights of another run.
+    Raises ValueError for a half-written run, for weights of another run, and for weights that aren't finite.
     """
     run = RunSettings.read(folder).id
     if not (folder / BEST).exists():
@@ -110,7 +110,13 @@ def load_params(folder: Path) -> tuple[Params, int]:
         raise ValueError(f"the run {folder} {state}: finish it with mapwise train --resume {folder}")
     tensors, about = checkpoint.load(folder / BEST)
     checkpoint.check_run(folder / BEST, about, run)
-    return tensors.get("params", {}), int(about["step"])
+    params: Params = tensors.get("params", {})
+    if not all(bool(leaf.isfinite().all()) for leaf in tree.flatten(params).values()):
+        raise ValueError(
+            f"the weights in {folder / BEST} hold NaN or infinity: the training diverged, so train again with a lower "
+            "learning rate or with --clip"
+        )
+    return params, int(about["step"])
 
 
 def fits(learner: Learner, params: Params) -> bool:
