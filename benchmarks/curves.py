@@ -22,9 +22,9 @@ import row
 from kept_runs import finished, over_episodes, records
 from mapwise.catalog import LEARNERS
 from mapwise.engine.results import Curve
-from mapwise.interfaces.bench import Bench, base_settings, judged
 from mapwise.report.plots import against_seconds, standalone
 from mapwise.runs.settings import SETTINGS, RunSettings
+from mapwise.workflows.bench import Bench, base_settings, judged
 from record import portable
 from row import Line, Row
 

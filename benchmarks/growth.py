@@ -102,8 +102,8 @@ def point(asking: Point) -> Line:
     """Inside that process: milliseconds (median, lowest, highest) and peak megabytes."""
     import torch
 
-    from mapwise.interfaces.allocator import keep_freed_memory
-    from mapwise.interfaces.machine import resident
+    from mapwise.workflows.allocator import keep_freed_memory
+    from mapwise.workflows.machine import resident
     from side_by_side import CLOCKS, wait
 
     keep_freed_memory()

@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mapwise.interfaces.machine import machine
 from mapwise.problems import METRICS
 from mapwise.runs.settings import RunSettings
+from mapwise.workflows.machine import machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

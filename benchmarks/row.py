@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mapwise.interfaces.allocator import keep_freed_memory
-from mapwise.interfaces.machine import machine
 from mapwise.interfaces.printing import note, show
+from mapwise.workflows.allocator import keep_freed_memory
+from mapwise.workflows.machine import machine
 from side_by_side import CLOCKS, ROUNDS, Spread
 from tables import cell, columns, told
 

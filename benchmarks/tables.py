@@ -23,11 +23,11 @@ from typing import Any
 from mapwise.catalog import LEARNERS
 from mapwise.core.estimate import Estimate
 from mapwise.engine.results import Contender, Paired, Protocol
-from mapwise.interfaces.bench import AGAINST, BENCHES, FIGURE
 from mapwise.problems import METRICS, problem_of_metric
 from mapwise.report.comparison import comparison_markdown, markdown, notes
 from mapwise.report.plots import against_time, standalone
 from mapwise.report.table import difference, normalisation, number, percent, share, task_name
+from mapwise.workflows.bench import AGAINST, BENCHES, FIGURE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

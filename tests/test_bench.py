@@ -18,14 +18,14 @@ from mapwise.catalog import LEARNERS
 from mapwise.core.files import claimed
 from mapwise.engine.results import Contender, Curve, Paired, Protocol, Report
 from mapwise.engine.train import METRICS
-from mapwise.interfaces import bench as benching
-from mapwise.interfaces.bench import BENCHES, asked_bench, base_settings, candidates, sized
 from mapwise.interfaces.cli import main
 from mapwise.problems import PROBLEMS
 from mapwise.report.comparison import SAME, comparison_markdown, comparison_rows
 from mapwise.report.plots import against_seconds, against_time, standalone
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import source_of
+from mapwise.workflows import bench as benching
+from mapwise.workflows.bench import BENCHES, asked_bench, base_settings, candidates, sized
 
 GLYPHS = BENCHES["glyphs"]
 ROWS = ("protonet", "nearest_mean", "maml")

@@ -18,14 +18,16 @@ from conftest import ROOT
 from mapwise.core import tree
 from mapwise.engine import checkpoint
 from mapwise.engine.compiled import NotCompiled
-from mapwise.interfaces import allocator, doctor
-from mapwise.interfaces.cli import _options, main
-from mapwise.interfaces.errors import WrongUse, told
-from mapwise.interfaces.flags import clashes, rewritten
+from mapwise.interfaces import doctor
+from mapwise.interfaces.cli import main
+from mapwise.interfaces.cli.flags import COMMANDS
 from mapwise.interfaces.progress import Bar
+from mapwise.runs.flags import FLAGS, flag
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of
+from mapwise.workflows import allocator
+from mapwise.workflows.errors import told
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
 
@@ -86,8 +88,9 @@ def test_help_takes_less_than_half_a_second(tmp_path):
 
 
 def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
-    names = ("train", "tune", "evaluate", "report", "bench", "demo", "doctor", "listing", "cli")
-    imports = "; ".join(f"import mapwise.interfaces.{name}" for name in names)
+    names = [f"workflows.{name}" for name in ("train", "tune", "evaluate", "report", "bench", "demo")]
+    names += [f"interfaces.{name}" for name in ("doctor", "listing", "shown", "cli")]
+    imports = "; ".join(f"import mapwise.{name}" for name in names)
     code = f"import sys, time; {imports}; print(time.process_time())"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     best = 9.0
@@ -137,7 +140,7 @@ def test_a_run_is_trained_judged_compared_and_reported(cli):
     assert settings.ways == "3"
     assert settings.how in ("vmap", "loop", 4)
     assert "--inner-lr 0.2 --first-order" in settings.command
-    assert [leaf.shape[0] for name, leaf in load_params(run)[0].items() if name.endswith("weight")] == [16, 8, 3]
+    assert {leaf.shape[0] for name, leaf in load_params(run)[0].items() if name.endswith("weight")} == {16, 8, 3}
 
     other = cli("train", "protonet", "digits", *TINY, "--json").found["run"]
     compared = cli("compare", run, other, "--episodes", "12", "--json").found
@@ -315,53 +318,51 @@ def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
 
 
 @pytest.mark.parametrize("command", ["train", "tune"])
-def test_no_field_of_the_catalog_hides_an_option(command):
-    assert clashes(_options(command)) == []
+def test_every_setting_is_a_flag_with_its_meaning_and_its_default(cli, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    words = " ".join(cli(command, "--help").out.replace("│", " ").split())
+    for name in FLAGS:
+        assert flag(name) in words
+    for phrase in ("Tasks of one step. [16]", "Compile the meta-gradient", "[full]", "[Adam lr=0.001]"):
+        assert phrase in words
 
 
-def test_tune_takes_every_option_of_train():
-    assert _options("train").keys() <= _options("tune").keys()
+def test_tune_takes_every_flag_of_train():
+    flags = {name: set(signature.parameters) for name, (_, signature) in COMMANDS.items()}
+    assert flags["train"] - flags["tune"] == set()
+    assert not flags["eval"] & FLAGS.keys() - {"data", "device", "threads", "ways", "shots", "queries", "seed"}
 
 
-def test_a_clash_of_names_is_caught(cli, monkeypatch):
-    from mapwise import catalog
-
-    theirs = [name for name, row in catalog.LEARNERS.items() if "inner_lr" in row.fields]
-    found = clashes([*_options("train"), "--inner-lr"])
-    assert len(theirs) >= 4 and len(found) == len(theirs)
-    assert all(f"the field 'inner_lr' of {name} is also" in said for name, said in zip(theirs, found, strict=True))
-    clash = catalog.LEARNERS["maml"]
-    monkeypatch.setitem(catalog.LEARNERS, "maml", clash)
-    monkeypatch.setattr(type(clash), "fields", property(lambda row: {"steps": None}))
-    done = cli("train", "protonet", "digits", *TINY)
-    assert done.code == 1
-    assert "'steps'" in done.err
-
-
-KNOWN = {"--steps": True, "--json": False, "--set": True, "--net": True}
+def judged_settings(cli, *words):
+    done = cli("train", *words, "--steps", "0", "--out", "asked", "--json")
+    assert done.code == 0, done.err
+    return RunSettings.read(Path("asked"))
 
 
 @pytest.mark.parametrize(
-    ("line", "expected"),
+    ("words", "fields", "net_options"),
     [
-        ("maml digits --steps 5 --json", "maml digits --steps 5 --json"),
-        ("--inner-lr 0.4 maml digits", "--set inner_lr=0.4 maml digits"),
-        ("maml --inner-lr=0.4 digits", "maml --set inner_lr=0.4 digits"),
-        ("--first-order maml digits", "--set first_order=true maml digits"),
-        ("--first-order false maml", "--set first_order=false maml"),
-        ("maml --no-first-order digits", "maml --set first_order=false digits"),
-        ("maml --net mlp --net.norm support", "maml --net mlp --set net.norm=support"),
-        ("maml --body-lr -1", "maml --set body_lr=-1"),
-        ("maml -- --inner-lr", "maml -- --inner-lr"),
+        ("--inner-lr 0.4 maml digits", {"inner_lr": 0.4}, {}),
+        ("maml --inner-lr=0.4 digits", {"inner_lr": 0.4}, {}),
+        ("--first-order maml digits", {"first_order": True}, {}),
+        ("fomaml --no-first-order digits", {"first_order": False}, {}),
+        ("maml --net mlp --net.norm support digits", {}, {"norm": "support"}),
+        ("finetune digits --body-lr 0.5", {"body_lr": 0.5}, {}),
+        ("maml digits --set inner_lr=0.4 --set net.hidden=4,4", {"inner_lr": 0.4}, {"hidden": [4, 4]}),
     ],
 )
-def test_unknown_flags_become_assignments(line, expected):
-    assert rewritten(line.split(), KNOWN, lambda: {"first_order"}) == expected.split()
+def test_fields_of_the_learner_and_options_of_the_net_are_flags(cli, words, fields, net_options):
+    settings = judged_settings(cli, *words.split())
+    assert (settings.fields, settings.net_options) == (fields, net_options)
 
 
-def test_a_flag_without_its_value_is_refused_with_the_nearest():
-    with pytest.raises(WrongUse, match="did you mean --json"):
-        rewritten(["--jsn"], KNOWN, set)
+def test_lists_are_given_with_commas_or_again_and_paths_from_anywhere(cli):
+    Path("sets").mkdir()
+    settings = judged_settings(
+        cli, "protonet", "glyphs", "--augment", "flip,shift", "--augment", "crop", "--data", "sets"
+    )
+    assert settings.augment == ("flip", "shift", "crop")
+    assert settings.data == str(Path("sets").resolve())
 
 
 def test_what_judges_is_the_same_for_every_run():
@@ -467,7 +468,7 @@ def test_freed_memory_is_kept_where_glibc_is():
 def test_only_commands_touch_the_allocator():
     package = ROOT / "src" / "mapwise"
     named = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "mallopt" in path.read_text()}
-    assert named == {"interfaces/allocator.py"}
+    assert named == {"workflows/allocator.py"}
 
 
 def test_another_run_is_judged_beside_it_on_the_same_episodes(cli, trained):
@@ -558,4 +559,4 @@ def test_a_source_has_flags_of_its_own_and_a_run_keeps_them(cli):
 def test_a_setting_that_a_source_lacks_is_wrong_use(cli):
     assert "noise" in cli("train", "maml", "sinusoid", "--source.nois", "1").err
     done = cli("train", "maml", "digits", "--source.noise", "1")
-    assert done.code == 2 and "source digits has no setting 'noise' of its own" in done.err
+    assert done.code == 2 and "source digits has no settings of its own" in done.err

@@ -29,6 +29,7 @@ FLOORS = {
     "runs": 5,  # a run's folder is read with the catalog's names, by every interface
     "predictors": 6,  # what a few examples taught knows encoders, heads and runs by their names
     "report": 7,
+    "workflows": 8,
     "interfaces": 9,
     "__init__": TOP,
     "__main__": TOP,

@@ -16,7 +16,7 @@ from mapwise.engine.evaluate import episode_values, evaluate
 from mapwise.engine.findings import drawn_episode, embedding_map, training_curves
 from mapwise.engine.results import Curve, Findings, Paired, Report, Search, Trial
 from mapwise.engine.train import train
-from mapwise.interfaces.train import in_words
+from mapwise.interfaces.shown import trained
 from mapwise.problems import METRICS, PROBLEMS
 from mapwise.report import plots, table
 from mapwise.report.page import page, summary
@@ -151,7 +151,7 @@ def test_fewer_wrong_bits_are_better_in_words():
     assert "better" in shown(table.paired_table([pair], protocol=good.protocol))
     said = summary([jittered, good])
     assert "33.3 %" in said and "of the bits of its answer wrong" in said and "chance is 50 %" in said
-    assert in_words(
+    assert trained(
         {"validation": 0.012, "validation_episodes": 5, "learner": "a", "source": "copy", "step": 1, "steps": 1,
          "run": "r"}, PROBLEMS["multilabel"]
     ).startswith("a on copy: step 1 of 1 selected, share of wrong bits 1.2 % on 5")  # fmt: skip

@@ -31,7 +31,6 @@ from mapwise.engine.evaluate import episode_values
 from mapwise.engine.gradient import meta_gradient
 from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
 from mapwise.engine.train import BEST, LAST, METRICS, train
-from mapwise.interfaces import train as interface
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
@@ -40,6 +39,7 @@ from mapwise.runs.settings import SETTINGS
 from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.workflows import train as workflow
 
 TASKS = 4
 STEPS = 20
@@ -225,7 +225,7 @@ def command(words, kill=None, interrupt=None, lacks_data=None):
 
     training.meta_gradient = deadly
     if rank == lacks_data:
-        interface.source_of = missing
+        workflow.source_of = missing
     main(words)
 
 

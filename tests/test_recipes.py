@@ -8,15 +8,15 @@ import pytest
 
 from mapwise.catalog import LEARNERS, OUTER_RATES, LearnerRow
 from mapwise.interfaces.cli import main
-from mapwise.interfaces.train import asked_settings, check
 from mapwise.runs.flags import FLAGS
 from mapwise.runs.settings import RunSettings
+from mapwise.workflows.train import check, settings_of
 
 RECIPES = {name: row.recipe for name, row in LEARNERS.items() if row.recipe}
 
 
 def asked(learner, **given):
-    return asked_settings({"learner": learner, "source": "glyphs", **given}, [])
+    return settings_of(learner, "glyphs", given)
 
 
 def test_some_learner_has_a_recipe_and_most_have_none():
@@ -46,7 +46,7 @@ def test_a_recipe_holds_on_any_source(learner):
     assert not RECIPES[learner].keys() & about_the_source
     assert RECIPES[learner].keys() <= FLAGS.keys()
     for source in ("digits", "glyphs"):
-        check(asked_settings({"learner": learner, "source": source}, []))
+        check(settings_of(learner, source, {}))
 
 
 def test_a_recipe_is_written_into_the_run_and_shown(tmp_path, capsys):

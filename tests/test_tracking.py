@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from mapwise.interfaces import tracking
 from mapwise.interfaces.progress import Bar
 from mapwise.runs.settings import RunSettings
+from mapwise.workflows import tracking
 
 TINY = ("--steps", "8", "--validate-every", "4", "--validation-episodes", "4", "--tasks", "2", "--how", "vmap")
 WORDS = ("train", "maml", "sinusoid", "--net.hidden", "8", "--inner-steps", "1", "--inner-lr", "0.01", *TINY)
@@ -56,7 +56,7 @@ def killed(at, *words):
     """Run the command line in a process that is killed for good after so many steps."""
     code = (
         "import os, signal, sys\n"
-        "from mapwise.interfaces import tracking\nfrom mapwise.interfaces.cli import main\n"
+        "from mapwise.workflows import tracking\nfrom mapwise.interfaces.cli import main\n"
         "told = tracking.Tracking.__call__\n"
         "def tell(self, progress):\n"
         "    told(self, progress)\n"

@@ -9,7 +9,7 @@ import pytest
 
 import mapwise as mw
 from mapwise.engine.settings import Execution, Training
-from mapwise.interfaces.listing import described
+from mapwise.runs.flags import described
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,18 @@ import pytest
 from conftest import ROOT, command
 from mapwise.catalog import LEARNERS
 from mapwise.engine.results import Search, Trial
-from mapwise.interfaces import tracking, tune
 from mapwise.interfaces.cli import main
-from mapwise.interfaces.errors import WrongUse
 from mapwise.interfaces.progress import Bar
-from mapwise.interfaces.search import (
+from mapwise.report.plots import search_top
+from mapwise.report.search_page import search_page, search_summary
+from mapwise.report.table import search_rows
+from mapwise.runs.flags import FLAGS
+from mapwise.runs.run import load_params
+from mapwise.runs.settings import RunSettings
+from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.workflows import tracking, tune
+from mapwise.workflows.errors import WrongUse
+from mapwise.workflows.search_space import (
     FIXED,
     Choice,
     Range,
@@ -29,13 +36,6 @@ from mapwise.interfaces.search import (
     presently,
     settable,
 )
-from mapwise.report.plots import search_top
-from mapwise.report.search_page import search_page, search_summary
-from mapwise.report.table import search_rows
-from mapwise.runs.flags import FLAGS
-from mapwise.runs.run import load_params
-from mapwise.runs.settings import RunSettings
-from mapwise.tasks.sinusoid import Sinusoid
 
 TINY = ("--steps", "10", "--validate-every", "2", "--validation-episodes", "10", "--tasks", "2", "--how", "vmap")
 WORDS = ("maml", "sinusoid", "--net.hidden", "8", "--inner-steps", "1", "--shots", "5", *TINY)

@@ -1,13 +1,12 @@
 """mapwise list: what there is, and the flags of one learner."""
 
 import inspect
-import re
 from typing import Any
 
 from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, named, net_options
-from mapwise.interfaces.errors import wrong_use
 from mapwise.interfaces.printing import show
-from mapwise.runs.flags import FLAGS, described, flag
+from mapwise.runs.flags import FLAGS, described, flag, plain_type, plain_value
+from mapwise.workflows.errors import wrong_use
 
 
 def everything() -> dict[str, Any]:
@@ -42,8 +41,8 @@ def one(name: str) -> dict[str, Any]:
         "fields": [
             {
                 "flag": flag(field),
-                "type": _plain(row.types[field]),
-                "default": _shown(row.preset.get(field, about.default)),
+                "type": plain_type(row.types[field]),
+                "default": plain_value(row.preset.get(field, about.default)),
                 "meaning": meanings.get(field, ""),
             }
             for field, about in row.fields.items()
@@ -51,9 +50,9 @@ def one(name: str) -> dict[str, Any]:
         "recipe": [
             {
                 "flag": flag(setting),
-                "type": _plain(FLAGS[setting].type),
-                "default": _shown(value),
-                "meaning": f"of most learners: {_shown(FLAGS[setting].default)}",
+                "type": plain_type(FLAGS[setting].type),
+                "default": plain_value(value),
+                "meaning": f"of most learners: {plain_value(FLAGS[setting].default)}",
             }
             for setting, value in row.recipe.items()
         ],
@@ -114,8 +113,8 @@ def _options(row: LearnerRow, net: str) -> list[dict[str, Any]]:
     return [
         {
             "flag": f"--net.{name}",
-            "type": _plain(option.annotation),
-            "default": _shown(preferred.get(name, option.default)),
+            "type": plain_type(option.annotation),
+            "default": plain_value(preferred.get(name, option.default)),
             "meaning": meanings.get(name, ""),
         }
         for name, option in net_options(net).items()
@@ -131,8 +130,8 @@ def source_options(name: str) -> list[dict[str, Any]]:
     return [
         {
             "flag": flag(f"source.{option}"),
-            "type": _plain(about.annotation),
-            "default": _shown(about.default),
+            "type": plain_type(about.annotation),
+            "default": plain_value(about.default),
             "meaning": meanings.get(option, ""),
         }
         for option, about in row.options.items()
@@ -151,28 +150,3 @@ def _meanings(row: LearnerRow) -> dict[str, str]:
 
 def _first_line(part: Any) -> str:
     return inspect.cleandoc(part.__doc__ or "").splitlines()[0]
-
-
-def _plain(kind: Any) -> str:
-    """A type in the words of a command line."""
-    if isinstance(kind, type):
-        return {"str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
-    text = re.sub(r"collections\.abc\.|typing\.", "", str(kind))
-    if text.startswith("Literal"):
-        return " or ".join(re.findall(r"'([^']*)'", text))
-    if "Literal" in text:
-        return " or ".join([*re.findall(r"'([^']*)'", text), *(["none"] if "None" in text else [])])
-    if "Callable" in text:
-        return "text"
-    inner = re.match(r"(?:tuple|list|Sequence)\[(\w+)", text)
-    if inner:
-        return f"{ {'str': 'texts'}.get(inner[1], inner[1] + 's') }, comma-separated".replace("  ", " ").strip()
-    return text.replace(" | None", " or none")
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
-        return ",".join(str(part) for part in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else value

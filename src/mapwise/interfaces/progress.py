@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mapwise.core.problem import Metric
-from mapwise.interfaces.printing import speaks
+from mapwise.interfaces.printing import note, speaks
 
 if TYPE_CHECKING:
     from mapwise.engine.train import Progress
@@ -81,3 +81,22 @@ class Bar:
 
 def _seen() -> bool:
     return sys.stderr.isatty() and speaks()
+
+
+class Terminal:
+    """The display of a workflow at a terminal.
+
+    remarks: whether remarks are shown; bars are wherever a person can see them.
+    """
+
+    def __init__(self, *, remarks: bool = True) -> None:
+        self.remarks = remarks
+
+    def note(self, text: str) -> None:
+        """A remark on standard error."""
+        if self.remarks:
+            note(text)
+
+    def bar(self, title: str, metric: Metric) -> Bar:
+        """A progress bar for one training."""
+        return Bar(title, metric)

@@ -92,3 +92,29 @@ def described(part: Any) -> dict[str, str]:
 def flag(address: str) -> str:
     """The flag of a setting: --inner-lr for inner_lr."""
     return f"--{address.replace('_', '-')}"
+
+
+def plain_type(kind: Any) -> str:
+    """A type in the words of a command line."""
+    if isinstance(kind, type):
+        return {"str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
+    text = re.sub(r"collections\.abc\.|typing\.", "", str(kind))
+    if text.startswith("Literal"):
+        return " or ".join(re.findall(r"'([^']*)'", text))
+    if "Literal" in text:
+        return " or ".join([*re.findall(r"'([^']*)'", text), *(["none"] if "None" in text else [])])
+    if "Callable" in text:
+        return "text"
+    inner = re.match(r"(?:tuple|list|Sequence)\[(\w+)", text)
+    if inner:
+        return f"{ {'str': 'texts'}.get(inner[1], inner[1] + 's') }, comma-separated".replace("  ", " ").strip()
+    return text.replace(" | None", " or none")
+
+
+def plain_value(value: Any) -> Any:
+    """A default in the words of a command line."""
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else value

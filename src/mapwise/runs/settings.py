@@ -240,7 +240,7 @@ class RunSettings(RunFlags):
         words = ["mapwise", "train", self.learner, self.source]
         for address, value in given.items():
             if address not in recipe or value != recipe[address]:
-                words += _words(address, value)
+                words += words_of(address, value)
         return words
 
     def trained(self, source: TaskSource) -> "RunSettings":
@@ -324,7 +324,8 @@ def _is_whole(option: inspect.Parameter) -> bool:
     return "int" in str(option.annotation) and "float" not in str(option.annotation)
 
 
-def _words(address: str, value: Any) -> list[str]:
+def words_of(address: str, value: Any) -> list[str]:
+    """The flag of a setting, and its value where that follows."""
     if isinstance(value, bool):
         return [flag(address) if value else flag(f"no-{address}")]
     if isinstance(value, (list, tuple)):

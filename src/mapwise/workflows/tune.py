@@ -31,20 +31,20 @@ from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
 from mapwise.engine.results import Search, Trial
 from mapwise.engine.train import METRICS, Progress
-from mapwise.interfaces.errors import FAILED, Stopped, WrongUse, sentence, told
-from mapwise.interfaces.printing import note
-from mapwise.interfaces.search import (
+from mapwise.runs.settings import SETTINGS, RunSettings
+from mapwise.runs.sources import source_of
+from mapwise.runs.toml import read_toml, write_toml
+from mapwise.workflows.display import SILENT, Display
+from mapwise.workflows.errors import FAILED, Stopped, WrongUse, sentence, told
+from mapwise.workflows.search_space import (
     Choice,
     Dimension,
     dimensions,
     keeps_the_source,
     presently,
 )
-from mapwise.interfaces.tracking import installed
-from mapwise.interfaces.train import RUNS, train
-from mapwise.runs.settings import SETTINGS, RunSettings
-from mapwise.runs.sources import source_of
-from mapwise.runs.toml import read_toml, write_toml
+from mapwise.workflows.tracking import installed
+from mapwise.workflows.train import free_folder, train
 
 if TYPE_CHECKING:
     import optuna
@@ -70,7 +70,7 @@ class SearchSettings:
     run: RunSettings
     """The settings of every trial but for what is searched."""
     search: list[str]
-    """NAME=RANGE, as interfaces/search.py reads it."""
+    """NAME=RANGE, as workflows/search_space.py reads it."""
     trials: int | None = None
     """How many in all; None: as many as the minutes allow."""
     minutes: float | None = None
@@ -126,24 +126,24 @@ def asked_search(
     return SearchSettings(run=run, search=texts, trials=trials, minutes=minutes, prune=prune, command=command)
 
 
-def begin(settings: SearchSettings, out: Path | None, *, quiet: bool) -> tuple[Path, Search]:
+def begin(settings: SearchSettings, out: Path | None, display: Display = SILENT) -> tuple[Path, Search]:
     """A new search in its folder, by default runs/tune-LEARNER-SOURCE with a number where that is taken.
 
     Raises ValueError when the folder holds a search already, and when Optuna isn't installed.
     """
     _needs_optuna()
     installed(settings.run.track)
-    folder = _free(settings.run) if out is None else out
+    folder = free_folder(f"tune-{settings.run.learner}", settings.run.source) if out is None else out
     if (folder / SEARCH).exists() or (folder / SETTINGS).exists():
         what = "search" if (folder / SEARCH).exists() else "run"
         more = f"go on with it by mapwise tune --resume {folder}, or " if what == "search" else ""
         raise ValueError(f"{folder} holds a {what} already: {more}give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     write_toml(settings.to_file(), folder / SEARCH)
-    return folder, _searched(folder, settings, quiet=quiet)
+    return folder, _searched(folder, settings, display)
 
 
-def go_on(folder: Path, *, trials: int | None, minutes: float | None, quiet: bool) -> tuple[Path, Search]:
+def go_on(folder: Path, *, trials: int | None, minutes: float | None, display: Display = SILENT) -> tuple[Path, Search]:
     """Go on with a search by its own settings, up to another number of trials or minutes where they are given."""
     _needs_optuna()
     if not (folder / SEARCH).is_file():
@@ -152,14 +152,14 @@ def go_on(folder: Path, *, trials: int | None, minutes: float | None, quiet: boo
     if trials is not None or minutes is not None:
         settings = replace(settings, trials=trials, minutes=minutes)
         write_toml(settings.to_file(), folder / SEARCH)
-    return folder, _searched(folder, settings, quiet=quiet)
+    return folder, _searched(folder, settings, display)
 
 
-def _searched(folder: Path, settings: SearchSettings, *, quiet: bool) -> Search:
+def _searched(folder: Path, settings: SearchSettings, display: Display) -> Search:
     """Run trials until there are enough; what was found, also drawn into the folder."""
     with _alone(folder), _study(folder, settings) as study:
         try:
-            _run_trials(study, folder, settings, quiet=quiet)
+            _run_trials(study, folder, settings, display)
         except (Stopped, KeyboardInterrupt):
             _draw(folder, _found(study, folder, settings))
             done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
@@ -170,7 +170,7 @@ def _searched(folder: Path, settings: SearchSettings, *, quiet: bool) -> Search:
         return found
 
 
-def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, *, quiet: bool) -> None:
+def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, display: Display) -> None:
     from optuna.trial import TrialState
 
     began = time.monotonic()
@@ -194,9 +194,8 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, *
         title = (
             f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {said}"
         )
-        _run_trial(study, trial, folder, settings, opened, title)
-        if not quiet:
-            note(f"{title}: {_came_to(study, trial.number, settings.problem.metric)}")
+        _run_trial(study, trial, folder, settings, opened, title, display)
+        display.note(f"{title}: {_came_to(study, trial.number, settings.problem.metric)}")
 
 
 class _Pruned(Stopped):
@@ -210,6 +209,7 @@ def _run_trial(
     settings: SearchSettings,
     opened: TaskSource | None,
     title: str,
+    display: Display,
 ) -> None:
     """Train one trial's run, and tell the study what came of it.
 
@@ -231,7 +231,7 @@ def _run_trial(
         run = settings.run.with_values(trial.params)
         resume = (place / SETTINGS).exists()
         run = RunSettings.read(place) if resume else run.stamped(shlex.join(run.words()))
-        value = train(run, place, resume=resume, opened=opened, watch=watch, title=title)[2].validation
+        value = train(run, place, resume=resume, opened=opened, watch=watch, title=title, display=display)[2].validation
         if value is None:
             raise ValueError("it has nothing to train, so nothing was validated")
         if not math.isfinite(value):
@@ -365,47 +365,31 @@ def _draw(folder: Path, found: Search) -> None:
         write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
 
 
-def as_json(folder: Path, settings: Search) -> dict[str, Any]:
+def as_json(folder: Path, search: Search) -> dict[str, Any]:
     """A search as one JSON-ready object."""
-    best = settings.best
-    failed = [trial.failure for trial in settings.trials if trial.failure]
-    found: dict[str, Any] = {
+    best = search.best
+    answer: dict[str, Any] = {
         "search": str(folder),
-        "metric": settings.metric,
-        "protocol": settings.protocol,
-        "steps": settings.steps,
-        "searched": settings.ranges,
-        "best": None if best is None else {**_trial_json(best), "command": settings.best_command},
-        "importances": settings.importances,
-        "trials": [_trial_json(trial) for trial in settings.ranked],
+        "metric": search.metric,
+        "protocol": search.protocol,
+        "steps": search.steps,
+        "searched": search.ranges,
+        "best": None if best is None else {**_trial_json(best), "command": search.best_command},
+        "importances": search.importances,
+        "trials": [_trial_json(trial) for trial in search.ranked],
         "page": str(folder / PAGE),
-        "command": settings.command,
+        "command": search.command,
     }
-    if best is None:
-        found["error"] = _nothing(failed)
-    return found
+    return answer if best is not None else {**answer, "error": without_best(search)}
 
 
 def _trial_json(trial: Trial) -> dict[str, Any]:
-    about = {**vars(trial)}
-    return {name: value for name, value in about.items() if name != "failure" or value}
+    return {name: value for name, value in vars(trial).items() if name != "failure" or value}
 
 
-def shown(folder: Path, found: Search) -> list[Any]:
-    """A search for a person: the table, best first, and what to do next."""
-    from mapwise.report.search_page import search_summary
-    from mapwise.report.table import search_table
-
-    best = found.best
-    last = (
-        _nothing([trial.failure for trial in found.trials if trial.failure])
-        if best is None
-        else f"{search_summary(found)}\nits run: {best.run}\nfigures: {folder / PAGE}\nnext: mapwise eval {best.run}"
-    )
-    return [search_table(found), last] if found.trials else [last]
-
-
-def _nothing(failures: Sequence[str]) -> str:
+def without_best(search: Search) -> str:
+    """Why a search has no best trial."""
+    failures = [trial.failure for trial in search.trials if trial.failure]
     return f"no trial was completed{f', the first one failed: {failures[0]}' if failures else ': allow more --trials'}"
 
 
@@ -415,15 +399,6 @@ def _shown(value: Any) -> str:
 
 def _run_name(number: int) -> str:
     return f"trial-{number:03d}"
-
-
-def _free(settings: RunSettings) -> Path:
-    first = RUNS / f"tune-{settings.learner}-{Path(settings.source).stem or 'source'}"
-    folder, number = first, 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
 
 
 def _needs_optuna() -> None:

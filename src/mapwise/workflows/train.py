@@ -1,11 +1,8 @@
 """mapwise train: from the settings to a finished run."""
 
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,22 +11,16 @@ import torch
 from mapwise import catalog
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.problem import Problem
 from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.compiled import NotCompiled
 from mapwise.engine.gradient import compilation, fastest
 from mapwise.engine.optimizer import optimizer_of, schedule_of
-from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
+from mapwise.engine.ranks import ALONE, LostRank, Ranks, local_device
+from mapwise.engine.settings import Execution, Training
 from mapwise.engine.train import BEST, LAST, METRICS, Progress, Trained
 from mapwise.engine.train import train as meta_train
-from mapwise.interfaces.allocator import keep_freed_memory
-from mapwise.interfaces.errors import Stopped, Untold, wrong_use
-from mapwise.interfaces.flags import assigned
-from mapwise.interfaces.printing import note
-from mapwise.interfaces.progress import Bar
-from mapwise.interfaces.tracking import TRACKERS, Tracking, installed
 from mapwise.runs.flags import flag
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
@@ -38,23 +29,24 @@ from mapwise.runs.sources import judging, source_of, span
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.stream import Stream
+from mapwise.workflows.display import SILENT, Display
+from mapwise.workflows.errors import Stopped, wrong_use
+from mapwise.workflows.processes import interrupts, ranks_started
+from mapwise.workflows.tracking import TRACKERS, Tracking, installed
 
 RUNS = Path("runs")
+_TRAINED_WITH = [field.name for field in (*fields(Training), *fields(Execution))]
 
 
-def asked_settings(given: Mapping[str, Any], assignments: list[str]) -> RunSettings:
-    """The settings a command line asks for, and the learner's recipe where it says nothing.
+def settings_of(learner: str, source: str, values: Mapping[str, Any]) -> RunSettings:
+    """The settings that a command line asks for, and the learner's recipe for the rest.
 
-    Checked as far as can be without looking at any data.
+    values: by their addresses.
 
-    given:       learner, source, and settings by their addresses.
-    assignments: NAME=VALUE texts for others.
-
-    Raises WrongUse.
+    Checked as far as can be without any data. Raises WrongUse.
     """
-    values = {**given, **assigned(assignments)}
     with wrong_use():
-        settings = RunSettings.of(values.pop("learner"), values.pop("source"), values)
+        settings = RunSettings.of(learner, source, values)
         check(settings)
     return settings
 
@@ -81,7 +73,9 @@ def check(settings: RunSettings) -> None:
         raise ValueError(f"the device {settings.device!r} can't be used here ({reason}): leave out --device") from None
 
 
-def begin(asked: Callable[[], RunSettings], out: Path | None, command: str) -> tuple[Path, RunSettings, Trained]:
+def begin(
+    asked: Callable[[], RunSettings], out: Path | None, command: str, display: Display = SILENT
+) -> tuple[Path, RunSettings, Trained]:
     """Train a new run in its folder, by default runs/LEARNER-SOURCE with a number where that is taken.
 
     asked: the settings; called once for all processes of a training, so that one mistake is one error.
@@ -91,7 +85,7 @@ def begin(asked: Callable[[], RunSettings], out: Path | None, command: str) -> t
 
     def stamped() -> tuple[str, dict[str, Any]]:
         settings = asked()
-        folder = _free(settings) if out is None else out
+        folder = free_folder(settings.learner, settings.source) if out is None else out
         for name in (SETTINGS, LAST, BEST, METRICS):
             if (folder / name).exists():
                 raise ValueError(
@@ -100,20 +94,20 @@ def begin(asked: Callable[[], RunSettings], out: Path | None, command: str) -> t
                 )
         return str(folder), settings.stamped(command).to_file()
 
-    with _ranks() as ranks:
-        place, found = ranks.first(stamped)
-        return train(RunSettings.of_file(found), Path(place), ranks=ranks)
+    with ranks_started() as ranks:
+        place, values = ranks.first(stamped)
+        return train(RunSettings.of_file(values), Path(place), ranks=ranks, display=display)
 
 
-def go_on(folder: Path) -> tuple[Path, RunSettings, Trained]:
+def go_on(folder: Path, display: Display = SILENT) -> tuple[Path, RunSettings, Trained]:
     """Go on with a run that was stopped, with its own settings; in as many processes as there are now."""
-    with _ranks() as ranks:
+    with ranks_started() as ranks:
         settings = RunSettings.of_file(ranks.first(lambda: RunSettings.read(folder).to_file()))
         if settings.torch != torch.__version__:
-            note(
+            display.note(
                 f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ"
             )
-        return train(settings, folder, resume=True, ranks=ranks)
+        return train(settings, folder, resume=True, ranks=ranks, display=display)
 
 
 def train(
@@ -125,6 +119,7 @@ def train(
     opened: TaskSource | None = None,
     watch: Callable[[Progress], None] | None = None,
     title: str | None = None,
+    display: Display = SILENT,
 ) -> tuple[Path, RunSettings, Trained]:
     """Train, or go on training, in this folder; run.toml is complete before the first step.
 
@@ -132,12 +127,12 @@ def train(
     opened: the episodes of these settings, where they are open already.
     watch:  called after every step; what it raises ends the training, and is passed on.
     title:  what the progress bar is called; None: the learner and its source.
+    display: where remarks and progress go.
 
     Raises Stopped on Ctrl-C, after the step that was under way.
     """
     if not resume:
         installed(settings.track)
-    keep_freed_memory()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     with ranks.alike():
@@ -147,7 +142,7 @@ def train(
             torch.cuda.set_device(here.device)
         episodes = source_of(here) if opened is None else opened
         for remark in episodes.rows.notes if isinstance(episodes, (Episodes, Stream)) else ():
-            note(f"note: {remark}")
+            display.note(f"note: {remark}")
         source = catalog.training_source(settings.row, episodes)
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
@@ -157,7 +152,7 @@ def train(
         # The weights of another run are read where runs are, and handed out.
         params = initial_params(learner, here if ranks.leads else replace(here, init=None))
         if settings.steps and not any(name != "measured" for name in params):
-            note(f"note: {settings.learner} has nothing to train, so no steps are taken")
+            display.note(f"note: {settings.learner} has nothing to train, so no steps are taken")
             settings = replace(settings, steps=0, warmup=0)
         if settings.steps:
             ranks.share(source(0))  # so that a number of tasks that can't be shared out leaves no run behind
@@ -182,7 +177,7 @@ def train(
     if settings.compile and settings.steps:
         batch = ranks.share(source(0))
         able, said = _compiled_ahead(learner.at(0.0), params, batch, settings)
-        note(f"note: {said}")
+        display.note(f"note: {said}")
         # In every process or in none, since all of them make one run.
         settings = replace(settings, compile=not ranks.either(not able))
     at = 0
@@ -199,14 +194,15 @@ def train(
     try:
         with (
             _told_of(folder),
-            Bar(title or f"{settings.learner} on {episodes.about.source}", episodes.problem.metric) as bar,
-            _interrupts(ranks) as stop_if_asked,
+            display.bar(title or f"{settings.learner} on {episodes.about.source}", episodes.problem.metric) as bar,
+            interrupts(ranks) as stop_if_asked,
             Tracking(
                 settings.track if ranks.leads else [],
                 folder,
                 settings.given(),
                 resume=resume,
                 least=episodes.problem.metric.lower_is_better,
+                display=display,
             ) as track,
         ):
             if not resume or earlier:
@@ -216,28 +212,14 @@ def train(
             trained = meta_train(
                 learner,
                 source,
-                steps=settings.steps,
-                optimizer=settings.optimizer,
-                schedule=settings.schedule,
-                warmup=settings.warmup,
-                clip=settings.clip,
-                aggregate=settings.aggregate,
-                seed=settings.seed,
                 params=params,
-                validate_every=settings.validate_every,
                 validation=validation,
-                validation_episodes=settings.validation_episodes,
-                patience=settings.patience,
-                select=settings.select,
-                how=settings.how,
-                compile=settings.compile,
-                remat=settings.remat,
-                precision=settings.precision,
                 out=folder,
                 run=settings.id,
                 resume=resume,
                 progress=follow,
                 ranks=ranks,
+                **{name: getattr(settings, name) for name in _TRAINED_WITH},
             )
     except KeyboardInterrupt:
         where = f" after step {at:,} of {settings.steps:,}" if at else ""
@@ -282,41 +264,15 @@ def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: floa
         "step": trained.step,
         "validation": trained.validation,
         "validation_episodes": settings.validation_episodes,
-        "how": settings.how,
+        "how": str(settings.how),
         "seed": settings.seed,
         "seconds": round(seconds, 3),
     }
 
 
-def in_words(found: Mapping[str, Any], problem: Problem) -> str:
-    """The same for a person, with what to do next."""
-    value = found["validation"]
-    if value is None:
-        said = "nothing was validated"
-    else:
-        # Of accuracies the per cent sign says enough.
-        title = f"{problem.metric.title} " if problem.metric.lower_is_better else ""
-        tasks = "episodes" if problem.columns == "classes" else "tasks"
-        said = f"{title}{problem.metric.shown(value)} on {found['validation_episodes']:,} validation {tasks}"
-    return (
-        f"{found['learner']} on {found['source']}: step {found['step']:,} of {found['steps']:,} selected, {said}\n"
-        f"next: mapwise eval {found['run']}"
-    )
-
-
-def run_training(
-    start: Callable[[], tuple[Path, RunSettings, Trained]],
-) -> tuple[dict[str, Any], str]:
-    """Train, and return what it came to, as an object and in words."""
-    began = time.perf_counter()
-    folder, settings, trained = start()
-    found = summary(folder, settings, trained, time.perf_counter() - began)
-    return found, in_words(found, settings.problem)
-
-
-def _free(settings: RunSettings) -> Path:
-    name = Path(settings.source).stem or "source"
-    first = RUNS / f"{settings.learner}-{name}"
+def free_folder(name: str, source: str) -> Path:
+    """The folder runs/NAME-SOURCE, with a number where that is taken."""
+    first = RUNS / f"{name}-{Path(source).stem or 'source'}"
     folder, number = first, 1
     while folder.exists():
         number += 1
@@ -333,52 +289,3 @@ def _told_of(folder: Path) -> Iterator[None]:
         if error.filename is None and error.strerror:
             raise OSError(error.errno, error.strerror, f"{folder}") from None
         raise
-
-
-@contextmanager
-def _ranks() -> Iterator[Ranks]:
-    """The processes that torchrun started; what the first tells of, the others don't repeat."""
-    try:
-        with Ranks.started() as ranks:
-            yield ranks
-    except ToldByFirst:
-        raise Untold from None
-
-
-@contextmanager
-def _interrupts(ranks: Ranks) -> Iterator[Callable[[], None]]:
-    """Ctrl-C waits for the end of the step under way, so that the state saved is whole; a second one doesn't.
-
-    So does the signal by which torchrun ends its processes: when one of them is gone, the others learn of
-    it within that step, and still say so.
-
-    Yields what raises KeyboardInterrupt once it was asked for.
-    """
-    asked = False
-
-    def hear(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    def stop_if_asked() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    # A process told to ignore Ctrl-C (as by nohup) goes on ignoring it, and only the main thread may listen.
-    listening = threading.current_thread() is threading.main_thread()
-    if not listening or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield stop_if_asked
-        return
-    heard = [signal.SIGINT] if ranks.world == 1 else [signal.SIGINT, signal.SIGTERM]
-    before = [signal.signal(number, hear) for number in heard]
-    ends = False
-    try:
-        yield stop_if_asked
-    except LostRank:
-        ends = True  # and is not to be ended before it has said why
-        raise
-    finally:
-        for number, handler in zip(heard, before, strict=True):
-            signal.signal(number, signal.SIG_IGN if ends else handler)

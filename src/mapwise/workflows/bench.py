@@ -35,16 +35,16 @@ from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task, TaskSource
 from mapwise.engine.results import Contender, Report
 from mapwise.engine.train import METRICS
-from mapwise.interfaces.allocator import keep_freed_memory
-from mapwise.interfaces.errors import Stopped, sentence, wrong_use
-from mapwise.interfaces.evaluate import Asked, Opened, opened
-from mapwise.interfaces.machine import machine, resident
-from mapwise.interfaces.printing import note
-from mapwise.interfaces.train import RUNS, train
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
-from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings
+from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings, words_of
 from mapwise.runs.sources import source_of
+from mapwise.workflows.allocator import keep_freed_memory
+from mapwise.workflows.display import SILENT, Display
+from mapwise.workflows.errors import Stopped, sentence, wrong_use
+from mapwise.workflows.evaluate import Judging, Opened, opened
+from mapwise.workflows.machine import machine, resident
+from mapwise.workflows.train import RUNS, train
 
 TABLE, FIGURE = "table.md", "figure.svg"
 AGAINST = "protonet"
@@ -121,7 +121,7 @@ def asked_learners(only: Sequence[str]) -> list[str]:
 
 
 def run_bench(
-    bench: Bench, learners: Sequence[str], out: Path | None, threads: int
+    bench: Bench, learners: Sequence[str], out: Path | None, threads: int, display: Display = SILENT
 ) -> tuple[dict[str, Any], list[Contender]]:
     """Make the rows that are missing, then the table and the figure of all that are there.
 
@@ -145,14 +145,14 @@ def run_bench(
                     elsewhere.append(name)
                     continue
                 try:
-                    row = made(bench, name, folder, threads)
+                    row = made(bench, name, folder, threads, display)
                 except ValueError as error:
                     failed[name] = sentence(error)
-                    note(f"{name}: failed, {failed[name]}")
+                    display.note(f"{name}: failed, {failed[name]}")
                     continue
                 text = json.dumps(row, indent=1, ensure_ascii=False) + "\n"
                 write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
-                note(_said(_read(path, bench)))
+                display.note(_said(_read(path, bench)))
                 draw(folder, bench)
     except (KeyboardInterrupt, Stopped):
         raise Stopped("stopped: the same command goes on where this one was") from None
@@ -168,35 +168,19 @@ def run_bench(
     return found, contenders
 
 
-def shown(bench: Bench, found: dict[str, Any], contenders: Sequence[Contender]) -> list[Any]:
-    """What came of it for a person."""
-    from mapwise.report.comparison import comparison_table, notes
-
-    folder = Path(found["folder"])
-    said = [f"{name} failed: {why}" for name, why in found["failed"].items()]
-    if found["elsewhere"]:
-        said.append(f"being made by another process: {', '.join(found['elsewhere'])}")
-    if not contenders:
-        return said or ["there is no row yet"]
-    smoke = ["a smoke test: these numbers measure nothing"] if bench.quick else []
-    table = comparison_table(contenders, AGAINST, f"{bench.source}: {bench.line}")
-    return [table, *smoke, *notes(contenders), *said, f"{folder / TABLE} and {folder / FIGURE}"]
-
-
-def made(bench: Bench, learner: str, folder: Path, threads: int) -> dict[str, Any]:
+def made(bench: Bench, learner: str, folder: Path, threads: int, display: Display = SILENT) -> dict[str, Any]:
     """The row of one learner: tuned, trained, and judged on the test split, JSON-ready.
 
     Raises ValueError when no candidate could be trained, and when its folder holds runs of other settings.
     """
-    keep_freed_memory()
     place = folder / learner
-    settings, tuning = tuned(bench, learner, place, threads)
+    settings, tuning = tuned(bench, learner, place, threads, display)
     full = place / "full"
     peak = None
     if settings.steps:
         peak = _trained_apart(settings, full)
     else:
-        _trained(settings, full)
+        _trained(settings, full, display=display)
     run = RunSettings.read(full)
     # In commands the run lies where it lies by default, on whichever machine.
     shown = RUNS / f"bench-{bench.source}" / learner / "full"
@@ -236,7 +220,9 @@ def made(bench: Bench, learner: str, folder: Path, threads: int) -> dict[str, An
     }
 
 
-def tuned(bench: Bench, learner: str, place: Path, threads: int) -> tuple[RunSettings, list[dict[str, Any]]]:
+def tuned(
+    bench: Bench, learner: str, place: Path, threads: int, display: Display
+) -> tuple[RunSettings, list[dict[str, Any]]]:
     """The settings of the full training, and the candidates with their validation, the best one marked.
 
     Every candidate is trained for a part of the budget, from one seed. One that can't be trained is a candidate
@@ -253,7 +239,7 @@ def tuned(bench: Bench, learner: str, place: Path, threads: int) -> tuple[RunSet
         run = place / f"tuning-{number}"
         said: dict[str, Any] = {"values": values, "steps": settings.steps}
         try:
-            validation = _trained(settings, run)
+            validation = _trained(settings, run, display=display)
             said["validation"] = None if validation is None else round(validation, 5)
             runs.append(RunSettings.read(run))
         except ValueError as error:
@@ -316,20 +302,19 @@ def sized(bench: Bench, settings: RunSettings, budget: int) -> RunSettings:
 def judged(bench: Bench, run: Path, shown: Path, threads: int) -> tuple[Opened, Report, Report | None]:
     """The run, its report on the test split, and the one by the statistics of the queries, where that differs."""
 
-    def judge(*assignments: str) -> tuple[Opened, Report]:
-        asked = Asked(run, bench.episodes, settings={"threads": threads}, assignments=assignments)
-        flags = [word for text in assignments for word in (f"--{text.partition('=')[0]}", text.partition("=")[2])]
-        words = ["mapwise", "eval", str(shown), *flags, "--episodes", str(bench.episodes), "--seed", "0"]
-        found = opened(asked)
+    def judge(changes: dict[str, Any]) -> tuple[Opened, Report]:
+        words = ["mapwise", "eval", str(shown), *(word for name in changes for word in words_of(name, changes[name]))]
+        words += ["--episodes", str(bench.episodes), "--seed", "0"]
+        judged = opened(run, Judging(bench.episodes, changes={**changes, "threads": threads}))
         command = shlex.join([*words, "--threads", str(threads), "--no-baselines", "--json"])
-        return found, found.judge(bench.episodes, command=command)
+        return judged, judged.judge(bench.episodes, command=command)
 
-    trained, own = judge()
+    trained, own = judge({})
     settings = trained.settings
     has_norm = LEARNERS[settings.learner].blueprint is not None and "norm" in net_options(settings.net_name)
     if own.protocol.transductive or not has_norm:
         return trained, own, None
-    by_rows = judge("net.norm=batch")[1]
+    by_rows = judge({"net.norm": "batch"})[1]
     return trained, own, by_rows if by_rows.protocol.transductive else None
 
 
@@ -391,7 +376,9 @@ def _learns_nothing(settings: RunSettings) -> bool:
     return all(name == "measured" for name in initial_params(learner_of(settings, training), settings))
 
 
-def _trained(settings: RunSettings, place: Path, episodes: TaskSource | None = None) -> float | None:
+def _trained(
+    settings: RunSettings, place: Path, episodes: TaskSource | None = None, display: Display = SILENT
+) -> float | None:
     """Train in this folder, or go on where an earlier call stopped: the validation at the end.
 
     episodes: what it is trained on, where that is open already.
@@ -412,7 +399,7 @@ def _trained(settings: RunSettings, place: Path, episodes: TaskSource | None = N
     else:
         settings = settings.stamped(shlex.join(settings.words()))
     title = f"{settings.learner}, {place.name}"
-    return train(settings, place, resume=resume, opened=episodes, title=title)[2].validation
+    return train(settings, place, resume=resume, opened=episodes, title=title, display=display)[2].validation
 
 
 def _trained_apart(settings: RunSettings, place: Path) -> float:
@@ -437,6 +424,7 @@ def _trained_apart(settings: RunSettings, place: Path) -> float:
 
 def _measured_training(settings: RunSettings, place: Path) -> float:
     """Inside that process."""
+    keep_freed_memory()
     episodes: Any = source_of(settings)
     tiny = {"tasks": 1, "queries": 1, "test_queries": 1, "steps": 1, "validate_every": 1, "validation_episodes": 1}
     with TemporaryDirectory() as aside:

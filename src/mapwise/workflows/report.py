@@ -11,7 +11,7 @@ from mapwise.core.task import TaskSource
 from mapwise.engine import findings as found_in
 from mapwise.engine.results import Curve, Findings, Report
 from mapwise.engine.train import METRICS
-from mapwise.interfaces.evaluate import BASELINE, Opened
+from mapwise.workflows.evaluate import BASELINE, Opened
 
 PAGE, NUMBERS = "report.html", "report.json"
 SHOTS = (1, 2, 5, 10)

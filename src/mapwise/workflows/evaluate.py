@@ -1,9 +1,9 @@
 """mapwise eval and compare: how good a run is on tasks it has not seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,36 +14,36 @@ from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import evaluate, fitted_temperature
 from mapwise.engine.results import Paired, Report
-from mapwise.interfaces.allocator import keep_freed_memory
-from mapwise.interfaces.errors import WrongUse, wrong_use
-from mapwise.interfaces.flags import assigned
-from mapwise.runs.flags import flag
+from mapwise.runs.flags import FLAGS
 from mapwise.runs.run import Run
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import span
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.stream import Stream
+from mapwise.workflows.errors import WrongUse, wrong_use
 
 BASELINE = "nearest_mean"
 """What stands beside every classifier: the nearest class mean of the raw inputs."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an evaluation is asked for; None means as in the run's settings."""
+class Judging:
+    """How runs are judged.
 
-    run: Path
+    changes:        settings of the run to change, by their addresses: {"inner_steps": 10, "test_shots": "5"}.
+    shuffle_labels: deal the support's labels out at random: every learner must then fall to chance.
+    """
+
     episodes: int = 1000
-    split: str = "test"
+    split: Literal["test", "val", "train"] = "test"
     seed: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of RunSettings: test_ways, test_shots, test_queries, data, device, threads."""
-    assignments: tuple[str, ...] = ()
-    """NAME=VALUE for the learner's fields and the net's options."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
     shuffle_labels: bool = False
-    """Deal the support's labels out at random: a check that every learner then falls to chance."""
-    beside: tuple[Path, ...] = ()
-    """Other runs, to be judged on the same episodes."""
+
+    @property
+    def of_others(self) -> "Judging":
+        """The same for another run, whose learner keeps its own settings."""
+        return replace(self, changes={name: value for name, value in self.changes.items() if name in FLAGS})
 
 
 @dataclass(frozen=True)
@@ -83,33 +83,27 @@ class Opened:
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
 
 
-def opened(asked: Asked) -> Opened:
-    """The run with the changes asked for, and the episodes that judge it."""
-    keep_freed_memory()
-    settings = RunSettings.read(asked.run)
-    values = assigned(asked.assignments)
-    for address in values:
-        if not (address.startswith(("net.", "source.")) or address.replace("-", "_") in settings.row.fields):
-            raise WrongUse(f"{flag(address)} is no option here and no field of {settings.learner}: leave it out")
+def opened(folder: Path, judging: Judging) -> Opened:
+    """The run with the changes asked for, and the episodes that judge it.
+
+    Raises WrongUse for changes that can't be, and ValueError for a folder that is no finished run.
+    """
+    settings = RunSettings.read(folder)
     with wrong_use():
-        for what in ("ways", "shots"):
-            if asked.settings.get(f"test_{what}") is not None:
-                span(asked.settings[f"test_{what}"], f"--{what}")
-    if asked.split not in ("train", "val", "test"):
-        raise WrongUse(f"--split is {asked.split!r}: give test, val or train")
-    changes = {**{name: value for name, value in asked.settings.items() if value is not None}, **values}
-    with wrong_use():
-        settings = settings.judged_with(changes)
+        for name in ("ways", "shots"):
+            if text := judging.changes.get(f"test_{name}"):
+                span(text, f"--{name}")
+        settings = settings.judged_with(judging.changes)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    run = Run.open(asked.run, changes)
-    source = run.judging(asked.split, seed=asked.seed)
-    if asked.shuffle_labels:
+    run = Run.open(folder, judging.changes)
+    source = run.judging(judging.split, seed=judging.seed)
+    if judging.shuffle_labels:
         if not isinstance(source, (Episodes, Stream)):
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
         source = replace(source, shuffle_labels=True)
     how = run.settings.how
-    chooses = source.problem.columns == "classes" and asked.split == "test" and not asked.shuffle_labels
+    chooses = source.problem.columns == "classes" and judging.split == "test" and not judging.shuffle_labels
     validation = _validation(run) if chooses else None
     return Opened(run.settings, run.learner, run.params, source, "vmap" if how == "auto" else how, validation)
 
@@ -122,32 +116,36 @@ def _validation(run: Run) -> TaskSource | None:
         return None
 
 
-def eval_run(asked: Asked, *, baselines: bool, command: str) -> tuple[dict[str, Any], list[Report]]:
+def evaluate_run(
+    folder: Path, judging: Judging, *, others: Sequence[Path] = (), baselines: bool, command: str
+) -> tuple[dict[str, Any], list[Report]]:
     """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
-    run = opened(asked)
-    own = run.judge(asked.episodes, command=command, calibrate=True)
-    others = beside(run, asked, baselines=baselines, command=command)
-    found = {"run": str(asked.run), **own.to_json()}
-    if baselines or asked.beside:
-        pairs = [(other, Paired.of(own, other).difference) for other in others]
-        found["beside"] = [
-            {**other.to_json(), "difference": difference.mean, "difference_ci95": difference.ci95}
-            for other, difference in pairs
+    run = opened(folder, judging)
+    own = run.judge(judging.episodes, command=command, calibrate=True)
+    reports = beside(folder, run, judging, others, baselines=baselines, command=command)
+    answer = {"run": str(folder), **own.to_json()}
+    if baselines or others:
+        pairs = [(report, Paired.of(own, report).difference) for report in reports]
+        answer["beside"] = [
+            {**report.to_json(), "difference": difference.mean, "difference_ci95": difference.ci95}
+            for report, difference in pairs
         ]
-    return found, [own, *others]
+    return answer, [own, *reports]
 
 
-def beside(run: Opened, asked: Asked, *, baselines: bool, command: str) -> list[Report]:
-    """Reports on the same episodes: the raw inputs' nearest mean, then the other runs that were named.
+def beside(
+    folder: Path, run: Opened, judging: Judging, others: Sequence[Path], *, baselines: bool, command: str
+) -> list[Report]:
+    """Reports on the same episodes: the raw inputs' nearest mean, then other runs.
 
     Raises ValueError for a run that can't be judged on these episodes.
     """
-    raw = run.baseline(asked.episodes, command=command) if baselines else None
+    raw = run.baseline(judging.episodes, command=command) if baselines else None
     reports = [] if raw is None else [raw]
-    for folder in asked.beside:
-        other = opened(replace(asked, run=folder, assignments=()))
-        _same_episodes(asked.run, run, folder, other)
-        reports.append(other.judge(asked.episodes, command=command, calibrate=True))
+    for path in others:
+        other = opened(path, judging.of_others)
+        _same_episodes(folder, run, path, other)
+        reports.append(other.judge(judging.episodes, command=command, calibrate=True))
     return reports
 
 
@@ -163,20 +161,20 @@ def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
         )
 
 
-def compare_runs(first: Asked, second: Asked, command: str) -> tuple[dict[str, Any], Paired, Report]:
+def compare_runs(first: Path, second: Path, judging: Judging, *, command: str) -> tuple[dict[str, Any], Paired, Report]:
     """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
-    a, b = opened(first), opened(second)
-    _same_episodes(first.run, a, second.run, b)
-    reports = [
-        run.judge(asked.episodes, name=str(asked.run), command=command) for run, asked in ((a, first), (b, second))
-    ]
-    pair = Paired.of(*reports)
-    found = {
-        "first": reports[0].to_json(),
-        "second": reports[1].to_json(),
-        "metric": reports[0].metric,
+    a, b = opened(first, judging), opened(second, judging)
+    _same_episodes(first, a, second, b)
+    own, other = (
+        run.judge(judging.episodes, name=str(folder), command=command) for run, folder in ((a, first), (b, second))
+    )
+    pair = Paired.of(own, other)
+    answer = {
+        "first": own.to_json(),
+        "second": other.to_json(),
+        "metric": own.metric,
         "difference": pair.difference.mean,
         "ci95": pair.difference.ci95,
         "episodes": pair.difference.episodes,
     }
-    return found, pair, reports[0]
+    return answer, pair, own

@@ -19,10 +19,10 @@ from typing import Any
 
 from mapwise.catalog import SourceSettings
 from mapwise.engine.settings import Execution
-from mapwise.interfaces.errors import WrongUse, sentence
-from mapwise.interfaces.train import check
 from mapwise.runs.flags import FLAGS, flag
 from mapwise.runs.settings import RunSettings
+from mapwise.workflows.errors import WrongUse, sentence
+from mapwise.workflows.train import check
 
 Value = int | float | str
 

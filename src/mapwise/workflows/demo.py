@@ -6,11 +6,11 @@ from typing import Any
 
 from mapwise.engine.results import Paired, Report
 from mapwise.engine.train import BEST, LAST, METRICS
-from mapwise.interfaces.evaluate import Asked, Opened, opened
-from mapwise.interfaces.printing import note
-from mapwise.interfaces.report import write_report
-from mapwise.interfaces.train import train
 from mapwise.runs.settings import SETTINGS, RunSettings
+from mapwise.workflows.display import SILENT, Display
+from mapwise.workflows.evaluate import Judging, Opened, opened
+from mapwise.workflows.report import write_report
+from mapwise.workflows.train import train
 
 FOLDER = Path("runs/demo")
 COMMAND = "mapwise demo"
@@ -43,35 +43,24 @@ BETTER_BY = 0.20
 """How much the demo must beat the nearest mean of raw pixels by, at one shot."""
 
 
-def run_demo(*, quiet: bool) -> tuple[dict[str, Any], list[Any]]:
-    """Train, judge and write the report: what came of it as one JSON-ready object, and as things to show.
+def run_demo(display: Display = SILENT) -> tuple[dict[str, Any], list[Report]]:
+    """Train, judge and write the report: what came of it as one JSON-ready object, and the reports.
 
     Raises ValueError when runs/demo holds a run of another command.
     """
-    from mapwise.report.table import accuracy_table
-
     began = time.perf_counter()
     _clear(FOLDER)
-    if not quiet:
-        note("training on letters of 8 alphabets (about a minute) ...")
+    display.note("training on letters of 8 alphabets (about a minute) ...")
     settings = RECIPE.stamped(COMMAND)
-    train(settings, FOLDER)
-    if not quiet:
-        note("judging on 5 alphabets it has never seen ...")
-    one = opened(Asked(FOLDER, EPISODES))
-    five = opened(Asked(FOLDER, EPISODES, settings={"test_shots": "5"}))
+    train(settings, FOLDER, display=display)
+    display.note("judging on 5 alphabets it has never seen ...")
+    one = opened(FOLDER, Judging(EPISODES))
+    five = opened(FOLDER, Judging(EPISODES, changes={"test_shots": "5"}))
     reports = [report for run, shots in ((one, 1), (five, 5)) for report in _judged(run, shots)]
     page = write_report(FOLDER, one, reports, episodes=CURVE_EPISODES)
     pair = Paired.of(reports[0], reports[1])
     passed = pair.difference.mean >= BETTER_BY
     seconds = time.perf_counter() - began
-    verdict = "passed" if passed else "failed"
-    needed = f"{100 * BETTER_BY:.0f} points"
-    shown = [
-        accuracy_table(reports, title="unseen alphabets"),
-        f"{verdict}: {100 * pair.difference.mean:.1f} points better than raw pixels at 1 shot, {needed} are asked for",
-        f"report: {page}  ({seconds:.0f} s)",
-    ]
     found = {
         "passed": passed,
         "run": str(FOLDER),
@@ -81,7 +70,7 @@ def run_demo(*, quiet: bool) -> tuple[dict[str, Any], list[Any]]:
         "better_by_ci95": pair.difference.ci95,
         "reports": [report.to_json() for report in reports],
     }
-    return found, shown
+    return found, reports
 
 
 def _judged(run: Opened, shots: int) -> list[Report]:

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mapwise.core.files import write_atomically
-from mapwise.interfaces.errors import Stopped, sentence
-from mapwise.interfaces.printing import note
+from mapwise.workflows.display import SILENT, Display
+from mapwise.workflows.errors import Stopped, sentence
 
 if TYPE_CHECKING:
     from mapwise.engine.train import Progress
@@ -42,6 +42,7 @@ class Tracked:
     """What `start` returned for the run's earlier part; None when it begins."""
     least: bool
     """The validation is an error: less is better."""
+    display: Display = SILENT
 
 
 class Tracker(Protocol):
@@ -120,7 +121,9 @@ class Wandb:
         for name in ("validation", "best_validation"):
             self.run.define_metric(name, summary="min" if run.least else "max")
         if mode == "offline":
-            note(f"note: wandb works offline here: send the run later with wandb sync {run.folder}/wandb/offline-run-*")
+            run.display.note(
+                f"note: wandb works offline here: send the run later with wandb sync {run.folder}/wandb/offline-run-*"
+            )
         return key
 
     def log(self, record: Mapping[str, float]) -> None:
@@ -191,6 +194,7 @@ class Tracking:
     settings: by the names of their flags.
     resume:   the run goes on; a tracker that can't is left out with a note.
     least:    the validation is an error: less is better.
+    display:  where remarks go.
     """
 
     def __init__(
@@ -201,9 +205,10 @@ class Tracking:
         *,
         resume: bool = False,
         least: bool = False,
+        display: Display = SILENT,
     ) -> None:
         self.names, self.folder, self.settings = list(dict.fromkeys(names)), folder, settings
-        self.resume, self.least = resume, least
+        self.resume, self.least, self.display = resume, least, display
         self.trackers: dict[str, Tracker] = {}
 
     def __enter__(self) -> "Tracking":
@@ -215,14 +220,14 @@ class Tracking:
             keys = json.loads(path.read_bytes()) if self.resume else {}
         for name in self.names:
             tracker = TRACKERS[name]()
-            run = Tracked(self.folder, self.settings, keys.get(name), self.least)
+            run = Tracked(self.folder, self.settings, keys.get(name), self.least, self.display)
             try:
                 installed([name])
                 keys[name] = tracker.start(run)
             except Exception as error:
                 if not self.resume:
                     raise ValueError(f"{name} can't begin ({sentence(error)}): leave out --track {name}") from error
-                note(f"note: {name} can't go on ({sentence(error)}), and the run goes on without it")
+                self.display.note(f"note: {name} can't go on ({sentence(error)}), and the run goes on without it")
             else:
                 self.trackers[name] = tracker
         if self.trackers:
@@ -254,4 +259,4 @@ class Tracking:
             say()
         except Exception as error:
             self.trackers.pop(name)
-            note(f"note: {name} stopped tracking ({sentence(error)}), and the training goes on without it")
+            self.display.note(f"note: {name} stopped tracking ({sentence(error)}), and the training goes on without it")

@@ -1,0 +1,27 @@
+"""The command mapwise, to which the files beside this one add their commands."""
+
+from typing import Annotated
+
+import typer
+
+from mapwise.interfaces.printing import show
+
+app = typer.Typer(
+    name="mapwise",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Meta-learning: train a learner on many small tasks, then give it a few examples of a new one.",
+    epilog="Begin with: mapwise demo. Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        from mapwise import __version__
+
+        show(f"mapwise {__version__}")
+        raise typer.Exit

@@ -1,0 +1,105 @@
+"""A flag for every setting: a run's by RunFlags, a learner's, a net's and a source's by the catalog.
+
+Which fields a learner has is known with torch alone, so help shows the run's flags; the catalog's are added before a
+command line is read, each by its own name, and `RunSettings` refuses those that its learner doesn't have.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from mapwise.runs.flags import FLAGS, RunFlags, described, flag, plain_value
+from mapwise.workflows.errors import WrongUse
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+COMMANDS: dict[str, tuple[Callable[..., None], inspect.Signature]] = {}
+"""The commands that take settings, by name, with their signatures without the catalog."""
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A field of the learner, net.NAME or source.NAME, as by its own flag."
+    ),
+]
+
+
+def with_settings(name: str, *, of_training: bool) -> Callable[[Command], Command]:
+    """A command with a flag for every setting, which it takes as **settings.
+
+    of_training: also those of RunFlags, and not only those of the catalog.
+    """
+
+    def decorated(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [part for part in signature.parameters.values() if part.kind is not part.VAR_KEYWORD]
+        taken = {part.name for part in own}
+        flags = [_run_flag(setting) for setting in FLAGS if setting not in taken] if of_training else []
+        COMMANDS[name] = command, signature.replace(parameters=[*own, *flags])
+        _sign(command, COMMANDS[name][1])
+        return command
+
+    return decorated
+
+
+def add_catalog() -> None:
+    """Give these commands the flags of all learners, nets and sources, hidden: help with a learner's name shows its."""
+    from mapwise.catalog import LEARNERS, NETS, SOURCES, net_options
+
+    switches = {name: row.types[name] is bool for row in LEARNERS.values() for name in row.fields}
+    options = [("net", name, about) for net in NETS for name, about in net_options(net).items()]
+    options += [("source", name, about) for row in SOURCES.values() for name, about in row.options.items()]
+    switches |= {f"{owner}.{name}": about.annotation is bool for owner, name, about in options}
+    flags = [_catalog_flag(address, switch) for address, switch in switches.items()]
+    for command, signature in COMMANDS.values():
+        _sign(command, signature.replace(parameters=[*signature.parameters.values(), *flags]))
+
+
+def values_of(settings: Mapping[str, Any], assignments: list[str] | None) -> dict[str, Any]:
+    """What a command line gives, by address; raises WrongUse for an assignment that is none."""
+    values = {name.replace("__", "."): value for name, value in settings.items() if value is not None}
+    for text in assignments or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise WrongUse(f"--set takes NAME=VALUE and {text!r} was given: write --set {text}=VALUE")
+        values[name.replace("-", "_")] = value
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = ",".join(value)
+        if name in ("data", "init"):
+            values[name] = str(Path(value).expanduser().resolve())  # a run is read from any folder
+    return values
+
+
+_TYPES = typing.get_type_hints(RunFlags)
+_MEANINGS = described(RunFlags)
+
+
+def _run_flag(name: str) -> inspect.Parameter:
+    kind, default = _TYPES[name], FLAGS[name].default
+    meaning = _MEANINGS[name].replace("None:", "if not given:").rstrip(".")
+    shown = "" if default in (None, False, ()) else f" [{plain_value(default)}]"
+    text = f"{meaning[0].upper()}{meaning[1:]}.{shown}".replace("[", "\\[")  # no markup of rich's
+    many = typing.get_origin(kind) is tuple
+    value: Any = bool if kind is bool else list[str] if many else str
+    number = next((f"<{each.__name__}>" for each in (int, float) if kind in (each, each | None)), None)
+    option = typer.Option(flag(name), help=text, metavar=number, show_default=False)
+    return _parameter(name, value, option)
+
+
+def _catalog_flag(address: str, switch: bool) -> inspect.Parameter:
+    names = f"{flag(address)}/{flag(f'no-{address}')}" if switch else flag(address)
+    return _parameter(address.replace(".", "__"), bool if switch else str, typer.Option(names, hidden=True))
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _sign(command: Callable[..., None], signature: inspect.Signature) -> None:
+    command.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads

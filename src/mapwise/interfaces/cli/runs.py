@@ -1,0 +1,409 @@
+"""The commands on runs: train, search, judge, compare and report."""
+
+import shlex
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mapwise.interfaces.cli.app import Json, app
+from mapwise.interfaces.cli.flags import Set, values_of, with_settings
+from mapwise.interfaces.printing import answer, show
+from mapwise.workflows.allocator import keep_freed_memory
+from mapwise.workflows.errors import FAILED, WrongUse
+
+
+class Split(StrEnum):
+    """Whose classes judge."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mapwise train wrote.", show_default=False)]
+Learner = Annotated[str | None, typer.Argument(help="See mapwise list.", show_default=False)]
+Source = Annotated[
+    str | None, typer.Argument(help="A source's name, a folder of images, or a CSV file.", show_default=False)
+]
+Episodes = Annotated[int, typer.Option(min=2, help="Episodes to judge on.")]
+Ways = Annotated[str | None, typer.Option(help="Classes of a task. \\[as in training]", show_default=False)]
+Shots = Annotated[str | None, typer.Option(help="Examples of each class. \\[as in training]", show_default=False)]
+Queries = Annotated[
+    int | None, typer.Option(min=1, help="Query examples of each class. \\[as in training]", show_default=False)
+]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="RUN", help="Another run on the same episodes; may be repeated.", show_default=False),
+]
+JudgingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed for episodes.")]
+SplitOption = Annotated[Split, typer.Option(help="Split that judges: test, val or train.")]
+Data = Annotated[str | None, typer.Option(help="Data root, folder of images, or CSV file.", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda.", show_default=False)]
+
+
+@app.command(epilog="Example: mapwise demo")
+def demo(json: Json = False) -> None:
+    """Train on drawn letters for a minute, judge on alphabets never seen, and write a report."""
+    from mapwise.interfaces.progress import Terminal
+    from mapwise.interfaces.shown import demonstrated
+    from mapwise.workflows.demo import run_demo
+
+    keep_freed_memory()
+    result, reports = run_demo(Terminal(remarks=not json))
+    answer(result) if json else show(*demonstrated(result, reports))
+    if not result["passed"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command("list", epilog="Examples: mapwise list; mapwise list maml")
+def list_(
+    learner: Annotated[str | None, typer.Argument(help="Show one learner's flags.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Show the learners, nets and sources, or all flags of one learner."""
+    from mapwise.interfaces import listing
+
+    content = listing.everything() if learner is None else listing.one(learner)
+    if json:
+        answer(content)
+    elif learner is None:
+        listing.show_everything(content)
+    else:
+        listing.show_one(content)
+
+
+def show_flags(names: Sequence[str]) -> None:
+    """The flags of a learner, and of a source, by their names."""
+    from mapwise.interfaces import listing
+
+    for name in names[:1]:
+        listing.show_one(listing.one(name))
+    for name in names[1:]:
+        listing.show_source(name)
+
+
+@app.command(
+    epilog="Examples: mapwise train protonet glyphs --steps 500; mapwise train maml omniglot --inner-lr 0.4 "
+    "--net.norm support; mapwise train protonet photos/ --ways 5-20; mapwise train --resume runs/maml-omniglot. "
+    "mapwise train LEARNER --help shows the learner's own flags too, and the training it prefers to these defaults."
+)
+@with_settings("train", of_training=True)
+def train(
+    ctx: typer.Context,
+    learner: Learner = None,
+    source: Source = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. \\[runs/LEARNER-SOURCE]", show_default=False)] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run to resume, with its own settings.", show_default=False)
+    ] = None,
+    set_: Set = None,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Train a learner on the tasks of a source, into a run's folder."""
+    values = values_of(settings, set_)
+    if resume is not None:
+        _alone({"learner": learner, "source": source, **values, "out": out}, "run")
+    elif learner is None or source is None:
+        raise WrongUse("a learner and a source are needed: mapwise train LEARNER SOURCE (mapwise list shows them)")
+
+    from mapwise.interfaces.progress import Terminal
+    from mapwise.interfaces.shown import trained
+    from mapwise.workflows import train as training
+
+    keep_freed_memory()
+    began = time.perf_counter()
+    if learner is None or source is None:
+        assert resume is not None
+        done = training.go_on(resume, Terminal())
+    else:
+        name, tasks = learner, source
+        done = training.begin(lambda: training.settings_of(name, tasks, values), out, _command(ctx), Terminal())
+    summary = training.summary(*done, time.perf_counter() - began)
+    answer(summary) if json else show(trained(summary, done[1].problem))
+
+
+@app.command(
+    epilog="Examples: mapwise tune maml glyphs --search inner_lr=0.01..1:log --search inner_steps=1..5; "
+    "mapwise tune protonet photos/ --search optimizer.lr=1e-4..1e-2:log --search net.norm=frozen,group --trials 30; "
+    "mapwise tune --resume runs/tune-maml-glyphs. Other settings are fixed as for mapwise train."
+)
+@with_settings("tune", of_training=True)
+def tune(
+    ctx: typer.Context,
+    learner: Learner = None,
+    source: Source = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RANGE",
+            help="Setting to search: 1..5, 0.01..1:log, 4..32:4 or a,b,c; may be repeated. \\[the learner's rates]",
+            show_default=False,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials in all. \\[20, or as many as the minutes allow]", show_default=False),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no trial after this time.", show_default=False)
+    ] = None,
+    prune: Annotated[bool, typer.Option(help="Stop a trial that is worse than the median at the same step.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Search folder. \\[runs/tune-LEARNER-SOURCE]", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Search to resume, with its own settings.", show_default=False)
+    ] = None,
+    set_: Set = None,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Search a learner's settings for the best validation; every trial is a run of its own."""
+    values = values_of(settings, set_)
+    if resume is not None:
+        given = {"learner": learner, "source": source, **values, "out": out, "search": search}
+        _alone({**given, "no-prune": None if prune else True}, "search")
+    elif learner is None or source is None:
+        raise WrongUse("a learner and a source are needed: mapwise tune LEARNER SOURCE (mapwise list shows them)")
+
+    from mapwise.interfaces.progress import Terminal
+    from mapwise.interfaces.shown import searched
+    from mapwise.workflows import tune as tuning
+    from mapwise.workflows.train import settings_of
+
+    keep_freed_memory()
+    display = Terminal(remarks=not json)
+    if learner is None or source is None:
+        assert resume is not None
+        folder, result = tuning.go_on(resume, trials=trials, minutes=minutes, display=display)
+    else:
+        asked = tuning.asked_search(
+            settings_of(learner, source, values),
+            search or [],
+            list(values),
+            trials=trials,
+            minutes=minutes,
+            prune=prune,
+            command=_command(ctx),
+        )
+        folder, result = tuning.begin(asked, out, display)
+    answer(tuning.as_json(folder, result)) if json else show(*searched(folder, result))
+    if result.best is None:
+        raise typer.Exit(FAILED)
+
+
+@app.command(
+    "eval",
+    epilog="Examples: mapwise eval runs/protonet-glyphs; mapwise eval runs/maml-omniglot --episodes 1000 --seed 0 "
+    "--inner-steps 10 --json; mapwise eval runs/protonet-omniglot --net.norm batch",
+)
+@with_settings("eval", of_training=False)
+def eval_(
+    ctx: typer.Context,
+    run: Run,
+    episodes: Episodes = 1000,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    seed: JudgingSeed = 0,
+    split: SplitOption = Split.test,
+    data: Data = None,
+    device: Device = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. \\[as in training]", show_default=False)
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Also judge what needs no training.")] = True,
+    beside: Beside = None,
+    shuffle_labels: Annotated[
+        bool,
+        typer.Option("--shuffle-labels", help="Sanity check: shuffle support labels; accuracy must drop to chance."),
+    ] = False,
+    set_: Set = None,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Judge a run on tasks it has not seen; the same command gives the same number again."""
+    from mapwise.report.table import accuracy_table, sights_table
+    from mapwise.workflows.evaluate import Judging, evaluate_run
+
+    keep_freed_memory()
+    changes = values_of({**settings, **_judged_by(ways, shots, queries, data, device, threads)}, set_)
+    result, reports = evaluate_run(
+        run,
+        Judging(episodes, split.value, seed, changes, shuffle_labels),
+        others=beside or (),
+        baselines=baselines,
+        command=_command(ctx, episodes=episodes, seed=seed),
+    )
+    if json:
+        answer(result)
+    else:
+        show(accuracy_table(reports, title=str(run)), *([sights_table(reports)] if reports[0].sights else []))
+
+
+@app.command(epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
+def compare(
+    ctx: typer.Context,
+    run: Run,
+    other: Annotated[Path, typer.Argument(metavar="RUN", help="The run to subtract.", show_default=False)],
+    episodes: Episodes = 1000,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    seed: JudgingSeed = 0,
+    split: SplitOption = Split.test,
+    data: Data = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Judge two runs on the same episodes and show the paired difference with its interval."""
+    from mapwise.report.table import paired_table, verdict
+    from mapwise.workflows.evaluate import Judging, compare_runs
+
+    keep_freed_memory()
+    changes = values_of(_judged_by(ways, shots, queries, data, device), None)
+    judging = Judging(episodes, split.value, seed, changes)
+    result, pair, report = compare_runs(run, other, judging, command=_command(ctx, episodes=episodes, seed=seed))
+    if json:
+        answer({**result, "verdict": verdict(pair, report.metric)})
+    else:
+        show(paired_table([pair], protocol=report.protocol))
+
+
+@app.command(
+    epilog="Examples: mapwise report runs/protonet-glyphs; mapwise report runs/protonet-glyphs "
+    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors"
+)
+@with_settings("report", of_training=False)
+def report(
+    ctx: typer.Context,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE", help="A folder that mapwise train wrote, or a file of mapwise fit.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Page about a FILE. \\[FILE.html]", show_default=False)] = None,
+    episodes: Episodes = 1000,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    seed: JudgingSeed = 0,
+    curve_episodes: Annotated[int, typer.Option(min=2, help="Episodes of each point of a curve.")] = 200,
+    data: Data = None,
+    device: Device = None,
+    beside: Beside = None,
+    set_: Set = None,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Judge a run and write all there is to show into RUN/report.html, or what a predictor's file has to show.
+
+    Of a FILE only --out and --json are options.
+    """
+    from mapwise.interfaces import predictor_report
+
+    if predictor_report.is_predictor(file := run.expanduser()):
+        for name in _typed(ctx):
+            if name not in ("run", "out", "json"):
+                flag = name.strip("_").replace("__", ".").replace("_", "-")
+                raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
+        about, lines = predictor_report.report(file, None if out is None else out.expanduser())
+        answer(about) if json else show(*lines)
+        return
+    if out is not None:
+        raise WrongUse(f"--out is for a predictor's file and the page of a run is {run}/report.html: leave --out out")
+
+    from mapwise.report.page import summary
+    from mapwise.workflows import evaluate
+    from mapwise.workflows.report import write_report
+
+    keep_freed_memory()
+    changes = values_of({**settings, **_judged_by(ways, shots, queries, data, device)}, set_)
+    judging = evaluate.Judging(episodes, "test", seed, changes)
+    judged = evaluate.opened(run, judging)
+    # The command in the page makes its number again.
+    command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)
+    reports = [judged.judge(episodes, command=command, calibrate=True)]
+    reports += evaluate.beside(run, judged, judging, beside or (), baselines=True, command=command)
+    path = write_report(run, judged, reports, episodes=curve_episodes)
+    if json:
+        answer({"run": str(run), "page": str(path), **reports[0].to_json()})
+    else:
+        show(summary(reports), str(path))
+
+
+@app.command(
+    epilog="Examples: mapwise bench glyphs; mapwise bench glyphs --only maml,protonet. "
+    "Two of them may share a folder: each row is made by one."
+)
+def bench(
+    source: Annotated[str, typer.Argument(help="glyphs, the one comparison there is.")] = "glyphs",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LEARNER", help="Learners to compare; several with commas. \\[all]", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Comparison folder. \\[runs/bench-glyphs]", show_default=False)
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=2, help="Test episodes of a row. \\[1000]", show_default=False)
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Smoke test of seconds; its numbers measure nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare every learner under one protocol and budget: tune, train, judge, and show them in one table.
+
+    What is there already is not made again, so the command goes on where it was stopped.
+    """
+    from mapwise.interfaces.progress import Terminal
+    from mapwise.interfaces.shown import compared
+    from mapwise.workflows import bench as benching
+
+    keep_freed_memory()
+    protocol = benching.asked_bench(source, episodes=episodes, quick=quick)
+    learners = benching.asked_learners([name.strip() for text in only or () for name in text.split(",")])
+    result, contenders = benching.run_bench(protocol, learners, out, threads, Terminal())
+    answer(result) if json else show(*compared(protocol, result, contenders))
+    if result["failed"]:
+        raise typer.Exit(FAILED)
+
+
+def _alone(given: dict[str, Any], what: str) -> None:
+    """Raises WrongUse for anything beside --resume."""
+    for name, value in given.items():
+        if value is not None and value != []:
+            flag = name.replace("_", "-")
+            raise WrongUse(f"--resume goes on with the {what}'s own settings: leave {flag} out")
+
+
+def _command(ctx: typer.Context, **defaults: int) -> str:
+    """The command line as one would type it again, with these options written out."""
+    words = ["mapwise", *(word for word in ctx.obj or [] if word != "--json")]
+    for name, value in defaults.items():
+        if f"--{name}" not in words:
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)
+
+
+def _typed(ctx: typer.Context) -> list[str]:
+    """The parameters that the command line gives a value."""
+    return [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
+
+
+def _judged_by(
+    ways: str | None,
+    shots: str | None,
+    queries: int | None,
+    data: str | None,
+    device: str | None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    named = {"test_ways": ways, "test_shots": shots, "test_queries": queries, "data": data, "device": device}
+    return {**named, "threads": threads}

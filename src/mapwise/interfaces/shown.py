@@ -1,0 +1,62 @@
+"""What came of a workflow, for a person: texts and tables, and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mapwise.core.problem import Problem
+from mapwise.engine.results import Contender, Report, Search
+from mapwise.report.comparison import comparison_table, notes
+from mapwise.report.search_page import search_summary
+from mapwise.report.table import accuracy_table, search_table
+from mapwise.workflows import bench, demo, tune
+
+
+def trained(summary: Mapping[str, Any], problem: Problem) -> str:
+    """A training, by its summary."""
+    value = summary["validation"]
+    if value is None:
+        result = "nothing was validated"
+    else:
+        # Of accuracies the per cent sign says enough.
+        title = f"{problem.metric.title} " if problem.metric.lower_is_better else ""
+        tasks = "episodes" if problem.columns == "classes" else "tasks"
+        result = f"{title}{problem.metric.shown(value)} on {summary['validation_episodes']:,} validation {tasks}"
+    return (
+        f"{summary['learner']} on {summary['source']}: step {summary['step']:,} of {summary['steps']:,} selected, "
+        f"{result}\nnext: mapwise eval {summary['run']}"
+    )
+
+
+def searched(folder: Path, search: Search) -> list[Any]:
+    """A search: the table, best first."""
+    best = search.best
+    lines = [tune.without_best(search)]
+    if best is not None:
+        lines = [search_summary(search), f"its run: {best.run}", f"figures: {folder / tune.PAGE}"]
+        lines.append(f"next: mapwise eval {best.run}")
+    return [search_table(search), *lines] if search.trials else lines
+
+
+def compared(protocol: bench.Bench, answer: Mapping[str, Any], contenders: Sequence[Contender]) -> list[Any]:
+    """A comparison of learners."""
+    folder = Path(answer["folder"])
+    lines = [f"{name} failed: {why}" for name, why in answer["failed"].items()]
+    if answer["elsewhere"]:
+        lines.append(f"being made by another process: {', '.join(answer['elsewhere'])}")
+    if not contenders:
+        return lines or ["there is no row yet"]
+    smoke = ["a smoke test: these numbers measure nothing"] if protocol.quick else []
+    table = comparison_table(contenders, bench.AGAINST, f"{protocol.source}: {protocol.line}")
+    return [table, *smoke, *notes(contenders), *lines, f"{folder / bench.TABLE} and {folder / bench.FIGURE}"]
+
+
+def demonstrated(answer: Mapping[str, Any], reports: Sequence[Report]) -> list[Any]:
+    """The demo: its numbers, whether it passed, and where its report lies."""
+    verdict = "passed" if answer["passed"] else "failed"
+    points = f"{100 * answer['better_by']:.1f} points better than raw pixels at 1 shot"
+    return [
+        accuracy_table(reports, title="unseen alphabets"),
+        f"{verdict}: {points}, {100 * demo.BETTER_BY:.0f} points are asked for",
+        f"report: {answer['page']}  ({answer['seconds']:.0f} s)",
+    ]

@@ -1,0 +1,1 @@
+"""What is done with learners, runs and searches. Nothing here prints: remarks and progress go to a `Display`."""
