@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mapwise.core import functional
 from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.functional import Net
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
 from mapwise.core.task import Examples, TaskSource
 from mapwise.core.tree import Fast, Params
 
@@ -22,7 +22,7 @@ MEASURED_BATCHES = 20
 def kept_laws(*nets: Net) -> frozenset[str]:
     """All, unless one of the nets normalises by the rows at hand, for then predictions depend on their neighbours."""
     kinds = frozenset[str]().union(*(functional.statistics_kept(net) for net in nets))
-    return WAIVABLE - ({"alone", "padding"} if "rows" in kinds else frozenset())
+    return WAIVABLE - (BY_ROWS if "rows" in kinds else frozenset())
 
 
 class Embedded(nn.Module):

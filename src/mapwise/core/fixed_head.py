@@ -9,7 +9,7 @@ from torch import Tensor
 from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import Rule, descend
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
 from mapwise.core.losses import Loss, cross_entropy, loss_named, present_classes, without_absent
 from mapwise.core.mini_batch import mini_batch
 from mapwise.core.task import Examples
@@ -35,9 +35,9 @@ class FixedHeadLearner(Learner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `alone` and `padding` either."""
+        """All but `relabel`; with statistics of the rows at hand, not `BY_ROWS` either."""
         by_rows = functional.statistics_kept(self.net) - {"statistics"}
-        return WAIVABLE - {"relabel"} - ({"alone", "padding"} if by_rows else frozenset())
+        return WAIVABLE - {"relabel"} - (BY_ROWS if by_rows else frozenset())
 
     @property
     def criterion(self) -> Loss:

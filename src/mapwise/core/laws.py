@@ -1,20 +1,22 @@
 """The laws every learner keeps, and a way to ask whether one's own does.
 
-Each law is a question put to a learner and a source of tasks. Five of them may be waived by an
+Each law is a question put to a learner and a source of tasks. Some may be waived by an
 instance that says so in `keeps`, with its reason in the docstring.
 """
 
 import copy
 import dataclasses
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mapwise.core import random, tree
@@ -37,6 +39,8 @@ SAME = 1e-8
 """Largest difference of two float64 scores, relative to the largest of them, that counts as no difference."""
 ROUNDED = 1e-5
 """The same for float32."""
+EARLY = (0.0, 0.5)
+"""Progress of a training, at which laws 1 and 5 look most closely."""
 MAPPED = 1e-10
 SLOPE = 1e-6
 
@@ -54,6 +58,13 @@ class Law:
     examine: Callable[["Case"], Finding]
     """Looks at a case whether or not the learner waives the law."""
 
+    def judge(self, case: "Case") -> Finding:
+        """What is found; whatever the learner raises is a finding about it."""
+        try:
+            return self.examine(case)
+        except Exception as error:
+            return False, f"{type(error).__name__}: {error}"
+
     @property
     def waivable(self) -> bool:
         """Whether an instance may do without it."""
@@ -70,7 +81,7 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         word = {True: "kept", False: "BROKEN", None: "waived"}[self.kept]
-        return f"{self.law.number:2} {self.law.name:<9} {word:<7} {self.detail}"
+        return f"{self.law.number:2} {self.law.name:<10} {word:<7} {self.detail}"
 
 
 class BrokenLaw(AssertionError):
@@ -101,7 +112,7 @@ def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 1
     """Examine a learner for every law, on tasks of a source.
 
     source: what the learner trains on; its split "val" holds the tasks it hasn't seen. A small net on a
-            toy family takes seconds; law 5 needs a smooth net (tanh, average pooling).
+            toy family takes seconds.
     seed:   of the initial params and of the numbers the laws themselves draw.
     steps:  of the training that law 2 asks for, with Adam at the rate `lr`.
 
@@ -116,10 +127,7 @@ def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 1
 
 def _judge(law: Law, case: "Case") -> Verdict:
     waived = law.waivable and law.name not in case.learner.keeps
-    try:
-        kept, detail = law.examine(case)
-    except Exception as error:  # whatever a learner raises is a finding about it
-        kept, detail = False, f"{type(error).__name__}: {error}"
+    kept, detail = law.judge(case)
     if waived:
         held = {True: "it holds here", False: f"and broken here: {detail}", None: detail}[kept]
         return Verdict(law, None, f"the learner waives it; {held}")
@@ -188,13 +196,16 @@ def _map(case: Case) -> Finding:
     unseen = _as_double(_batch(case.unseen, 5))
 
     def found(how: How, remat: bool) -> list[Tensor]:
-        live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
-        with recomputing(remat):
-            losses = map_tasks(partial(_objective, case.double, live), tasks, how)
+        numbers = []
+        for moment in _distinct(case.double.at(progress) for progress in EARLY):
+            live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+            with recomputing(remat):
+                losses = map_tasks(partial(_objective, moment, live), tasks, how)
+            # The gradient as one vector: a part of it that is zero but for rounding differs by all of itself.
+            gradient = [slope.flatten() for slope in _gradient(losses.sum(), live).values()]
+            numbers += [losses.detach(), torch.cat([losses.new_zeros(0), *gradient])]
         scores = map_tasks(partial(_predict, case.double, params), unseen, how)
-        # The gradient as one vector: a part of it that is zero but for rounding differs by all of itself.
-        gradient = [slope.flatten() for slope in _gradient(losses.sum(), live).values()]
-        return [losses.detach(), torch.cat([losses.new_zeros(0), *gradient]), *pytree.tree_leaves(scores)]
+        return [*numbers, *pytree.tree_leaves(scores)]
 
     looped = found("loop", False)
     ways: dict[str, tuple[How, bool]] = {
@@ -298,6 +309,10 @@ def _repeats(case: Case) -> Finding:
 
 
 def _travels(case: Case) -> Finding:
+    for owner in type(case.learner).__mro__:
+        for name, value in vars(owner).items():
+            if any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value)):
+                return False, f"tensors are kept on the class {owner.__name__} as {name}: they belong into params"
     one, other = (task_at(_batch(case.unseen, 2), i) for i in range(2))
     with torch.no_grad():
         fast = case.learner.adapt(case.trained, one.support)
@@ -334,43 +349,110 @@ def _unpacked(parcel: bytes, like: tree.Tree) -> tree.Tree:
 
 
 def _slope(case: Case) -> Finding:
+    kept, detail = _differences(case)
+    if kept is not None:
+        return kept, detail
+    nets: dict[str, Any] = {name: _smooth(net) for name, net in nets_of(case.learner).items()}
+    if not nets:
+        return None, f"{detail}, and the learner has no net whose smooth variant could be asked"
+    kept, detail = _differences(dataclasses.replace(case, learner=dataclasses.replace(case.learner, **nets)))
+    if kept is None:
+        return (
+            False,
+            f"{detail}, and on the smooth variant of the net too: a number may be rounded to float32 on the way",
+        )
+    return kept, f"{detail}, on the smooth variant of the net (tanh, average pooling)"
+
+
+def _smooth(net: nn.Module) -> nn.Module:
+    """The same net with tanh for kinks and means for maxima; a layer with others has a method `smooth`."""
+    net = copy.deepcopy(net)
+    for part in list(net.modules()):
+        for name, child in list(part.named_children()):
+            if isinstance(child, _KINKED):
+                setattr(part, name, nn.Tanh())
+            elif isinstance(child, nn.MaxPool2d):
+                setattr(part, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+        if isinstance(part, _Smooth):
+            part.smooth()
+    return net
+
+
+@runtime_checkable
+class _Smooth(Protocol):
+    def smooth(self) -> None: ...
+
+
+_KINKED = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Threshold)
+
+
+def _differences(case: Case) -> Finding:
     params, task = _as_double(case.path[0]), _as_double(task_at(case.source(0), 0))
-    live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
-    found = _gradient(case.double.objective(live, task), live)
-    if not found:
-        return True, "there are no params to differentiate"
-    defined = case.double.surrogate(params, task)
-    rest = {name: params[name] for name in params if name == "measured"}
-    leaves = _learned(params)
-
-    def along(way: dict[str, Tensor], h: float) -> float:
-        moved = {path: leaf + h * way[path] for path, leaf in leaves.items()}
-        return float(defined({**tree.unflatten(moved), **rest}).detach())
-
-    def difference(way: dict[str, Tensor], h: float) -> float:
-        """The slope by central differences, to fourth order."""
-        near, far = along(way, h) - along(way, -h), along(way, 2 * h) - along(way, -2 * h)
-        return (8 * near - far) / (12 * h)
-
-    length = float(sum((g**2).sum() for g in found.values())) ** 0.5
-    worst, judged, ways = 0.0, 0, list(_ways(found, length, case.seed))
-    for way in ways:
-        claimed = float(sum((found[path] * way[path]).sum() for path in found))
-        # Along a way almost across the gradient, relative to the slope alone would be relative to rounding.
-        scale = max(abs(claimed), 1e-2 * length, 1e-8)
-        wide, narrow = difference(way, 1e-4), difference(way, 5e-5)
-        if not abs(claimed - narrow) <= SLOPE * scale and abs(wide - narrow) > 0.1 * SLOPE * scale:
-            continue  # the differences don't agree among themselves: there is a kink in between
-        judged += 1
-        worst = max(worst, abs(claimed - narrow) / scale)
-    if 2 * judged < len(ways):
-        return None, "the loss has kinks, so nothing can be said: give a smooth net (tanh, average pooling)"
+    close = _distinct(case.double.at(progress) for progress in EARLY)
+    worst, judged, undecided, moved = 0.0, 0, 0, set[str]()
+    for moment in _moments(case.double):
+        live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
+        gradient = _gradient(moment.objective(live, task), live)
+        if not gradient:
+            return True, "there are no params to differentiate"
+        moved |= {path for path, leaf in gradient.items() if bool((leaf != 0).any())}
+        ways = list(_ways(gradient, case.seed))
+        # At most moments of a schedule the gradient's own direction is enough.
+        errors = [_error(moment, params, task, gradient, way) for way in (ways if moment in close else ways[:1])]
+        told = [error for error in errors if error is not None]
+        judged, worst = judged + len(told), max([worst, *told])
+        undecided += 2 * len(told) < len(errors)
+    if undecided:
+        return None, "the loss has kinks, so differences say nothing"
+    if idle := [path for path in sorted(gradient.keys() - moved) if _is_idle(case.double, params, task, path)]:
+        return False, f"nothing depends on the learned {', '.join(idle)}"
     return worst <= SLOPE, f"differs from central differences by {worst:.1e} of the slope, on {judged} directions"
 
 
-def _ways(gradient: dict[str, Tensor], length: float, seed: int) -> Iterator[dict[str, Tensor]]:
+def _is_idle(learner: Learner, params: Params, task: Task, path: str) -> bool:
+    """Whether neither the objective nor a score depends on this leaf, be it as a constant of the gradient."""
+    leaves = tree.flatten(params)
+    noise = 0.01 * random.normal(torch.tensor(0), tuple(leaves[path].shape)).double()
+    other = tree.unflatten({**leaves, path: leaves[path] + noise})
+    told = [
+        pytree.tree_leaves([_predict(learner, point, task), [m.objective(point, task) for m in _moments(learner)]])
+        for point in (params, other)
+    ]
+    return all(torch.equal(a, b) for a, b in zip(*told, strict=True))
+
+
+def _error(
+    learner: Learner, params: Params, task: Task, gradient: dict[str, Tensor], way: dict[str, Tensor]
+) -> float | None:
+    """By how much a slope is wrong along a direction, relative to itself; None where there is a kink close by."""
+    defined, leaves = learner.surrogate(params, task), _learned(params)
+    rest = {name: params[name] for name in params if name == "measured"}
+
+    def along(h: float) -> float:
+        point = {path: leaf + h * way[path] for path, leaf in leaves.items()}
+        return float(defined({**tree.unflatten(point), **rest}).detach())
+
+    def difference(h: float) -> float:
+        """The slope by central differences, to fourth order."""
+        near, far = along(h) - along(-h), along(2 * h) - along(-2 * h)
+        return (8 * near - far) / (12 * h)
+
+    claimed = float(sum((gradient[path] * way[path]).sum() for path in gradient))
+    # Along a way almost across the gradient, relative to the slope alone would be relative to rounding.
+    scale = max(abs(claimed), 1e-2 * _length(gradient), 1e-8)
+    wide, narrow = difference(1e-4), difference(5e-5)
+    if not abs(claimed - narrow) <= SLOPE * scale and abs(wide - narrow) > 0.1 * SLOPE * scale:
+        return None  # the differences don't agree among themselves
+    return abs(claimed - narrow) / scale
+
+
+def _length(leaves: dict[str, Tensor]) -> float:
+    return math.sqrt(sum(float((leaf**2).sum()) for leaf in leaves.values()))
+
+
+def _ways(gradient: dict[str, Tensor], seed: int) -> Iterator[dict[str, Tensor]]:
     """Directions of length 1: the gradient's own, three random ones, and the steepest coordinate of three leaves."""
-    if length:
+    if length := _length(gradient):
         yield {path: leaf / length for path, leaf in gradient.items()}
     for number in range(3):
         key = random.fold(torch.tensor(seed), number)
@@ -378,8 +460,7 @@ def _ways(gradient: dict[str, Tensor], length: float, seed: int) -> Iterator[dic
             path: random.normal(random.fold(key, place), tuple(leaf.shape)).double()
             for place, (path, leaf) in enumerate(gradient.items())
         }
-        size = float(sum((leaf**2).sum() for leaf in drawn.values())) ** 0.5
-        yield {path: leaf / size for path, leaf in drawn.items()}
+        yield {path: leaf / _length(drawn) for path, leaf in drawn.items()}
     for path in list(gradient)[:: max(1, len(gradient) // 3)][:3]:
         way = {name: torch.zeros_like(leaf) for name, leaf in gradient.items()}
         way[path].view(-1)[int(gradient[path].abs().argmax())] = 1
@@ -389,7 +470,7 @@ def _ways(gradient: dict[str, Tensor], length: float, seed: int) -> Iterator[dic
 # 6 -------------------------------------------------------------------------------------------------------
 
 
-def _is_told(case: Case) -> Finding:
+def _documented(case: Case) -> Finding:
     text = type(case.learner).__dict__.get("__doc__") or ""
     # A dataclass without a docstring is given its signature for one.
     if not text or text.startswith(f"{type(case.learner).__name__}("):
@@ -463,9 +544,10 @@ def _alone(case: Case) -> Finding:
 
 
 def _causal(case: Case) -> Finding:
-    learner, params, gap, loss = case.double, _as_double(case.trained), 0.0, 0.0
+    learner, params = case.double, _as_double(case.trained)
     if not isinstance(learner, Causal):
         return True, "the learner has no causal pass"
+    gap = loss = label = 0.0
     for task in case.tasks():
         # Some padding: a row that doesn't count has scores as well, and must leave none of its label behind.
         stream = _with_garbage(task.support, case.seed)
@@ -476,10 +558,18 @@ def _causal(case: Case) -> Finding:
         none = _pick(stream, torch.arange(0))
         value = learner.objective(params, Task(stream, none)).detach()
         loss = max(loss, _gap(value, learner.criterion(expected, stream)))
+        rows = torch.arange(len(stream.y))
+        for row in range(0, len(rows), max(1, len(rows) // 3)):
+            garbled = stream._replace(y=torch.where((rows >= row)[:, None], stream.y.roll(1, -1), stream.y))
+            for along in (scores_along, after_prefixes):
+                label = max(
+                    label, _scores_gap(*(_rows(s, row, row + 1) for s in (along(learner, params, garbled), expected)))
+                )
     seen = (
-        f"scores of the causal pass differ by {gap:.1e} from those after each prefix, and the objective by {loss:.1e}"
+        f"scores of the causal pass differ by {gap:.1e} from those after each prefix, and the objective by {loss:.1e}; "
+        f"other labels of a row and of later ones change its scores by {label:.1e}"
     )
-    return max(gap, loss) <= SAME, seen
+    return max(gap, loss, label) <= SAME, seen
 
 
 # 12 ------------------------------------------------------------------------------------------------------
@@ -569,13 +659,103 @@ def _steps(case: Case) -> Finding:
     return gap <= SAME, f"scores after no steps differ by {gap:.1e} from those of the start"
 
 
+# 16 to 19 ------------------------------------------------------------------------------------------------
+
+
+def _query_loss(case: Case) -> Finding:
+    params, gap = _as_double(case.path[0]), 0.0
+    for task in case.tasks():
+        for moment in _moments(case.double):
+            value = moment.objective(params, task).detach()
+            gap = max(gap, _gap(value, moment.criterion(_predict(moment, params, task), task.query).detach()))
+    return gap <= SAME, f"the objective differs by {gap:.1e} from the loss of the queries after adapting to the support"
+
+
+@dataclass(frozen=True)
+class _OneSplit:
+    """A source that can't be asked for another split."""
+
+    source: TaskSource
+
+    def __call__(self, step: int) -> Task:
+        return self.source(step)
+
+    def split(self, name: str) -> TaskSource:
+        raise ValueError(f"measure asks for the split {name!r}, and only training tasks may be measured")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+
+def _measure(case: Case) -> Finding:
+    params = case.path[0]
+    first, second = (tree.flatten(case.learner.measure(params, _OneSplit(case.source))) for _ in range(2))
+    same = first.keys() == second.keys() and all(torch.equal(first[path], second[path]) for path in first)
+    if not same:
+        return False, "measure gives other bits the second time"
+    if any(path not in first or not torch.equal(first[path], leaf) for path, leaf in _learned(params).items()):
+        return False, "measure changes what is learned: it may only fill the part 'measured'"
+    return True, "measure reads no other split, repeats, and leaves what is learned as it is"
+
+
+def _weights(case: Case) -> Finding:
+    scores = loss = 0.0
+    for task in case.tasks():
+        heavy, twice = _doubled(task.support)
+        scores = max(scores, _scores_gap(*(case.scores(task._replace(support=rows)) for rows in (heavy, twice))))
+    task = _as_double(task_at(case.source(0), 0))
+    loss = _gap(*(case.loss(Task(*parts)) for parts in zip(*map(_doubled, task), strict=True)))
+    seen = f"with rows of weight 2 and with the rows twice, scores differ by {scores:.1e}, the objective by {loss:.1e}"
+    return max(scores, loss) <= SAME, seen
+
+
+def _doubled(rows: Examples) -> tuple[Examples, Examples]:
+    """The rows with every other one of weight 2, and the same with these rows twice."""
+    often = torch.arange(len(rows.y)) % 2 == 0
+    heavy = rows._replace(weight=rows.weight * torch.where(often, 2, 1))
+    return heavy, _pick(rows, torch.cat([torch.arange(len(rows.y)), often.nonzero()[:, 0]]))
+
+
+def _learned_in_place(case: Case) -> Finding:
+    learner, params, moved = case.double, _as_double(case.path[0]), []
+    first, task = tree.flatten(learner.init(case.seed)), case.tasks()[0]
+    for field in dataclasses.fields(learner):
+        other = _with_another(learner, field.name)
+        start = tree.flatten(other.init(case.seed)) if other is not None else first
+        shapes = {path: leaf.shape for path, leaf in start.items()} == {
+            path: leaf.shape for path, leaf in first.items()
+        }
+        if other is None or not shapes or all(torch.equal(start[path], leaf) for path, leaf in first.items()):
+            continue
+        moved.append(field.name)
+        gap = _scores_gap(_predict(other, params, task), _predict(learner, params, task))
+        loss = _gap(*(one.objective(params, task).detach() for one in (other, learner)))
+        if max(gap, loss) > SAME:
+            return (
+                False,
+                f"{field.name} is where a parameter starts, and scores of learned ones change with it by {gap:.1e}",
+            )
+    return True, f"scores of learned parameters don't change with where they start ({', '.join(moved) or 'no field'})"
+
+
+def _with_another(learner: Learner, field: str) -> Learner | None:
+    """The learner with another number in this field; None where it holds no number, or takes no other close by."""
+    value = getattr(learner, field)
+    if not isinstance(value, float):
+        return None
+    for other in (1.25 * value, 0.8 * value) if value else (0.1, -0.1):
+        with suppress(ValueError):
+            return dataclasses.replace(learner, **{field: other})
+    return None
+
+
 LAWS: tuple[Law, ...] = (
     Law(1, "map", "vmapped, chunked, looped and recomputed losses and gradients agree to 1e-10 in float64", _map),
     Law(2, "learns", "trained, it beats chance and its untrained self on unseen tasks by 5 standard errors", _learns),
     Law(3, "repeats", "the same seed gives the same bits, and torch's global generator is left alone", _repeats),
     Law(4, "travels", "params and fast, saved and loaded without pickle, give the same scores elsewhere", _travels),
     Law(5, "gradient", "the meta-gradient equals finite differences of what it is said to descend, to 1e-6", _slope),
-    Law(6, "is told", "the docstring says what it does, with lines Paper, Fast, Loss and Differs", _is_told),
+    Law(6, "documented", "the docstring says what it does, with lines Paper, Fast, Loss and Differs", _documented),
     Law(7, "order", "shuffling the support rows changes nothing", _order),
     Law(8, "relabel", "permuting the classes permutes the scores", _relabel),
     Law(9, "padding", "rows of weight 0 and absent classes change nothing", _padding),
@@ -590,11 +770,28 @@ LAWS: tuple[Law, ...] = (
         _traced,
     ),
     Law(15, "steps", "after no steps, the scores are those of the start", _steps),
+    Law(16, "query_loss", "the value of the objective is the loss of the queries after adapting", _query_loss),
+    Law(17, "measure", "measure reads the training tasks alone, repeats, and changes nothing learned", _measure),
+    Law(18, "weights", "a row of weight 2 counts as the row twice", _weights),
+    Law(19, "learned", "where a parameter starts has no effect once it is learned", _learned_in_place),
 )
 """Every law, in order."""
 
 
 # What the laws look with ---------------------------------------------------------------------------------
+
+
+def _distinct(learners: Iterable[Learner]) -> list[Learner]:
+    found: list[Learner] = []
+    for learner in learners:
+        if learner not in found:
+            found.append(learner)
+    return found
+
+
+def _moments(learner: Learner) -> list[Learner]:
+    """The learner at every tenth of a training, each that is another once."""
+    return _distinct(learner.at(tenth / 10) for tenth in range(11))
 
 
 def _learned(params: Params) -> dict[str, Tensor]:

@@ -16,8 +16,10 @@ from mapwise.core.tree import Fast, Params
 MOMENT = {"moment": True}
 """Metadata of a field that `at` sets, and nobody else: it tells a moment of training and is no hyperparameter."""
 
-WAIVABLE = frozenset({"order", "relabel", "padding", "alone", "embeds"})
+WAIVABLE = frozenset({"order", "relabel", "padding", "alone", "embeds", "query_loss", "weights"})
 """The laws an instance may do without, if it says so in `keeps`."""
+BY_ROWS = frozenset({"alone", "padding", "weights"})
+"""Those that a net breaks which normalises by the rows at hand: it counts each query once."""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,10 @@ class _Block(nn.Module):
         maps: Tensor = self.activation(self.norm(self.conv(x)))
         return nn.functional.avg_pool2d(maps, 2) if self.down == "average" else maps
 
+    def smooth(self) -> None:
+        """Halve by means, for the law `gradient`: maxima have kinks."""
+        self.down = "average" if self.down == "pool" else self.down
+
     def _pooled_first(self, x: Tensor) -> Tensor:
         """The maxima of the activations, from those of the convolution: norm and activation on a quarter of the map.
 

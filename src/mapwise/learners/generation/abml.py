@@ -55,7 +55,7 @@ class ABML(FixedHeadLearner):
     Params: {"mean": weights by name, "log_sigma": {name: as the weight}}. Nets are drawn by the task's key.
 
     Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
-    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+    at hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
 
     Raises ValueError for a task with more classes than the head has columns, for fewer than one sample, for a negative
     weight, and for steps that can't be stable from the start.

@@ -44,7 +44,7 @@ class CNP(EmbeddingLearner):
     Without any support row r is 0, and predictions are what it has learned of all tasks.
 
     With "gaussian", columns are targets that have weights of their own and no classes, so `relabel` isn't kept. A net
-    with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError for another loss, counts and scales below their least, an encoder that doesn't say its output
     shape, and tasks with another number of targets.

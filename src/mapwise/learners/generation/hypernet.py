@@ -44,8 +44,8 @@ class HyperNet(FixedHeadLearner):
     zero: at first nothing is changed.
 
     With another loss than the cross-entropy, the columns of y are read as targets, each with its own start: that breaks
-    `relabel`. A net whose norm uses the rows at hand also breaks `alone` and `padding` (unless its rows are the
-    support's).
+    `relabel`. A net whose norm uses the rows at hand also breaks `alone`, `padding` and `weights` (unless its rows are
+    the support's).
 
     Raises ValueError for classes and patterns without the head, whose rows would be alike, and for less than one pass.
 
@@ -68,7 +68,7 @@ class HyperNet(FixedHeadLearner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All, for classes; `relabel` is for them alone. Statistics of the rows at hand break `alone` and `padding`."""
+        """All, for classes; `relabel` is for them alone. Statistics of the rows at hand break `BY_ROWS`."""
         return super().keeps | ({"relabel"} if self._classes else frozenset())
 
     @property

@@ -39,8 +39,9 @@ class VERSA(EmbeddingLearner):
     A class draws by a key of its own, made of the task's key and of its support rows and not of its column's place.
     Rows that are equal in every bit thus draw alike, and classes differ in theirs.
 
-    Over rows that are embedded once a class therefore draws other heads, which breaks `embeds` unless `samples` is 0.
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    Over rows that are embedded once a class draws other heads, and so does one with a row twice, which
+    breaks `embeds` and `weights` unless `samples` is 0.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError for an encoder that doesn't say its output shape, and for fewer than 0 samples.
 
@@ -61,8 +62,8 @@ class VERSA(EmbeddingLearner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All but `embeds` where heads are drawn, unless the encoder normalises by the rows at hand."""
-        return super().keeps - ({"embeds"} if self.samples else frozenset())
+        """All but `embeds` and `weights` where heads are drawn, unless the encoder normalises by the rows at hand."""
+        return super().keeps - ({"embeds", "weights"} if self.samples else frozenset())
 
     def inference(self) -> Net:
         """The inference network, [W, D] -> [W, 2 (D + 1)]."""

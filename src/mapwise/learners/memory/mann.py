@@ -48,9 +48,10 @@ class MANN(EmbeddingLearner):
 
     Params: {"encoder", "lstm": see `lstm_cell`, "heads" and "out": {"weight", "bias"}}.
 
-    The rows are read in their order, which breaks `order`; each column of a label has weights of its own, which breaks
-    `relabel`; and a class that wasn't seen yet may well come next, so it can be chosen, which breaks `padding`. Rows of
-    weight 0 change nothing. A net with norm "batch" also breaks `alone`, and "frozen" does until measured.
+    The rows are read in their order, which breaks `order` and `weights`; each column of a label has weights of its own,
+    which breaks `relabel`; and a class that wasn't seen yet may well come next, so it can be chosen, which breaks
+    `padding`. Rows of weight 0 change nothing.
+    A net with norm "batch" also breaks `alone`, and "frozen" does until measured.
 
     Raises ValueError for a task of more than `max_ways` classes, an encoder that doesn't say its output shape, and
     fewer slots than heads.
@@ -80,7 +81,7 @@ class MANN(EmbeddingLearner):
     @property
     def keeps(self) -> frozenset[str]:
         """`alone`, unless the encoder normalises by the rows at hand."""
-        return super().keeps - {"order", "relabel", "padding"}
+        return super().keeps - {"order", "relabel", "padding", "weights"}
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, an LSTM, and what makes heads and scores of what it says."""

@@ -47,8 +47,9 @@ class MetaNetworks(EmbeddingLearner):
     Params: {"encoder", "base" and "key": {"dense": [E, D], "head": [most_ways, E]}, "rows": three layers,
     "chunks": {"lstm": see `lstm_cell`, "weight": [hidden], "bias": []}, "log_strength": []}.
 
-    Breaks `relabel`, since each class has a slow row of its own, and `order`, since the chunks are read in order.
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    Breaks `relabel`, since each class has a slow row of its own, and `order` and `weights`, since the chunks are
+    read in order, cut by the number of rows.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError for a task of more classes than `most_ways`, and for an encoder that doesn't say its output shape.
 
@@ -71,8 +72,8 @@ class MetaNetworks(EmbeddingLearner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All but `relabel` and `order`, unless the encoder normalises by the rows at hand."""
-        return super().keeps - {"relabel", "order"}
+        """All but `relabel`, `order` and `weights`, unless the encoder normalises by the rows at hand."""
+        return super().keeps - {"relabel", "order", "weights"}
 
     def init(self, seed: int) -> Params:
         """The encoder's weights; layers and an LSTM as torch makes them, without biases where weights are made fast."""
@@ -154,6 +155,7 @@ class MetaNetworks(EmbeddingLearner):
         """b(W, W*, x), where W* is the memory read with the query's attention (algorithm 1, lines 17-20)."""
         z = self.embed(params, fast, x)  # [Q, D]
         alike = params["log_strength"].exp() * cosines(_key(params, fast["dense"], z), fast["keys"])  # [Q, S]
+        alike = alike + fast["weight"].clamp(min=1e-30).log()  # a row of weight 2 is read as the row twice
         attention = torch.where(fast["weight"] > 0, alike, torch.finfo(z.dtype).min / 2).softmax(1)
         slow, memory = _of_ways(params["base"], len(fast["present"])), fast["memory"]
         # Layer augmentation (section 3.3), without a rectifier after the last layer.

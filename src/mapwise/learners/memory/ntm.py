@@ -54,7 +54,8 @@ class NTM(Learner):
     The support is read once, in its order; a row of weight 0 is passed over. A query row names an answer by the number
     in its last column, and gets what was said in the support's silent row of that number; zeros where there is none.
 
-    Breaks `order`: a sequence read in another order is another sequence. Breaks `relabel`: a bit has its own column.
+    Breaks `order` and `weights`: a sequence read in another order, or with a row twice, is another sequence.
+    Breaks `relabel`: a bit has its own column.
 
     >>> learner.init(0)["heads"]["weight"].shape
     torch.Size([92, 100])
@@ -80,8 +81,8 @@ class NTM(Learner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All but `order` and `relabel`."""
-        return WAIVABLE - {"order", "relabel"}
+        """All but `order`, `relabel` and `weights`."""
+        return WAIVABLE - {"order", "relabel", "weights"}
 
     @property
     def criterion(self) -> Loss:

@@ -30,8 +30,8 @@ class KernelMean(EmbeddingLearner):
     encoder:   [N, *input] -> [N, D].
     bandwidth: the distance over which a row's say falls to exp(-1/2), at the start; learned as its logarithm.
 
-    For targets alone: columns of y have no classes. A net with norm "batch" breaks `alone` and `padding`; one with
-    "frozen" does so until measured.
+    For targets alone: columns of y have no classes.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError for a bandwidth that isn't positive.
 

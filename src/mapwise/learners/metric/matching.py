@@ -40,8 +40,9 @@ class Matching(EmbeddingLearner):
                    "set"      by the same reading as a query's, so that their order doesn't matter.
     context_steps: times that a row reads the support rows; 3 to 10 are usual, and the paper doesn't say.
 
-    With full context "sequence" the order of the support rows matters, so it breaks `order`.
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    With full context "sequence" the order of the support rows matters, so it breaks `order`, and a
+    row read twice is another sequence, so it breaks `weights`.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError, with full context, for an encoder that doesn't say its output shape.
 
@@ -70,7 +71,7 @@ class Matching(EmbeddingLearner):
     @property
     def keeps(self) -> frozenset[str]:
         """All, unless the encoder normalises by the rows at hand, or the support is read in order."""
-        return super().keeps - ({"order"} if self.full_context == "sequence" else frozenset())
+        return super().keeps - ({"order", "weights"} if self.full_context == "sequence" else frozenset())
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, the logarithm of the temperature, and with full context the LSTMs' weights."""

@@ -31,7 +31,7 @@ class ProtoNet(EmbeddingLearner):
     distance: "euclidean" (squared) or "cosine".
     scale:    what a cosine is multiplied by; without effect on squared distances.
 
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["prototypes"].shape

@@ -38,7 +38,8 @@ class Relation(EmbeddingLearner):
     norm:    of the relation module, whose rows are pairs: "batch" or "frozen" over those at hand, "group", "layer".
              There is no "support": a support set has no pairs of a class and a row outside of it.
 
-    Norm "batch", of the encoder or of pairs, breaks `alone` and `padding`; "frozen" does so until measured.
+    Breaks `query_loss`: it trains on relations, whose softmax the scores are only afterwards.
+    Norm "batch", of the encoder or of pairs, breaks `alone`, `padding` and `weights`; "frozen" does so until measured.
 
     Raises ValueError for an encoder that doesn't say its output shape, or of other outputs than maps and vectors.
 
@@ -75,8 +76,8 @@ class Relation(EmbeddingLearner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All, unless the encoder or the relation module normalises by the rows at hand."""
-        return kept_laws(self.encoder, self.module())
+        """All but `query_loss`, unless the encoder or the relation module normalises by the rows at hand."""
+        return kept_laws(self.encoder, self.module()) - {"query_loss"}
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, and the relation module's."""

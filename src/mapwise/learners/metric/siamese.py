@@ -28,13 +28,19 @@ class Siamese(EmbeddingLearner):
 
     encoder: [N, *input] -> [N, D], with its attribute `output_shape`.
 
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    Breaks `query_loss`: it trains on pairs, of which scores are made only afterwards.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError for an encoder that doesn't say its output shape.
 
     >>> fast = learner.adapt(params, support)
     >>> learner.predict(params, fast, query.x).sigmoid()  # the probability of "same", class by class
     """
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """All but `query_loss`, unless the encoder normalises by the rows at hand."""
+        return super().keeps - {"query_loss"}
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, and a head to which the farther is the less the same."""

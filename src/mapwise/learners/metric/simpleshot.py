@@ -30,7 +30,8 @@ class SimpleShot(Supervised):
 
     scale: what minus the squared distance is multiplied by; without effect on which class is nearest.
 
-    Until measured, the mean to subtract is zero. A net with norm "batch" breaks `alone` and `padding`.
+    Breaks `query_loss`: training asks for base classes. A net with norm "batch" breaks `alone` and `padding`.
+    Until measured, the mean to subtract is zero.
 
     >>> params = learner.measure(params, source)
     >>> params["measured"]["feature_mean"].shape

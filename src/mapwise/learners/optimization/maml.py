@@ -34,7 +34,7 @@ class MAML(FixedHeadLearner):
     loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
 
     Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
-    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+    at hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
 
     Raises ValueError for a task with more classes than the head has columns.
     """

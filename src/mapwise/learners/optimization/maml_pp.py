@@ -55,7 +55,7 @@ class MAMLPlusPlus(FixedHeadLearner):
     Norm "batch", the rows at hand, is the paper's.
 
     Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
-    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+    at hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
 
     Raises ValueError for a task with more classes than the head has columns, and for train_steps below 1.
 

@@ -46,7 +46,7 @@ class MetaLSTM(FixedHeadLearner):
     One LSTM serves all weights of the net, each with a state of its own.
 
     Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
-    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+    at hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
 
     Raises ValueError for a task with more classes than the head has columns.
 

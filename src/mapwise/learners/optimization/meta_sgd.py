@@ -31,7 +31,7 @@ class MetaSGD(FixedHeadLearner):
     Params: {"net": weights by name, "rates": a rate for each number in them, by the same names}.
 
     Breaks `relabel`: each column of a learned head has its own start. A net whose norm uses the rows
-    at hand also breaks `alone` and `padding` (unless its rows are the support's).
+    at hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
 
     Raises ValueError for a task with more classes than the head has columns.
 

@@ -11,7 +11,7 @@ from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
@@ -33,7 +33,7 @@ class ProtoMAML(Learner):
     train_steps: steps while training; None: as many as `inner_steps`.
     first_order: the sum of the steps enters as a constant; the prototypes are still differentiated through.
 
-    Takes any number of ways. An encoder whose norm uses the rows at hand breaks `alone` and `padding`
+    Takes any number of ways. An encoder whose norm uses the rows at hand breaks `alone`, `padding` and `weights`
     (unless its rows are the support's).
     """
 
@@ -45,9 +45,9 @@ class ProtoMAML(Learner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All; with statistics of the rows at hand, not `alone` and `padding`."""
+        """All; with statistics of the rows at hand, not `alone`, `padding` and `weights`."""
         by_rows = functional.statistics_kept(self.encoder) - {"statistics"}
-        return WAIVABLE - ({"alone", "padding"} if by_rows else frozenset())
+        return WAIVABLE - (BY_ROWS if by_rows else frozenset())
 
     def init(self, seed: int) -> Params:
         """The encoder's weights: a head is made from each support set."""

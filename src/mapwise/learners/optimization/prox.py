@@ -36,9 +36,11 @@ class Prox(FixedHeadLearner):
 
     The outer step is plain: train with the optimizer "SGD lr=10" (1 / pull) and the schedule "linear".
 
-    Breaks `relabel`: each column of a learned head has its own start; and with an `inner_batch` also `order`, since
-    the order of the rows says which of them share a mini-batch. A net whose norm uses the rows at hand also
-    breaks `alone` and `padding` (unless its rows are the support's).
+    Breaks `relabel`: each column of a learned head has its own start; and with an `inner_batch` also `order` and
+    `weights`, since the places of the rows say which of them share a mini-batch. A net whose norm uses the rows at
+    hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
+
+    Breaks `query_loss`: the value is that of weights that have learned from the queries too.
 
     Raises ValueError for a task with more classes than the head has columns, a pull that isn't positive, and an empty
     mini-batch.
@@ -58,8 +60,8 @@ class Prox(FixedHeadLearner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """As MAML, and `order` only when every step sees all rows."""
-        return super().keeps - (frozenset() if self.inner_batch is None else {"order"})
+        """As MAML but `query_loss`, and `order` and `weights` only when every step sees all rows."""
+        return super().keeps - (frozenset() if self.inner_batch is None else {"order", "weights"}) - {"query_loss"}
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """phi = argmin L(phi) + pull / 2 |phi - params|^2, by K gradient steps, each on the next mini-batch."""

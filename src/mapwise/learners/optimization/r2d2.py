@@ -40,7 +40,7 @@ class R2D2(EmbeddingLearner):
 
     The learned bias is one number for all classes, so it moves no probability; it is kept because the paper has it.
 
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["head"].shape

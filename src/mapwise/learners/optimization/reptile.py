@@ -38,9 +38,9 @@ class Reptile(FixedHeadLearner):
 
     The outer step is plain: train with the optimizer "SGD lr=1" and the schedule "linear".
 
-    Breaks `relabel`: each column of a learned head has its own start; and with an `inner_batch` also `order`, since
-    the order of the rows says which of them share a mini-batch. A net whose norm uses the rows at hand also
-    breaks `alone` and `padding` (unless its rows are the support's).
+    Breaks `relabel`: each column of a learned head has its own start; and with an `inner_batch` also `order` and
+    `weights`, since the places of the rows say which of them share a mini-batch. A net whose norm uses the rows at
+    hand also breaks `alone`, `padding` and `weights` (unless its rows are the support's).
 
     Raises ValueError for a task with more classes than the head has columns, and for an empty mini-batch.
     """
@@ -60,8 +60,8 @@ class Reptile(FixedHeadLearner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """As MAML, and `order` only when every step sees all rows."""
-        return super().keeps - (frozenset() if self.inner_batch is None else {"order"})
+        """As MAML, and `order` and `weights` only when every step sees all rows."""
+        return super().keeps - (frozenset() if self.inner_batch is None else {"order", "weights"})
 
     def at(self, progress: float) -> Self:
         """Training takes `train_steps` mini-batches of `train_batch` rows."""

@@ -27,7 +27,7 @@ class Finetune(Supervised):
     Differs: the paper keeps the encoder fixed; `body_lr=0` does that. The head starts at zero, so that
              no class is preferred.
 
-    A net with norm "batch" breaks `alone` and `padding`.
+    Breaks `query_loss`: training asks for base classes. A net with norm "batch" breaks `alone` and `padding`.
 
     tune_steps: gradient steps of an adaptation, on the whole support.
     head_lr:    their rate for the head.

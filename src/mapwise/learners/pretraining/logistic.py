@@ -27,7 +27,7 @@ class Logistic(EmbeddingLearner):
     strength: weight of half the squared head beside the sum of the rows' cross-entropies.
     steps:    of the solver.
 
-    A net with norm "batch" breaks `alone` and `padding`; one with "frozen" does so until measured.
+    A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["head"].shape

@@ -33,7 +33,7 @@ class Supervised(Learner):
     scale: what a cosine is multiplied by, so that scores are log-probabilities of some use.
 
     Trains on the source `supervised`: one task of all base classes, with an empty support.
-    A net with norm "batch" breaks `alone` and `padding`.
+    Breaks `query_loss`: training asks for base classes. A net with norm "batch" breaks `alone` and `padding`.
     """
 
     net: Net
@@ -41,8 +41,8 @@ class Supervised(Learner):
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All, unless the net normalises by the rows at hand."""
-        return kept_laws(self.net)
+        """All but `query_loss`, unless the net normalises by the rows at hand."""
+        return kept_laws(self.net) - {"query_loss"} | {"weights"}
 
     def init(self, seed: int) -> Params:
         """The net's weights, head of the base classes included."""
