@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mapwise.problems import METRICS
+from mapwise.problems import metrics
 from mapwise.runs.settings import RunSettings
 from mapwise.workflows.machine import machine
 
@@ -96,7 +96,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{given.row}.json"
     path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-    metric = next(name for name in METRICS if name in result)
+    metric = next(name for name in metrics() if name in result)
     print(f"{path.name}: {metric} {result[metric]:.4f} +/- {result['ci95']:.4f}")
 
 

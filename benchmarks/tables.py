@@ -23,7 +23,7 @@ from typing import Any
 from mapwise.catalog import LEARNERS
 from mapwise.core.estimate import Estimate
 from mapwise.engine.results import Contender, Paired, Protocol
-from mapwise.problems import METRICS, problem_of_metric
+from mapwise.problems import metric_named, metrics, problem_of_metric
 from mapwise.report.comparison import comparison_markdown, markdown, notes
 from mapwise.report.plots import against_time, standalone
 from mapwise.report.table import difference, normalisation, number, percent, share, task_name
@@ -80,7 +80,7 @@ class Row:
     @property
     def metric(self) -> str | None:
         """ "accuracy", "mse" or "wrong_bits"; None for a row that is no evaluation."""
-        return next((name for name in METRICS if self.result.get(name) is not None), None)
+        return next((name for name in metrics() if self.result.get(name) is not None), None)
 
     @property
     def measures(self) -> bool:
@@ -153,7 +153,7 @@ class Row:
         if asked is None or self.metric is None:
             return self.target
         goal = float(asked[1])
-        metric, value = METRICS[self.metric], float(self.result[self.metric])
+        metric, value = metric_named(self.metric), float(self.result[self.metric])
         value, unit = (100 * value, " %") if metric.percent else (value, "")
         met = value <= goal if metric.lower_is_better else value >= goal
         return f"at {'most' if metric.lower_is_better else 'least'} {asked[1]}{unit}" + ("" if met else ", missed")

@@ -17,7 +17,7 @@ from mapwise.engine.findings import drawn_episode, embedding_map, training_curve
 from mapwise.engine.results import Curve, Findings, Paired, Report, Search, Trial
 from mapwise.engine.train import train
 from mapwise.interfaces.shown import trained
-from mapwise.problems import METRICS, PROBLEMS
+from mapwise.problems import PROBLEMS, metrics
 from mapwise.report import plots, table
 from mapwise.report.page import page, summary
 from mapwise.report.search_page import search_page
@@ -80,7 +80,7 @@ def judged(lies=False, sure=3.0, episodes=60):
 
 def test_every_problem_has_a_name_and_a_metric_of_its_own():
     assert set(PROBLEMS) == {"classification", "regression", "multilabel"}
-    assert len(METRICS) == len({metric.title for metric in METRICS.values()}) == len(PROBLEMS)
+    assert len(metrics()) == len({metric.title for metric in metrics().values()}) == len(PROBLEMS)
 
 
 def test_bits_are_counted_one_by_one_and_only_where_a_row_counts():

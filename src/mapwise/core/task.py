@@ -8,7 +8,8 @@ The letters used in every shape of the library:
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -94,6 +95,11 @@ class TaskSource(Protocol):
         """What the tasks are, for reports."""
         ...
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What was noticed in its data, such as duplicates, for people."""
+        ...
+
     def __call__(self, step: int) -> Task:
         """The batch of tasks of this step, its tensors with a leading axis T."""
         ...
@@ -102,9 +108,33 @@ class TaskSource(Protocol):
         """The same source over the classes (or functions) of "train", "val" or "test"."""
         ...
 
+    def with_(self, **changes: Any) -> "TaskSource":
+        """The same source with other settings, such as tasks, seed, shots or queries."""
+        ...
+
     def names(self, step: int) -> list[list[str]]:
         """The W class names of each of the T tasks of this step; empty lists without classes."""
         ...
+
+
+class Source:
+    """The settings of a task source that is a frozen dataclass, by their names."""
+
+    def with_(self, **changes: Any) -> Self:
+        """The same source with other settings, such as tasks, seed, shots or queries.
+
+        Raises ValueError for a setting it doesn't have, and for a value it refuses.
+        """
+        known = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        for name in changes:
+            if name not in known:
+                raise ValueError(f"{type(self).__name__} has no setting {name!r}: it has {', '.join(known)}")
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What was noticed in its data, such as duplicates, for people."""
+        return ()
 
 
 def examples(

@@ -9,7 +9,7 @@ import numpy as np
 
 from mapwise.core.estimate import Estimate
 from mapwise.core.problem import Problem
-from mapwise.problems import METRICS, problem_of_metric
+from mapwise.problems import metric_named, problem_of_metric
 from mapwise.problems.classification import Calibrated, ClassFigures
 
 
@@ -284,7 +284,7 @@ class Search:
     def ranked(self) -> list[Trial]:
         """Best first: those that were completed, then the pruned ones, then the rest in their order."""
         states = ["complete", "pruned"]
-        sign = 1 if METRICS[self.metric].lower_is_better else -1
+        sign = 1 if metric_named(self.metric).lower_is_better else -1
 
         def place(trial: Trial) -> tuple[int, float, int]:
             value = trial.validation

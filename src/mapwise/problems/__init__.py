@@ -1,4 +1,6 @@
-"""What tasks may ask for, one file each; a problem is known by its name and by its metric's name."""
+"""What tasks may ask for, one file each; a problem is known by its name, and by its metric's name or title."""
+
+from collections.abc import Container
 
 from mapwise.core.problem import Metric, Problem
 from mapwise.problems.classification import Classification
@@ -8,16 +10,28 @@ from mapwise.problems.regression import Regression
 PROBLEMS: dict[str, Problem] = {problem.name: problem for problem in (Classification(), Regression(), Multilabel())}
 """Every problem by its name."""
 
-METRICS: dict[str, Metric] = {problem.metric.name: problem.metric for problem in PROBLEMS.values()}
-"""Their metrics, by the metrics' names."""
+
+def metrics() -> dict[str, Metric]:
+    """The metrics of all problems, by the metrics' names."""
+    return {problem.metric.name: problem.metric for problem in PROBLEMS.values()}
 
 
-def problem_of_metric(names: object) -> Problem:
+def metric_named(name: str) -> Metric:
+    """The metric of this name; raises ValueError for a name that no problem has."""
+    return problem_of_metric([name]).metric
+
+
+def metric_titled(title: str) -> Metric | None:
+    """The metric of this title; None for another quantity, such as a loss."""
+    return next((metric for metric in metrics().values() if metric.title == title), None)
+
+
+def problem_of_metric(names: Container[str]) -> Problem:
     """The first problem whose metric's name is in a container of names, such as a report's JSON.
 
     Raises ValueError when there is none.
     """
     for problem in PROBLEMS.values():
-        if problem.metric.name in names:  # type: ignore[operator]
+        if problem.metric.name in names:
             return problem
-    raise ValueError(f"there is no metric among these results: one of {', '.join(METRICS)} is needed")
+    raise ValueError(f"there is no metric among these results: one of {', '.join(metrics())} is needed")

@@ -9,7 +9,7 @@ import numpy as np
 
 from mapwise.core.format import ABSENT, plain, share
 from mapwise.engine.results import Curve, Findings, FunctionFit, Paired, Protocol, Report
-from mapwise.problems import METRICS
+from mapwise.problems import metrics
 from mapwise.problems.classification import ClassFigures
 from mapwise.report import html, plots, table
 
@@ -183,7 +183,7 @@ def _training(curves: Sequence[Curve], own: Report) -> str:
 
 def _unit(label: str) -> str:
     """What a line of a training is measured in: the title of the metric it names, or "loss"."""
-    return next((row.title for name, row in METRICS.items() if name in label), "loss")
+    return next((metric.title for name, metric in metrics().items() if name in label), "loss")
 
 
 def _against(findings: Findings, own: Report) -> str:
@@ -402,7 +402,7 @@ def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
             ci = math.nan if curve.ci95 is None else float(curve.ci95[i])
             shown = _value(float(curve.y[i]), unit)
             if math.isfinite(ci):
-                shown += f" ± {100 * ci:.1f}" if unit in plots.SHARES else f" ± {ci:.2g}"
+                shown += f" ± {100 * ci:.1f}" if plots.in_percent(unit) else f" ± {ci:.2g}"
             place = f"{float(curve.x[i]):,.6g}"
             rows.append(f"<tr>{html.cell(curve.label, '')}{html.cell(place, 'n')}{html.cell(shown, 'n')}</tr>")
     return html.table([("line", ""), (xname, "n"), (unit, "n")], rows, f"{unit} against {xname}")
@@ -411,7 +411,7 @@ def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
 def _value(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "not finite"
-    return share(value) if unit in plots.SHARES else f"{value:.4g}"
+    return share(value) if plots.in_percent(unit) else f"{value:.4g}"
 
 
 def _labels(curves: Sequence[Curve]) -> str:

@@ -30,7 +30,7 @@ from mapwise.engine.results import (
     Search,
     Trial,
 )
-from mapwise.problems import METRICS
+from mapwise.problems import metric_named, metric_titled
 from mapwise.problems.classification import ClassFigures
 from mapwise.problems.regression import LEVELS
 
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 INK = "#1f2329"
 SOFT = "#5b6470"
 FAINT = "#e6e3dc"
-SHARES = frozenset(metric.title for metric in METRICS.values() if metric.percent)
-"""Titles of the metrics that are drawn in per cent."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5568f", "#b97700", "#3f9fd8", "#4b4b4b")
 """Okabe and Ito's colours, which people with any colour vision tell apart, darkened where paper needs it."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -92,6 +90,12 @@ def short(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"
 
 
+def in_percent(quantity: str) -> bool:
+    """Whether a quantity is drawn in per cent: the title of a metric that is a share."""
+    metric = metric_titled(quantity)
+    return metric is not None and metric.percent
+
+
 def learning_curve(curves: Sequence[Curve], *, metric: str) -> str:
     """Lines over training steps. metric: a metric's title (those of 0..1 are drawn in per cent), or "loss"."""
     with _styled():
@@ -109,14 +113,14 @@ def learning_curve(curves: Sequence[Curve], *, metric: str) -> str:
                 if len(y) == 1:
                     axes.plot(x, y, "o", color=colour)
         values = np.concatenate([_finite(curve)[1] for curve in curves])
-        if metric in SHARES:
+        if in_percent(metric):
             _percent_axis(axes)
         elif len(values) and values.min() > 0 and values.max() > 50 * values.min():
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(_plain)
             axes.yaxis.set_minor_formatter(_nothing)
         axes.set_xlabel("training steps")
-        axes.set_ylabel(f"{metric} (%)" if metric in SHARES else metric)
+        axes.set_ylabel(f"{metric} (%)" if in_percent(metric) else metric)
         axes.margins(x=0.01)
         axes.xaxis.set_major_formatter(_thousands)
         _legend(figure, axes)
@@ -400,7 +404,7 @@ def search_history(found: Search) -> str:
         _trials(axes, found, [float(trial.number) for trial in found.trials])
         done = [trial for trial in found.trials if trial.state == "complete" and _known(trial)]
         if done:
-            better = np.minimum if METRICS[found.metric].lower_is_better else np.maximum
+            better = np.minimum if metric_named(found.metric).lower_is_better else np.maximum
             best = better.accumulate([_height(trial, found) for trial in done])
             x = [trial.number for trial in done] + [max(trial.number for trial in found.trials)]
             axes.step(
@@ -484,7 +488,7 @@ def _known(trial: Trial) -> bool:
 def search_top(found: Search) -> float:
     """The height from which trials are drawn at the upper edge: an error that ran away would flatten all others."""
     values = [float(trial.validation or 0.0) for trial in found.trials if _known(trial)]
-    return 10 * float(np.median(values)) if values and not METRICS[found.metric].percent else math.inf
+    return 10 * float(np.median(values)) if values and not metric_named(found.metric).percent else math.inf
 
 
 def _height(trial: Trial, found: Search) -> float:
@@ -493,7 +497,7 @@ def _height(trial: Trial, found: Search) -> float:
 
 def _search_axis(axes: "Axes", found: Search) -> None:
     values = [_height(trial, found) for trial in found.trials if _known(trial)]
-    metric = METRICS[found.metric]
+    metric = metric_named(found.metric)
     if metric.percent:
         _percent_axis(axes)
         axes.set_ylabel(f"validation {metric.title} (%)")
@@ -755,7 +759,7 @@ def _against(curves: Sequence[Curve], xlabel: str, metric: str, chance: float | 
             places = sorted(ticks)
             axes.set_xticks(places, [f"{place:g}" for place in places])
             axes.set_xticks([], minor=True)
-        percent, title = METRICS[metric].percent, METRICS[metric].title
+        percent, title = metric_named(metric).percent, metric_named(metric).title
         if percent:
             _percent_axis(axes)
         else:

@@ -4,7 +4,7 @@ from html import escape
 
 from mapwise.core.format import share
 from mapwise.engine.results import Search
-from mapwise.problems import METRICS
+from mapwise.problems import metric_named
 from mapwise.report import html, plots, table
 
 
@@ -40,7 +40,7 @@ def search_summary(found: Search) -> str:
     if found.best is None:
         return f"None of {trials} was completed."
     value = found.best.validation
-    metric = METRICS[found.metric]
+    metric = metric_named(found.metric)
     shown = share(value) if metric.percent else table.searched_value(value)
     shown = f"a {metric.title} of {shown}" if metric.lower_is_better else shown
     values = ", ".join(f"{name} {table.searched_value(tried)}" for name, tried in found.best.values.items())
@@ -48,7 +48,7 @@ def search_summary(found: Search) -> str:
 
 
 def _search_figures(found: Search) -> str:
-    unit = f"validation {METRICS[found.metric].title}"
+    unit = f"validation {metric_named(found.metric).title}"
     pruned = any(trial.state == "pruned" for trial in found.trials)
     alt = f"{html.capital(unit)} of {len(found.trials)} trials in their order. {search_summary(found)}"
     caption = f"{html.capital(unit)} of every trial." + (

@@ -10,7 +10,7 @@ import numpy as np
 from mapwise.core.estimate import Estimate
 from mapwise.core.format import ABSENT, plain, share
 from mapwise.engine.results import Paired, Protocol, Report, Search
-from mapwise.problems import METRICS
+from mapwise.problems import metric_named
 from mapwise.problems.classification import ClassFigures
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def difference(pair: Paired, metric: str) -> str:
     """First minus second with its sign and interval: "+43.4 ± 0.6 points"; an error in its own unit."""
     size = replace(pair.difference, mean=abs(pair.difference.mean))
     sign = "+" if pair.difference.mean > 0 else "−" if pair.difference.mean < 0 else ""
-    if not METRICS[metric].percent:
+    if not metric_named(metric).percent:
         return sign + number(size)
     shown = percent(size)
     return sign + (shown.replace(" %", " points", 1) if "%" in shown else shown)
@@ -64,7 +64,7 @@ def verdict(pair: Paired, metric: str) -> str:
     mean, ci = pair.difference.mean, pair.difference.ci95
     if not (math.isfinite(mean) and math.isfinite(ci)) or abs(mean) <= ci:
         return "no difference shown"
-    return "better" if (mean > 0) != METRICS[metric].lower_is_better else "worse"
+    return "better" if (mean > 0) != metric_named(metric).lower_is_better else "worse"
 
 
 def task_name(protocol: Protocol) -> str:
@@ -127,7 +127,7 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
         add_row(table, [*row, normalisation(report.protocol)])
     for task, chance in chances(reports):
         row = ["chance"] + ([task] if len(tasks) > 1 else [])
-        shown = share(chance) if METRICS[metric].percent else plain(chance)
+        shown = share(chance) if metric_named(metric).percent else plain(chance)
         add_row(table, [*row, shown] + [""] * (len(head) + 1))
     _caption(table, calibrations(reports) + _provenance([report.protocol for report in reports]))
     return table
@@ -230,7 +230,7 @@ def search_rows(found: Search) -> tuple[list[str], list[list[str]]]:
     rows = []
     for trial in found.ranked:
         tried = [searched_value(trial.values.get(name)) for name in found.ranges]
-        shown = share(trial.validation) if METRICS[found.metric].percent else searched_value(trial.validation)
+        shown = share(trial.validation) if metric_named(found.metric).percent else searched_value(trial.validation)
         rows.append([str(trial.number), *tried, shown, f"{trial.step:,}", trial.state])
     return head, rows
 

@@ -1,8 +1,7 @@
 """The episodes of a run: those it trains on, and those that judge it."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 from mapwise.catalog import SourceSettings
 from mapwise.core.task import TaskSource
@@ -66,8 +65,8 @@ def judging(
     """
     ways, shots, queries = _judging(settings)
     if settings.test_source is None and isinstance(training, Episodes):
-        source: Any = replace(
-            training, part=split, ways=span(ways, "ways"), shots=span(shots, "shots"), queries=queries, augment=None
+        source: TaskSource = training.with_(
+            part=split, ways=span(ways, "ways"), shots=span(shots, "shots"), queries=queries, augment=None
         )
     else:
         source = source_of(settings, "test").split(split)
@@ -76,10 +75,10 @@ def judging(
             f"rows of {source.about.source} have shape {source.input_shape} and those of the training source "
             f"{training.input_shape}: choose a test source of the same shape"
         )
-    one = replace(source, tasks=1)(0)
+    one = source.with_(tasks=1)(0)
     numbers = one.support.x.numel() + one.query.x.numel()
     tasks = max(1, min(_MOST, _NUMBERS // numbers))
-    return cast(TaskSource, replace(source, tasks=tasks, seed=source.seed if seed is None else seed))
+    return source.with_(tasks=tasks, seed=source.about.seed if seed is None else seed)
 
 
 def _judging(settings: RunSettings) -> tuple[str, str, int | None]:

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
 from mapwise.tasks.synthetic import PARTS, random_stream
 
 
 @dataclass(frozen=True, eq=False)
-class Curves:
+class Curves(Source):
     """A family of curves, each said by a few numbers that are uniform in a range: what the sources of curves share.
 
     A source that extends this writes `name`, `ranges` and `y`. x is uniform in -5..5, support and query drawn alike and

@@ -1,6 +1,6 @@
 """Episodes: N-way K-shot tasks cut from labelled rows, one gather for a whole batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.classification import Classification
 from mapwise.tasks.rows import LabelledRows
 
@@ -21,7 +21,7 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Episodes:
+class Episodes(Source):
     """Tasks of `ways` classes with `shots` support and `queries` query rows each.
 
     ways, shots: a number, or a range (5, 20) from which every task draws. Tasks smaller than the
@@ -87,6 +87,11 @@ class Episodes:
         """What the tasks are, for reports."""
         name = f"{self.rows.name} with shuffled labels" if self.shuffle_labels else self.rows.name
         return About(name, self.part, _text(self.ways), _text(self.shots), self.queries_per_class, self.seed)
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What was noticed when the rows were read."""
+        return self.rows.notes
 
     @property
     def input_shape(self) -> tuple[int, ...]:

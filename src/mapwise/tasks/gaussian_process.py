@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mapwise.core.losses import Gaussian
 from mapwise.core.problem import Problem
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
 from mapwise.tasks.synthetic import PARTS, random_stream
 
@@ -42,7 +42,7 @@ _X, _VALUE, _ERROR, _COUNT, _KEY = range(5)
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianProcess:
+class GaussianProcess(Source):
     """Fit a function drawn from a Gaussian process from a few of its points, x uniform in -2..2.
 
     Garnelo et al. 2018, arXiv:1807.01613, section 4.1: mean 0, variance 1, and a covariance that depends on the

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.multilabel import Multilabel
 from mapwise.tasks.synthetic import PARTS, random_stream
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences:
+class Sequences(Source):
     """A family of sequences: a task is one of them, its support what is read and its query what is then asked.
 
     The support rows are the sequence in its order, and after it one silent row for every answer: rows without any

@@ -1,6 +1,6 @@
 """Streams of labelled rows: a few classes in random order, each row asked for before its label is seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -9,14 +9,14 @@ import torch
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Augment, Episodes, Span, distinct
 from mapwise.tasks.rows import LabelledRows
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class Stream(Source):
     """Streams of `length` rows of `ways` classes, whose columns are dealt out anew for every stream.
 
     Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, section 4.2. A task is one stream: its rows are the support,
@@ -89,6 +89,11 @@ class Stream:
         """What the tasks are, for reports: how many rows of its class came before one, and a class's mean number."""
         name = f"{self.rows.name} stream" + (" with shuffled labels" if self.shuffle_labels else "")
         return About(name, self.part, str(self.ways), f"0-{self.most - 1}", self.length // self.ways, self.seed)
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What was noticed when the rows were read."""
+        return self.rows.notes
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -9,13 +9,13 @@ import torch
 
 from mapwise.core import random
 from mapwise.core.problem import Problem
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Episodes
 
 
 @dataclass(frozen=True, eq=False)
-class Supervised:
+class Supervised(Source):
     """One task of all training classes: no support, and a shuffled batch of rows as query.
 
     Every row comes once in an epoch; a batch may end one epoch and begin the next.

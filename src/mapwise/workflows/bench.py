@@ -321,7 +321,7 @@ def judged(bench: Bench, run: Path, shown: Path, threads: int) -> tuple[Opened, 
 def adapted_numbers(run: Opened) -> int:
     """Numbers that a task changes: of all floating-point tensors in fast that differ between two test tasks."""
     source: Any = run.source
-    tasks: Task = replace(source, tasks=2)(0)
+    tasks: Task = source.with_(tasks=2)(0)
     with torch.no_grad():
         supports = (task_at(tasks, place).support for place in range(2))
         first, second = (tree.flatten(run.learner.adapt(run.params, support)) for support in supports)
@@ -429,7 +429,7 @@ def _measured_training(settings: RunSettings, place: Path) -> float:
     tiny = {"tasks": 1, "queries": 1, "test_queries": 1, "steps": 1, "validate_every": 1, "validation_episodes": 1}
     with TemporaryDirectory() as aside:
         # A tiny training first: what torch loads at the first gradient and step is not what this one needs.
-        train(settings.with_values(tiny), Path(aside), opened=replace(episodes, tasks=1, queries=1))
+        train(settings.with_values(tiny), Path(aside), opened=episodes.with_(tasks=1, queries=1))
     before = resident(reset=True)
     _trained(settings, place, episodes)
     return round(resident() - before, 1)

@@ -18,8 +18,6 @@ from mapwise.runs.flags import FLAGS
 from mapwise.runs.run import Run
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import span
-from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.stream import Stream
 from mapwise.workflows.errors import WrongUse, wrong_use
 
 BASELINE = "nearest_mean"
@@ -99,9 +97,9 @@ def opened(folder: Path, judging: Judging) -> Opened:
     run = Run.open(folder, judging.changes)
     source = run.judging(judging.split, seed=judging.seed)
     if judging.shuffle_labels:
-        if not isinstance(source, (Episodes, Stream)):
+        if source.problem.columns != "classes":
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
-        source = replace(source, shuffle_labels=True)
+        source = source.with_(shuffle_labels=True)
     how = run.settings.how
     chooses = source.problem.columns == "classes" and judging.split == "test" and not judging.shuffle_labels
     validation = _validation(run) if chooses else None

@@ -27,8 +27,6 @@ from mapwise.runs.run import initial_params
 from mapwise.runs.settings import SETTINGS, RunSettings, named_source
 from mapwise.runs.sources import judging, source_of, span
 from mapwise.tasks.augment import augmentation
-from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.stream import Stream
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, wrong_use
 from mapwise.workflows.processes import interrupts, ranks_started
@@ -141,7 +139,7 @@ def train(
         if torch.device(here.device).type == "cuda":
             torch.cuda.set_device(here.device)
         episodes = source_of(here) if opened is None else opened
-        for remark in episodes.rows.notes if isinstance(episodes, (Episodes, Stream)) else ():
+        for remark in episodes.remarks:
             display.note(f"note: {remark}")
         source = catalog.training_source(settings.row, episodes)
         validation = judging(here, "val", training=episodes)
