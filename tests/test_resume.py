@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -692,6 +693,21 @@ def test_bad_settings_leave_an_old_run_as_it_was(tmp_path):
     with pytest.raises(ValueError, match="did you mean"):
         replace(ADAM, optimizer="Adamm lr=0.1").run(tmp_path)
     assert left(tmp_path) == before
+
+
+@pytest.mark.xfail(strict=True, reason="a missing file is reported, or the folder is made anew without its records")
+@pytest.mark.parametrize("step", [4, 7])
+def test_a_folder_that_is_deleted_ends_the_run_in_one_sentence_and_is_not_made_anew(step, tmp_path):
+    out = tmp_path / "run"
+
+    def delete(progress):
+        if progress.step == step:
+            shutil.rmtree(out)
+
+    with pytest.raises(ValueError, match=f"the run's folder {out} is gone") as gone:
+        ADAM.run(out, progress=delete)
+    assert "\n" not in str(gone.value)
+    assert not out.exists()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
