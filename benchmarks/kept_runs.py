@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from mapwise.core.estimate import Estimate
-from mapwise.engine.train import METRICS
+from mapwise.engine.folder import METRICS
 from mapwise.runs.settings import RunSettings
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import row
-from mapwise.engine.train import METRICS
+from mapwise.engine.folder import METRICS
 from mapwise.runs.settings import RunSettings
 from row import Line, Row
 

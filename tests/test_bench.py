@@ -16,8 +16,8 @@ import pytest
 from mapwise import catalog
 from mapwise.catalog import LEARNERS
 from mapwise.core.files import claimed
+from mapwise.engine.folder import METRICS
 from mapwise.engine.results import Contender, Curve, Paired, Protocol, Report
-from mapwise.engine.train import METRICS
 from mapwise.interfaces.cli import main
 from mapwise.problems import PROBLEMS
 from mapwise.report.comparison import SAME, comparison_markdown, comparison_rows

@@ -11,7 +11,7 @@ from conftest import ROOT
 from mapwise.core import tree
 from mapwise.engine import checkpoint
 from mapwise.engine.evaluate import episode_values
-from mapwise.engine.train import BEST
+from mapwise.engine.folder import BEST
 from mapwise.predictors.trained_learner import TrainedLearner
 from mapwise.runs.run import Run
 

@@ -18,9 +18,10 @@ from mapwise.engine import checkpoint
 from mapwise.engine import compiled as compiling
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.evaluate import episode_values
+from mapwise.engine.folder import BEST, LAST, METRICS
 from mapwise.engine.gradient import fastest, meta_gradient
 from mapwise.engine.optimizer import optimizer_of, parse, schedule_of
-from mapwise.engine.train import BEST, LAST, METRICS, train
+from mapwise.engine.train import train
 from mapwise.learners.metric import protonet as protonets
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML

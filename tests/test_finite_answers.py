@@ -11,7 +11,7 @@ from conftest import command, rewrite
 from mapwise.core.learner import Learner
 from mapwise.engine import checkpoint
 from mapwise.engine.evaluate import evaluate
-from mapwise.engine.train import BEST
+from mapwise.engine.folder import BEST
 from mapwise.predictors.predictor import Predictor
 from mapwise.runs.run import load_params
 from mapwise.tasks.digits import digits

@@ -28,9 +28,10 @@ from mapwise.engine import checkpoint
 from mapwise.engine import ranks as processes
 from mapwise.engine import train as training
 from mapwise.engine.evaluate import episode_values
+from mapwise.engine.folder import BEST, LAST, METRICS
 from mapwise.engine.gradient import meta_gradient
 from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
-from mapwise.engine.train import BEST, LAST, METRICS, train
+from mapwise.engine.train import train
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML

@@ -10,7 +10,7 @@ import torch
 import mapwise as mw
 from conftest import command
 from mapwise.engine import checkpoint
-from mapwise.engine.train import BEST, LAST
+from mapwise.engine.folder import BEST, LAST
 from mapwise.predictors.predictor import Predictor
 from mapwise.runs.run import load_params
 

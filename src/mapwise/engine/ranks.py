@@ -142,7 +142,7 @@ class Ranks:
 
     def either(self, flag: bool) -> bool:
         """Whether any rank says so."""
-        return bool(self.gather(torch.tensor([flag])).any())
+        return flag if self.world == 1 else bool(self.gather(torch.tensor([flag])).any())
 
     def agree(self, value: T) -> T:
         """Rank 0's value, which JSON must be able to say; what the others give is not looked at."""

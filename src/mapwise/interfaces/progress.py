@@ -9,7 +9,7 @@ from mapwise.core.problem import Metric
 from mapwise.interfaces.printing import note, speaks
 
 if TYPE_CHECKING:
-    from mapwise.engine.train import Progress
+    from mapwise.engine.loop import Progress
 
 
 class Watched(Sequence[Any]):

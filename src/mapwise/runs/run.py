@@ -17,7 +17,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
-from mapwise.engine.train import BEST, LAST
+from mapwise.engine.folder import BEST, LAST
 from mapwise.runs.learner import learner_of
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of

@@ -33,8 +33,8 @@ from mapwise.core import tree
 from mapwise.core.files import claimed, write_atomically
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task, TaskSource
+from mapwise.engine.folder import METRICS
 from mapwise.engine.results import Contender, Report
-from mapwise.engine.train import METRICS
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
 from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings, words_of

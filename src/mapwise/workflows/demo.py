@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mapwise.engine.folder import BEST, LAST, METRICS
 from mapwise.engine.results import Paired, Report
-from mapwise.engine.train import BEST, LAST, METRICS
 from mapwise.runs.settings import SETTINGS, RunSettings
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.evaluate import Judging, Opened, opened

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from mapwise.core.problem import Metric
-from mapwise.engine.train import Progress
+from mapwise.engine.loop import Progress
 
 
 class Display(Protocol):

@@ -9,8 +9,8 @@ from mapwise.core.capabilities import TakesSteps, with_steps
 from mapwise.core.files import write_atomically
 from mapwise.core.task import TaskSource
 from mapwise.engine import findings as found_in
+from mapwise.engine.folder import METRICS
 from mapwise.engine.results import Curve, Findings, Report
-from mapwise.engine.train import METRICS
 from mapwise.workflows.evaluate import BASELINE, Opened
 
 PAGE, NUMBERS = "report.html", "report.json"

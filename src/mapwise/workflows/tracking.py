@@ -23,7 +23,7 @@ from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, sentence
 
 if TYPE_CHECKING:
-    from mapwise.engine.train import Progress
+    from mapwise.engine.loop import Progress
 
 KEYS = "tracking.json"
 """By what each tracker knows the run, so that a resumed run is appended to."""

@@ -15,11 +15,14 @@ from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.compiled import NotCompiled
+from mapwise.engine.folder import BEST, LAST, METRICS
 from mapwise.engine.gradient import compilation, fastest
+from mapwise.engine.interrupts import interrupts
+from mapwise.engine.loop import Progress
 from mapwise.engine.optimizer import optimizer_of, schedule_of
 from mapwise.engine.ranks import ALONE, LostRank, Ranks, local_device
 from mapwise.engine.settings import Execution, Training
-from mapwise.engine.train import BEST, LAST, METRICS, Progress, Trained
+from mapwise.engine.train import Trained
 from mapwise.engine.train import train as meta_train
 from mapwise.runs.flags import flag
 from mapwise.runs.learner import learner_of
@@ -29,7 +32,7 @@ from mapwise.runs.sources import judging, source_of, span
 from mapwise.tasks.augment import augmentation
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, wrong_use
-from mapwise.workflows.processes import interrupts, ranks_started
+from mapwise.workflows.processes import ranks_started
 from mapwise.workflows.tracking import TRACKERS, Tracking, installed
 
 RUNS = Path("runs")
@@ -187,13 +190,13 @@ def train(
         track(progress)
         if watch is not None:
             watch(progress)
-        stop_if_asked()
+        raise_noted()
 
     try:
         with (
             _told_of(folder),
             display.bar(title or f"{settings.learner} on {episodes.about.source}", episodes.problem.metric) as bar,
-            interrupts(ranks) as stop_if_asked,
+            interrupts(ranks) as raise_noted,
             Tracking(
                 settings.track if ranks.leads else [],
                 folder,

@@ -29,8 +29,9 @@ from pydantic import ConfigDict
 from mapwise.core.files import claimed, write_atomically
 from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
+from mapwise.engine.folder import METRICS
+from mapwise.engine.loop import Progress
 from mapwise.engine.results import Search, Trial
-from mapwise.engine.train import METRICS, Progress
 from mapwise.runs.settings import SETTINGS, RunSettings
 from mapwise.runs.sources import source_of
 from mapwise.runs.toml import read_toml, write_toml
@@ -224,7 +225,7 @@ def _run_trial(
         if progress.record is None or "validation" not in progress.record:
             return
         trial.report(float(progress.record["validation"]), progress.step)
-        if settings.prune and progress.step < progress.steps and trial.should_prune():
+        if settings.prune and progress.step != progress.steps and trial.should_prune():
             raise _Pruned
 
     try:

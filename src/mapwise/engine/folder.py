@@ -1,0 +1,170 @@
+"""The folder of a run: its last checkpoint, its best params, and its records."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mapwise.core.tree import Params, Tree
+from mapwise.engine import checkpoint
+from mapwise.engine.ranks import ALONE, Ranks
+
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run is kept; without a path nothing is written.
+
+    settings: decide what the run comes to, and must be the same when it is resumed.
+    chosen:   what is decided when the run begins and kept from then on; None: not decided yet.
+    run:      an id of the run, which is kept in its checkpoints.
+    about:    the description in the checkpoint to resume from; None: the run begins.
+
+    Writing raises ValueError when the folder is gone, and OSError when the disk is full.
+    """
+
+    path: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
+    run: str = ""
+    about: dict[str, Any] | None = None
+
+    @classmethod
+    def opened(
+        cls,
+        path: Path | None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        chosen: Mapping[str, Any] | None = None,
+        earlier: Mapping[str, Any] | None = None,
+        run: str = "",
+        resume: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> "RunFolder":
+        """The folder of a run that begins, or of one to go on with where there is a checkpoint. Only rank 0 uses it.
+
+        earlier: settings that checkpoints of earlier versions lack, with the values those versions had.
+        run:     an id of the run; by default one of its settings.
+
+        Raises ValueError when the run began with other settings, and for a damaged checkpoint; nothing is changed then.
+        """
+        current: dict[str, Any] = json.loads(json.dumps(dict(settings or {}), default=str))
+        decided = dict(chosen or {})
+        run = run or hashlib.sha256(json.dumps(current, sort_keys=True).encode()).hexdigest()[:16]
+
+        def description() -> dict[str, Any] | None:
+            if path is None:
+                return None
+            path.mkdir(parents=True, exist_ok=True)
+            if not (resume and (path / LAST).exists()):
+                return None
+            _, about = checkpoint.load(path / LAST)
+            if "settings" not in about or not about.keys() >= decided.keys():
+                raise ValueError(f"{path / LAST} doesn't say with which settings it was made: train the run again")
+            before = {**(earlier or {}), **about["settings"], **{name: about[name] for name in decided}}
+            now = {**current, **{name: about[name] if value is None else value for name, value in decided.items()}}
+            for name in sorted({*before, *now}):
+                if before.get(name) != now.get(name):
+                    raise ValueError(
+                        f"the run in {path} began with {name} {before.get(name)!r} and is to go on with "
+                        f"{now.get(name)!r}: resume it with the settings it began with, or train in another folder"
+                    )
+            checkpoint.check_run(path / LAST, about, run)
+            return about
+
+        about = ranks.first(description)
+        if about is not None:
+            decided = {name: about[name] for name in decided}
+        return cls(path if ranks.leads else None, current, decided, run, about)
+
+    def clear(self) -> None:
+        """Remove what another run left."""
+        if self.path is not None:
+            with self._present() as path:
+                # Last first: whatever is interrupted here, no file of an earlier run is taken for one of this.
+                for name in (LAST, BEST):
+                    (path / name).unlink(missing_ok=True)
+                (path / METRICS).write_bytes(b"")
+
+    def save_last(self, tensors: Tree, about: dict[str, Any]) -> None:
+        """Write the checkpoint to resume from, after the records of the steps that it counts as done."""
+        if self.path is not None:
+            with self._present() as path:
+                with (path / METRICS).open("ab") as file:
+                    os.fsync(file.fileno())
+                checkpoint.save(
+                    path / LAST, tensors, {**about, "run": self.run, "settings": self.settings, **self.chosen}
+                )
+
+    def save_best(self, params: Params, step: int, validation: float | None) -> None:
+        """Write the params of the best validation."""
+        if self.path is not None:
+            with self._present() as path:
+                about = {"run": self.run, "step": step, "validation": validation}
+                checkpoint.save(path / BEST, {"params": params}, about)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one line of the records."""
+        if self.path is not None:
+            with self._present() as path, (path / METRICS).open("a") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def load_best(self, step: int, best_step: int) -> Params:
+        """The params of the best validation, as a checkpoint of a step expects them.
+
+        Raises ValueError when they are from another moment.
+        """
+        assert self.path is not None
+        tensors, about = checkpoint.load(self.path / BEST)
+        checkpoint.check_run(self.path / BEST, about, self.run)
+        # Of the step the last checkpoint names, or of a later one: after a crash between the two.
+        if not (about.get("step") == best_step or about.get("step", -1) >= step):
+            raise ValueError(
+                f"{self.path / BEST} is of step {about.get('step')} and {self.path / LAST} expects step {best_step}: "
+                "restore both from the same moment, or train the run again"
+            )
+        params: Params = tensors.get("params", {})
+        return params
+
+    def cut_records(self, step: int) -> list[dict[str, Any]]:
+        """The records up to a step; later ones are cut off, to be written again."""
+        assert self.path is not None
+        path = self.path / METRICS
+        records: list[dict[str, Any]] = []
+        length = 0
+        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+            try:
+                record = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or record.get("step", step + 1) > step:
+                break
+            records.append(record)
+            length += len(line)
+        if path.exists():
+            os.truncate(path, length)  # in one stroke: rewriting the file could itself be interrupted
+        return records
+
+    @contextmanager
+    def _present(self) -> Iterator[Path]:
+        assert self.path is not None
+        gone = f"the run's folder {self.path} is gone, so the run can't go on: train it again, or restore the folder"
+        if not self.path.is_dir():
+            raise ValueError(gone)  # and isn't made anew, without the records and settings that lay in it
+        try:
+            yield self.path
+        except FileNotFoundError:
+            if self.path.is_dir():
+                raise
+            raise ValueError(gone) from None
+
+
+IN_MEMORY = RunFolder()
+"""No folder: a run whose results are only returned."""
