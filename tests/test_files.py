@@ -1,10 +1,15 @@
-"""Writes that a crash interrupts leave nothing behind for long, and take nothing from a process that lives."""
+"""Processes that crash leave nothing in the way of the next, and those that live are not disturbed."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
 
-from mapwise.core.files import write_atomically
+import pytest
+
+from mapwise.core.files import claimed, write_atomically
+from mapwise.engine.train import METRICS
 
 WRITER = """
 import sys, time
@@ -46,3 +51,53 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
         assert process.wait() == 0
     assert path.read_bytes() == b"half"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+from mapwise.interfaces.train import train
+from mapwise.runs.settings import RunSettings
+
+def watch(progress):
+    if progress.step == 2:
+        print("training", flush=True)
+        time.sleep(600)
+
+values = {"steps": 4, "tasks": 2, "validation_episodes": 2, "validate_every": 1, "threads": 1, "how": "vmap"}
+settings = RunSettings.of("maml", "digits", {**values, "net": "mlp", "net.hidden": "4"}).stamped("a test")
+train(settings, Path(sys.argv[1]), watch=watch)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks of files on this platform")
+@pytest.mark.xfail(strict=True, reason="both train")
+def test_a_run_is_trained_by_one_process_at_a_time_and_goes_on_when_that_was_killed(tmp_path, cli):
+    folder = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", TRAINING, folder], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "training\n"
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        second = cli("train", "--resume", folder)
+        again = cli("train", "maml", "digits", "--out", folder)
+        unchanged = {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        process.send_signal(signal.SIGKILL)
+    assert second.code == 1 and second.err.count("\n") == 1
+    assert f"another process is training in {folder}: wait for it, or stop it first" in second.err
+    assert again.code == 1 and "holds a run already" in again.err
+    assert unchanged
+    done = cli("train", "--resume", folder)
+    assert done.code == 0, done.err
+    steps = [json.loads(line)["step"] for line in (folder / METRICS).read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no locks of files on this platform")
+@pytest.mark.xfail(strict=True, reason="both train")
+def test_of_two_trainings_that_begin_at_once_one_is_refused(tmp_path, cli):
+    folder = tmp_path / "run"
+    words = ["train", "maml", "digits", "--net", "mlp", "--steps", "1", "--how", "vmap", "--out", folder]
+    with claimed(folder / ".train.lock") as alone:
+        assert alone
+        second = cli(*words)
+    assert second.code == 1 and "another process is training in" in second.err
+    assert [path.name for path in folder.iterdir()] == [".train.lock"]
