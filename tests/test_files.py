@@ -56,7 +56,7 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
 TRAINING = """
 import sys, time
 from pathlib import Path
-from mapwise.interfaces.train import train
+from mapwise.workflows.train import train
 from mapwise.runs.settings import RunSettings
 
 def watch(progress):
@@ -71,7 +71,6 @@ train(settings, Path(sys.argv[1]), watch=watch)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no locks of files on this platform")
-@pytest.mark.xfail(strict=True, reason="both train")
 def test_a_run_is_trained_by_one_process_at_a_time_and_goes_on_when_that_was_killed(tmp_path, cli):
     folder = tmp_path / "run"
     with subprocess.Popen([sys.executable, "-c", TRAINING, folder], stdout=subprocess.PIPE, text=True) as process:
@@ -92,7 +91,6 @@ def test_a_run_is_trained_by_one_process_at_a_time_and_goes_on_when_that_was_kil
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no locks of files on this platform")
-@pytest.mark.xfail(strict=True, reason="both train")
 def test_of_two_trainings_that_begin_at_once_one_is_refused(tmp_path, cli):
     folder = tmp_path / "run"
     words = ["train", "maml", "digits", "--net", "mlp", "--steps", "1", "--how", "vmap", "--out", folder]

@@ -41,6 +41,7 @@ from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.workflows import train as workflow
+from mapwise.workflows.train import LOCK
 
 TASKS = 4
 STEPS = 20
@@ -492,7 +493,7 @@ def alone(words, folder):
 def test_the_command_trains_on_ranks_and_only_the_first_writes_and_speaks(start, tmp_path):
     assert start("command", 2, tmp_path, words=TINY) == [0, 0], heard(tmp_path, 0)
     run = tmp_path / "rank0" / "runs" / "protonet-digits"
-    assert {path.name for path in run.iterdir()} == {SETTINGS, LAST, BEST, METRICS}
+    assert {path.name for path in run.iterdir()} == {SETTINGS, LAST, BEST, METRICS, LOCK}
     assert "next: mapwise eval" in heard(tmp_path, 0, "said")
     assert {path.name for path in (tmp_path / "rank1").iterdir()} == {"said", "complained"}
     assert heard(tmp_path, 1, "said") == heard(tmp_path, 1) == ""

@@ -126,6 +126,7 @@ def test_pruned_trials_leave_whole_runs(searched, cli):
             "metrics.jsonl",
             "last.safetensors",
             "best.safetensors",
+            ".train.lock",
         }
     assert cli("eval", searched / f"trial-{pruned[0]:03d}", "--episodes", "5", "--json")[0] == 0
 

@@ -1,7 +1,7 @@
 """mapwise train: from the settings to a finished run."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +10,7 @@ import torch
 
 from mapwise import catalog
 from mapwise.core.execution import How
+from mapwise.core.files import claimed
 from mapwise.core.learner import Learner
 from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
@@ -36,6 +37,7 @@ from mapwise.workflows.processes import ranks_started
 from mapwise.workflows.tracking import TRACKERS, Tracking, installed
 
 RUNS = Path("runs")
+LOCK = ".train.lock"
 _TRAINED_WITH = [field.name for field in (*fields(Training), *fields(Execution))]
 
 
@@ -87,12 +89,7 @@ def begin(
     def stamped() -> tuple[str, dict[str, Any]]:
         settings = asked()
         folder = free_folder(settings.learner, settings.source) if out is None else out
-        for name in (SETTINGS, LAST, BEST, METRICS):
-            if (folder / name).exists():
-                raise ValueError(
-                    f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, "
-                    "or give another --out"
-                )
+        _check_empty(folder)
         return str(folder), settings.stamped(command).to_file()
 
     with ranks_started() as ranks:
@@ -195,6 +192,7 @@ def train(
     try:
         with (
             _told_of(folder),
+            _alone(folder, ranks, resume),
             display.bar(title or f"{settings.learner} on {episodes.about.source}", episodes.problem.metric) as bar,
             interrupts(ranks) as raise_noted,
             Tracking(
@@ -279,6 +277,27 @@ def free_folder(name: str, source: str) -> Path:
         number += 1
         folder = first.with_name(f"{first.name}-{number}")
     return folder
+
+
+def _check_empty(folder: Path) -> None:
+    """Raises ValueError for a folder that holds a run."""
+    if any((folder / name).exists() for name in (SETTINGS, LAST, BEST, METRICS)):
+        raise ValueError(
+            f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, or give another --out"
+        )
+
+
+@contextmanager
+def _alone(folder: Path, ranks: Ranks, resume: bool) -> Iterator[None]:
+    """One training at a time in a folder: rank 0 has it to itself, and it is looked at again before a run begins."""
+    with ExitStack() as stack:
+        with ranks.alike():
+            if ranks.leads:
+                if not stack.enter_context(claimed(folder / LOCK)):
+                    raise ValueError(f"another process is training in {folder}: wait for it, or stop it first")
+                if not resume:
+                    _check_empty(folder)
+        yield
 
 
 @contextmanager
