@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -203,6 +204,33 @@ def test_an_error_in_a_thread_is_raised_where_the_gradient_was_asked_for():
         torch.set_num_threads(threads)
 
 
+@pytest.mark.xfail(strict=True, reason="the other tasks go on after the error")
+def test_after_an_error_in_a_thread_no_task_is_worked_on_and_torch_has_its_threads():
+    finished = []
+
+    @dataclass(frozen=True)
+    class Failing(MAML):
+        def objective(self, params, task):
+            if not finished and task.query.y[0, 0] == tasks.query.y[0, 0, 0]:
+                raise RuntimeError("a fault")
+            time.sleep(0.2)
+            finished.append(1)
+            return super().objective(params, task)
+
+    learner, params, tasks = maml()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(RuntimeError, match="a fault"):
+            meta_gradient(Failing(net=sine_net, loss="squared_error"), params, tasks, how="loop")
+        count = len(finished)
+        time.sleep(0.5)
+        assert len(finished) == count < TASKS - 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how", "weigh", "remat"),
@@ -342,12 +370,13 @@ def test_what_is_measured_is_used_and_not_differentiated():
     assert params["measured"]["shift"].grad is None
 
 
-def test_an_unknown_aggregate_is_refused():
-    with pytest.raises(ValueError, match="there is no aggregate 'median': give one of mean"):
-        meta_gradient(*maml(), how="vmap", aggregate="median")
+@pytest.mark.parametrize("aggregate", ["median", 3, pytest.param(["mean"], marks=pytest.mark.xfail(strict=True))])
+@pytest.mark.parametrize("how", ["auto", "vmap"])
+def test_an_unknown_aggregate_is_refused(how, aggregate):
+    with pytest.raises(ValueError, match=r"there is no aggregate \[?'?(median|3|mean).*: give one of mean"):
+        meta_gradient(*maml(), how=how, aggregate=aggregate)
 
 
-@pytest.mark.xfail(strict=True, reason="any precision but full is taken for bfloat16")
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision is 'junk': give 'full' or 'bfloat16'"):
         meta_gradient(*maml(), how="vmap", precision="junk")
