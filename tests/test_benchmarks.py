@@ -199,6 +199,25 @@ def test_a_tuned_encoder_is_judged_beside_frozen_ones_on_the_same_draws(tmp_path
     assert float(line["seconds of lora"].split()[0]) > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+@pytest.mark.parametrize("name", ["maml", "protonet"])
+def test_the_compiler_rewrites_a_gradient_into_the_same_one(name, how):
+    compiled = load("compiled_gradients")
+    assert compiled.distance(*compiled.problem(name), how) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_sum_that_the_compiler_gets_wrong_is_seen(monkeypatch):
+    compiled, inner_loop = load("compiled_gradients"), importlib.import_module("mapwise.core.inner_loop")
+
+    def step(point, direction, rate):
+        return inner_loop.tree.map(lambda p, d: torch.add(p, d, alpha=-rate), point, direction)
+
+    monkeypatch.setattr(inner_loop, "_moved", step)
+    assert "differs from the uncompiled one" in compiled.distance(*compiled.problem("maml"), "loop")
+
+
 def test_texts_are_drawn_from_one_part_and_asked_of_the_other():
     texts = load("texts")
     pairs = [(f"text {i}", "ab"[i % 2]) for i in range(40)]

@@ -51,7 +51,7 @@ def aggregate_named(aggregate: str | Aggregate) -> Aggregate:
     """The aggregate of this name, or the function itself; raises ValueError for an unknown name."""
     if callable(aggregate):
         return aggregate
-    if aggregate not in AGGREGATES:
+    if not isinstance(aggregate, str) or aggregate not in AGGREGATES:
         names = ", ".join(AGGREGATES)
         raise ValueError(
             f"there is no aggregate {aggregate!r}: give one of {names}, or a function from losses to weights"

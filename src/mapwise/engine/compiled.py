@@ -47,29 +47,29 @@ def compiled(function: Callable[..., Any], owner: Any, *inputs: Any) -> Callable
 
     Raises NotCompiled, every time it is asked for, when none can be made.
     """
-    form = _form(inputs)
-    kin = [program for program in _programs if type(program.owner[0]) is type(owner[0]) and program.form == form]
+    kind = form(inputs)
+    kin = [program for program in _programs if type(program.owner[0]) is type(owner[0]) and program.form == kind]
     run = next((program.run for program in kin if program.owner == owner), None)
     if run is None:
         if len(kin) < MOST:
             run = _made(function, inputs)
         else:
             run = NotCompiled(f"the learner has changed {MOST} times, and every change takes another compilation")
-        _programs.append(_Program(owner, form, run))
+        _programs.append(_Program(owner, kind, run))
     if isinstance(run, NotCompiled):
         raise run
     return run
 
 
-def _form(inputs: Any) -> Any:
-    """What must be equal for a program to serve: the trees, shapes, kinds and places of all tensors."""
+def form(inputs: Any) -> Any:
+    """What inputs must have in common for a program to serve them: trees, shapes, kinds, devices, threads."""
     leaves, tree = pytree.tree_flatten(inputs)
-    kinds = [(tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    return kinds, tree, torch.get_num_threads()
+    kinds = ((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+    return tuple(kinds), tree, torch.get_num_threads()
 
 
 def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[..., Any] | NotCompiled:
-    leaves, form = pytree.tree_flatten(inputs)
+    leaves, spec = pytree.tree_flatten(inputs)
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     out_form: list[Any] = []
 
@@ -77,7 +77,7 @@ def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[...
         filled = list(leaves)
         for place, tensor in zip(places, tensors, strict=True):
             filled[place] = tensor
-        found, found_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, form)))
+        found, found_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, spec)))
         out_form[:] = [found_form]
         return found
 

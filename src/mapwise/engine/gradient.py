@@ -4,10 +4,11 @@ import contextvars
 import math
 import os
 import statistics
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
@@ -26,6 +27,7 @@ from mapwise.core.tree import Params
 from mapwise.engine.aggregate import Aggregate, aggregate_named, mean
 from mapwise.engine.compiled import NotCompiled, compiled
 from mapwise.engine.ranks import ALONE, Ranks
+from mapwise.engine.remembered import check_names, remembered_way
 from mapwise.engine.settings import Execution
 
 Gradient = tuple[Params, Tensor]
@@ -46,9 +48,10 @@ def meta_gradient(
     """The gradient of the weighted objective over a batch of tasks, and the value of that objective.
 
     tasks:     a batch, every tensor with a leading axis T.
-    how:       "vmap", "loop", a number of tasks at a time, or "auto", which measures and takes the fastest.
+    how:       "vmap", "loop", a number of tasks at a time, or "auto", which takes the fastest. It is measured once
+               for a learner, the form of its inputs and these settings.
     compile:   make one program of it, which takes from seconds to minutes at the first call and pays for
-               small networks. Warns, and goes on without, where it can't be made.
+               small networks. Warns, and goes on without, where it can't be made or gives another gradient.
     remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
                hardly grows with the number of steps, and each costs about two thirds more time.
     precision: "bfloat16" lets nets compute in it (torch.autocast), forward and backward; statistics, distances and
@@ -64,14 +67,17 @@ def meta_gradient(
     Piecewise (loop or chunks) the tasks' graphs are freed one piece after another, so memory does not
     grow with T. Weights that depend on the losses need all of them first: piecewise, or in many processes,
     the losses are then computed once more beforehand, without a graph.
+
+    Raises ValueError for a setting that is none of these, and for params whose names aren't those of learner.init.
     """
     Execution(how=how, compile=compile, remat=remat, precision=precision)  # checks them
+    weigh = aggregate_named(aggregate)
+    check_names(learner, params)
     every, tasks = tasks_in(tasks), ranks.share(tasks)
     if how == "auto":
-        measured = partial(fastest, learner, params, tasks, aggregate=aggregate, remat=remat, precision=precision)
-        quickest: How = ranks.first(measured)
+        measure = partial(fastest, learner, params, tasks, aggregate=aggregate, remat=remat, precision=precision)
+        quickest: How = ranks.first(lambda: remembered_way(learner, params, tasks, (remat, precision, weigh), measure))
         how = quickest
-    weigh = aggregate_named(aggregate)
     pieces = chunks(tasks, how)
     one: How = "loop" if how == "loop" else "vmap"
     whole = all_count_once(tasks)  # looked at here, since a compiled program can't look
@@ -109,19 +115,28 @@ def _side_by_side(
 
     A task is too little work to be shared out over threads; tasks are not. The order of sums inside a piece is
     that of one thread, and pieces are added up in their order, so the bits don't depend on who was first.
+
+    Sets torch's number of threads to one in threads of its own, and where a library has one number for all, for all of
+    them: it is as before when this returns or raises, and callers in several threads take turns.
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or len(pieces) == 1 or pieces[0].query.y.device.type != "cpu":
+    if torch.get_num_threads() == 1 or len(pieces) == 1 or pieces[0].query.y.device.type != "cpu":
         return [function(piece, share) for piece, share in zip(pieces, shares, strict=True)]
-    try:
-        # Each in its own copy of the context, where layers find what is known of the rows.
-        asked = [
-            _pool(threads, os.getpid()).submit(contextvars.copy_context().run, function, piece, share)
-            for piece, share in zip(pieces, shares, strict=True)
-        ]
-        return [one.result() for one in asked]
-    finally:
-        torch.set_num_threads(threads)  # some of torch's libraries have one number for all threads
+    with _turn:
+        threads, futures = torch.get_num_threads(), []
+        try:
+            # Each in its own copy of the context, where layers find what is known of the rows.
+            for piece, share in zip(pieces, shares, strict=True):
+                run = contextvars.copy_context().run
+                futures.append(_pool(threads, os.getpid()).submit(run, function, piece, share))
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            torch.set_num_threads(threads)
+
+
+_turn = threading.Lock()
 
 
 @lru_cache(maxsize=1)

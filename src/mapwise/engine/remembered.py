@@ -1,0 +1,74 @@
+"""What is found out once about a learner and its inputs: the fastest way to map tasks, and that the params fit."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import fields
+from typing import Any
+
+from mapwise.core import tree
+from mapwise.core.execution import How
+from mapwise.core.learner import MOMENT, Learner
+from mapwise.core.task import Task
+from mapwise.core.tree import Params
+from mapwise.engine.compiled import form
+
+MOST = 64
+"""Entries of each memory; the oldest is forgotten first."""
+
+# Values hold what keys name by id, so that no id is given away while it is in a key.
+_ways: dict[Hashable, tuple[How, Any]] = {}
+_fitting: dict[Hashable, Any] = {}
+
+
+def remembered_way(
+    learner: Learner, params: Params, tasks: Task, settings: tuple[Any, ...], measure: Callable[[], How]
+) -> How:
+    """The way of mapping that was measured for this learner, inputs of this form and these settings; measured if new.
+
+    A learner at another moment of training is the same one.
+    """
+    key = (_identity(learner), form((params, tasks)), tuple(map(_value, settings)))
+    if key not in _ways:
+        _keep(_ways, key, (measure(), (learner, settings)))
+    return _ways[key][0]
+
+
+def check_names(learner: Learner, params: Params) -> None:
+    """Compare the names of params with those of the learner's initial ones, once.
+
+    Raises ValueError for a name that is missing or one too many.
+    """
+    names = frozenset(tree.flatten({name: leaf for name, leaf in params.items() if name != "measured"}))
+    key = (_identity(learner, numbers=False), names)
+    if key in _fitting:
+        return
+    try:
+        initial = learner.init(0)
+    except NotImplementedError:
+        return  # a learner whose params come from elsewhere
+    own = tree.flatten({name: leaf for name, leaf in initial.items() if name != "measured"})
+    title = f"{type(learner).__name__} with these settings"
+    for name in own:
+        if name not in names:
+            raise ValueError(f"the params have no {name!r} and {title} needs one: begin with learner.init(seed)")
+    for name in sorted(names - own.keys()):
+        raise ValueError(f"the params have {name!r} and {title} has no use for it: leave it out")
+    _keep(_fitting, key, learner)
+
+
+def _identity(learner: Learner, *, numbers: bool = True) -> Hashable:
+    """What tells learners apart, those that compare equal too: all they hold, but for the moment of training."""
+    moments = {field.name for field in fields(learner) if field.metadata == MOMENT}
+    held = {name: value for name, value in vars(learner).items() if name not in moments}
+    if not numbers:  # which a schedule may change at every step
+        held = {name: value for name, value in held.items() if not isinstance(value, (int, float))}
+    return type(learner), tuple((name, _value(value)) for name, value in held.items())
+
+
+def _value(value: Any) -> Hashable:
+    return type(value), value if isinstance(value, (str, int, float, type(None))) else id(value)
+
+
+def _keep(memory: dict[Hashable, Any], key: Hashable, value: Any) -> None:
+    if len(memory) >= MOST:
+        memory.pop(next(iter(memory)))
+    memory[key] = value
