@@ -39,7 +39,7 @@ from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.learners.optimization.prox import all_rows
-from mapwise.nets import MLP, Conv4
+from mapwise.nets import MLP, Conv4, ResNet12
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.lines import Lines
 from mapwise.tasks.rows import LabelledRows
@@ -209,6 +209,26 @@ def test_relations_of_feature_maps_keep_every_law():
     learner, source = built("relation", pictures(), Conv4, norm="frozen", maps=True, halvings=2, **SMALL)
     case = Case(learner, source, steps=2)
     assert {law.name: found for law in LAWS if law.name != "learns" and not (found := law.examine(case))[0]} == {}
+
+
+FAMILIES = ("maml", "protonet", "meta_networks", "cnp", "supervised")
+"""One learner of each."""
+DEEP: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "conv4": (Conv4, SMALL),
+    "resnet12": (ResNet12, {"filters": (4, 4, 4, 4), "pool": "average"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["batch", "support", "frozen", "group", "layer"])
+@pytest.mark.parametrize("net", DEEP)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_convolutional_nets_of_every_norm_keep_what_a_net_can_break(name, net, norm):
+    make, options = DEEP[net]
+    learner, source = built(name, pictures(), make, norm=norm, **options)
+    case = Case(learner, source, steps=1)
+    findings = {law: BY_NAME[law].judge(case) for law in ("map", "padding", "alone") if law in learner.keeps | STRICT}
+    assert {law: finding for law, finding in findings.items() if not finding[0]} == {}
 
 
 @pytest.mark.parametrize("name", CASES)
