@@ -263,8 +263,8 @@ class RunSettings(RunFlags):
         ).identified()
 
     def identified(self) -> "RunSettings":
-        """With the id; the same settings have the same one."""
-        values = {name: value for name, value in self.to_file().items() if name not in STAMPS}
+        """With the id; the same settings have the same one, wherever their records go."""
+        values = {name: value for name, value in self.to_file().items() if name not in (*STAMPS, "track")}
         return replace(self, id=hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16])
 
     def _entry(self, name: str, key: str) -> Callable[[Any], dict[str, Any]]:
