@@ -25,6 +25,7 @@ from mapwise.report.plots import against_seconds, against_time, standalone
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import source_of
 from mapwise.workflows import bench as benching
+from mapwise.workflows import bench_training
 from mapwise.workflows.bench import BENCHES, asked_bench, base_settings, candidates, sized
 
 GLYPHS = BENCHES["glyphs"]
@@ -187,7 +188,7 @@ def test_a_row_that_was_lost_takes_up_its_trainings(folder, capsys, monkeypatch)
     before = row(folder, "protonet")
     (folder / "protonet.json").unlink()
     steps = (folder / "protonet" / "full" / METRICS).read_bytes()
-    monkeypatch.setattr(benching, "_trained_apart", benching._trained)
+    monkeypatch.setattr(benching, "trained_apart", benching.trained_in)
     assert quick(folder, "--only", "protonet", "--json") == 0
     assert (folder / "protonet" / "full" / METRICS).read_bytes() == steps
     after = row(folder, "protonet")
@@ -243,14 +244,14 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(folder, capsys, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(benching, "_trained_apart", stopped)
+    monkeypatch.setattr(benching, "trained_apart", stopped)
     assert quick(folder, "--only", "maml") == 130
     assert capsys.readouterr().err == "mapwise: stopped: the same command goes on where this one was\n"
 
 
 def test_a_training_that_is_killed_is_told_in_a_sentence(folder, capsys, monkeypatch):
     (folder / "maml.json").unlink()
-    monkeypatch.setattr(benching, "_measured_training", _die)
+    monkeypatch.setattr(bench_training, "_measured_training", _die)
     assert quick(folder, "--only", "maml") == 1
     assert "maml: failed, the training of maml was killed, perhaps for want of memory" in capsys.readouterr().err
 
@@ -266,7 +267,7 @@ def test_a_learner_that_fails_leaves_the_others_their_rows(folder, capsys, monke
     def failing(settings, place):
         raise ValueError("the loss is nan")
 
-    monkeypatch.setattr(benching, "_trained_apart", failing)
+    monkeypatch.setattr(benching, "trained_apart", failing)
     assert quick(folder, "--only", "maml,nearest_mean", "--json") == 1
     said = capsys.readouterr()
     found = json.loads(said.out)
@@ -275,19 +276,19 @@ def test_a_learner_that_fails_leaves_the_others_their_rows(folder, capsys, monke
 
 
 def test_a_candidate_that_cannot_be_trained_is_recorded_with_its_reason(tmp_path, monkeypatch):
-    trained = benching._trained
+    trained = benching.trained_in
 
-    def first_fails(settings, place):
+    def first_fails(settings, place, **_):
         if place.name == "tuning-1":
             raise ValueError("the loss is nan")
         return trained(settings, place)
 
-    monkeypatch.setattr(benching, "_trained", first_fails)
+    monkeypatch.setattr(benching, "trained_in", first_fails)
     bench = asked_bench("glyphs", episodes=None, quick=True)
     settings, tried = benching.tuned(bench, "protonet", tmp_path, 1)
     assert (tried[0]["failure"], tried[0]["validation"]) == ("the loss is nan", None)
     assert tried[1]["best"] and settings.optimizer == f"Adam lr={tried[1]['values']['optimizer.lr']}"
-    monkeypatch.setattr(benching, "_trained", lambda *_: (_ for _ in ()).throw(ValueError("no disk")))
+    monkeypatch.setattr(benching, "trained_in", lambda *_, **__: (_ for _ in ()).throw(ValueError("no disk")))
     with pytest.raises(ValueError, match="no candidate of protonet could be trained, the first one: no disk"):
         benching.tuned(bench, "protonet", tmp_path / "other", 1)
 

@@ -24,7 +24,7 @@ from mapwise.runs.flags import FLAGS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 from mapwise.tasks.sinusoid import Sinusoid
-from mapwise.workflows import tracking, tune
+from mapwise.workflows import study, tracking, tune
 from mapwise.workflows.errors import WrongUse
 from mapwise.workflows.search_space import (
     FIXED,
@@ -576,7 +576,7 @@ def test_a_damaged_search_is_one_sentence(cli):
 
 
 def test_without_optuna_the_extra_is_named(cli, monkeypatch):
-    monkeypatch.setattr(tune.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(study.importlib.util, "find_spec", lambda name: None)
     code, _, err = cli("tune", *WORDS, *SPACE)
     assert code == 1
     assert err == 'mapwise: a search needs Optuna, which is not installed: pip install "mapwise[tune]"\n'

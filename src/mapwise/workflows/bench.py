@@ -13,16 +13,10 @@ Several processes may be given one folder: each row is claimed by one of them.
 
 import itertools
 import json
-import multiprocessing
-import os
 import shlex
-import signal
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -32,25 +26,22 @@ from mapwise.catalog import LEARNERS, named, net_options
 from mapwise.core import tree
 from mapwise.core.files import claimed, write_atomically
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import Task, TaskSource
-from mapwise.engine.folder import METRICS
+from mapwise.core.task import Task
 from mapwise.engine.results import Contender, Report
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
-from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings, words_of
+from mapwise.runs.settings import RunSettings, words_of
 from mapwise.runs.sources import source_of
-from mapwise.workflows.allocator import keep_freed_memory
+from mapwise.workflows.bench_training import spent, trained_apart, trained_in
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, sentence, wrong_use
 from mapwise.workflows.evaluate import Judging, Opened, opened
-from mapwise.workflows.machine import machine, resident
-from mapwise.workflows.train import RUNS, train
+from mapwise.workflows.machine import machine
+from mapwise.workflows.train import RUNS
 
 TABLE, FIGURE = "table.md", "figure.svg"
 AGAINST = "protonet"
 """The learner that the paired differences are taken to."""
-GRACE = 5.0
-"""Seconds that a training may take to hear of Ctrl-C by itself."""
 TUNING = 10
 """A candidate is trained for this part of the budget."""
 
@@ -178,25 +169,25 @@ def made(bench: Bench, learner: str, folder: Path, threads: int, display: Displa
     full = place / "full"
     peak = None
     if settings.steps:
-        peak = _trained_apart(settings, full)
+        peak = trained_apart(settings, full)
     else:
-        _trained(settings, full, display=display)
+        trained_in(settings, full, display=display)
     run = RunSettings.read(full)
     # In commands the run lies where it lies by default, on whichever machine.
     shown = RUNS / f"bench-{bench.source}" / learner / "full"
     trained, own, by_rows = judged(bench, full, shown, threads)
-    spent = _spent(full)
+    cost = spent(full)
     contender = Contender(
         learner,
         own,
         by_rows,
-        spent["seconds"],
-        spent["processor_seconds"],
+        cost["seconds"],
+        cost["processor_seconds"],
         peak,
         adapted_numbers(trained),
         next((one["values"] for one in tuning if one.get("best")), {}),
     )
-    whole = _spent(full, validation=True)
+    whole = spent(full, validation=True)
     return {
         "row": f"{bench.source}-{learner}",
         "learner": learner,
@@ -221,7 +212,7 @@ def made(bench: Bench, learner: str, folder: Path, threads: int, display: Displa
 
 
 def tuned(
-    bench: Bench, learner: str, place: Path, threads: int, display: Display
+    bench: Bench, learner: str, place: Path, threads: int, display: Display = SILENT
 ) -> tuple[RunSettings, list[dict[str, Any]]]:
     """The settings of the full training, and the candidates with their validation, the best one marked.
 
@@ -239,7 +230,7 @@ def tuned(
         run = place / f"tuning-{number}"
         said: dict[str, Any] = {"values": values, "steps": settings.steps}
         try:
-            validation = _trained(settings, run, display=display)
+            validation = trained_in(settings, run, display=display)
             said["validation"] = None if validation is None else round(validation, 5)
             runs.append(RunSettings.read(run))
         except ValueError as error:
@@ -374,71 +365,3 @@ def _said(one: Contender) -> str:
 def _learns_nothing(settings: RunSettings) -> bool:
     training = catalog.training_source(LEARNERS[settings.learner], source_of(settings))
     return all(name == "measured" for name in initial_params(learner_of(settings, training), settings))
-
-
-def _trained(
-    settings: RunSettings, place: Path, episodes: TaskSource | None = None, display: Display = SILENT
-) -> float | None:
-    """Train in this folder, or go on where an earlier call stopped: the validation at the end.
-
-    episodes: what it is trained on, where that is open already.
-
-    Raises ValueError when the folder holds a run of other settings.
-    """
-    resume = (place / SETTINGS).exists()
-    if resume:
-        there = RunSettings.read(place)
-        for name in (field.name for field in fields(RunSettings)):
-            if name not in (*STAMPS, "how") and getattr(there, name) != getattr(settings, name):
-                found, wanted = getattr(there, name), getattr(settings, name)
-                raise ValueError(
-                    f"{place} holds a run with {name} {found!r}, and {wanted!r} is asked for: "
-                    "remove it, or give another --out"
-                )
-        settings = there
-    else:
-        settings = settings.stamped(shlex.join(settings.words()))
-    title = f"{settings.learner}, {place.name}"
-    return train(settings, place, resume=resume, opened=episodes, title=title, display=display)[2].validation
-
-
-def _trained_apart(settings: RunSettings, place: Path) -> float:
-    """Train in a process of its own: the megabytes it took at its peak, beyond those before the first gradient."""
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            peak = process.submit(_measured_training, settings, place)
-            try:
-                return peak.result()
-            except KeyboardInterrupt:
-                # A terminal has told that process too, and it ends after its step; others told this one alone.
-                if not wait([peak], GRACE).done:
-                    for child in multiprocessing.active_children():
-                        os.kill(child.pid or 0, signal.SIGINT)
-                raise
-    except BrokenProcessPool:
-        raise ValueError(
-            f"the training of {settings.learner} was killed, perhaps for want of memory: run the command again"
-        ) from None
-
-
-def _measured_training(settings: RunSettings, place: Path) -> float:
-    """Inside that process."""
-    keep_freed_memory()
-    episodes: Any = source_of(settings)
-    tiny = {"tasks": 1, "queries": 1, "test_queries": 1, "steps": 1, "validate_every": 1, "validation_episodes": 1}
-    with TemporaryDirectory() as aside:
-        # A tiny training first: what torch loads at the first gradient and step is not what this one needs.
-        train(settings.with_values(tiny), Path(aside), opened=episodes.with_(tasks=1, queries=1))
-    before = resident(reset=True)
-    _trained(settings, place, episodes)
-    return round(resident() - before, 1)
-
-
-def _spent(run: Path, *, validation: bool = False) -> dict[str, float]:
-    """Seconds and processor seconds of a training, with or without its one validation, at the end."""
-    lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    alone = [record for record in records if "validation" not in record]
-    last = (alone or records)[-1] if records and not validation else records[-1] if records else {}
-    return {name: float(last.get(name, 0.0)) for name in ("seconds", "processor_seconds")}

@@ -11,19 +11,15 @@ A trial that was stopped by Ctrl-C goes on from its checkpoint. One that was kil
 it once, such as a net too large for the memory, would kill it again.
 """
 
-import importlib.util
 import math
 import shlex
-import sqlite3
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import ConfigDict
 
 from mapwise.core.files import claimed, write_atomically
@@ -44,6 +40,17 @@ from mapwise.workflows.search_space import (
     keeps_the_source,
     presently,
 )
+from mapwise.workflows.study import (
+    best_of,
+    check_optuna,
+    distribution,
+    fail,
+    importances,
+    open_again,
+    sampler,
+    stopped_trial,
+    study_in,
+)
 from mapwise.workflows.tracking import installed
 from mapwise.workflows.train import free_folder, train
 
@@ -53,8 +60,6 @@ if TYPE_CHECKING:
 SEARCH, STORAGE, PAGE, LOCK = "tune.toml", "search.sqlite3", "search.html", ".tune.lock"
 SCHEMA = 1
 TRIALS = 20
-FEWEST = 5
-"""Trials that are completed before any is pruned, and before importances are shown."""
 WARM = 0.2
 """The share of a trial's steps in which it is never pruned: early validations say little of later ones."""
 STOPPED = "stopped"
@@ -117,13 +122,9 @@ def asked_search(
     """
     if run.steps < 1:
         raise WrongUse("trials of 0 steps are all the same: give --steps 1 or more")
-    found = dimensions(searched, run, [name for name in fixed if name not in ("optimizer", "schedule", "net")])
-    for name in ("optimizer", "schedule", "net"):
-        if name in fixed and any(dimension.name == name for dimension in found):
-            raise WrongUse(f"{name} is searched and also fixed by --{name}: leave one out")
+    texts = [f"{dimension.name}={dimension.text}" for dimension in dimensions(searched, run, fixed)]
     if trials is None and minutes is None:
         trials = TRIALS
-    texts = [f"{dimension.name}={dimension.text}" for dimension in found]
     return SearchSettings(run=run, search=texts, trials=trials, minutes=minutes, prune=prune, command=command)
 
 
@@ -132,7 +133,7 @@ def begin(settings: SearchSettings, out: Path | None, display: Display = SILENT)
 
     Raises ValueError when the folder holds a search already, and when Optuna isn't installed.
     """
-    _needs_optuna()
+    check_optuna()
     installed(settings.run.track)
     folder = free_folder(f"tune-{settings.run.learner}", settings.run.source) if out is None else out
     if (folder / SEARCH).exists() or (folder / SETTINGS).exists():
@@ -146,7 +147,7 @@ def begin(settings: SearchSettings, out: Path | None, display: Display = SILENT)
 
 def go_on(folder: Path, *, trials: int | None, minutes: float | None, display: Display = SILENT) -> tuple[Path, Search]:
     """Go on with a search by its own settings, up to another number of trials or minutes where they are given."""
-    _needs_optuna()
+    check_optuna()
     if not (folder / SEARCH).is_file():
         raise ValueError(f"{folder} is not a search (it has no {SEARCH}): give a folder that mapwise tune wrote")
     settings = read_toml(SearchSettings, folder / SEARCH, SCHEMA, "search again in another folder", last="command")
@@ -176,10 +177,10 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, d
 
     began = time.monotonic()
     found = settings.dimensions
-    space = {dimension.name: _distribution(dimension) for dimension in found}
+    space = {dimension.name: distribution(dimension) for dimension in found}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if not left.user_attrs.get(STOPPED):
-            _fail(study, _open_again(study, left), "its process was killed")
+            fail(study, open_again(study, left), "its process was killed")
     # The source is read once, where no trial asks another one of it.
     opened = source_of(settings.run) if keeps_the_source(found) else None
     while True:
@@ -188,9 +189,8 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, d
         late = settings.minutes is not None and time.monotonic() - began >= 60 * settings.minutes
         if late or (settings.trials is not None and done >= settings.trials):
             return
-        # Drawn by the trial's number: a search that was resumed asks what one that never stopped asks.
-        study.sampler = _sampler(settings.run.seed, done)
-        trial = _stopped_trial(study) or study.ask(space)
+        study.sampler = sampler(settings.run.seed, done)
+        trial = stopped_trial(study) or study.ask(space)
         said = ", ".join(f"{name} {_shown(trial.params[name])}" for name in space)
         title = (
             f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {said}"
@@ -245,38 +245,17 @@ def _run_trial(
         raise
     except Exception as error:
         line = told(error)
-        _fail(study, trial, line[0] if line else sentence(error))
+        fail(study, trial, line[0] if line else sentence(error))
         # What the settings did ends the trial alone. A full disk, or a fault of ours, would end all that follow.
         if line is None or line[1] != FAILED or isinstance(error, OSError):
             raise
-
-
-def _stopped_trial(study: "optuna.Study") -> "optuna.Trial | None":
-    """The trial that Ctrl-C stopped, to go on with."""
-    from optuna.trial import TrialState
-
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return _open_again(study, waiting[0]) if waiting else None
-
-
-def _open_again(study: "optuna.Study", left: "optuna.trial.FrozenTrial") -> "optuna.Trial":
-    from optuna.trial import Trial as Open
-
-    return Open(study, left._trial_id)
-
-
-def _fail(study: "optuna.Study", trial: "optuna.Trial", why: str) -> None:
-    from optuna.trial import TrialState
-
-    trial.set_user_attr("failure", why)
-    study.tell(trial, state=TrialState.FAIL)
 
 
 def _came_to(study: "optuna.Study", number: int, metric: Metric) -> str:
     trial = study.get_trials(deepcopy=False)[number]
     if "failure" in trial.user_attrs:
         return f"failed, {trial.user_attrs['failure']}"
-    value = _best_of(trial, metric.lower_is_better)
+    value = best_of(trial, metric.lower_is_better)
     assert value is not None
     shown = f"{metric.short} {metric.shown(value)}" if metric.lower_is_better else metric.shown(value)
     complete = [t.number for t in study.best_trials] if trial.state.name == "COMPLETE" else []
@@ -298,7 +277,7 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
                     trial.number,
                     dict(trial.params),
                     states[trial.state.name],
-                    _best_of(trial, settings.least),
+                    best_of(trial, settings.least),
                     step,
                     seconds,
                     str(trial.user_attrs.get("failure", "")),
@@ -318,20 +297,13 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
         {dimension.name: dimension.text for dimension in found},
         frozenset(d.name for d in found if not isinstance(d, Choice) and d.log),
         trials,
-        _importances(study, found),
+        importances(study, found),
         settings.command,
     )
     if search.best is None or not search.best.run:
         return search
     best = shlex.join(RunSettings.read(Path(search.best.run)).words())
     return Search(**{**vars(search), "best_command": best})
-
-
-def _best_of(trial: "optuna.trial.FrozenTrial", least: bool) -> float | None:
-    if trial.state.name == "COMPLETE":
-        return trial.value
-    seen = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
-    return (min if least else max)(seen) if seen else None
 
 
 def _reached(run: Path) -> tuple[int, float]:
@@ -344,18 +316,6 @@ def _reached(run: Path) -> tuple[int, float]:
         return int(last["step"]), float(last["seconds"])
     except (OSError, ValueError, IndexError, KeyError):
         return 0, 0.0
-
-
-def _importances(study: "optuna.Study", found: Sequence[Dimension]) -> dict[str, float]:
-    from optuna.importance import get_param_importances
-    from optuna.trial import TrialState
-
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(found) < 2 or len({trial.value for trial in complete}) < FEWEST:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of its own experimental parts
-        return {name: float(share) for name, share in get_param_importances(study).items()}
 
 
 def _draw(folder: Path, found: Search) -> None:
@@ -402,60 +362,10 @@ def _run_name(number: int) -> str:
     return f"trial-{number:03d}"
 
 
-def _needs_optuna() -> None:
-    if importlib.util.find_spec("optuna") is None:
-        raise ValueError('a search needs Optuna, which is not installed: pip install "mapwise[tune]"')
-
-
-def _distribution(dimension: Dimension) -> "optuna.distributions.BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(dimension, Choice):
-        return CategoricalDistribution(dimension.choices)
-    if dimension.whole:
-        step = int(dimension.step or 1)
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log, step=step)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-
-
-def _sampler(seed: int, number: int) -> "optuna.samplers.BaseSampler":
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
-
-
-@contextmanager
-def _study(folder: Path, settings: SearchSettings) -> Iterator["optuna.Study"]:
-    """The study in the folder's database, begun with the settings as they are; its failures are one sentence."""
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import NullPool
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = folder / STORAGE
-    storage = None
-    try:
-        # Opened by path: in a URL, a "?" or "%" of a folder's name would mean something else.
-        opening = {"creator": lambda: sqlite3.connect(path, timeout=60), "poolclass": NullPool}
-        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opening)
-        study = optuna.create_study(
-            storage=storage,
-            study_name="search",
-            direction="minimize" if settings.least else "maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(FEWEST, n_warmup_steps=round(WARM * settings.run.steps)),
-        )
-        now = presently(settings.dimensions, settings.run)
-        if now and not study.get_trials(deepcopy=False):
-            study.enqueue_trial(now)
-        yield study
-    except SQLAlchemyError as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise ValueError(f"{path} can't be used ({reason}): restore it, or search again in another folder") from None
-    finally:
-        if storage is not None:
-            storage.remove_session()
-            storage.engine.dispose()
+def _study(folder: Path, settings: SearchSettings) -> AbstractContextManager["optuna.Study"]:
+    first = presently(settings.dimensions, settings.run)
+    spared = round(WARM * settings.run.steps)
+    return study_in(folder / STORAGE, least=settings.least, spared=spared, first=first)
 
 
 @contextmanager

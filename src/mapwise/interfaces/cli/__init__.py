@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from typer.exceptions import TyperException
 
-from mapwise.interfaces.cli import predictors, runs
+from mapwise.interfaces.cli import about, predictors, runs
 from mapwise.interfaces.cli.app import app
 from mapwise.interfaces.cli.flags import COMMANDS, add_catalog
 from mapwise.interfaces.printing import answer, complain, note
 from mapwise.workflows.errors import STOPPED, sentence, shared, told
 
-__all__ = ["app", "main", "predictors", "runs"]
+__all__ = ["about", "app", "main", "predictors", "runs"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,5 +46,5 @@ def _run(words: list[str]) -> int:
     code = app(words, prog_name="mapwise", standalone_mode=False, obj=words)
     named = [word for word in words[1:] if not word.startswith("-")]
     if words[0] in ("train", "tune") and helps and named:
-        runs.show_flags(named[:2])
+        about.show_flags(named[:2])
     return code if isinstance(code, int) else 0

@@ -7,7 +7,7 @@ import typer
 
 from mapwise.interfaces.cli.app import Json, app
 from mapwise.interfaces.printing import answer, show
-from mapwise.workflows.errors import FAILED, WrongUse
+from mapwise.workflows.errors import WrongUse
 
 PredictorFile = Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)]
 Inputs = Annotated[
@@ -164,18 +164,3 @@ def export(
 
     found, shown = exported(file.expanduser(), None if out is None else out.expanduser())
     answer(found) if json else show(*shown)
-
-
-@app.command(epilog="Example: mapwise doctor")
-def doctor(json: Json = False) -> None:
-    """Look for what is broken in this installation, and say how to repair it."""
-    from mapwise.interfaces.doctor import examine, show_checks
-
-    checks = examine()
-    healthy = all(check.well for check in checks)
-    if json:
-        answer({"healthy": healthy, "checks": [check.to_json() for check in checks]})
-    else:
-        show_checks(checks)
-    if not healthy:
-        raise typer.Exit(FAILED)

@@ -2,7 +2,6 @@
 
 import shlex
 import time
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,47 +42,6 @@ JudgingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed for episod
 SplitOption = Annotated[Split, typer.Option(help="Split that judges: test, val or train.")]
 Data = Annotated[str | None, typer.Option(help="Data root, folder of images, or CSV file.", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda.", show_default=False)]
-
-
-@app.command(epilog="Example: mapwise demo")
-def demo(json: Json = False) -> None:
-    """Train on drawn letters for a minute, judge on alphabets never seen, and write a report."""
-    from mapwise.interfaces.progress import Terminal
-    from mapwise.interfaces.shown import demonstrated
-    from mapwise.workflows.demo import run_demo
-
-    keep_freed_memory()
-    result, reports = run_demo(Terminal(remarks=not json))
-    answer(result) if json else show(*demonstrated(result, reports))
-    if not result["passed"]:
-        raise typer.Exit(FAILED)
-
-
-@app.command("list", epilog="Examples: mapwise list; mapwise list maml")
-def list_(
-    learner: Annotated[str | None, typer.Argument(help="Show one learner's flags.", show_default=False)] = None,
-    json: Json = False,
-) -> None:
-    """Show the learners, nets and sources, or all flags of one learner."""
-    from mapwise.interfaces import listing
-
-    content = listing.everything() if learner is None else listing.one(learner)
-    if json:
-        answer(content)
-    elif learner is None:
-        listing.show_everything(content)
-    else:
-        listing.show_one(content)
-
-
-def show_flags(names: Sequence[str]) -> None:
-    """The flags of a learner, and of a source, by their names."""
-    from mapwise.interfaces import listing
-
-    for name in names[:1]:
-        listing.show_one(listing.one(name))
-    for name in names[1:]:
-        listing.show_source(name)
 
 
 @app.command(
