@@ -20,7 +20,7 @@ import numpy as np
 
 import row
 from kept_runs import finished, over_episodes, records
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.engine.results import Curve
 from mapwise.report.plots import against_seconds, standalone
 from mapwise.runs.settings import SETTINGS, RunSettings

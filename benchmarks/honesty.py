@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import row
-from mapwise.catalog import HEADS
+from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.held_out import MORE, Expected, HeldOut, held_out
 from mapwise.core.task import Examples

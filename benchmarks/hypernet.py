@@ -19,7 +19,8 @@ import torch
 
 import mapwise as mw
 import row
-from mapwise.catalog import LEARNERS, training_source
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.sources import training_source
 from mapwise.core.estimate import Estimate
 from mapwise.core.functional import Net
 from mapwise.core.task import Examples

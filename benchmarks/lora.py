@@ -18,7 +18,7 @@ import numpy as np
 
 import row
 from kept_runs import over_seeds
-from mapwise.catalog import encoder_named
+from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders.kept import Kept
 from mapwise.interfaces.printing import note
 from mapwise.predictors.choosing import USUAL, choose

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mapwise.catalog import ENCODERS
+from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.inputs import columns

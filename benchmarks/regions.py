@@ -15,7 +15,7 @@ import numpy as np
 
 import row
 from kept_runs import over_episodes
-from mapwise.catalog import ENCODERS
+from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.encoders.occlusion import paper_of
 from mapwise.predictors.predictor import Predictor

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core.estimate import Estimate
 from mapwise.engine.results import Contender, Paired, Protocol
 from mapwise.problems import metric_named, metrics, problem_of_metric

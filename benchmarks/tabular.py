@@ -24,7 +24,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import mapwise as mw
 import row
 from kept_runs import over_seeds
-from mapwise.catalog import ENCODERS, heads_behind
+from mapwise.catalog.encoders import ENCODERS
+from mapwise.catalog.heads import heads_behind
 from row import Line, Row, Target
 
 SHOTS = (8, 16, 32)

@@ -19,7 +19,8 @@ import numpy as np
 
 import row
 from kept_runs import over_seeds
-from mapwise.catalog import HEADS, encoder_named
+from mapwise.catalog.encoders import encoder_named
+from mapwise.catalog.heads import HEADS
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.choosing import USUAL, choose
 from mapwise.predictors.heads import AUTO

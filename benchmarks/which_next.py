@@ -23,7 +23,7 @@ import torch
 
 import row
 from kept_runs import over_episodes
-from mapwise.catalog import ENCODERS
+from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.core.geometry import squared_distances
 from mapwise.encoders.encoder import Raw

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Gamma, Normal, kl_divergence
 
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core import random, tree
 from mapwise.core.inner_loop import value_and_slope
 from mapwise.core.task import Examples, Task
@@ -280,7 +280,7 @@ def test_training_draws_fewer_nets_and_lets_the_outer_kl_rise():
 
 
 def test_vampire_is_a_row_without_outer_kl_and_hyper_prior():
-    vampire = catalog.LEARNERS["vampire"].build(partial(nn.Linear, 4, 3))
+    vampire = LEARNERS["vampire"].build(partial(nn.Linear, 4, 3))
     assert isinstance(vampire, ABML)
     assert (vampire.outer_kl, vampire.hyper_prior, vampire.learns_from) == (0, 0, "query")
     assert vampire.inner_kl == ABML(net()).inner_kl > 0

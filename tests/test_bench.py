@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mapwise import catalog
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.sources import training_source
 from mapwise.core.files import claimed
 from mapwise.engine.folder import METRICS
 from mapwise.engine.results import Contender, Curve, Paired, Protocol, Report
@@ -83,7 +83,7 @@ def test_every_learner_sees_as_many_images_under_one_protocol(learner):
     row = LEARNERS[learner]
     for values in candidates(GLYPHS, row):
         settings = sized(GLYPHS, base_settings(GLYPHS, learner, 1).with_values(values), GLYPHS.budget)
-        batch = catalog.training_source(row, source_of(settings))(0)
+        batch = training_source(row, source_of(settings))(0)
         images = settings.steps * (batch.support.weight.numel() + batch.query.weight.numel())
         assert images == pytest.approx(6000 * 5 * 16, rel=0.002)
         assert (settings.test_ways, settings.test_shots, settings.test_queries) == ("5", "1", 15)

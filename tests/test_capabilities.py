@@ -10,7 +10,7 @@ import safetensors.numpy
 import torch
 
 import mapwise
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core import capabilities, tree
 from mapwise.core.capabilities import Embeds
 from mapwise.core.embedding import placed

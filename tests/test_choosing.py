@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import mapwise as mw
-from mapwise.catalog import ENCODERS, heads_behind
+from mapwise.catalog.encoders import ENCODERS
+from mapwise.catalog.heads import heads_behind
 from mapwise.predictors.choosing import USUAL, choose, seconds_of
 
 HEADS = heads_behind(ENCODERS["table"]())

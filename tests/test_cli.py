@@ -300,7 +300,9 @@ def test_json_failures_are_one_object_too(cli):
 
 
 def test_list_shows_the_whole_catalog(cli):
-    from mapwise.catalog import LEARNERS, NETS, SOURCES
+    from mapwise.catalog.learners import LEARNERS
+    from mapwise.catalog.nets import NETS
+    from mapwise.catalog.sources import SOURCES
 
     found = cli("list", "--json").found
     for what, table in (("learners", LEARNERS), ("nets", NETS), ("sources", SOURCES)):
@@ -309,7 +311,7 @@ def test_list_shows_the_whole_catalog(cli):
     assert all(name in shown for name in (*LEARNERS, *NETS, *SOURCES))
 
 
-@pytest.mark.parametrize("learner", list(__import__("mapwise.catalog", fromlist=["LEARNERS"]).LEARNERS))
+@pytest.mark.parametrize("learner", list(__import__("mapwise.catalog.learners", fromlist=["LEARNERS"]).LEARNERS))
 def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
     found = cli("list", learner, "--json").found
     for field in [*found["fields"], *(option for net in found["nets"].values() for option in net)]:

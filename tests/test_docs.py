@@ -161,7 +161,7 @@ def test_every_public_name_is_in_the_api_page():
 
 
 def test_every_catalog_row_has_a_page_that_names_it():
-    from mapwise.catalog import LEARNERS
+    from mapwise.catalog.learners import LEARNERS
 
     assert LEARNERS
     faults = []
@@ -175,7 +175,7 @@ def test_every_catalog_row_has_a_page_that_names_it():
 
 
 def test_every_learner_page_belongs_to_a_row():
-    from mapwise.catalog import LEARNERS
+    from mapwise.catalog.learners import LEARNERS
 
     pages = {page.stem for page in (DOCS / "learners").glob("*.md")} - {"README"}
     assert pages == {row.page for row in LEARNERS.values()}

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import mapwise as mw
-from mapwise.catalog import ENCODERS
+from mapwise.catalog.encoders import ENCODERS
 from mapwise.interfaces import inputs
 from mapwise.tasks.omniglot import omniglot
 

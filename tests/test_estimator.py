@@ -14,7 +14,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import mapwise as mw
-from mapwise.catalog import ENCODERS, REGRESSION_HEADS, heads_behind
+from mapwise.catalog.encoders import ENCODERS
+from mapwise.catalog.heads import REGRESSION_HEADS, heads_behind
 from mapwise.core import solvers
 from mapwise.core.laws import check
 from mapwise.interfaces import inputs

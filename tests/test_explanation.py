@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import mapwise as mw
-from mapwise.catalog import ENCODERS, HEADS, heads_behind
+from mapwise.catalog.encoders import ENCODERS
+from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.core.capabilities import Votes
 from mapwise.encoders.occlusion import LARGEST, paper_of, reddened, region
 from mapwise.predictors.predictor import Predictor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mapwise as mw
-from mapwise.catalog import ENCODERS
+from mapwise.catalog.encoders import ENCODERS
 from mapwise.encoders.text_hash import TextHash
 from test_encoders import drawing
 

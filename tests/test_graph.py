@@ -8,7 +8,7 @@ from torch import nn
 import mapwise as mw
 from conftest import ROOT
 from mapwise import graph
-from mapwise.catalog import HEADS
+from mapwise.catalog.heads import HEADS
 from mapwise.core import solvers
 from mapwise.core.task import Examples
 from mapwise.learners.pretraining.logistic import Logistic

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mapwise as mw
-from mapwise.catalog import HEADS
+from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.held_out import _folds, _slope, held_out, scores_under
 from mapwise.core.task import Examples

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import mapwise as mw
-from mapwise.catalog import encoder_named
+from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders import hugging_face, model_folder
 from mapwise.interfaces import progress
 

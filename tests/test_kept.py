@@ -198,7 +198,7 @@ def test_two_processes_write_at_once(file):
 
 def test_any_costly_encoder_of_the_catalog_is_kept_and_no_other(tmp_path, monkeypatch):
     # Here, so that the writers above start quickly.
-    from mapwise.catalog import ENCODERS, FAMILIES, encoder_named
+    from mapwise.catalog.encoders import ENCODERS, FAMILIES, encoder_named
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(ENCODERS, "slow", Slow)

@@ -16,7 +16,9 @@ import pytest
 import torch
 
 from conftest import ROOT
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.rows import BLUEPRINTS, LearnerRow
+from mapwise.catalog.sources import training_source
 from mapwise.core import functional, tree
 from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.geometry import class_means
@@ -107,17 +109,17 @@ def copies() -> Copy:
     return Copy(length="1-2", width=1, tasks=16)
 
 
-def family(row: catalog.LearnerRow) -> TaskSource:
+def family(row: LearnerRow) -> TaskSource:
     """Tasks of a kind that the learner is for."""
     return blobs() if row.takes("classification") else copies()
 
 
 def built(name: str, tasks: TaskSource, make: Callable[..., Any], **options: Any) -> tuple[Learner, TaskSource]:
-    row = catalog.LEARNERS[name]
-    source = catalog.training_source(row, tasks)
+    row = LEARNERS[name]
+    source = training_source(row, tasks)
     if row.blueprint is None:
         return row.build(None, {**SETTINGS.get(name, {}), **row.sizes(source)}), source
-    outputs = source.outputs if catalog.BLUEPRINTS[row.blueprint] else None
+    outputs = source.outputs if BLUEPRINTS[row.blueprint] else None
     return row.build(partial(make, source.input_shape, outputs, **options), SETTINGS.get(name)), source
 
 
@@ -138,7 +140,7 @@ def lines() -> tuple[Learner, TaskSource]:
 CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     **{
         name: partial(lambda name, row: built(name, family(row), MLP, **TINY), name, row)
-        for name, row in catalog.LEARNERS.items()
+        for name, row in LEARNERS.items()
     },
     **{
         f"{name} {norm}": partial(lambda name, norm: built(name, blobs(), MLP, norm=norm, **TINY), name, norm)
@@ -723,7 +725,7 @@ def with_a_bug(bug: type[Learner]) -> Learner:
             partial(MLP, (8,), 3, **TINY), **{"train_steps" if issubclass(bug, MAMLPlusPlus) else "inner_steps": 2}
         )
     if issubclass(bug, NTM):
-        return bug(**catalog.LEARNERS["ntm"].sizes(copies()), **SETTINGS["ntm"])
+        return bug(**LEARNERS["ntm"].sizes(copies()), **SETTINGS["ntm"])
     norm = "batch" if bug is ClaimsToPredictAlone else None
     return bug(partial(MLP, (8,), norm=norm, **TINY))
 
@@ -816,14 +818,16 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.rows import BLUEPRINTS, LearnerRow
+from mapwise.catalog.sources import training_source
 from mapwise.engine import checkpoint
 from mapwise.nets import MLP
 
 same = {}
 for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
     saved, about = checkpoint.load(path)
-    row = catalog.LEARNERS[about["learner"]]
+    row = LEARNERS[about["learner"]]
     options = {**about["options"], "hidden": tuple(about["options"]["hidden"])}
     net = None if row.blueprint is None else lambda: MLP(tuple(about["shape"]), about["outputs"], **options)
     learner = row.build(net, about["fields"])
@@ -837,9 +841,9 @@ def test_every_learner_of_the_catalog_travels_to_another_process(tmp_path: Path)
     sent = []
     fixed = {"finetune": {"tune_steps": 5, "body_lr": 0.0}}
     for norm in ("support", "frozen"):
-        for name, row in catalog.LEARNERS.items():
-            source = catalog.training_source(row, family(row))
-            outputs = source.outputs if catalog.BLUEPRINTS.get(row.blueprint or "") else None
+        for name, row in LEARNERS.items():
+            source = training_source(row, family(row))
+            outputs = source.outputs if BLUEPRINTS.get(row.blueprint or "") else None
             fields = {**fixed.get(name, SETTINGS.get(name, {})), **row.sizes(source)}
             net = None if row.blueprint is None else partial(MLP, (8,), outputs, norm=norm, **TINY)
             learner = row.build(net, fields)

@@ -12,7 +12,8 @@ import torch
 
 import mapwise as mw
 from conftest import ROOT, rewrite
-from mapwise.catalog import HEADS, encoder_named, heads_behind
+from mapwise.catalog.encoders import encoder_named
+from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.core.held_out import held_out
 from mapwise.encoders import hugging_face, low_rank
 from mapwise.encoders.low_rank import Adapter

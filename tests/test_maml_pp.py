@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core import tree
 from mapwise.core.laws import LAWS, Case
 from mapwise.core.map_tasks import task_at

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.runs.settings import RunSettings
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core import functional
 from mapwise.core.task import Examples, Task
 from mapwise.learners.metric.protonet import ProtoNet
@@ -70,7 +70,7 @@ def test_the_scale_multiplies_cosines_and_leaves_distances():
 def test_an_encoder_inside_equals_one_that_stands_before():
     module = encoder()
     inside = ProtoNet(module)
-    nearest_mean = catalog.LEARNERS["nearest_mean"].build()
+    nearest_mean = LEARNERS["nearest_mean"].build()
     params = inside.init(0)
     first, second = (part._replace(x=functional.apply(module, params, part.x).detach()) for part in (SUPPORT, QUERY))
     a = inside.predict(params, inside.adapt(params, SUPPORT), QUERY.x)
@@ -80,7 +80,7 @@ def test_an_encoder_inside_equals_one_that_stands_before():
 
 
 def test_nearest_mean_takes_images_as_they_are():
-    learner = catalog.LEARNERS["nearest_mean"].build()
+    learner = LEARNERS["nearest_mean"].build()
     images = torch.tensor([[[[0.0, 0.0], [0.0, 0.0]]], [[[1.0, 1.0], [1.0, 1.0]]]])
     support = Examples(images, torch.eye(2), torch.ones(2), torch.tensor(0))
     scores = learner.predict({}, learner.adapt({}, support), images + 0.25)

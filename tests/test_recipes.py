@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mapwise.catalog import LEARNERS, OUTER_RATES, LearnerRow
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.rows import OUTER_RATES, LearnerRow
 from mapwise.interfaces.cli import main
 from mapwise.runs.flags import FLAGS
 from mapwise.runs.settings import RunSettings

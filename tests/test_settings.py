@@ -5,7 +5,9 @@ import shlex
 
 import pytest
 
-from mapwise.catalog import LEARNERS, NETS, SOURCES, net_options
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.nets import NETS, net_options
+from mapwise.catalog.sources import SOURCES
 from mapwise.engine.settings import Execution, Training
 from mapwise.runs.flags import FLAGS, RunFlags, described
 from mapwise.runs.settings import STAMPS, RunSettings

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core.task import Examples
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.simpleshot import SimpleShot
@@ -56,7 +56,7 @@ def test_scores_equal_numpys():
 def test_with_a_mean_of_0_and_unit_rows_it_equals_nearest_mean():
     support, query = (part._replace(x=F.normalize(part.x, dim=1)) for part in (SUPPORT, QUERY))
     learner = SimpleShot(nn.Sequential(nn.Flatten(), nn.Linear(4, 7).double()), scale=1.0)
-    other = catalog.LEARNERS["nearest_mean"].build()
+    other = LEARNERS["nearest_mean"].build()
     expected = other.predict({}, other.adapt({}, support), query.x)
     # Not measured, the mean is 0 too.
     for measured in ({"measured": {"feature_mean": torch.zeros(4).double()}}, {}):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.sources import training_source
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at
 from mapwise.core.stream import after_prefixes, answered, is_stream, scores_along
@@ -214,11 +215,11 @@ def test_a_learner_that_bars_unseen_classes_has_no_likelihood_on_a_stream():
 
 def test_only_a_learner_with_a_causal_pass_is_trained_on_streams():
     source = stream()
-    for name, row in catalog.LEARNERS.items():
+    for name, row in LEARNERS.items():
         assert row.causal == (name == "mann")
-    assert catalog.training_source(catalog.LEARNERS["mann"], source) is source
-    assert catalog.training_source(catalog.LEARNERS["protonet"], source) is source.episodes
-    assert catalog.training_source(catalog.LEARNERS["supervised"], source).episodes is source.episodes
+    assert training_source(LEARNERS["mann"], source) is source
+    assert training_source(LEARNERS["protonet"], source) is source.episodes
+    assert training_source(LEARNERS["supervised"], source).episodes is source.episodes
     with pytest.raises(ValueError, match=r"is a stream .* and ProtoNet has no causal pass: train it on episodes"):
         protonet().objective({}, task_at(source(0), 0))
 

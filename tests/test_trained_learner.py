@@ -15,7 +15,7 @@ from sklearn.base import clone
 
 import mapwise as mw
 from conftest import ROOT, command, rewrite
-from mapwise.catalog import SOURCES
+from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
 from mapwise.core.embedding import placed
 from mapwise.encoders.pixels import Ink, Pixels

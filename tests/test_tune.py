@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, command
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.engine.results import Search, Trial
 from mapwise.interfaces.cli import main
 from mapwise.interfaces.progress import Bar

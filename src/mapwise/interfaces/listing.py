@@ -3,7 +3,10 @@
 import inspect
 from typing import Any
 
-from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, named, net_options
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.nets import NETS, net_options
+from mapwise.catalog.rows import LearnerRow, named
+from mapwise.catalog.sources import SOURCES
 from mapwise.interfaces.printing import show
 from mapwise.runs.flags import FLAGS, described, flag, plain_type, plain_value
 from mapwise.workflows.errors import wrong_use

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mapwise.catalog import HEADS, heads_behind
+from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Tunable
 from mapwise.predictors.crossed import COST, shown

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.catalog import HEADS, REGRESSION_HEADS, HeadRow, encoder_named, encoder_of, named
+from mapwise.catalog.encoders import encoder_named, encoder_of
+from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
+from mapwise.catalog.rows import HeadRow, named
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import HEADS
+from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.embedding import placed
 from mapwise.core.explanation import Explanation, explained

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mapwise.catalog import encoder_named, has_encoder
+from mapwise.catalog.encoders import encoder_named, has_encoder
 from mapwise.core import tensor_file, tree
 from mapwise.core.learner import Learner
 from mapwise.core.losses import means

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from pydantic import ValidationError
 
-from mapwise.catalog import SOURCES
+from mapwise.catalog.sources import SOURCES
 from mapwise.core import random, tree
 from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.learner import Learner, nets_of

@@ -5,7 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mapwise.catalog import BLUEPRINTS, LEARNERS, NETS, LearnerRow, named, net_options
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.nets import NETS, net_options
+from mapwise.catalog.rows import BLUEPRINTS, LearnerRow, named
 from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
 from mapwise.core.task import TaskShape, TaskSource

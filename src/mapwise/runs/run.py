@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapwise.catalog import BLUEPRINTS, training_source
+from mapwise.catalog.rows import BLUEPRINTS
+from mapwise.catalog.sources import training_source
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.task import TaskSource

@@ -21,7 +21,10 @@ from typing import Any
 import torch
 from pydantic import ConfigDict, TypeAdapter
 
-from mapwise.catalog import LEARNERS, NETS, SOURCES, LearnerRow, SourceRow, named, net_options
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.nets import NETS, net_options
+from mapwise.catalog.rows import LearnerRow, SourceRow, named
+from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
 from mapwise.core.task import TaskShape, TaskSource
 from mapwise.engine.optimizer import parse

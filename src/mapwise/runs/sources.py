@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from mapwise.catalog import SourceSettings
+from mapwise.catalog.rows import SourceSettings
 from mapwise.core.task import TaskSource
 from mapwise.runs.settings import RunSettings, named_source
 from mapwise.runs.typed import typed

@@ -21,8 +21,10 @@ from typing import Any
 
 import torch
 
-from mapwise import catalog
-from mapwise.catalog import LEARNERS, named, net_options
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.nets import net_options
+from mapwise.catalog.rows import LearnerRow, named
+from mapwise.catalog.sources import training_source
 from mapwise.core import tree
 from mapwise.core.files import claimed, write_atomically
 from mapwise.core.map_tasks import task_at
@@ -272,7 +274,7 @@ def base_settings(bench: Bench, learner: str, threads: int) -> RunSettings:
     )
 
 
-def candidates(bench: Bench, row: catalog.LearnerRow) -> list[dict[str, float | str]]:
+def candidates(bench: Bench, row: LearnerRow) -> list[dict[str, float | str]]:
     """Every combination of the rates that a row names."""
     found = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
     return found[:2] if bench.quick else found
@@ -284,7 +286,7 @@ def sized(bench: Bench, settings: RunSettings, budget: int) -> RunSettings:
     A task holds as many rows of a class, whichever part of them is support.
     """
     settings = replace(settings, queries=bench.rows - int(settings.shots))
-    batch = catalog.training_source(LEARNERS[settings.learner], source_of(settings))(0)
+    batch = training_source(LEARNERS[settings.learner], source_of(settings))(0)
     images = sum(part.y.shape[0] * part.y.shape[1] for part in (batch.support, batch.query))
     steps = max(1, round(budget * bench.ways * bench.rows / images))
     return replace(settings, steps=steps, validate_every=steps)
@@ -363,5 +365,5 @@ def _said(one: Contender) -> str:
 
 
 def _learns_nothing(settings: RunSettings) -> bool:
-    training = catalog.training_source(LEARNERS[settings.learner], source_of(settings))
+    training = training_source(LEARNERS[settings.learner], source_of(settings))
     return all(name == "measured" for name in initial_params(learner_of(settings, training), settings))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from mapwise.catalog import LEARNERS
+from mapwise.catalog.learners import LEARNERS
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.task import TaskSource

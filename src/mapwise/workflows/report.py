@@ -72,7 +72,7 @@ def _against_shots(run: Opened, episodes: int) -> list[Curve]:
     own = [(shots, run.learner, source) for shots, source in sources]
     curves = [found_in.measured_curve(run.settings.learner, own, run.params, episodes=episodes, how=run.how)]
     if run.source.problem.columns == "classes" and run.settings.learner != BASELINE:
-        from mapwise.catalog import LEARNERS
+        from mapwise.catalog.learners import LEARNERS
 
         raw = LEARNERS[BASELINE].build()
         points = [(shots, raw, source) for shots, source in sources]

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mapwise.catalog import SourceSettings
+from mapwise.catalog.rows import SourceSettings
 from mapwise.engine.settings import Execution
 from mapwise.runs.flags import FLAGS, flag
 from mapwise.runs.settings import RunSettings

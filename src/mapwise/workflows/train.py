@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from mapwise import catalog
+from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
 from mapwise.core.files import claimed
 from mapwise.core.learner import Learner
@@ -141,7 +141,7 @@ def train(
         episodes = source_of(here) if opened is None else opened
         for remark in episodes.remarks:
             display.note(f"note: {remark}")
-        source = catalog.training_source(settings.row, episodes)
+        source = training_source(settings.row, episodes)
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
         earlier = settings.trained_on is None or not settings.id  # of a run that an earlier version began

@@ -48,7 +48,9 @@ def with_settings(name: str, *, of_training: bool) -> Callable[[Command], Comman
 
 def add_catalog() -> None:
     """Give these commands the flags of all learners, nets and sources, hidden: help with a learner's name shows its."""
-    from mapwise.catalog import LEARNERS, NETS, SOURCES, net_options
+    from mapwise.catalog.learners import LEARNERS
+    from mapwise.catalog.nets import NETS, net_options
+    from mapwise.catalog.sources import SOURCES
 
     switches = {name: row.types[name] is bool for row in LEARNERS.values() for name in row.fields}
     options = [("net", name, about) for net in NETS for name, about in net_options(net).items()]

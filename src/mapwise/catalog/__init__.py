@@ -1,0 +1,1 @@
+"""What has a name: learners, sources, nets, encoders and the learners behind an encoder, a table each."""

@@ -1,0 +1,56 @@
+"""Every encoder of raw rows by name, and every family of encoders."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mapwise.catalog.rows import named
+from mapwise.core.novelty import Spread
+from mapwise.encoders.drawings import Drawings
+from mapwise.encoders.encoder import Costly, Encoder, Raw
+from mapwise.encoders.hugging_face import hugging_face
+from mapwise.encoders.kept import kept
+from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.encoders.table import Table
+from mapwise.encoders.text_hash import TextHash
+from mapwise.nets import Conv4
+from mapwise.tasks.store import cache_folder
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "table": Table,
+    "text-hash": TextHash,
+    # As `mapwise train protonet omniglot` builds it, whose weights these are.
+    # The spread is that of Omniglot's validation characters, as benchmarks/novelty.py measures it.
+    "drawings": lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen"), Spread(mean=0.97, sd=0.43)),
+    "ink": Ink,
+    "pixels": Pixels,
+}
+"""What makes arrays of raw rows; of those that read the same, the first is taken where nobody says."""
+
+FAMILIES: dict[str, Callable[[str, bool], Encoder]] = {"hf": hugging_face}
+"""What makes the encoder of FAMILY:NAME, for any name; and whether it may be fetched from elsewhere."""
+
+
+def encoder_of(kind: Raw) -> Encoder:
+    """The first encoder that reads rows of this kind."""
+    return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+
+
+def encoder_named(name: str, *, fetch: bool) -> Encoder:
+    """The encoder of this name, or of FAMILY:NAME; what a costly one gives is kept in the user's cache folder.
+
+    fetch: whether what it needs may be downloaded. Nobody who opens a file has asked for that.
+
+    Raises ValueError for a name that isn't there, and for an encoder whose parts can't be had.
+    """
+    family, colon, rest = name.partition(":")
+    if colon:
+        made: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
+    else:
+        made = named(ENCODERS, name, "encoder")()
+    return kept(made, cache_folder() / "embeddings.sqlite3") if isinstance(made, Costly) else made
+
+
+def has_encoder(name: str) -> bool:
+    """Whether there is an encoder of this name, or a family of them."""
+    family, colon, _ = name.partition(":")
+    return family in FAMILIES if colon else name in ENCODERS

@@ -1,0 +1,191 @@
+"""Every source of tasks by name, and how a run's settings open it."""
+
+from collections.abc import Callable
+from functools import partial
+
+from mapwise.catalog.rows import LearnerRow, SourceRow, SourceSettings
+from mapwise.core.task import TaskSource
+from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.tasks.augment import augmentation
+from mapwise.tasks.digits import digits
+from mapwise.tasks.episodes import Episodes
+from mapwise.tasks.gaussian_process import GaussianProcess
+from mapwise.tasks.glyphs import glyphs
+from mapwise.tasks.images import images
+from mapwise.tasks.lines import Lines
+from mapwise.tasks.omniglot import omniglot
+from mapwise.tasks.rows import LabelledRows
+from mapwise.tasks.sequences import AssociativeRecall, Copy
+from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.tasks.stream import Stream, streamed
+from mapwise.tasks.supervised import Supervised
+from mapwise.tasks.table import table
+
+
+def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        return Episodes(
+            rows(wanted),
+            ways=wanted.ways,
+            shots=wanted.shots,
+            queries=wanted.queries,
+            tasks=wanted.tasks,
+            seed=wanted.seed,
+            augment=augmentation(wanted.augment) if wanted.augment else None,
+            shuffle_labels=wanted.shuffle_labels,
+            device=wanted.device,
+        )
+
+    return open_source
+
+
+def _streams(read: Callable[[SourceSettings, int], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        if wanted.shots != 1 or wanted.queries is not None:
+            raise ValueError("a stream has no shots and no queries, each of its rows being both: leave them out")
+        return streamed(
+            partial(read, wanted),
+            ways=wanted.ways,
+            tasks=wanted.tasks,
+            seed=wanted.seed,
+            augment=augmentation(wanted.augment) if wanted.augment else None,
+            shuffle_labels=wanted.shuffle_labels,
+            device=wanted.device,
+            **wanted.options,
+        )
+
+    return open_source
+
+
+def _functions(make: Callable[..., TaskSource], queries: int) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        return make(
+            shots=wanted.shots,
+            queries=wanted.queries or queries,
+            tasks=wanted.tasks,
+            seed=wanted.seed,
+            device=wanted.device,
+            **wanted.options,
+        )
+
+    return open_source
+
+
+def _sequences(make: Callable[..., TaskSource]) -> Callable[[SourceSettings], TaskSource]:
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        return make(tasks=wanted.tasks, seed=wanted.seed, device=wanted.device, **wanted.options)
+
+    return open_source
+
+
+def _folder(wanted: SourceSettings) -> LabelledRows:
+    if wanted.data is None:
+        raise ValueError("a folder of images is needed: give it with --data FOLDER, one subfolder a class")
+    # Not dealt by the run's seed: runs of different seeds are compared on the same unseen classes.
+    return images(wanted.data, skip_bad=wanted.skip_bad)
+
+
+def _table(wanted: SourceSettings) -> LabelledRows:
+    if wanted.data is None:
+        raise ValueError("a CSV file is needed: give it with --data FILE.csv, and its class column with --label")
+    return table(wanted.data, wanted.label, **wanted.options)
+
+
+SOURCES: dict[str, SourceRow] = {
+    "glyphs": SourceRow(
+        _episodes(lambda wanted: glyphs()),
+        "classification",
+        "letters of the world's alphabets, drawn; no download",
+        encoder=Ink().of_shape,
+    ),
+    "omniglot": SourceRow(
+        _episodes(lambda wanted: omniglot(wanted.data)),
+        "classification",
+        "1,623 handwritten characters, Vinyals splits",
+        "omniglot/ under --data, or a network",
+        encoder=Ink().of_shape,
+    ),
+    "glyphs_stream": SourceRow(
+        _streams(lambda wanted, size: glyphs(size=size)),
+        "classification",
+        "glyphs one after another, each asked for before its label is seen",
+        encoder=Ink().of_shape,
+        made=streamed,
+    ),
+    "omniglot_stream": SourceRow(
+        _streams(lambda wanted, size: omniglot(wanted.data, size=size)),
+        "classification",
+        "omniglot characters one after another, each asked for before its label is seen",
+        "omniglot/ under --data, or a network",
+        encoder=Ink().of_shape,
+        made=streamed,
+    ),
+    "digits": SourceRow(
+        _episodes(lambda wanted: digits()),
+        "classification",
+        "scikit-learn's 8x8 digits",
+        net="mlp",
+        ways=3,
+        encoder=Ink().of_shape,
+    ),
+    "sinusoid": SourceRow(
+        _functions(Sinusoid, queries=10),
+        "regression",
+        "sine waves of random amplitude and phase",
+        net="mlp",
+        shots="10",
+        made=Sinusoid,
+    ),
+    "lines": SourceRow(
+        _functions(Lines, queries=10),
+        "regression",
+        "straight lines of random slope and intercept",
+        net="mlp",
+        shots="5",
+        made=Lines,
+    ),
+    "gp": SourceRow(
+        _functions(GaussianProcess, queries=30),
+        "regression",
+        "functions of a Gaussian process: rbf, periodic, matern52",
+        net="mlp",
+        shots="3-10",
+        made=GaussianProcess,
+    ),
+    "copy": SourceRow(
+        _sequences(Copy), "multilabel", "bit vectors to be said again once they ended", net="mlp", made=Copy
+    ),
+    "associative_recall": SourceRow(
+        _sequences(AssociativeRecall),
+        "multilabel",
+        "items of bit vectors; say the one that followed what is shown again",
+        net="mlp",
+        made=AssociativeRecall,
+    ),
+    "images": SourceRow(
+        _episodes(_folder),
+        "classification",
+        "a folder of images, one subfolder a class",
+        "--data FOLDER",
+        encoder=Pixels().of_shape,
+    ),
+    "table": SourceRow(
+        _episodes(_table),
+        "classification",
+        "a CSV with a class column",
+        "--data FILE.csv",
+        net="mlp",
+        made=table,
+    ),
+}
+
+
+def training_source(row: LearnerRow, source: TaskSource) -> TaskSource:
+    """The source a learner trains on: as it is, episodes of a stream's classes, or all base classes at once."""
+    if isinstance(source, Stream) and not row.causal:
+        source = source.episodes
+    if not row.pretraining:
+        return source
+    if not isinstance(source, Episodes):
+        raise ValueError("supervised pretraining needs classes, and this source has none: choose a source of classes")
+    return Supervised(source)
