@@ -138,7 +138,7 @@ def test_the_order_of_rows_and_the_names_of_classes_change_the_answer():
     assert not torch.allclose(plain, predicted(learner, params, shuffled))
     renamed = predicted(learner, params, support._replace(y=support.y.roll(1, 1)))
     assert not torch.allclose(plain.roll(1, 1), renamed)
-    assert WAIVABLE - learner.keeps == {"relabel", "order"}
+    assert WAIVABLE - learner.keeps == {"relabel", "order", "weights"}
 
 
 def test_fewer_classes_and_absent_ones_are_taken_and_more_are_refused():
