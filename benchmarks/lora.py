@@ -22,6 +22,7 @@ from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders.kept import Kept
 from mapwise.interfaces.printing import note
 from mapwise.predictors.choosing import USUAL, choose
+from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.store import data_root
 from row import Line, Row
@@ -92,13 +93,12 @@ def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool
     taught = {head: first.with_head(head, said, PATIENCE) for head in FROZEN}
     taught[CHOSEN] = choose(first, said)[0]
     start = time.process_time()
-    taught[TUNED] = Predictor.of(
-        encoder, TUNED, said, columns[examples], np.ones(len(said)), names, seconds=PATIENCE if crossed else 0.0
-    )
+    untuned = Predictor.of(encoder, TUNED, said, columns[examples], np.ones(len(said)), names)
+    taught[TUNED] = untuned.with_head(TUNED, said, PATIENCE if crossed else 0.0)
     seconds = time.process_time() - start
-    told = taught[TUNED].report.accuracy if crossed else None
+    told = report(taught[TUNED]).accuracy if crossed else None
     if told is not None:
-        mine = taught[CHOSEN].report.accuracy
+        mine = report(taught[CHOSEN]).accuracy
         taught[ALL] = taught[TUNED if mine is not None and told > mine else CHOSEN]
     right = {
         name: 100 * float(np.mean(predictor.scores(asked).argmax(1) == columns[others]))

@@ -18,6 +18,7 @@ from kept_runs import over_episodes
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.encoders.occlusion import paper_of
+from mapwise.predictors.diagnostics.explanation import explain
 from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.omniglot import omniglot
@@ -73,7 +74,7 @@ def _falls(rows: LabelledRows, task: int) -> np.ndarray:
         [str(place) for place in range(WAYS)],
     )
     query = drawn[random.integers(WAYS)][SHOTS]
-    (why,) = taught.explain([query], regions=True)
+    (why,) = explain(taught, [query], regions=True)
     assert why.region is not None
     top, paper, side = why.region.top(SHARE), paper_of(query), len(query)
     moves = [(down, right) for down in range(side) for right in range(side) if down or right]

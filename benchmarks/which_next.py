@@ -29,6 +29,7 @@ from mapwise.core.geometry import squared_distances
 from mapwise.encoders.encoder import Raw
 from mapwise.interfaces.inputs import columns
 from mapwise.interfaces.printing import note
+from mapwise.predictors.diagnostics.which_next import which_next
 from mapwise.predictors.predictor import Predictor
 from mapwise.tasks.glyphs import glyphs
 from mapwise.tasks.omniglot import omniglot
@@ -95,7 +96,7 @@ SETTINGS = (
 
 
 def asked_next(known: Predictor, pool: np.ndarray, n: int, random: np.random.Generator) -> list[int]:
-    return [one.row for one in known.which_next(pool, n)]
+    return [one.row for one in which_next(known, pool, n)]
 
 
 def at_random(known: Predictor, pool: np.ndarray, n: int, random: np.random.Generator) -> list[int]:

@@ -189,14 +189,14 @@ def test_a_column_that_never_changes_says_nothing():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda X, y: (X, np.repeat("newt", 18)), "1 class, 'newt'"),
-        (lambda X, y: (X[:1], y[:1]), "1 class"),
+        (lambda X, y: (X, np.repeat("newt", 18)), "one class, 'newt'"),
+        (lambda X, y: (X[:1], y[:1]), "one class"),
         (lambda X, y: (X, y[:5]), "18 rows and y has 5 labels"),
         (lambda X, y: (np.where(X > 2, np.inf, X), y), "infinity"),
         (lambda X, y: (X, y, -np.ones(18)), "negative"),
         (lambda X, y: (X, y, np.zeros(18)), "zero for all rows"),
         (lambda X, y: (X, y, np.ones(5)), "one weight for each row"),
-        (lambda X, y: (X, y, (y == "newt") * 1.0), "1 class, 'newt'"),
+        (lambda X, y: (X, y, (y == "newt") * 1.0), "one class, 'newt'"),
         (lambda X, y: (X, None), "requires y"),
     ],
 )

@@ -167,8 +167,8 @@ def test_the_page_adds_a_class_through_onnxruntime_as_mapwise_does(tmp_path, mon
     namespace = {name: v.astype(np.float32) if isinstance(v, np.ndarray) else v for name, v in namespace.items()}
     for code in shown:
         exec(code, namespace)
-    wider = intents.predictor_.with_class("time", new)
-    np.testing.assert_allclose(namespace["probabilities"], wider.probabilities(asked), atol=1e-5)
+    expected = intents.partial_fit(new, ["time"] * 2).predictor_.probabilities(asked)
+    np.testing.assert_allclose(namespace["probabilities"], expected, atol=1e-5)
     assert namespace["probabilities"][0].argmax() == 3
 
 

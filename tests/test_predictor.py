@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from safetensors import safe_open
 import mapwise as mw
 from conftest import ROOT, rewrite
 from mapwise.encoders.content import digests, together
+from mapwise.predictors.fit import LabelledExamples, with_names
 from mapwise.predictors.predictor import Predictor
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money", "good morning", "hello there"]
@@ -41,7 +43,7 @@ def test_what_was_saved_answers_the_same(tmp_path, X, y, learner):
     np.testing.assert_array_equal(again.predict_proba(X), found.predict_proba(X))
     assert list(again.classes_) == list(found.classes_)
     assert again.get_params() == {**found.get_params(), "encoder": found.predictor_.encoder.name}
-    again.add_class("new", X[:1])
+    again.add_class("new", ["what time is it"] if X is TEXTS else X[:1])
     assert list(again.predict(X[2:3])) == list(found.predict(X[2:3]))
 
 
@@ -202,13 +204,15 @@ def test_where_rows_came_from_follows_them(tmp_path):
     encoder = mw.FewShotClassifier().fit(TEXTS, INTENTS).predictor_.encoder
     columns = np.array([0, 0, 1, 1])
     known = Predictor.of(encoder, "nearest_mean", TEXTS[:4], columns, np.ones(4), ["a", "b"], sources=list("wxyz"))
-    wider = known.with_class("c", TEXTS[4:], ["new"] * 2).with_rows(TEXTS[:1], np.array([1]), np.ones(1))
+    new = LabelledExamples(TEXTS[4:], "texts", np.array(["c", "c"], dtype=object), sources=["new", "new"])
+    wider = with_names(known, new).with_rows(["another"], np.array([1]), np.ones(1))
     assert wider.sources == ("w", "x", "y", "z", "new", "new", "")
     assert wider.without_class("a").sources == ("y", "z", "new", "new", "")
     wider.save(tmp_path / "few.safetensors")
     assert Predictor.load(tmp_path / "few.safetensors").sources == wider.sources
     bare = Predictor.of(encoder, "nearest_mean", TEXTS[:4], columns, np.ones(4), ["a", "b"])
-    assert bare.with_class("c", TEXTS[4:]).sources == () == bare.with_class("c", TEXTS[4:]).without_class("a").sources
+    unsourced = with_names(bare, replace(new, sources=()))
+    assert unsourced.sources == () == unsourced.without_class("a").sources
 
 
 def test_the_same_examples_have_the_same_digest_in_any_order_and_others_another(tmp_path):

@@ -19,6 +19,7 @@ from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
 from mapwise.core.embedding import placed
 from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.predictors.diagnostics.novelty import unknown
 from mapwise.predictors.predictor import Predictor
 from mapwise.predictors.trained_learner import TrainedLearner
 from mapwise.runs.run import load_params
@@ -80,7 +81,7 @@ def test_the_support_is_kept_and_compared_in_the_learned_space(protonet, drawn):
     known = torch.as_tensor(found.rows, dtype=torch.float64)
     assert torch.equal(placed(found.learner, found.params, found.fast, known), known)
     far = known[:1] + 100
-    assert found.unknown_of(far.numpy(), 0.05).all()
+    assert unknown(found, far.numpy(), 0.05).all()
 
 
 def test_its_file_opens_elsewhere_without_run_or_data(tmp_path, protonet, drawn):
@@ -242,7 +243,7 @@ def test_a_fit_that_fails_leaves_what_was_fitted(protonet, drawn):
     paths, labels, _ = drawn
     found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
     before = found.predict_proba(paths)
-    with pytest.raises(ValueError, match="of 1 class"):
+    with pytest.raises(ValueError, match="of one class"):
         found.set_params(learner="auto").fit(np.eye(3), ["a", "a", "a"])
     np.testing.assert_array_equal(found.predict_proba(paths), before)
 

@@ -119,7 +119,7 @@ def test_labels_keep_their_type_and_texts_are_read():
         (np.zeros((0, 1)), 1, "0 sample"),
         ([[1.0]], 2, "n is 2 and there are 1 rows without a label: give a number from 1 to 1"),
         ([[1.0]], 0, "n is 0 and"),
-        ([["x"]], 1, "now holds 'x'"),
+        ([["x"]], 1, "holds 'x' in column '0', which held numbers"),
     ],
 )
 def test_what_can_not_be_chosen_from_is_one_sentence(X, n, words):

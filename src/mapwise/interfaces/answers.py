@@ -15,8 +15,12 @@ from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.encoders.table import Columns
 from mapwise.interfaces.inputs import columns, words
 from mapwise.interfaces.progress import Watched
-from mapwise.predictors.choosing import USUAL, Tried, choose, seconds_of
-from mapwise.predictors.heads import AUTO, encoder_for
+from mapwise.predictors.choosing import Tried
+from mapwise.predictors.diagnostics import cross_validation, novelty
+from mapwise.predictors.fit import LabelledExamples, check_name, with_names
+from mapwise.predictors.fit import fit as fit_predictor
+from mapwise.predictors.heads import AUTO
+from mapwise.predictors.onnx import export_onnx
 from mapwise.predictors.predictor import Predictor
 
 
@@ -37,44 +41,44 @@ def fit(
 
     Returns what came of it, JSON-ready, and as lines for a person. Raises ValueError for data that teach nothing.
     """
-    seconds = seconds_of(budget)
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
     if not data.exists():
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     if categories and (data.is_dir() or text is not None):
         raise ValueError(f"--categories names columns of a table and {data} is not read as one: leave it out")
-    rows, names, kind, sources = _folder(data) if data.is_dir() else _table(data, text, label, categories)
-    by_itself = learner == AUTO
-    head = Predictor.head_of(USUAL if by_itself else learner)
-    made = encoder_for(encoder or AUTO, kind, head)
-    classes = sorted(set(names))
-    for name in classes:
-        _check_name(name)
-    if len(classes) < 2:
-        only = f"one class, {classes[0]!r}" if classes else "no class"
-        raise ValueError(f"{data} has examples of {only}: give examples of at least two")
-    places = np.asarray([classes.index(name) for name in names])
-    read = rows if kind == "table" else Watched(rows, f"reading {kind}")
-    weight = np.ones(len(names))
+    rows, names, modality, sources = _folder(data) if data.is_dir() else _table(data, text, label, categories)
     with placed(sources):
-        taught = Predictor.of(
-            *(made, head, read, places, weight, classes), note=text or "", sources=sources, seconds=seconds
+        fitted = fit_predictor(
+            LabelledExamples(rows, modality, np.asarray(names, dtype=object), sources=sources),
+            encoder=encoder or AUTO,
+            learner=learner,
+            budget=budget,
+            note=text or "",
+            progress=lambda rows: rows if modality == "table" else Watched(rows, f"reading {modality}"),
         )
-    _no_twins(taught, rows if kind == "pictures" else None)
-    taught, tried = choose(taught, rows, seconds) if by_itself else (taught, [])
-    taught.save(out)
-    columns = _columns_read(taught.encoder, rows) if isinstance(rows, dict) else []
-    about = {"file": str(out), "encoder": made.name, "learner": taught.head.name, "bytes": out.stat().st_size}
-    shown = [
-        f"{out}: {len(names)} examples of {len(classes)} classes, {about['bytes']:,} bytes",
+    predictor, held_out = fitted.predictor, fitted.report
+    predictor.save(out)
+    columns = _columns_read(predictor.encoder, rows) if isinstance(rows, dict) else []
+    about = {
+        "file": str(out),
+        "encoder": predictor.encoder.name,
+        "learner": predictor.head.name,
+        "bytes": out.stat().st_size,
+        "classes": counted(predictor),
+        "columns": columns,
+        "held_out": as_json(held_out),
+        "tried": [_tried_as_json(one) for one in fitted.tried],
+    }
+    lines = [
+        f"{out}: {len(names)} examples of {len(predictor.classes)} classes, {about['bytes']:,} bytes",
         *_column_lines(columns),
-        *(["learners, by examples they didn't see:"] if tried else []),
-        *_choices(tried),
-        *_said(taught.report),
+        *(["learners, by examples they didn't see:"] if fitted.tried else []),
+        *_choices(fitted.tried),
+        str(held_out),
+        *([held_out.outlook] if held_out.outlook else []),
     ]
-    found = {"classes": counted(taught), "columns": columns, "held_out": as_json(taught.report)}
-    return {**about, **found, "tried": [_tried_as_json(one) for one in tried]}, shown
+    return about, lines
 
 
 def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str, Any], list[str], str]:
@@ -119,10 +123,11 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
 
     The examples that are there are not read again. Raises ValueError for a name that is there or is no line of text.
     """
-    _check_name(name)
-    taught = Predictor.load(file)
-    before = taught.report
-    reads = taught.encoder.reads
+    check_name(name)
+    predictor = Predictor.load(file)
+    reads = predictor.encoder.reads
+    if name in predictor.classes:
+        raise ValueError(f"there is a class {name!r} already: give another name")
     if reads == "table":
         raise ValueError(f"{file} reads tables, whose classes stand in a column: fit it again with the new rows")
     if reads == "pictures":
@@ -131,17 +136,13 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
     else:
         rows = _lines(data)
         sources = [f"{data.name}, text {place}" for place in range(1, len(rows) + 1)]
-    wider = taught.with_class(name, Watched(rows, f"reading {reads}"), sources)
-    _no_twins(wider, None)
+    examples = LabelledExamples(rows, reads, np.full(len(rows), name, dtype=object), sources=sources)
+    wider = with_names(predictor, examples, progress=lambda rows: Watched(rows, f"reading {reads}"))
+    before, now = cross_validation.report(predictor), cross_validation.report(wider)
     wider.save(file)
-    shown = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {wider.report}"]
-    found = {
-        "file": str(file),
-        "classes": counted(wider),
-        "before": as_json(before),
-        "held_out": as_json(wider.report),
-    }
-    return found, shown
+    lines = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {now}"]
+    about = {"file": str(file), "classes": counted(wider), "before": as_json(before), "held_out": as_json(now)}
+    return about, lines
 
 
 def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
@@ -153,23 +154,13 @@ def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
     if path.suffix != ".onnx":
         raise ValueError(f"an ONNX file is asked for and {path} ends otherwise: call it {path.stem}.onnx")
     taught = Predictor.load(file)
-    written = taught.export_onnx(path)
+    written = export_onnx(taught, path)
     found = {"file": str(path), "bytes": written.bytes, "encoder": taught.encoder.name, "farthest": written.farthest}
     shown = [
         f"{path}: {written.bytes:,} bytes, for rows of the encoder {taught.encoder.name}; asked beside the "
         f"predictor's learner, its probabilities are within {written.farthest:.0e} of that one's"
     ]
     return found, shown
-
-
-def _check_name(name: str) -> None:
-    """Raises ValueError for the name of a class that would break a line of answers."""
-    if not name.strip() or not name.isprintable():
-        raise ValueError(f"{name!r} is no name for a class: give one line of text")
-
-
-def _said(found: HeldOut) -> list[str]:
-    return [str(found), *([found.outlook] if found.outlook else [])]
 
 
 def _choices(tried: Sequence[Tried]) -> list[str]:
@@ -200,7 +191,7 @@ def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[lis
     if refuse == 0:
         return [False] * len(encoded), ""
     try:
-        return taught.unknown_of(encoded, refuse).tolist(), ""
+        return novelty.unknown(taught, encoded, refuse).tolist(), ""
     except ValueError as few:
         return [None] * len(encoded), f"what is none of these can't be told: {few}"
 
@@ -353,21 +344,6 @@ def _pictures(data: Path) -> list[Path]:
     if not found:
         raise ValueError(f"{data} holds no files: put at least one picture into it")
     return found
-
-
-def _no_twins(taught: Predictor, paths: Sequence[Path] | None) -> None:
-    """Raises ValueError when two examples are the same for the encoder and of two classes: one of them is wrong."""
-    if taught.encoder.reads == "table":  # where rows may well be equal and differ in what nobody wrote down
-        return
-    rows = taught.rows.reshape(len(taught.rows), -1).astype(np.float64)
-    squares = (rows**2).sum(1)
-    apart = squares[:, None] + squares[None] - 2 * rows @ rows.T
-    # Encoded with other rows beside it, a row differs in its last bits.
-    same = apart <= 1e-9 * (squares[:, None] + squares[None])
-    twins = np.argwhere(same & (taught.columns[:, None] != taught.columns[None]))
-    if len(twins):
-        names = [str(paths[i]) if paths else f"an example of {taught.classes[taught.columns[i]]}" for i in twins[0]]
-        raise ValueError(f"{' and '.join(names)} are the same and of two classes: keep the one that is right")
 
 
 def counted(taught: Predictor) -> dict[str, int]:

@@ -8,21 +8,48 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.which_next import Suggestion
-from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces import inputs
-from mapwise.interfaces.few_shot import FewShotEstimator
-from mapwise.predictors.choosing import SECONDS, USUAL, Tried, choose, seconds_of
-from mapwise.predictors.heads import AUTO, Head, encoder_for
+from mapwise.interfaces.few_shot import FewShotEstimator, State, columns_of
+from mapwise.predictors.choosing import Tried
+from mapwise.predictors.diagnostics import explanation, novelty, which_next
+from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
+from mapwise.predictors.onnx import export_onnx
 from mapwise.predictors.predictor import Predictor
 
 
+@dataclass(frozen=True, eq=False)
+class ClassState(State[Predictor]):
+    """What a classifier learned.
+
+    classes: as the user calls them, sorted.
+    """
+
+    classes: np.ndarray
+
+    @property
+    def names(self) -> np.ndarray:
+        """The classes in the order of the predictor's columns.
+
+        scikit-learn wants `classes_` sorted, and a learner whose answers depend on the columns, such as MAML, must keep
+        those that its classes had.
+        """
+        by_name = {str(name): place for place, name in enumerate(self.classes)}
+        names: np.ndarray = self.classes[[by_name[name] for name in self.predictor.classes]]
+        return names
+
+    @property
+    def order(self) -> list[int]:
+        """The predictor's column of each class."""
+        return [self.predictor.classes.index(str(name)) for name in self.classes]
+
+
 @dataclass(eq=False, repr=False)
-class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier of a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
     encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), "auto": the one of
@@ -37,14 +64,6 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
     After `fit`: `classes_`, `predictor_`, `tried_` (of "auto"), and for tables `n_features_in_`.
     """
 
-    _taught = Predictor
-
-    def _chosen(self, X: Any) -> tuple[Head, Encoder]:
-        if self.learner != AUTO:
-            return super()._chosen(X)
-        head = Predictor.head_of(USUAL)
-        return head, encoder_for(self.encoder, inputs.kind_of(X), head)
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, budget: str | float = "30s") -> Self:
         """Learn from labelled rows alone, forgetting those of before.
 
@@ -56,18 +75,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
 
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
-        seconds = seconds_of(budget)
-        head, encoder = self._chosen(X)
-        X, y, weight = self._labelled(X, y, sample_weight, encoder)
-        classes, columns = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"the rows that count are of 1 class, {str(classes[0])!r} (n_samples={len(y)}): give examples of "
-                "at least two classes"
-            )
-        taught, tried = self._begun(head, encoder, X, columns, weight, [str(name) for name in classes], seconds)
-        self.classes_, self.predictor_, self.tried_ = classes, taught, tried  # all or none
-        return self
+        return self._keep(self._begun(X, y, sample_weight, budget=budget, least=2))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows, keeping those of before; a class may be new.
@@ -77,20 +85,15 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         The encoder keeps the scale of the first rows, and the learner is the one that was chosen by them. Raises
         ValueError as `fit` does, but takes a single class.
         """
-        first = not hasattr(self, "predictor_")
-        head, encoder = self._chosen(X) if first else (None, None)
-        X, y, weight = self._labelled(X, y, sample_weight, encoder)
-        known = y[:0] if first else self.classes_
-        _same_kind(known, y)
-        named_now = y if classes is None else np.concatenate([y, np.asarray(classes)])
-        found = np.unique(np.concatenate([known, named_now]))
-        if head is not None and encoder is not None:
-            names = [str(name) for name in found]
-            taught, tried = self._begun(head, encoder, X, np.searchsorted(found, y), weight, names, SECONDS)
-        else:
-            taught, tried = self._with_rows(X, y, weight, found).checked(), self.tried_
-        self.classes_, self.predictor_, self.tried_ = found, taught, tried  # all or none
-        return self
+        if not self.__sklearn_is_fitted__():
+            return self._keep(self._begun(X, y, sample_weight, classes, least=1))
+        state = self._fitted
+        rows, reads = self._rows_for(state, X), state.predictor.encoder.reads
+        labels, later = _labels(y), _later(classes)
+        _same_kind(state.classes, labels)
+        examples = LabelledExamples(rows, reads, labels.astype(object), sample_weight, classes=later.astype(object))
+        fitted = Fitted(with_names(state.predictor, examples), state.fitted.tried)
+        return self._keep(replace(state, fitted=fitted, classes=_classes(fitted, state.classes, labels, later)))
 
     def predict(
         self, X: Any, *, unknown: bool = False, refuse: float = 0.05
@@ -102,16 +105,16 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
 
         Raises ValueError when the examples are too few to tell what is none of the classes.
         """
-        check_is_fitted(self)
-        rows = self.predictor_.encoded(self._rows(X))
-        found: np.ndarray = self._names[self.predictor_.scores_of(rows).argmax(1)]
-        return (found, self.predictor_.unknown_of(rows, refuse)) if unknown else found
+        state = self._fitted
+        rows = state.predictor.encoded(self._rows_for(state, X))
+        labels: np.ndarray = state.names[state.predictor.scores_of(rows).argmax(1)]
+        return (labels, novelty.unknown(state.predictor, rows, refuse)) if unknown else labels
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of every class of `classes_` for every row, [N, W]."""
-        check_is_fitted(self)
-        chances: np.ndarray = self.predictor_.probabilities(self._rows(X))[:, self._columns(self.classes_)]
-        return chances
+        state = self._fitted
+        probabilities: np.ndarray = state.predictor.probabilities(self._rows_for(state, X))[:, state.order]
+        return probabilities
 
     def explain(self, X: Any, regions: bool = False) -> list[Explanation]:
         """Why each row is answered as it is: the examples that voted, and the answer without each of them.
@@ -121,10 +124,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         An example is known by its place among those that were fitted, rows of weight 0 left out. Raises ValueError for
         rows that can't be read, for examples of one class, and for regions of what is no picture or without Captum.
         """
-        check_is_fitted(self)
-        found = self.predictor_.explain(self._rows(X), regions=regions, names=self._names.tolist())
-        columns = self._columns(self.classes_)
-        return [one if one.votes is None else replace(one, votes=one.votes[:, columns]) for one in found]
+        state = self._fitted
+        rows = self._rows_for(state, X)
+        explanations = explanation.explain(state.predictor, rows, regions=regions, names=state.names.tolist())
+        columns = state.order
+        return [one if one.votes is None else replace(one, votes=one.votes[:, columns]) for one in explanations]
 
     def which_next(self, X: Any, n: int = 1) -> list[Suggestion]:
         """The rows most worth a label, the best first: their places in X, and why, in words.
@@ -134,66 +138,79 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
 
         Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and examples of one class.
         """
-        check_is_fitted(self)
+        state = self._fitted
         if isinstance(X, Sequence) and not len(X):
             raise ValueError("there are no rows to choose from: give at least one that has no label")
-        return self.predictor_.which_next(self._rows(X), n, names=self._names.tolist())
+        return which_next.which_next(state.predictor, self._rows_for(state, X), n, names=state.names.tolist())
 
     def add_class(self, name: Any, X: Any) -> str:
         """Learn one more class from rows of it alone; what that cost the others, as a sentence.
 
         Raises ValueError for a name that is there, and for rows that can't be read.
         """
-        check_is_fitted(self)
-        if name in self.classes_.tolist():
+        before = self._fitted
+        if name in before.classes.tolist():
             raise ValueError(f"there is a class {str(name)!r} already: give another name, or use partial_fit")
-        before = self.predictor_.report
         self.partial_fit(X, np.asarray([name] * len(X)))
-        return _cost(before, self.predictor_.report)
+        return _cost(before.fitted.report, self._fitted.fitted.report)
 
     def remove_class(self, name: Any) -> str:
         """Forget a class and its rows; what that did to the others, as a sentence.
 
         Raises ValueError for a name that isn't there, and when less than two would be left.
         """
-        check_is_fitted(self)
-        before = self.predictor_.report
-        self.predictor_ = self.predictor_.without_class(str(name))
-        self.classes_ = self.classes_[self.classes_.astype(str) != str(name)]
-        return _cost(before, self.predictor_.report)
+        before = self._fitted
+        fitted = Fitted(before.predictor.without_class(str(name)), before.fitted.tried)
+        after = replace(before, fitted=fitted, classes=before.classes[before.classes.astype(str) != str(name)])
+        cost = _cost(before.fitted.report, fitted.report)
+        self._keep(after)
+        return cost
 
     def rename_class(self, old: Any, new: Any) -> Self:
         """Call a class by another name; raises ValueError for a name that isn't there, and for one that is."""
-        check_is_fitted(self)
-        renamed = self.predictor_.renamed(str(old), str(new))
-        names = np.asarray([new if str(name) == str(old) else name for name in self.classes_.tolist()])
-        _same_kind(self.classes_, names)
-        self.classes_, self.predictor_ = np.sort(names), renamed
-        return self
+        state = self._fitted
+        check_name(str(new))
+        renamed = state.predictor.renamed(str(old), str(new))
+        classes = np.asarray([new if str(name) == str(old) else name for name in state.classes.tolist()])
+        _same_kind(state.classes, classes)
+        return self._keep(replace(state, classes=np.sort(classes), fitted=Fitted(renamed, state.fitted.tried)))
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes, sorted."""
+        return self._fitted.classes
+
+    @property
+    def predictor_(self) -> Predictor:
+        """What was fitted."""
+        return self._fitted.predictor
+
+    @property
+    def tried_(self) -> list[Tried]:
+        """The learners that "auto" compared."""
+        return list(self._fitted.fitted.tried)
 
     @property
     def report_(self) -> HeldOut:
-        """How good this is by the support alone: each row asked of a predictor that didn't see it."""
-        check_is_fitted(self)
-        return self.predictor_.report
+        """How good this is, by cross-validation of the examples."""
+        return self._fitted.fitted.report
 
     def save(self, path: str | Path) -> None:
         """Write what was learned into one safetensors file, which holds the embeddings of the rows.
 
-        Raises ValueError when the labels are no strings, as which they would come back, and for a learner of one's own.
+        Raises ValueError when the labels are no strings, as which they would come back, and for a custom learner.
         """
-        check_is_fitted(self)
-        if self.classes_.dtype.kind not in "UO":
-            raise ValueError(f"the labels are of type {self.classes_.dtype} and a file holds names: fit with strings")
-        self.predictor_.save(path)
+        state = self._fitted
+        if state.classes.dtype.kind not in "UO":
+            raise ValueError(f"the labels are of type {state.classes.dtype} and a file holds names: fit with strings")
+        state.predictor.save(path)
 
     def export_onnx(self, path: str | Path) -> None:
         """Write the learner as an ONNX file that is given examples, classes and queries: to add classes elsewhere.
 
         Raises ValueError for a learner that no such file can hold, and when the extra `onnx` isn't installed.
         """
-        check_is_fitted(self)
-        self.predictor_.export_onnx(path)
+        export_onnx(self._fitted.predictor, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -203,61 +220,43 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):  # type: ignore[misc
         whose pretrained model is not on this machine.
         """
         predictor = Predictor.load(path)
-        found = cls(encoder=predictor.encoder.name, learner=predictor.head.setting)
-        found.classes_ = np.sort(np.asarray(predictor.classes))
-        found.predictor_, found.tried_ = predictor, []
-        found._opened(predictor.encoder)
-        return found
-
-    @property
-    def _names(self) -> np.ndarray:
-        """The classes in the order of the predictor's columns.
-
-        scikit-learn wants `classes_` sorted, and a learner whose answers depend on the columns, such as MAML, must keep
-        those that its classes had.
-        """
-        by_name = {str(name): place for place, name in enumerate(self.classes_)}
-        names: np.ndarray = self.classes_[[by_name[name] for name in self.predictor_.classes]]
-        return names
-
-    def _columns(self, labels: np.ndarray) -> list[int]:
-        """The predictor's columns of these classes."""
-        return [self.predictor_.classes.index(str(name)) for name in labels]
-
-    def _with_rows(self, X: Any, y: np.ndarray, weight: np.ndarray, classes: np.ndarray) -> Predictor:
-        """The predictor with more rows, new classes behind those that it has."""
-        known = self.predictor_.classes
-        names = [*known, *(name for name in map(str, classes) if name not in known)]
-        moved = self.predictor_.with_classes(names, np.arange(len(known)))
-        place = {name: column for column, name in enumerate(names)}
-        return moved.with_rows(X, np.asarray([place[str(label)] for label in y]), weight)
+        estimator = cls(encoder=predictor.encoder.name, learner=predictor.head.setting)
+        classes = np.sort(np.asarray(predictor.classes))
+        return estimator._keep(ClassState(Fitted(predictor), columns_of(predictor.encoder), classes))
 
     def _begun(
-        self,
-        head: Head,
-        encoder: Encoder,
-        X: Any,
-        columns: np.ndarray,
-        weight: np.ndarray,
-        names: Sequence[str],
-        seconds: float,
-    ) -> tuple[Predictor, list[Tried]]:
-        if self.learner != AUTO:
-            return Predictor.of(encoder, head, X, columns, weight, names, seconds=seconds).checked(), []
-        return choose(Predictor.of(encoder, head, X, columns, weight, names), X, seconds)
+        self, X: Any, y: Any, sample_weight: Any, classes: Any = None, *, budget: str | float = "30s", least: int
+    ) -> "ClassState":
+        """A fit to these rows alone."""
+        modality = inputs.kind_of(X)
+        rows, columns = self._read(X, modality, None)
+        labels, later = _labels(y), _later(classes)
+        _same_kind(later, labels)
+        examples = LabelledExamples(rows, modality, labels.astype(object), sample_weight, classes=later.astype(object))
+        fitted = fit(examples, encoder=self.encoder, learner=self.learner, budget=budget, least=least)
+        return ClassState(fitted, columns, _classes(fitted, labels, later))
 
-    def _labelled(
-        self, X: Any, y: Any, sample_weight: Any, encoder: Encoder | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Checked rows, labels and weights, of the rows that count."""
-        if y is None:
-            raise ValueError(
-                "FewShotClassifier requires y to be passed, but the target y is None: give a label for each row"
-            )
-        rows = self._rows(X, encoder)
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        return self._counted(rows, labels, sample_weight, "label")
+
+def _labels(y: Any) -> np.ndarray:
+    """Labels as scikit-learn checks them."""
+    if y is None:
+        raise ValueError(
+            "FewShotClassifier requires y to be passed, but the target y is None: give a label for each row"
+        )
+    labels: np.ndarray = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    return labels
+
+
+def _later(classes: Any) -> np.ndarray:
+    return np.asarray([] if classes is None else classes)
+
+
+def _classes(fitted: Fitted[Predictor], *labels: np.ndarray) -> np.ndarray:
+    """The classes of a predictor, as they were called, sorted."""
+    known = set(fitted.predictor.classes)
+    every = np.unique(np.concatenate([part for part in labels if len(part)]))
+    return every[[str(name) in known for name in every]]
 
 
 def _same_kind(known: np.ndarray, new: np.ndarray) -> None:

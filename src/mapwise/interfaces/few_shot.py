@@ -1,88 +1,126 @@
-"""What the scikit-learn estimators share: raw rows as an encoder reads them, and how often each counts."""
+"""What the scikit-learn estimators share: raw rows as an encoder reads them, and one value that holds a fit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mapwise.core.learner import Learner
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.interfaces import inputs
-from mapwise.predictors.heads import Head, encoder_for
-from mapwise.predictors.taught import Taught
-from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.predictors.fit import Fitted, P
+from mapwise.predictors.heads import Head
+
+S = TypeVar("S", bound="State[Any]")
+
+
+@dataclass(frozen=True, eq=False)
+class State(Generic[P]):
+    """All that an estimator learned: a change makes another one, so that a prediction is by one of them.
+
+    columns: what scikit-learn keeps of a table: its attributes `n_features_in_` and, with names, `feature_names_in_`.
+    """
+
+    fitted: Fitted[P]
+    columns: Mapping[str, Any]
+
+    @property
+    def predictor(self) -> P:
+        """What answers."""
+        return self.fitted.predictor
 
 
 @dataclass(eq=False, repr=False)
-class FewShotEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """An encoder by name before a learner; what extends it fits, keeps what was taught, and predicts."""
+class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scikit-learn has no types
+    """An encoder by name before a learner; what extends it fits, and predicts by a `State`."""
 
     encoder: str = "auto"
-    learner: str | Path | Learner | TrainedLearner = "auto"
-
-    _taught: ClassVar[type[Taught]]
-    """What is kept of a fit, as `predictor_`."""
+    learner: str | Path | Learner | Head = "auto"
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
 
-    def _chosen(self, X: Any) -> tuple[Head, Encoder]:
-        """What is asked for, for rows like these: what stands behind the encoder, and the encoder."""
-        head = self._taught.head_of(self.learner)
-        return head, encoder_for(self.encoder, inputs.kind_of(X), head)
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_state" in vars(self)
 
-    def _rows(self, X: Any, encoder: Encoder | None = None) -> Any:
-        """Raw rows as the encoder reads them; None: that of the rows which were fitted.
+    @property
+    def _fitted(self) -> S:
+        """The state, to be read once for every answer; raises NotFittedError before the first fit."""
+        check_is_fitted(self)
+        state: S = vars(self)["_state"]
+        return state
 
-        Nothing of the estimator changes but what scikit-learn keeps of the columns: a fit that fails leaves what was
-        fitted before.
+    def _keep(self, state: S) -> Self:
+        vars(self)["_state"] = state  # all at once
+        return self
+
+    @property
+    def n_features_in_(self) -> int:
+        """The number of columns of the table that was fitted."""
+        count: int = self._column_attribute("n_features_in_")
+        return count
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """The names of the columns of the table that was fitted."""
+        names: np.ndarray = self._column_attribute("feature_names_in_")
+        return names
+
+    def _column_attribute(self, name: str) -> Any:
+        columns = self._fitted.columns
+        if name not in columns:
+            raise AttributeError(f"{type(self).__name__} has no {name}: it was not fitted on such a table")
+        return columns[name]
+
+    def save(self, path: str | Path) -> None:
+        """Write what was learned into one safetensors file, which holds the embeddings of the rows, and their labels.
+
+        Raises ValueError for a custom learner.
         """
-        first = encoder is not None
-        reads = (self.predictor_.encoder if encoder is None else encoder).reads
+        self._fitted.predictor.save(path)
+
+    def _rows(self, X: Any) -> Any:
+        """Raw rows as the encoder that was fitted reads them."""
+        return self._rows_for(self._fitted, X)
+
+    def _rows_for(self, state: State[Any], X: Any) -> Any:
+        """Raw rows as the encoder of a state reads them."""
+        return self._read(X, state.predictor.encoder.reads, state.columns)[0]
+
+    def _read(self, X: Any, reads: Raw, columns: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        """Raw rows as such an encoder reads them, and what scikit-learn keeps of their columns.
+
+        columns: what it kept of the rows that were fitted; None: these are to be fitted.
+        """
         if reads == "texts":
-            return inputs.texts(X)
+            return inputs.texts(X), {}
         if reads == "pictures":
-            return inputs.pictures(X)
+            return inputs.pictures(X), {}
         words = inputs.is_frame(X) or _has_words(X)
         checks = {"skip_check_array": True} if words else {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
-        checked = validate_data(self, X, reset=first, **checks)
+        # scikit-learn writes onto an estimator: onto one of this name that nobody else reads.
+        estimator = type(type(self).__name__, (BaseEstimator,), {})()
+        vars(estimator).update(columns or {})
+        checked = validate_data(estimator, X, reset=columns is None, **checks)
         if len(checked) == 0:
             raise ValueError("X has 0 rows: give at least one")
-        return inputs.columns(checked)
+        return inputs.columns(checked), dict(vars(estimator))
 
-    def _counted(self, rows: Any, y: np.ndarray, sample_weight: Any, what: str) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Of raw rows, what they are labelled with and their weights, those that count; raises ValueError.
 
-        what: y holds, in the plural.
-        """
-        count = _count(rows)
-        if len(y) != count:
-            raise ValueError(f"X has {count} rows and y has {len(y)} {what}s: give one {what} for each row")
-        weight = np.ones(count) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        if weight.ndim == 0:
-            weight = np.full(count, float(weight))
-        if weight.shape != (count,):
-            raise ValueError(f"sample_weight has shape {weight.shape}: give one weight for each row, ({count},)")
-        if not (np.isfinite(weight).all() and (weight >= 0).all()):
-            raise ValueError("sample_weight holds a negative number, NaN or infinity: give weights of 0 and above")
-        if not weight.any():
-            raise ValueError("sample_weight is zero for all rows, so that none counts: give a weight above 0 to some")
-        counts = weight > 0
-        return _among(rows, counts), y[counts], weight[counts]
-
-    def _opened(self, encoder: Encoder) -> None:
-        """Take over what scikit-learn wants to know of the columns of a file's encoder."""
-        if encoder.reads == "table":
-            names = list(encoder.state)
-            self.n_features_in_ = len(names)
-            if names != [str(place) for place in range(len(names))]:
-                self.feature_names_in_ = np.asarray(names, dtype=object)
+def columns_of(encoder: Encoder) -> dict[str, Any]:
+    """What scikit-learn would have kept of the columns that an encoder was fitted to."""
+    if encoder.reads != "table":
+        return {}
+    names = list(encoder.state)
+    numbered = names == [str(place) for place in range(len(names))]
+    return {"n_features_in_": len(names)} | ({} if numbered else {"feature_names_in_": np.asarray(names, dtype=object)})
 
 
 def _has_words(X: Any) -> bool:
@@ -91,13 +129,3 @@ def _has_words(X: Any) -> bool:
         return False
     matrix = X if isinstance(X, np.ndarray) else None if hasattr(X, "toarray") else np.asarray(X, dtype=object)
     return matrix is not None and matrix.ndim == 2 and any(isinstance(cell, str) for cell in matrix.flat)
-
-
-def _count(rows: Any) -> int:
-    return len(next(iter(rows.values()))) if isinstance(rows, dict) else len(rows)
-
-
-def _among(rows: Any, counts: np.ndarray) -> Any:
-    if isinstance(rows, dict):
-        return {name: cells[counts] for name, cells in rows.items()}
-    return [row for row, counted in zip(rows, counts, strict=True) if counted]

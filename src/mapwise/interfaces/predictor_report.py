@@ -6,6 +6,7 @@ from typing import Any
 from mapwise.core.files import write_atomically
 from mapwise.encoders.content import together
 from mapwise.interfaces.answers import as_json, counted
+from mapwise.predictors.diagnostics import cross_validation
 from mapwise.predictors.predictor import Predictor
 from mapwise.predictors.taught import CARD
 
@@ -28,7 +29,7 @@ def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
         fault = "is a folder" if path.is_dir() else "ends otherwise"
         raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
     made = Predictor.load(file)
-    found = made.report
+    found = cross_validation.report(made)
     taught = Taught(
         file=str(file),
         found=found,

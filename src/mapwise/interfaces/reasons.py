@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.interfaces.answers import asked, placed
+from mapwise.predictors.diagnostics import explanation
+from mapwise.predictors.diagnostics import which_next as active
 from mapwise.predictors.predictor import Predictor
 
 
@@ -18,7 +20,7 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
     taught = Predictor.load(file)
     said, rows = asked(taught, inputs)
     with placed(said):
-        why = taught.explain(rows, regions=regions is not None)
+        why = explanation.explain(taught, rows, regions=regions is not None)
     found: list[dict[str, Any]] = [{"input": what, **one.to_json()} for what, one in zip(said, why, strict=True)]
     shown = [f"{what}: {one}" for what, one in zip(said, why, strict=True)]
     if regions is not None:
@@ -44,6 +46,6 @@ def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple
     taught = Predictor.load(file)
     said, rows = asked(taught, inputs)
     with placed(said):
-        found = taught.which_next(rows, min(5, len(said)) if n is None else n)
+        found = active.which_next(taught, rows, min(5, len(said)) if n is None else n)
     shown = [f"{said[one.row]}: {one.reason}" for one in found]
     return {"file": str(file), "next": [{"input": said[one.row], **one.to_json()} for one in found]}, shown

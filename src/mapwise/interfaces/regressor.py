@@ -1,23 +1,35 @@
 """The scikit-learn estimator of numbers: fit on a few rows with targets, predict, and say how far off that may be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
 
 from mapwise.core.learner import Learner
-from mapwise.encoders.encoder import Encoder
-from mapwise.interfaces.few_shot import FewShotEstimator
+from mapwise.interfaces import inputs
+from mapwise.interfaces.few_shot import FewShotEstimator, State, columns_of
+from mapwise.predictors.diagnostics.cross_validation import deviation
+from mapwise.predictors.fit import Fitted, LabelledExamples, fit, numbers, with_numbers
+from mapwise.predictors.heads import Head
 from mapwise.predictors.target_predictor import TargetPredictor
-from mapwise.predictors.trained_learner import TrainedLearner
+
+
+@dataclass(frozen=True, eq=False)
+class TargetState(State[TargetPredictor]):
+    """What a regressor learned."""
+
+    @cached_property
+    def deviation(self) -> np.ndarray:
+        """How far predictions lie from the truth, see `cross_validation.deviation`."""
+        return deviation(self.predictor)
 
 
 @dataclass(eq=False, repr=False)
-class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: ignore[misc]  # scikit-learn has no types
     """A regression on a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
     encoder: as of `FewShotClassifier`.
@@ -26,9 +38,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
     X is what `FewShotClassifier` takes. After `fit`: `predictor_`, and for tables `n_features_in_`.
     """
 
-    learner: str | Path | Learner | TrainedLearner = "ridge"
-
-    _taught = TargetPredictor
+    learner: str | Path | Learner | Head = "ridge"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from rows with targets alone, forgetting those of before.
@@ -39,8 +49,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
 
         Raises ValueError for rows, targets or weights that can't be meant, and for fewer than two rows.
         """
-        self.predictor_ = self._begun(X, y, sample_weight, 2)
-        return self
+        return self._keep(self._begun(X, y, sample_weight, least=2))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from more rows, keeping those of before.
@@ -48,18 +57,12 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         The encoder keeps the scale of the first rows. Raises ValueError as `fit` does, but takes a single row, and for
         another number of targets than before.
         """
-        before = getattr(self, "predictor_", None)
-        if before is None:
-            self.predictor_ = self._begun(X, y, sample_weight, 1)
-            return self
-        X, targets, weight = self._aimed(X, y, sample_weight, None)
-        if targets.shape[1:] != before.targets.shape[1:]:
-            raise ValueError(
-                f"y has {_each(targets)} a row and the rows of before have {_each(before.targets)}: give as many, or "
-                "fit anew"
-            )
-        self.predictor_ = before.with_rows(X, targets, weight).checked()
-        return self
+        if not self.__sklearn_is_fitted__():
+            return self._keep(self._begun(X, y, sample_weight, least=1))
+        state = self._fitted
+        rows = self._rows_for(state, X)
+        examples = LabelledExamples(rows, state.predictor.encoder.reads, _targets(y), sample_weight)
+        return self._keep(replace(state, fitted=Fitted(with_numbers(state.predictor, examples))))
 
     def predict(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """The number of every row, [N], or the numbers, [N, W], as y was.
@@ -70,17 +73,14 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
 
         Raises ValueError, with return_std, for fewer than three different examples.
         """
-        check_is_fitted(self)
-        found = self.predictor_.answers(self._rows(X))
-        return (found, np.broadcast_to(self.predictor_.error, found.shape).copy()) if return_std else found
+        state = self._fitted
+        answers = state.predictor.answers(self._rows_for(state, X))
+        return (answers, np.broadcast_to(state.deviation, answers.shape).copy()) if return_std else answers
 
-    def save(self, path: str | Path) -> None:
-        """Write what was learned into one safetensors file, which holds the embeddings of the rows, and their targets.
-
-        Raises ValueError for a learner of one's own.
-        """
-        check_is_fitted(self)
-        self.predictor_.save(path)
+    @property
+    def predictor_(self) -> TargetPredictor:
+        """What was fitted."""
+        return self._fitted.predictor
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -90,54 +90,25 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):  # type: ignore[misc] 
         and for one whose pretrained model is not on this machine.
         """
         predictor = TargetPredictor.load(path)
-        found = cls(encoder=predictor.encoder.name, learner=predictor.head.setting)
-        found.predictor_ = predictor
-        found._opened(predictor.encoder)
-        return found
+        estimator = cls(encoder=predictor.encoder.name, learner=predictor.head.setting)
+        return estimator._keep(TargetState(Fitted(predictor), columns_of(predictor.encoder)))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
-    def _begun(self, X: Any, y: Any, sample_weight: Any, fewest: int) -> TargetPredictor:
-        head, encoder = self._chosen(X)
-        X, targets, weight = self._aimed(X, y, sample_weight, encoder)
-        if len(targets) < fewest:
-            raise ValueError(
-                "there is one row that counts (n_samples=1), from which nothing follows for others: give two or more"
-            )
-        return TargetPredictor.of(encoder, head, X, targets, weight).checked()
-
-    def _aimed(self, X: Any, y: Any, sample_weight: Any, encoder: Encoder | None) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Checked rows, targets and weights, of the rows that count."""
-        if y is None:
-            raise ValueError(
-                "FewShotRegressor requires y to be passed, but the target y is None: give a number for each row"
-            )
-        rows = self._rows(X, encoder)
-        return self._counted(rows, _numbers(y), sample_weight, "target")
+    def _begun(self, X: Any, y: Any, sample_weight: Any, least: int) -> TargetState:
+        """A fit to these rows alone."""
+        modality = inputs.kind_of(X)
+        rows, columns = self._read(X, modality, None)
+        examples = LabelledExamples(rows, modality, _targets(y), sample_weight)
+        return TargetState(fit(examples, encoder=self.encoder, learner=self.learner, least=least), columns)
 
 
-def _numbers(y: Any) -> np.ndarray:
-    """Targets as numbers, [N] or [N, W]; raises ValueError for anything else."""
-    given = np.asarray(y)
-    words = [cell for cell in given.flat if isinstance(cell, str)] if given.dtype.kind in "OUS" else []
-    if words or given.dtype.kind not in "biufO":
-        what = f"the text {str(words[0])!r}" if words else f"values of type {given.dtype}"
-        raise ValueError(f"y holds {what} and numbers are needed: make numbers of it, or take FewShotClassifier")
-    try:
-        targets: np.ndarray = given.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("y holds what is no number: give one number for each row, [N], or as many, [N, W]") from None
-    if targets.ndim not in (1, 2) or 0 in targets.shape[1:]:
-        raise ValueError(f"y has shape {targets.shape}: give one number for each row, [N], or as many, [N, W]")
-    if not np.isfinite(targets).all():
-        wrong = "NaN" if np.isnan(targets).any() else "infinity"
-        row = int(np.flatnonzero(~np.isfinite(targets.reshape(len(targets), -1)).all(1))[0])
-        raise ValueError(f"y holds {wrong}, first in row {row}: fill it or drop the row")
-    return targets
-
-
-def _each(targets: np.ndarray) -> str:
-    return "a single number" if targets.ndim == 1 else f"{targets.shape[1]} numbers in a list"
+def _targets(y: Any) -> np.ndarray:
+    if y is None:
+        raise ValueError(
+            "FewShotRegressor requires y to be passed, but the target y is None: give a number for each row"
+        )
+    return numbers(y)

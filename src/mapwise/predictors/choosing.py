@@ -9,6 +9,7 @@ from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Tunable
 from mapwise.predictors.crossed import COST, shown
+from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.predictor import Predictor
 
 USUAL = "logistic"
@@ -42,22 +43,25 @@ def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Pred
     """
     end = time.monotonic() + seconds
     heads = heads_behind(predictor.encoder)
-    asked: dict[str, Predictor] = {}
+    candidates: dict[str, tuple[Predictor, HeldOut]] = {}
     tried: list[Tried] = []
     for place, head in enumerate(heads):
         start = time.monotonic()
-        why = _hindrance(predictor, head, X, end - start) if asked else ""
+        why = _hindrance(predictor, head, X, end - start) if candidates else ""
+        found = None
         if not why:
-            candidate = predictor.with_head(head, X, (end - time.monotonic()) / (len(heads) - place))
-            why = candidate.report.why  # asks
-            if why and not asked:
+            share = (end - time.monotonic()) / (len(heads) - place)
+            candidate = predictor.with_head(head, X, share)
+            judged = report(candidate, seconds=share)
+            why = judged.why
+            if why and not candidates:
                 chosen = replace(predictor, head=predictor.head_of(USUAL))
                 return chosen, [Tried(name, None, 0.0, name == USUAL, why) for name in heads]
-            asked |= {} if why else {head: candidate}
-        found = asked[head].report if head in asked else None
+            if not why:
+                candidates[head], found = (candidate, judged), judged
         tried.append(Tried(head, found, time.monotonic() - start if found else 0.0, False, why))
-    best = max(asked, key=lambda head: (asked[head].report.accuracy or 0.0, head == USUAL))
-    return asked[best], [replace(one, chosen=one.learner == best) for one in tried]
+    best = max(candidates, key=lambda head: (candidates[head][1].accuracy or 0.0, head == USUAL))
+    return candidates[best][0], [replace(one, chosen=one.learner == best) for one in tried]
 
 
 def _hindrance(predictor: Predictor, head: str, X: Any, left: float) -> str:

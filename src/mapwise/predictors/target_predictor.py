@@ -2,25 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
 
-from mapwise.core.losses import means
-from mapwise.core.task import Examples
 from mapwise.encoders.content import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads import Head
 from mapwise.predictors.taught import Taught
-
-FEWEST = 3
-"""Different rows that tell how far answers lie from the truth."""
-MOST = 200
-"""Rows that are asked for it: each takes a predictor of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,43 +59,9 @@ class TargetPredictor(Taught):
             rows=np.concatenate([self.rows, rows]),
             targets=np.concatenate([self.targets, targets]),
             weight=np.concatenate([self.weight, weight]),
-            sources=self._sources_with(len(rows), sources),
-            digests=self._digests_with(digests(self.encoder.reads, X)),
+            sources=self.sources_with(len(rows), sources),
+            digests=self.digests_with(digests(self.encoder.reads, X)),
         )
-
-    @cached_property
-    def error(self) -> Float[np.ndarray, ""] | Float[np.ndarray, "W"]:
-        """The root of the mean squared error of the support's rows, each asked of a predictor taught without it.
-
-        In the units of the targets. Rows that equal one another are one row, left out together: a copy would answer for
-        the row it copies. Of more than 200, 200 are asked, drawn by a fixed seed.
-
-        Raises ValueError for fewer than three different rows.
-        """
-        table = np.column_stack([self.labels, self.rows.reshape(len(self.rows), -1)])
-        _, first, group = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        if len(first) < FEWEST:
-            raise ValueError(
-                f"there are {len(first)} different examples and {FEWEST} are needed to tell how far answers lie from "
-                "the truth: give more"
-            )
-        counts = torch.as_tensor(np.bincount(group.ravel(), self.weight))
-        known = self.support._replace(x=self.support.x[first], y=self.support.y[first], weight=counts)
-        asked = np.random.Generator(np.random.Philox(0)).permutation(len(first))[:MOST]
-        with torch.no_grad():
-            misses = torch.stack([self._without(known, int(row)) - known.y[row] for row in asked])
-        share = counts[asked] / counts[asked].sum()
-        errors: np.ndarray = (share @ misses**2).sqrt().numpy()
-        return errors.reshape(self.targets.shape[1:])
-
-    def _without(self, known: Examples, row: int) -> Float[Tensor, "W"]:
-        """What a predictor taught without this row says of it."""
-        weight = known.weight.clone()
-        weight[row] = 0
-        rest = known._replace(weight=weight)
-        learner = self.head.learner_for(rest)  # for a smaller support another one
-        params = self.params_of(learner)
-        return means(learner.predict(params, learner.adapt(params, rest), known.x[row : row + 1]))[0]
 
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mapwise.catalog.encoders import encoder_named, has_encoder
 from mapwise.core import tensor_file, tree
+from mapwise.core.embedding import placed
 from mapwise.core.learner import Learner
 from mapwise.core.losses import means
 from mapwise.core.task import Examples
@@ -117,6 +118,10 @@ class Taught:
         """What the support taught the learner."""
         return tree.detach(self.learner.adapt(self.params, self.support))
 
+    def placed(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q E"]:
+        """Encoded rows where the learner compares them."""
+        return placed(self.learner, self.params, self.fast, x)
+
     def checked(self) -> Self:
         """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
         with torch.no_grad():
@@ -146,7 +151,7 @@ class Taught:
             **said,
         }
         tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
-        tensors["digests"] = self._digests_with(np.zeros(0, np.int64))
+        tensors["digests"] = self.digests_with(np.zeros(0, np.int64))
         tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         tensors |= head_tensors
         tensor_file.save(Path(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
@@ -192,12 +197,12 @@ class Taught:
         """The predictor of a file in which nothing is wrong."""
         raise NotImplementedError
 
-    def _digests_with(self, new: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "S"]:
+    def digests_with(self, new: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "S"]:
         """The digests of the rows and of more; 0 for those of which nobody said."""
         known = self.digests if len(self.digests) else np.zeros(len(self.rows), np.int64)
         return np.concatenate([known, new])
 
-    def _sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
+    def sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
         """Where the rows came from, with so many more; empty when nobody said."""
         known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * count
         return known + new if any(known + new) else ()

@@ -1,0 +1,60 @@
+"""Why a predictor answers as it does: the examples that voted, and the answer without each of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from mapwise.core.explanation import Explanation, explained
+from mapwise.core.held_out import scores_under
+from mapwise.encoders.occlusion import region
+from mapwise.predictors.predictor import Predictor
+
+
+def explain(
+    predictor: Predictor, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None
+) -> list[Explanation]:
+    """Why each raw row is answered as it is: the support's rows that voted, and the answer without each of them.
+
+    regions: of pictures, also where in each its answer came from.
+    names:   of the classes, where they are called otherwise.
+
+    Raises ValueError for a support of one class, for rows that can't be read, and for regions of rows that are no
+    pictures, or without Captum.
+    """
+    encoder = predictor.encoder
+    if regions and encoder.reads != "pictures":
+        raise ValueError(
+            f"regions are parts of pictures and the encoder {encoder.name} reads {encoder.reads}: leave regions out"
+        )
+    predictor.check_two_classes()
+    rows = predictor.encoded(X)
+    predictor.scores_of(rows)  # raises where an answer is not finite
+    x = torch.as_tensor(rows, dtype=torch.float64)
+    named = predictor.classes if names is None else names
+    explanations = explained(
+        *(predictor.learner, predictor.params, predictor.fast, predictor.support, x),
+        *(without_each(predictor, x), named, predictor.sources),
+    )
+    if not regions:
+        return explanations
+    seen = (region(row, place, predictor.scores) for place, row in enumerate(X))
+    return [replace(one, region=where) for one, where in zip(explanations, seen, strict=True)]
+
+
+def without_each(predictor: Predictor, rows: Float[torch.Tensor, "Q D"]) -> Float[np.ndarray, "S Q W"]:
+    """The scores of encoded rows without each of the support's rows: exact, since a learner is fitted without it."""
+    support = predictor.support
+    weights = np.tile(predictor.weight, (len(predictor.weight), 1))
+    np.fill_diagonal(weights, 0)
+    # A learner made for a support set is another for a smaller one; rows of one weight share theirs.
+    learners = [predictor.head.learner_for(support._replace(weight=torch.as_tensor(weight))) for weight in weights]
+    scores = np.empty((len(weights), len(rows), len(predictor.classes)))
+    for learner in dict.fromkeys(learners):
+        those = [row for row, one in enumerate(learners) if one == learner]
+        queries = rows.expand(len(those), *rows.shape)
+        scores[those] = scores_under(learner, predictor.params_of(learner), support, weights[those], queries)
+    return scores

@@ -1,0 +1,30 @@
+"""Rejection: rows that are farther from every class of a predictor than rows of its classes usually are."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from mapwise.core.held_out import distinct
+from mapwise.core.novelty import held_out_novelty, limit, novelty
+from mapwise.core.task import Examples
+from mapwise.predictors.predictor import Predictor
+
+
+def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) -> Bool[np.ndarray, "Q"]:
+    """Whether each encoded row is none of the classes: farther from all of them than rows of theirs usually lie.
+
+    share: in (0, 1): the false-rejection rate, of rows of these classes that may be taken for none of them.
+
+    Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
+    """
+    crossed = predictor.crossed
+    if crossed is not None and crossed.why:
+        raise ValueError(crossed.why)
+    known = held_out_novelty(_placed(predictor, distinct(predictor.support)[0])) if crossed is None else crossed.novelty
+    furthest = limit(known, share, predictor.encoder.usual)
+    x = predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
+    return novelty(_placed(predictor, predictor.support), x) > furthest
+
+
+def _placed(predictor: Predictor, support: Examples) -> Examples:
+    return support._replace(x=predictor.placed(support.x))

@@ -1,0 +1,28 @@
+"""Active learning: which unlabelled rows are most worth a label."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mapwise.core import which_next as rule
+from mapwise.core.which_next import Suggestion
+from mapwise.predictors.predictor import Predictor
+
+
+def which_next(predictor: Predictor, X: Any, n: int = 1, *, names: Sequence[Any] | None = None) -> list[Suggestion]:
+    """The raw rows most worth a label, the best first, each with its reason.
+
+    names: of the classes, where they are called otherwise.
+
+    Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and a support of one class.
+    """
+    predictor.check_two_classes()
+    rows = predictor.encoded(X)
+    known, new = (
+        predictor.placed(torch.as_tensor(part, dtype=torch.float64)).numpy()
+        for part in (predictor.rows[predictor.weight > 0], rows)
+    )
+    named = predictor.classes if names is None else names
+    return rule.which_next(new, predictor.scores_of(rows), np.asarray(known), named, n)

@@ -1,0 +1,22 @@
+"""A predictor's learner as an ONNX file."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from mapwise.core import tree
+from mapwise.graph import Written, write_graph
+from mapwise.predictors.predictor import Predictor
+
+
+def export_onnx(predictor: Predictor, path: str | Path) -> Written:
+    """Write its learner as an ONNX file, to which examples, classes and queries are given; see `write_graph`.
+
+    Neither the support nor the names of its classes are in the file, nor is the encoder: its name is.
+
+    Raises ValueError for a learner that no such file can hold, and when the extra isn't installed.
+    """
+    encoder = predictor.encoder
+    about = {"learner": predictor.head.name, "encoder": encoder.name, "encoder_version": encoder.version}
+    learner, params, support = predictor.head.whole(predictor.support)
+    return write_graph(learner, tree.map(Tensor.double, params), support, path, about)
