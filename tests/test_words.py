@@ -82,11 +82,8 @@ def test_riddles_and_participles_are_caught():
         "p:2: told",
     ]
     assert string_faults('x = "taught"\ny = f"a {x} twin"', "s") == ["s:2: twin"]
-    assert variable_faults("found, y = 1, 2\ndef f(asked): ...\nfor said in z: report = 1", "v") == [
-        "v:1: found",
-        "v:3: said",
-        "v:2: asked",
-    ]
+    source = "found, y = 1, 2\ndef f(asked): ...\nfor said in z: report = 1"
+    assert sorted(variable_faults(source, "v")) == ["v:1: found", "v:2: asked", "v:3: said"]
     assert prose_faults("It is reported; untold is another word.", "p") == []
 
 
