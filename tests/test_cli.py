@@ -20,7 +20,7 @@ from mapwise.engine import checkpoint
 from mapwise.engine.compiled import NotCompiled
 from mapwise.interfaces import doctor
 from mapwise.interfaces.cli import main
-from mapwise.interfaces.cli.flags import COMMANDS
+from mapwise.interfaces.cli.flags import COMMANDS, JUDGING
 from mapwise.interfaces.progress import Bar
 from mapwise.runs.flags import FLAGS, flag
 from mapwise.runs.run import load_params
@@ -332,7 +332,8 @@ def test_every_setting_is_a_flag_with_its_meaning_and_its_default(cli, command, 
 def test_tune_takes_every_flag_of_train():
     flags = {name: set(signature.parameters) for name, (_, signature) in COMMANDS.items()}
     assert flags["train"] - flags["tune"] == set()
-    assert not flags["eval"] & FLAGS.keys() - {"data", "device", "threads", "ways", "shots", "queries", "seed"}
+    for name in ("eval", "compare", "report"):
+        assert flags[name] & FLAGS.keys() == {*JUDGING, "seed"}
 
 
 def judged_settings(cli, *words):

@@ -28,17 +28,20 @@ Set = Annotated[
 ]
 
 
-def with_settings(name: str, *, of_training: bool) -> Callable[[Command], Command]:
-    """A command with a flag for every setting, which it takes as **settings.
+JUDGING = ("test_ways", "test_shots", "test_queries", "data", "device", "threads")
+"""What may be changed of a trained run besides the settings of the catalog: --ways is its test_ways."""
 
-    of_training: also those of RunFlags, and not only those of the catalog.
+
+def with_settings(name: str, *, judges: bool = False) -> Callable[[Command], Command]:
+    """A command with flags for settings, which it takes as **settings by their addresses.
+
+    judges: it judges trained runs, of which only some settings may be changed.
     """
 
     def decorated(command: Command) -> Command:
         signature = inspect.signature(command)
         own = [part for part in signature.parameters.values() if part.kind is not part.VAR_KEYWORD]
-        taken = {part.name for part in own}
-        flags = [_run_flag(setting) for setting in FLAGS if setting not in taken] if of_training else []
+        flags = [_run_flag(setting, judges) for setting in (JUDGING if judges else FLAGS)]
         COMMANDS[name] = command, signature.replace(parameters=[*own, *flags])
         _sign(command, COMMANDS[name][1])
         return command
@@ -81,16 +84,17 @@ _TYPES = typing.get_type_hints(RunFlags)
 _MEANINGS = described(RunFlags)
 
 
-def _run_flag(name: str) -> inspect.Parameter:
+def _run_flag(name: str, judges: bool) -> inspect.Parameter:
     kind, default = _TYPES[name], FLAGS[name].default
     meaning = _MEANINGS[name].replace("None:", "if not given:").rstrip(".")
     shown = "" if default in (None, False, ()) else f" [{plain_value(default)}]"
+    if judges:
+        meaning, shown = meaning.partition("; if not given")[0], " [as in training]"
     text = f"{meaning[0].upper()}{meaning[1:]}.{shown}".replace("[", "\\[")  # no markup of rich's
     many = typing.get_origin(kind) is tuple
-    value: Any = bool if kind is bool else list[str] if many else str
-    number = next((f"<{each.__name__}>" for each in (int, float) if kind in (each, each | None)), None)
-    option = typer.Option(flag(name), help=text, metavar=number, show_default=False)
-    return _parameter(name, value, option)
+    value: Any = next((each for each in (bool, int, float) if kind in (each, each | None)), list[str] if many else str)
+    shortened = flag(name.removeprefix("test_") if judges else name)
+    return _parameter(name, value, typer.Option(shortened, help=text, show_default=False))
 
 
 def _catalog_flag(address: str, switch: bool) -> inspect.Parameter:

@@ -29,19 +29,12 @@ Source = Annotated[
     str | None, typer.Argument(help="A source's name, a folder of images, or a CSV file.", show_default=False)
 ]
 Episodes = Annotated[int, typer.Option(min=2, help="Episodes to judge on.")]
-Ways = Annotated[str | None, typer.Option(help="Classes of a task. \\[as in training]", show_default=False)]
-Shots = Annotated[str | None, typer.Option(help="Examples of each class. \\[as in training]", show_default=False)]
-Queries = Annotated[
-    int | None, typer.Option(min=1, help="Query examples of each class. \\[as in training]", show_default=False)
-]
 Beside = Annotated[
     list[Path] | None,
     typer.Option(metavar="RUN", help="Another run on the same episodes; may be repeated.", show_default=False),
 ]
 JudgingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed for episodes.")]
 SplitOption = Annotated[Split, typer.Option(help="Split that judges: test, val or train.")]
-Data = Annotated[str | None, typer.Option(help="Data root, folder of images, or CSV file.", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="Where to compute, such as cpu or cuda.", show_default=False)]
 
 
 @app.command(
@@ -49,7 +42,7 @@ Device = Annotated[str | None, typer.Option(help="Where to compute, such as cpu 
     "--net.norm support; mapwise train protonet photos/ --ways 5-20; mapwise train --resume runs/maml-omniglot. "
     "mapwise train LEARNER --help shows the learner's own flags too, and the training it prefers to these defaults."
 )
-@with_settings("train", of_training=True)
+@with_settings("train")
 def train(
     ctx: typer.Context,
     learner: Learner = None,
@@ -90,7 +83,7 @@ def train(
     "mapwise tune protonet photos/ --search optimizer.lr=1e-4..1e-2:log --search net.norm=frozen,group --trials 30; "
     "mapwise tune --resume runs/tune-maml-glyphs. Other settings are fixed as for mapwise train."
 )
-@with_settings("tune", of_training=True)
+@with_settings("tune")
 def tune(
     ctx: typer.Context,
     learner: Learner = None,
@@ -160,21 +153,13 @@ def tune(
     epilog="Examples: mapwise eval runs/protonet-glyphs; mapwise eval runs/maml-omniglot --episodes 1000 --seed 0 "
     "--inner-steps 10 --json; mapwise eval runs/protonet-omniglot --net.norm batch",
 )
-@with_settings("eval", of_training=False)
+@with_settings("eval", judges=True)
 def eval_(
     ctx: typer.Context,
     run: Run,
     episodes: Episodes = 1000,
-    ways: Ways = None,
-    shots: Shots = None,
-    queries: Queries = None,
     seed: JudgingSeed = 0,
     split: SplitOption = Split.test,
-    data: Data = None,
-    device: Device = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. \\[as in training]", show_default=False)
-    ] = None,
     baselines: Annotated[bool, typer.Option(help="Also judge what needs no training.")] = True,
     beside: Beside = None,
     shuffle_labels: Annotated[
@@ -190,7 +175,7 @@ def eval_(
     from mapwise.workflows.evaluate import Judging, evaluate_run
 
     keep_freed_memory()
-    changes = values_of({**settings, **_judged_by(ways, shots, queries, data, device, threads)}, set_)
+    changes = values_of(settings, set_)
     result, reports = evaluate_run(
         run,
         Judging(episodes, split.value, seed, changes, shuffle_labels),
@@ -205,26 +190,23 @@ def eval_(
 
 
 @app.command(epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
+@with_settings("compare", judges=True)
 def compare(
     ctx: typer.Context,
     run: Run,
     other: Annotated[Path, typer.Argument(metavar="RUN", help="The run to subtract.", show_default=False)],
     episodes: Episodes = 1000,
-    ways: Ways = None,
-    shots: Shots = None,
-    queries: Queries = None,
     seed: JudgingSeed = 0,
     split: SplitOption = Split.test,
-    data: Data = None,
-    device: Device = None,
     json: Json = False,
+    **settings: Any,
 ) -> None:
     """Judge two runs on the same episodes and show the paired difference with its interval."""
     from mapwise.report.table import paired_table, verdict
     from mapwise.workflows.evaluate import Judging, compare_runs
 
     keep_freed_memory()
-    changes = values_of(_judged_by(ways, shots, queries, data, device), None)
+    changes = values_of(settings, None)
     judging = Judging(episodes, split.value, seed, changes)
     result, pair, report = compare_runs(run, other, judging, command=_command(ctx, episodes=episodes, seed=seed))
     if json:
@@ -237,7 +219,7 @@ def compare(
     epilog="Examples: mapwise report runs/protonet-glyphs; mapwise report runs/protonet-glyphs "
     "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors"
 )
-@with_settings("report", of_training=False)
+@with_settings("report", judges=True)
 def report(
     ctx: typer.Context,
     run: Annotated[
@@ -248,13 +230,8 @@ def report(
     ],
     out: Annotated[Path | None, typer.Option(help="Page about a FILE. \\[FILE.html]", show_default=False)] = None,
     episodes: Episodes = 1000,
-    ways: Ways = None,
-    shots: Shots = None,
-    queries: Queries = None,
     seed: JudgingSeed = 0,
     curve_episodes: Annotated[int, typer.Option(min=2, help="Episodes of each point of a curve.")] = 200,
-    data: Data = None,
-    device: Device = None,
     beside: Beside = None,
     set_: Set = None,
     json: Json = False,
@@ -269,7 +246,7 @@ def report(
     if predictor_report.is_predictor(file := run.expanduser()):
         for name in _typed(ctx):
             if name not in ("run", "out", "json"):
-                flag = name.strip("_").replace("__", ".").replace("_", "-")
+                flag = name.removeprefix("test_").strip("_").replace("__", ".").replace("_", "-")
                 raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
         about, lines = predictor_report.report(file, None if out is None else out.expanduser())
         answer(about) if json else show(*lines)
@@ -282,7 +259,7 @@ def report(
     from mapwise.workflows.report import write_report
 
     keep_freed_memory()
-    changes = values_of({**settings, **_judged_by(ways, shots, queries, data, device)}, set_)
+    changes = values_of(settings, set_)
     judging = evaluate.Judging(episodes, "test", seed, changes)
     judged = evaluate.opened(run, judging)
     # The command in the page makes its number again.
@@ -353,15 +330,3 @@ def _command(ctx: typer.Context, **defaults: int) -> str:
 def _typed(ctx: typer.Context) -> list[str]:
     """The parameters that the command line gives a value."""
     return [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
-
-
-def _judged_by(
-    ways: str | None,
-    shots: str | None,
-    queries: int | None,
-    data: str | None,
-    device: str | None,
-    threads: int | None = None,
-) -> dict[str, Any]:
-    named = {"test_ways": ways, "test_shots": shots, "test_queries": queries, "data": data, "device": device}
-    return {**named, "threads": threads}
