@@ -1,15 +1,28 @@
-"""A row of the catalog is all that a new learner needs."""
+"""A row of the catalog is all that a new learner needs, and `mapwise list` shows every name that an error speaks of."""
 
+import ast
 import json
+import re
 from dataclasses import dataclass
 
 import pytest
 
+from mapwise.catalog.encoders import ENCODERS, FAMILIES, encoder_named
+from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import LearnerRow
+from mapwise.catalog.sources import SOURCES
+from mapwise.core.task import TaskShape
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
-from mapwise.runs.settings import RunSettings
+from mapwise.predictors.heads import NamedHead
+from mapwise.problems import PROBLEMS
+from mapwise.runs.flags import flag
+from mapwise.runs.learner import LearnerSettings
+from mapwise.runs.settings import RunSettings, named_source
+from mapwise.workflows.bench import BENCHES, asked_bench, asked_learners
+from test_floors import sources
 
 
 @dataclass(frozen=True)
@@ -44,3 +57,67 @@ def test_a_learner_is_listed_trained_and_judged_by_its_row_alone(tmp_path, monke
     capsys.readouterr()
     assert ended("eval", run, "--episodes", "2", "--no-baselines", "--json") == 0
     assert json.loads(capsys.readouterr().out)
+
+
+SHOWS = re.compile(r"mapwise (?P<command>list(?: [A-Za-z_]+)?) (?:shows|lists|names) ")
+"""How errors and help texts say which command shows a name."""
+RUN = LearnerSettings(
+    learner="maml", fields={"x": 1}, net="mlp", net_options={"x": 1}, shape=TaskShape("regression", (1,), 1)
+)
+MISTAKES = [
+    # what is looked for, as the call of `named` says it; a call with a name that isn't there; the names that are
+    ("'learner'", lambda: RunSettings(learner="x", source="digits").row, LEARNERS),
+    ("'learner'", lambda: asked_learners(["x"]), LEARNERS),
+    ("'learner'", lambda: NamedHead.of("x", "classification"), HEADS),
+    ("'learner'", lambda: NamedHead.of("x", "regression"), REGRESSION_HEADS),
+    ("'net'", lambda: net_options("x"), NETS),
+    ("'source'", lambda: named_source("x"), SOURCES),
+    ("'encoder'", lambda: encoder_named("x", fetch=False), ENCODERS),
+    ("'family of encoders'", lambda: encoder_named("x:y", fetch=False), FAMILIES),
+    ("'comparison'", lambda: asked_bench("x", episodes=None, quick=False), BENCHES),
+    ("'field of the learner'", RUN.typed_fields, map(flag, LEARNERS["maml"].fields)),
+    ("f'option of net {self.net}'", RUN.typed_net_options, [f"--net.{name}" for name in net_options("mlp")]),
+]
+
+
+@pytest.mark.xfail(strict=True, reason="mapwise list shows learners, nets and sources only")
+def test_the_command_that_an_error_names_shows_every_name_there_is(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "160")
+    for _, mistake, names in MISTAKES:
+        with pytest.raises(Exception, match=r"there is no .*did you mean") as error:
+            mistake()
+        mention = SHOWS.search(str(error.value))
+        assert mention, error.value
+        command = mention["command"].split()
+        assert ended(*command) == 0
+        text = capsys.readouterr().out
+        assert ended(*command, "--json") == 0
+        found = capsys.readouterr().out
+        missing = [name for name in names if not re.search(rf"(?<![\w-]){name}\b", text) or name not in found]
+        assert not missing, (str(error.value), missing)
+
+
+def test_every_search_for_a_name_is_among_the_mistakes():
+    calls = [
+        ast.unparse(node.args[2])
+        for text, _, _ in sources()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "named"
+    ]
+    assert set(calls) == {what for what, _, _ in MISTAKES}
+
+
+def test_every_command_that_shows_names_is_one(capsys):
+    mentions = {mention["command"] for text, _, _ in sources() for mention in SHOWS.finditer(text)}
+    assert "list" in mentions
+    for command in sorted(mentions):
+        assert ended(*command.replace("LEARNER", "maml").split()) == 0, command
+
+
+@pytest.mark.xfail(strict=True, reason="a learner's problems are not shown")
+def test_the_list_names_the_problems_of_sources_and_learners(capsys):
+    assert ended("list", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["problem"] for row in found["sources"]} == set(PROBLEMS)
+    problems = {row["name"]: row["problems"] for row in found["learners"]}
+    assert problems["ntm"] == ["multilabel"] and problems["maml"] == list(PROBLEMS)
