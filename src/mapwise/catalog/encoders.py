@@ -1,9 +1,8 @@
 """Every encoder of raw rows by name, and every family of encoders."""
 
-from collections.abc import Callable
 from functools import partial
 
-from mapwise.catalog.rows import named
+from mapwise.catalog.rows import EncoderRow, FamilyRow, named
 from mapwise.core.novelty import Spread
 from mapwise.encoders.drawings import Drawings
 from mapwise.encoders.encoder import Costly, Encoder, Raw
@@ -15,19 +14,24 @@ from mapwise.encoders.text_hash import TextHash
 from mapwise.nets import Conv4
 from mapwise.tasks.store import cache_folder
 
-ENCODERS: dict[str, Callable[[], Encoder]] = {
-    "table": Table,
-    "text-hash": TextHash,
+ENCODERS: dict[str, EncoderRow] = {
+    "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
+    "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
     # As `mapwise train protonet omniglot` builds it, whose weights these are.
     # The spread is that of Omniglot's validation characters, as benchmarks/novelty.py measures it.
-    "drawings": lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen"), Spread(mean=0.97, sd=0.43)),
-    "ink": Ink,
-    "pixels": Pixels,
+    "drawings": EncoderRow(
+        lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen"), Spread(mean=0.97, sd=0.43)),
+        "a small network trained on handwritten characters, for line drawings",
+    ),
+    "ink": EncoderRow(Ink, "a drawing's own pixels, as ink on nothing"),
+    "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour"),
 }
-"""What makes arrays of raw rows; of those that read the same, the first is taken where nobody says."""
+"""What makes arrays of raw rows; of those that read the same, the first is the default."""
 
-FAMILIES: dict[str, Callable[[str, bool], Encoder]] = {"hf": hugging_face}
-"""What makes the encoder of FAMILY:NAME, for any name; and whether it may be fetched from elsewhere."""
+FAMILIES: dict[str, FamilyRow] = {
+    "hf": FamilyRow(hugging_face, "a pretrained model of texts or pictures, from a folder or the Hugging Face hub"),
+}
+"""What makes the encoder of FAMILY:NAME, for any name."""
 
 
 def encoder_of(kind: Raw) -> Encoder:

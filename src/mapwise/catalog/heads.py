@@ -34,20 +34,26 @@ def _logistic(support: Examples) -> Learner:
 
 
 HEADS: dict[str, HeadRow] = {
-    # Learners over encoded rows, with nothing to train: they compare and fit what the encoder gives.
-    "nearest_mean": HeadRow(lambda support: ProtoNet(nn.Flatten)),
-    "ridge": HeadRow(lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum")),
-    "logistic": HeadRow(_logistic),
-    "lora": HeadRow(_logistic, tunes=True),
+    "nearest_mean": HeadRow(lambda support: ProtoNet(nn.Flatten), "nearest class mean of the encoded rows"),
+    "ridge": HeadRow(
+        lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum"),
+        "ridge regression onto the classes, in closed form",
+    ),
+    "logistic": HeadRow(_logistic, "logistic regression"),
+    "lora": HeadRow(_logistic, "logistic regression on an encoder tuned by low-rank adapters", tunes=True),
 }
 """What can stand behind an encoder, made for a support set of classes."""
 
 REGRESSION_HEADS: dict[str, HeadRow] = {
-    "kernel_mean": HeadRow(lambda support: KernelMean(nn.Flatten, bandwidth=math.sqrt(0.1 * _spread(support)))),
+    "kernel_mean": HeadRow(
+        lambda support: KernelMean(nn.Flatten, bandwidth=math.sqrt(0.1 * _spread(support))),
+        "kernel-weighted mean of the targets",
+    ),
     "ridge": HeadRow(
         lambda support: R2D2(
             nn.Flatten, ridge=0.3 * _spread(support), errors="sum", centred=True, scale=1.0, loss="squared_error"
-        )
+        ),
+        "ridge regression, in closed form",
     ),
 }
 """The same for a support set of targets."""

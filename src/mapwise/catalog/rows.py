@@ -154,10 +154,35 @@ class SourceRow:
 
 
 @dataclass(frozen=True)
+class EncoderRow:
+    """One encoder of raw rows."""
+
+    make: Callable[[], Encoder]
+    summary: str
+
+    def __call__(self) -> Encoder:
+        """The encoder."""
+        return self.make()
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """One family of encoders: FAMILY:NAME is an encoder for any name."""
+
+    make: Callable[[str, bool], Encoder]
+    summary: str
+
+    def __call__(self, name: str, fetch: bool) -> Encoder:
+        """The encoder of this name; fetch: whether it may be downloaded."""
+        return self.make(name, fetch)
+
+
+@dataclass(frozen=True)
 class HeadRow:
     """One learner over encoded rows."""
 
     make: Callable[[Examples], Learner]
+    summary: str
     tunes: bool = False
     """Whether the encoder is tuned on the support before."""
 
@@ -166,12 +191,12 @@ class HeadRow:
         return self.make(support)
 
 
-def named(table_: Mapping[str, Any], name: str, what: str) -> Any:
-    """The row of this name; raises ValueError naming the nearest."""
-    if name not in table_:
-        near = difflib.get_close_matches(name, table_, n=1, cutoff=0)[0]
-        raise ValueError(f"there is no {what} {name!r}: did you mean {near!r}? (mapwise list shows all)")
-    return table_[name]
+def named(table: Mapping[str, Any], name: str, what: str, command: str = "mapwise list") -> Any:
+    """The row of this name; raises ValueError with the nearest name, and the command that shows all of them."""
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1, cutoff=0)[0]
+        raise ValueError(f"there is no {what} {name!r}: did you mean {near!r}? ({command} shows all)")
+    return table[name]
 
 
 def keyword_only(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:

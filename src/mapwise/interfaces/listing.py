@@ -1,22 +1,41 @@
-"""mapwise list: what there is, and the flags of one learner."""
+"""mapwise list: every name there is, and the flags of one learner."""
 
 import inspect
 from typing import Any
 
+from mapwise.catalog.encoders import ENCODERS, FAMILIES
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import LearnerRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.interfaces.printing import show
+from mapwise.predictors.heads import NAMED
 from mapwise.runs.flags import FLAGS, described, flag, plain_type, plain_value
+from mapwise.workflows.bench import BENCHES
 from mapwise.workflows.errors import wrong_use
 
+SECTIONS = {
+    "learners": ("name", "family", "only_for", "paper", "summary"),
+    "nets": ("name", "summary"),
+    "sources": ("name", "problem", "needs", "summary"),
+    "encoders": ("name", "reads", "summary"),
+    "behind_an_encoder": ("name", "problem", "summary"),
+    "comparisons": ("name", "summary"),
+}
+"""What is listed, with the columns of its table."""
 
-def everything() -> dict[str, Any]:
-    """Learners, nets and sources, as one JSON-ready object."""
+
+def everything() -> dict[str, list[dict[str, Any]]]:
+    """Every name of the catalog and every comparison, as one JSON-ready object."""
     return {
         "learners": [
-            {"name": name, "family": row.family, "paper": row.paper, "summary": row.summary}
+            {
+                "name": name,
+                "family": row.family,
+                "only_for": list(row.problems),
+                "paper": row.paper,
+                "summary": row.summary,
+            }
             for name, row in LEARNERS.items()
         ],
         "nets": [{"name": name, "summary": _first_line(net)} for name, net in NETS.items()],
@@ -25,6 +44,19 @@ def everything() -> dict[str, Any]:
             | ({"options": source_options(name)} if row.options else {})
             for name, row in SOURCES.items()
         ],
+        "encoders": [
+            {"name": name, "reads": encoder().reads, "summary": encoder.summary} for name, encoder in ENCODERS.items()
+        ]
+        + [
+            {"name": f"{name}:NAME", "reads": "texts or pictures", "summary": row.summary}
+            for name, row in FAMILIES.items()
+        ],
+        "behind_an_encoder": [
+            {"name": name, "problem": problem, "summary": row.summary}
+            for problem, rows in NAMED.items()
+            for name, row in rows.items()
+        ],
+        "comparisons": [{"name": name, "summary": bench.line} for name, bench in BENCHES.items()],
     }
 
 
@@ -63,24 +95,25 @@ def one(name: str) -> dict[str, Any]:
     }
 
 
-def show_everything(found: dict[str, Any]) -> None:
+def show_everything(content: dict[str, list[dict[str, Any]]]) -> None:
     """The lists as tables."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    for title, columns in (
-        ("learners", ("name", "family", "paper", "summary")),
-        ("nets", ("name", "summary")),
-        ("sources", ("name", "problem", "needs", "summary")),
-    ):
-        table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for title, columns in SECTIONS.items():
+        table = Table(
+            title=Text(title.replace("_", " "), style="bold"),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
         for column in columns:
-            table.add_column(column, no_wrap=column == "name")
-        for row in found[title]:
-            table.add_row(*(Text(str(row[column])) for column in columns))
+            table.add_column(column.replace("_", " "), no_wrap=column == "name")
+        for row in content[title]:
+            table.add_row(*(Text(_text(row[column])) for column in columns))
         show(table)
-    for row in found["sources"]:
+    for row in content["sources"]:
         if row.get("options"):
             show(f"{row['name']} has its own: {', '.join(about['flag'] for about in row['options'])}")
     show("mapwise list LEARNER shows a learner's flags")
@@ -149,6 +182,10 @@ def show_source(name: str) -> None:
 def _meanings(row: LearnerRow) -> dict[str, str]:
     """What a learner's docstring says of its fields."""
     return described(getattr(row.make, "func", row.make))
+
+
+def _text(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
 
 
 def _first_line(part: Any) -> str:

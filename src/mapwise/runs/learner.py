@@ -47,14 +47,14 @@ class LearnerSettings(BaseModel):
     def typed_fields(self) -> dict[str, Any]:
         """The hyperparameters by their types; raises ValueError for names and values that aren't there."""
         for name in self.fields:
-            named(self.row.fields, name, "field of the learner")
+            named(self.row.fields, name, "field of the learner", f"mapwise list {self.learner}")
         return {name: typed(self.row.types[name], value, name) for name, value in self.fields.items()}
 
     def typed_net_options(self) -> dict[str, Any]:
         """The same of the network's options, with those that the learner prefers."""
         known = net_options(self.net)
         for name in self.net_options:
-            named(known, name, f"option of net {self.net}")
+            named(known, name, f"option of net {self.net}", f"mapwise list {self.learner}")
         given = {name: typed(known[name].annotation, value, f"net.{name}") for name, value in self.net_options.items()}
         return {**self.row.nets.get(self.net, {}), **given}
 

@@ -30,7 +30,7 @@ def list_(
     learner: Annotated[str | None, typer.Argument(help="Show one learner's flags.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Show the learners, nets and sources, or all flags of one learner."""
+    """Show the learners, nets, sources, encoders and comparisons, or all flags of one learner."""
     from mapwise.interfaces import listing
 
     content = listing.everything() if learner is None else listing.one(learner)
