@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import row
-from kept_runs import finished, over_episodes, over_seeds
+from kept_runs import finished, with_interval
 from mapwise.engine.evaluate import evaluate
 from mapwise.runs.run import Run
 from row import Line, Row, Target
@@ -45,7 +45,7 @@ def found(asked: argparse.Namespace) -> Row:
         gained.append(100 * (np.array(one["values"]) - np.array(other["values"])))
         differences.append([gained[-1].mean(), one["nll"] - other["nll"], 100 * (one["ece"] - other["ece"])])
         for name, its in zip(names, (one, other), strict=True):
-            accuracy = over_episodes(100 * np.array(its["values"]))
+            accuracy = with_interval(100 * np.array(its["values"]))
             lines.append({"seed": str(seed), "learner": name, "accuracy, %": accuracy, **_of_all(its)})
     result.tables.append(("every seed", lines))
     accuracy, nll, ece = np.array(differences).T
@@ -59,7 +59,7 @@ def found(asked: argparse.Namespace) -> Row:
             ],
         )
     )
-    paired = over_episodes(np.mean(gained, axis=0))
+    paired = with_interval(np.mean(gained, axis=0))
     result.notes.append(f"accuracy paired over episodes, of an episode the mean over seeds: {paired} points")
     result.targets += [
         Target("calibration error minus the other's, points", float(ece.mean()), 0.0, False),
@@ -102,7 +102,7 @@ def _of_all(its: dict[str, Any]) -> Line:
 
 def _difference(what: str, of_seeds: np.ndarray, better: np.ndarray) -> Line:
     count = f"{int(better.sum())} of {len(of_seeds)} seeds"
-    return {"what": what, "mean difference": over_seeds(of_seeds, 3), "better in": count}
+    return {"what": what, "mean difference": with_interval(of_seeds, 3), "better in": count}
 
 
 def main(words: list[str]) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import row
-from kept_runs import finished, over_episodes, records
+from kept_runs import finished, records, with_interval
 from mapwise.catalog.learners import LEARNERS
 from mapwise.engine.results import Curve
 from mapwise.report.plots import against_seconds, standalone
@@ -120,9 +120,9 @@ def _ends(made: dict[str, dict[str, Any]]) -> list[Line]:
         for title, part in (("inductive", "own" if one["alone"] else None), ("transductive", "by_rows")):
             values = None if part is None or one[part] is None else 100 * np.array(one[part])
             reference = made[AGAINST][part] if part else None
-            line[f"{title}, %"] = None if values is None else over_episodes(values, 1)
+            line[f"{title}, %"] = None if values is None else with_interval(values, 1)
             paired = values is not None and reference is not None and name != AGAINST
-            line[f"{title}, points"] = over_episodes(values - 100 * np.array(reference), 1) if paired else None
+            line[f"{title}, points"] = with_interval(values - 100 * np.array(reference), 1) if paired else None
         lines.append(line)
     return lines
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 import mapwise as mw
 import row
-from kept_runs import over_episodes
+from kept_runs import with_interval
 from mapwise.tasks.omniglot import omniglot
 from mapwise.tasks.rows import LabelledRows
 from row import Line, Row, Target
@@ -88,7 +88,7 @@ def measure(asked: argparse.Namespace) -> Row:
     lines: list[Line] = []
     for shots in (1, 5):
         right = accuracy(rows, shots, episodes if shots == 1 else episodes // 5 or 1)
-        lines.append({"shots": shots, "episodes": len(right), "accuracy, %": over_episodes(right, 1)})
+        lines.append({"shots": shots, "episodes": len(right), "accuracy, %": with_interval(right, 1)})
         if shots == 1:
             result.targets.append(Target("accuracy, 5-way 1-shot, %", float(right.mean()), ACCURACY))
     result.tables.append(("accuracy", lines))

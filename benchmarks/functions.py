@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import row
-from kept_runs import finished, over_episodes
+from kept_runs import finished, with_interval
 from mapwise.core.estimate import Estimate
 from mapwise.core.losses import Gaussian
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
@@ -78,11 +78,11 @@ def line(context: int, own: Judged, exact: Judged) -> Line:
     """One context: both log-likelihoods, their paired difference, and both coverages."""
     return {
         "context": str(context),
-        "cnp": over_episodes(own.likelihood, 3),
-        "exact": over_episodes(exact.likelihood, 3),
-        "cnp minus exact": over_episodes(own.likelihood - exact.likelihood, 3),
-        "cnp in 95 %, %": over_episodes(100 * own.covered, 1),
-        "exact in 95 %, %": over_episodes(100 * exact.covered, 1),
+        "cnp": with_interval(own.likelihood, 3),
+        "exact": with_interval(exact.likelihood, 3),
+        "cnp minus exact": with_interval(own.likelihood - exact.likelihood, 3),
+        "cnp in 95 %, %": with_interval(100 * own.covered, 1),
+        "exact in 95 %, %": with_interval(100 * exact.covered, 1),
     }
 
 

@@ -21,6 +21,7 @@ import row
 from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.held_out import MORE, Expected, HeldOut, held_out
+from mapwise.core.interval import half_width
 from mapwise.core.task import Examples
 from pools import (
     Pool,
@@ -109,7 +110,7 @@ def line_of(what: str, shots: int, pairs: list[tuple[Expected, float]]) -> tuple
         "of": what,
         "tasks": len(pairs),
         "true, %": round(100 * float(np.mean([truth for _, truth in pairs])), 1),
-        "said less true": f"{gaps.mean():+.1f} ± {1.96 * gaps.std() / np.sqrt(len(gaps)):.1f}",
+        "said less true": f"{gaps.mean():+.1f} ± {half_width(gaps):.1f}",
         "spread of it": round(float(gaps.std()), 1),
         "interval holds the truth, %": round(covered, 1),
         "its width": round(width, 1),

@@ -1,7 +1,6 @@
 """Trainings of a benchmark by the command line, each in a folder that is kept; and what their seeds allow to say."""
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from mapwise.core.estimate import Estimate
+from mapwise.core.interval import half_width
 from mapwise.engine.folder import METRICS
 from mapwise.runs.settings import RunSettings
 
@@ -34,13 +32,6 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
 
 
-def over_seeds(values: np.ndarray, digits: int = 2) -> str:
-    """A mean over seeds with its 95 % interval, by Student's t and not 1.96: there are few of them."""
-    width = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return f"{values.mean():.{digits}f} ± {width:.{digits}f}"
-
-
-def over_episodes(values: np.ndarray, digits: int = 2) -> str:
-    """A mean over episodes with its 95 % interval."""
-    estimate = Estimate.of(values)
-    return f"{estimate.mean:.{digits}f} ± {estimate.ci95:.{digits}f}"
+def with_interval(values: np.ndarray, digits: int = 2) -> str:
+    """A mean over seeds or episodes with its 95 % interval, by Student's t."""
+    return f"{values.mean():.{digits}f} ± {half_width(values):.{digits}f}"

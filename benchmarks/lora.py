@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 import row
-from kept_runs import over_seeds
+from kept_runs import with_interval
 from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders.kept import Kept
 from mapwise.interfaces.printing import note
@@ -59,9 +59,9 @@ def found(asked: argparse.Namespace) -> Row:
     if asked.crossed:
         said, true = (np.array(part) for part in zip(*((r.said, r.accuracy[TUNED]) for r in results), strict=True))
         told: Line = {
-            "lora says of itself, %": over_seeds(said, 1),
-            "the truth, %": over_seeds(true, 1),
-            "said minus true": over_seeds(said - true, 1),
+            "lora says of itself, %": with_interval(said, 1),
+            "the truth, %": with_interval(true, 1),
+            "said minus true": with_interval(said - true, 1),
         }
         made.tables.append(("what lora says of itself, by examples that its encoder was not tuned on", [told]))
     asked.rounds = None
@@ -72,10 +72,10 @@ def line(results: list[Draw]) -> Line:
     """All contenders, and what lora is ahead of the best frozen head and of the automatic choice."""
     of = {name: np.array([draw.accuracy[name] for draw in results]) for name in results[0].accuracy}
     best = max(FROZEN, key=lambda name: of[name].mean())
-    made: Line = {f"{name}, %": over_seeds(values, 1) for name, values in of.items()}
+    made: Line = {f"{name}, %": with_interval(values, 1) for name, values in of.items()}
     for other in dict.fromkeys([best, *(name for name in (CHOSEN, ALL) if name in of)]):
-        made[f"lora minus {other}"] = over_seeds(of[TUNED] - of[other], 1)
-    return made | {"seconds of lora": over_seeds(np.array([draw.seconds for draw in results]), 0)}
+        made[f"lora minus {other}"] = with_interval(of[TUNED] - of[other], 1)
+    return made | {"seconds of lora": with_interval(np.array([draw.seconds for draw in results]), 0)}
 
 
 def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool) -> Draw:

@@ -17,7 +17,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import row
-from kept_runs import over_episodes
+from kept_runs import with_interval
 from mapwise.core.novelty import Spread, held_out_novelty, limit, novelty
 from pools import Pool, mnist_pool, omniglot_pool, support_of
 from row import Line, Row, Target
@@ -64,11 +64,11 @@ def judged(pool: Pool, ways: int, shots: int, unknown: int, tasks: int, known: S
         "rows": pool.name + ("" if known else ", spread unknown"),
         "ways": ways,
         "shots": shots,
-        "area under ROC": over_episodes(np.array(areas), 3),
+        "area under ROC": with_interval(np.array(areas), 3),
     }
     for place, share in enumerate(SHARES):
-        line[f"refused at {100 * share:.0f} %"] = over_episodes(np.array(refused)[:, place], 1)
-        line[f"caught at {100 * share:.0f} %"] = over_episodes(np.array(caught)[:, place], 1)
+        line[f"refused at {100 * share:.0f} %"] = with_interval(np.array(refused)[:, place], 1)
+        line[f"caught at {100 * share:.0f} %"] = with_interval(np.array(caught)[:, place], 1)
     return line, {"area": float(np.mean(areas)), "refused": np.mean(refused, axis=0)}
 
 

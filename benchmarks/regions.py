@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import row
-from kept_runs import over_episodes
+from kept_runs import with_interval
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.encoders.occlusion import paper_of
@@ -45,9 +45,9 @@ def found(asked: argparse.Namespace) -> Row:
     lines = list[Line]()
     for what, fall in zip(("the winner's score", "its lead over the next"), falls.transpose(1, 0, 2), strict=True):
         region, anywhere, inked = fall.T
-        line: Line = {"what falls": what, "the region hidden": over_episodes(region)}
+        line: Line = {"what falls": what, "the region hidden": with_interval(region)}
         for name, other in ((f"{OTHERS} anywhere", anywhere), (f"{OTHERS} of as much ink", inked)):
-            line |= {name: over_episodes(other), f"more than {name}": over_episodes(region - other)}
+            line |= {name: with_interval(other), f"more than {name}": with_interval(region - other)}
             line[f"pictures, more than {name}"] = f"{int((region > other).sum())} of {tasks}"
         lines.append(line)
     result.tables.append(("by how much, in scores", lines))

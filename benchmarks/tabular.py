@@ -23,7 +23,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import mapwise as mw
 import row
-from kept_runs import over_seeds
+from kept_runs import with_interval
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import heads_behind
 from row import Line, Row, Target
@@ -92,8 +92,8 @@ def measure(asked: argparse.Namespace) -> Row:
                 {
                     "rows of each class": shots,
                     "by": who if who in PEERS else f"FewShotClassifier, {who}",
-                    "area under ROC": over_seeds(values, 3),
-                    "behind the better peer": over_seeds(found[better] - values, 3) if who != better else "–",
+                    "area under ROC": with_interval(values, 3),
+                    "behind the better peer": with_interval(found[better] - values, 3) if who != better else "–",
                 }
                 for who, values in found.items()
             ]

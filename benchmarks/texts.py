@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 import row
-from kept_runs import over_seeds
+from kept_runs import with_interval
 from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.heads import HEADS
 from mapwise.encoders.encoder import Encoder
@@ -95,9 +95,9 @@ def found(asked: argparse.Namespace) -> Row:
 def line(shots: int, heads: Sequence[str], accuracy: np.ndarray) -> Line:
     """One number of examples: every head, and what it is ahead of the first; accuracy is [draws, heads]."""
     made: Line = {"examples a class": str(shots)}
-    made |= {f"{head}, %": over_seeds(accuracy[:, place], 1) for place, head in enumerate(heads)}
+    made |= {f"{head}, %": with_interval(accuracy[:, place], 1) for place, head in enumerate(heads)}
     ahead = {f"{head} minus {heads[0]}": accuracy[:, place] - accuracy[:, 0] for place, head in enumerate(heads)}
-    return made | {name: over_seeds(values, 1) for name, values in list(ahead.items())[1:]}
+    return made | {name: with_interval(values, 1) for name, values in list(ahead.items())[1:]}
 
 
 def accuracies(

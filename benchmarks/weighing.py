@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import row
-from kept_runs import finished, over_episodes, over_seeds
+from kept_runs import finished, with_interval
 from mapwise.core.estimate import Estimate
 from mapwise.engine.evaluate import evaluate
 from mapwise.runs.run import Run
@@ -40,17 +40,17 @@ def found(asked: argparse.Namespace) -> Row:
         accuracies = {name: judged(trained(asked, name, seed, steps), episodes) for name in ("mean", asked.aggregate)}
         gained.append(100 * (accuracies[asked.aggregate] - accuracies["mean"]))
         line: Line = {"seed": str(seed)}
-        line |= {f"{name}, %": over_episodes(100 * values) for name, values in accuracies.items()}
-        lines.append({**line, "difference, points": over_episodes(gained[-1])})
+        line |= {f"{name}, %": with_interval(100 * values) for name, values in accuracies.items()}
+        lines.append({**line, "difference, points": with_interval(gained[-1])})
     # Of an episode the mean over the seeds: luck of the episodes; beside it, of a seed the mean over its episodes.
     of_episodes, of_seeds = np.mean(gained, axis=0), np.mean(gained, axis=1)
-    lines.append({"seed": "all", "difference, points": over_episodes(of_episodes)})
+    lines.append({"seed": "all", "difference, points": with_interval(of_episodes)})
     result.tables.append((f"{asked.aggregate} against mean", lines))
     half = Estimate.of(of_episodes).ci95
     result.targets.append(Target("half-width of the paired interval, points", half, WIDTH, False))
     result.notes.append(
-        f"paired over episodes: {over_episodes(of_episodes)} points; with seeds as the unit: "
-        f"{over_seeds(of_seeds)} points, by Student's t "
+        f"paired over episodes: {with_interval(of_episodes)} points; with seeds as the unit: "
+        f"{with_interval(of_seeds)} points, by Student's t "
         f"({int((of_seeds > 0).sum())} of {seeds} seeds better with {asked.aggregate})"
     )
     asked.rounds = None

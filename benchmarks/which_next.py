@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import row
-from kept_runs import over_episodes
+from kept_runs import with_interval
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.core.geometry import squared_distances
@@ -138,8 +138,8 @@ def found(asked: argparse.Namespace) -> Row:
         mean = {name: 100 * way.mean(1) for name, way in ways.items()}  # [tasks]
         start = "one of each" if setting.known == WAYS else f"one of {setting.known} classes"
         about = {"rows": setting.rows, "learner": setting.learner, "start": start, "at once": str(setting.at_once)}
-        line: Line = {**about, "random, %": over_episodes(mean["random"])}
-        line |= {f"{name}, points": over_episodes(mean[name] - mean["random"]) for name in list(RULES)[1:]}
+        line: Line = {**about, "random, %": with_interval(mean["random"])}
+        line |= {f"{name}, points": with_interval(mean[name] - mean["random"]) for name in list(RULES)[1:]}
         lines.append(line)
         note(f"{', '.join(about.values())}: {line['which_next, points']} points ahead of {line['random, %']} %")
         for name in ("random", "which_next"):

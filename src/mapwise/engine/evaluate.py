@@ -1,5 +1,6 @@
 """Evaluation: how good the adapted predictors are, on episodes that anyone can make again."""
 
+import hashlib
 import itertools
 import math
 import statistics
@@ -62,8 +63,10 @@ def evaluate(
     problem = source.problem
     values, tallies = [], []
     left = episodes
+    digest = hashlib.blake2b(digest_size=8)
     for step in itertools.count():
         tasks = source(step)
+        _add_to_digest(digest, tasks, left)
         scores, how = _scores(learner, params, tasks, how)
         answers = _answers(scores, tasks, source.names(step)).first(left)
         values.append(task_mean(problem.values(answers.scores, answers.y), answers.weight))
@@ -90,7 +93,14 @@ def evaluate(
         transductive=not predicts_alone(learner, params, tasks),
         command=command,
     )
-    return Report(protocol, np.concatenate(values), problem.figures(tallies), _adapt_ms(learner, params, tasks))
+    milliseconds = _adapt_ms(learner, params, tasks)
+    return Report(protocol, np.concatenate(values), problem.figures(tallies), milliseconds, digest.hexdigest())
+
+
+def _add_to_digest(digest: "hashlib.blake2b", tasks: Task, count: int) -> None:
+    """The first so many tasks, byte by byte."""
+    for leaf in pytree.tree_leaves(tasks):
+        digest.update(leaf[:count].cpu().flatten().view(torch.uint8).numpy().data)
 
 
 def fitted_temperature(

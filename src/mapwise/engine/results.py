@@ -63,6 +63,8 @@ class Report:
     """What the problem measures beside its metric, by name; those that every problem of today has are attributes."""
     adapt_ms: float | None = None
     """Median milliseconds to adapt to one task and predict its queries."""
+    digest: str = ""
+    """Of the episodes, inputs and labels: equal digests are equal episodes. "" in JSON of before it was kept."""
 
     nll = _Figure[float]()
     """Mean negative log-likelihood of a query row, in nats."""
@@ -118,6 +120,7 @@ class Report:
             "command": p.command,
         }
         figures = self.problem.to_json(self.figures, self.values) | {"adapt_ms": self.adapt_ms}
+        figures |= {"digest": self.digest or None}
         return out | {name: value for name, value in figures.items() if value is not None}
 
     @classmethod
@@ -128,7 +131,7 @@ class Report:
         protocol = Protocol(
             problem=problem, command=report.get("command", ""), **{name: report[name] for name in names}
         )
-        return cls(protocol, values, problem.of_json(report), report.get("adapt_ms"))
+        return cls(protocol, values, problem.of_json(report), report.get("adapt_ms"), report.get("digest", ""))
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,11 @@ class Paired:
     difference: Estimate
 
     @classmethod
-    def of(cls, a: Report, b: Report) -> "Paired":
-        """Pair two reports; raises ValueError unless both saw the same episodes."""
+    def of(cls, a: Report, b: Report, *, without_digest: bool = False) -> "Paired":
+        """Pair two reports; raises ValueError unless both saw the same episodes, by their digest.
+
+        without_digest: also take reports from JSON that was written before digests were kept, by their protocol alone.
+        """
         same = ("source", "split", "ways", "shots", "queries", "episodes", "seed")
         for name in same:
             left, right = getattr(a.protocol, name), getattr(b.protocol, name)
@@ -150,6 +156,13 @@ class Paired:
                     f"the reports can't be paired, their {name} differ ({left} and {right}): "
                     "evaluate both on the same episodes"
                 )
+        if not (without_digest or (a.digest and b.digest)):
+            raise ValueError(
+                "the reports can't be paired, one has no digest of its episodes: evaluate it again, or pass "
+                "without_digest=True to go by the protocol alone"
+            )
+        if a.digest and b.digest and a.digest != b.digest:
+            raise ValueError("the reports can't be paired, their episodes differ: evaluate both on the same episodes")
         return cls(a.protocol.learner, b.protocol.learner, Estimate.of(a.values - b.values))
 
 

@@ -48,7 +48,7 @@ def comparison_rows(contenders: Sequence[Contender], against: str) -> tuple[list
 def _cells(one: Contender, reference: Report | None) -> list[str]:
     pair = None
     if reference is not None and one.inductive is not None and one.inductive is not reference:
-        pair = Paired.of(one.inductive, reference)
+        pair = Paired.of(one.inductive, reference, without_digest=True)  # rows of one protocol, some from older files
     rates = ", ".join(f"{name} {table.searched_value(value)}" for name, value in one.chosen.items())
     return [
         one.name,

@@ -41,7 +41,7 @@ def page(findings: Findings) -> str:
         findings.title,
         summary(findings.reports),
         [_headline(own), *sections],
-        "Every ± is the half-width of a 95 % interval over episodes (1.96 standard errors).",
+        "Every ± is the half-width of a 95 % interval over episodes (Student's t).",
     )
 
 
@@ -101,7 +101,9 @@ def _comparison(reports: Sequence[Report]) -> str:
     own = reports[0]
     several = len({table.task_name(report.protocol) for report in reports}) > 1
     pairs = [
-        Paired.of(own, report) if i and len(own.values) == len(report.values) and _same_episodes(own, report) else None
+        Paired.of(own, report, without_digest=True)
+        if i and len(own.values) == len(report.values) and _same_episodes(own, report)
+        else None
         for i, report in enumerate(reports)
     ]
     paired = any(pair is not None for pair in pairs)
@@ -370,7 +372,7 @@ def _flat(settings: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
 def _same_episodes(a: Report, b: Report) -> bool:
     """Whether two reports can be paired: the same episodes of the same source."""
     names = ("source", "split", "problem", "ways", "shots", "queries", "episodes", "seed")
-    return all(getattr(a.protocol, name) == getattr(b.protocol, name) for name in names)
+    return a.digest == b.digest and all(getattr(a.protocol, name) == getattr(b.protocol, name) for name in names)
 
 
 def _reach(reports: Sequence[Report]) -> float:

@@ -81,19 +81,23 @@ class Opened:
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
 
 
+def use_threads(folder: Path, judging: Judging) -> None:
+    """Give the whole process the threads that are asked for, or those of the run: once, as a command starts."""
+    threads = judging.changes.get("threads") or RunSettings.read(folder).threads
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def opened(folder: Path, judging: Judging) -> Opened:
     """The run with the changes asked for, and the episodes that judge it.
 
     Raises WrongUse for changes that can't be, and ValueError for a folder that is no finished run.
     """
-    settings = RunSettings.read(folder)
     with wrong_use():
         for name in ("ways", "shots"):
             if text := judging.changes.get(f"test_{name}"):
                 span(text, f"--{name}")
-        settings = settings.judged_with(judging.changes)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+        RunSettings.read(folder).judged_with(judging.changes)  # raises
     run = Run.open(folder, judging.changes)
     source = run.judging(judging.split, seed=judging.seed)
     if judging.shuffle_labels:
@@ -118,6 +122,7 @@ def evaluate_run(
     folder: Path, judging: Judging, *, others: Sequence[Path] = (), baselines: bool, command: str
 ) -> tuple[dict[str, Any], list[Report]]:
     """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
+    use_threads(folder, judging)
     run = opened(folder, judging)
     own = run.judge(judging.episodes, command=command, calibrate=True)
     reports = beside(folder, run, judging, others, baselines=baselines, command=command)
@@ -161,6 +166,7 @@ def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
 
 def compare_runs(first: Path, second: Path, judging: Judging, *, command: str) -> tuple[dict[str, Any], Paired, Report]:
     """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
+    use_threads(first, judging)
     a, b = opened(first, judging), opened(second, judging)
     _same_episodes(first, a, second, b)
     own, other = (

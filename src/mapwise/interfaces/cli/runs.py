@@ -261,6 +261,7 @@ def report(
     keep_freed_memory()
     changes = values_of(settings, set_)
     judging = evaluate.Judging(episodes, "test", seed, changes)
+    evaluate.use_threads(run, judging)
     judged = evaluate.opened(run, judging)
     # The command in the page makes its number again.
     command = _command(ctx, episodes=episodes, seed=seed).replace("mapwise report", "mapwise eval", 1)
