@@ -52,7 +52,7 @@ def test_a_folder_becomes_a_file_that_answers(cli, photos):
 def test_answers_are_lines_and_tables_too(cli, photos):
     said = cli("fit", "photos", "-o", "few.safetensors").out
     assert "12 examples of 3 classes" in said
-    assert "each of 12 rows asked without it" in said
+    assert "cross-validated on 12 rows" in said
     lines = cli("predict", "few.safetensors", "new").out.splitlines()
     assert lines[0].split() == ["bar", *lines[0].split()[1:3], "new/bar-4.png"]
     sheet = cli("predict", "few.safetensors", "new", "--csv").out.splitlines()

@@ -6,7 +6,7 @@ import pytest
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import heads_behind
-from mapwise.predictors.choosing import USUAL, choose, seconds_of
+from mapwise.predictors.choosing import USUAL, choose, optimism, seconds_of
 
 HEADS = heads_behind(ENCODERS["table"]())
 
@@ -28,10 +28,35 @@ def test_the_best_on_rows_it_did_not_see_is_taken():
     chosen = next(one for one in answers.tried_ if one.chosen)
     assert said[chosen.learner] == max(said.values())
     assert answers.predictor_.head.name == chosen.learner
-    assert answers.report_ == chosen.found
+    assert answers.report_ == chosen.found.corrected(answers.predictor_.optimism)
     alone = mw.FewShotClassifier(learner=chosen.learner).fit(X, y)
     np.testing.assert_array_equal(answers.predict(X), alone.predict(X))
     assert alone.tried_ == []
+
+
+def test_the_best_of_equal_scores_is_corrected_to_what_they_are():
+    random = np.random.default_rng(0)
+    best, corrected = [], []
+    for _ in range(100):
+        correct = (random.random((4, 30)) < 0.3).astype(float)
+        best.append(correct.mean(1).max())
+        corrected.append(best[-1] - optimism(correct, np.ones(30)))
+    assert np.mean(best) > 0.36
+    assert abs(np.mean(corrected) - 0.3) < 0.01 + 2 * np.std(corrected) / 10
+
+
+def test_one_score_that_is_far_the_best_is_left_as_it_is():
+    correct = np.concatenate([np.ones((1, 30)), np.zeros((3, 30))])
+    assert optimism(correct, np.ones(30)) == 0
+    assert optimism(correct[:1], np.ones(30)) == 0
+
+
+def test_a_file_keeps_the_correction(tmp_path):
+    X, y = columns_of_no_use(1)
+    few = mw.FewShotClassifier().fit(X[:, 1:], np.array(["newt", "toad"])[y])
+    assert few.report_.optimism > 0
+    few.save(tmp_path / "few.safetensors")
+    assert mw.FewShotClassifier.load(tmp_path / "few.safetensors").report_ == few.report_
 
 
 def test_of_equals_it_is_the_usual_one():

@@ -29,6 +29,8 @@ def taught(**changes):
         doubtful=[(3, NASTY, QUOTED), (12, LONE, NASTY)],
         more={1: Expected(0.7, 0.42, 0.88), 5: Expected(0.78, 0.45, 0.93), 20: Expected(0.86, 0.5, 0.97)},
         by_coverage=[(1.0, 0.64), (0.93, 0.69), (0.5, 0.86)],
+        balanced=Expected(0.65, 0.4, 0.84),
+        chance=5 / 14,
     )
     sources = tuple(f"{NASTY}/{place}{LONE}.png" for place in range(14))
     known = Taught(
@@ -127,6 +129,21 @@ def test_where_all_is_right_the_page_says_so():
 def test_a_narrow_interval_is_not_called_wide():
     assert "that wide" in predictor_summary(taught())
     assert "that wide" not in predictor_summary(taught(found=replace(taught().found, low=0.6, high=0.75)))
+
+
+def test_a_predictor_that_guesses_is_not_praised():
+    found = replace(taught().found, accuracy=0.4, low=0.2, high=0.6, doubtful=[])
+    read = words(predictor_page(taught(found=found)))
+    assert "no better than guessing (36 %)" in read
+    assert "its balanced accuracy, with every class weighed alike, is 65 %" in read.lower()
+    assert "a mistake is no sign of a wrong label" in read
+    assert "no better than guessing" not in words(whole())
+
+
+def test_without_a_learning_curve_there_is_no_outlook():
+    read = words(predictor_page(taught(found=replace(taught().found, more={}, training_share=2 / 3))))
+    assert "How many more?" not in read
+    assert "that of predictors trained on 67 % of them" in read
 
 
 def test_what_is_many_is_cut_and_counted():

@@ -1,18 +1,19 @@
-"""What a support set says of itself: each row asked of predictors that were taught without it."""
+"""Cross-validated accuracy of a support set, and the learning curve it implies."""
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from mapwise.core.duplicates import distinct
 from mapwise.core.embedding import placed
+from mapwise.core.interval import wilson
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty
 from mapwise.core.task import Examples
@@ -21,21 +22,21 @@ from mapwise.core.tree import Params
 FEWEST = 3
 """Rows a class needs: of two, one would have to speak for the class alone."""
 MORE = (1, 5, 20)
-"""Further examples of each class, of which the accuracy is foretold."""
+"""Further examples of each class, for which the accuracy is predicted."""
 SECONDS = 20.0
-"""That asking takes, or a little more: of a large support some rows are asked, by a few predictors."""
-_FOLDS = 25  # at most, of one size
-_SIZES = 5  # supports of so many sizes are taught
-_ASKED, _MOST_ROUNDS = 400, 6  # answers of one size, and how often a row is asked for them
+"""That cross-validation takes, or a little more: of a large support some rows are asked, by a few predictors."""
+_FOLDS = 25  # at most, of one training size
+_SIZES = 5  # training sizes
+_ASKED, _MOST_ROUNDS = 400, 6  # out-of-fold answers of one size, and how often a row is asked for them
 _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.5)
-_SLOPE, _ERRORS = -0.3, 10.0  # how errors usually fall with the rows, and as how many errors that counts
-_SPREAD, _FARTHER = 1.25, 0.4  # rows of one support err together: so many say what one would, and more far away
-_SMALL = 1 << 18  # numbers of a support for which threads would wait for one another longer than they work
-_TOGETHER = 1 << 20  # numbers of the supports that are taught at a time
+_USUAL, _ERRORS = -0.3, 10.0  # the power of a usual learning curve, and as how many errors that counts
+_LEARNED = 0.1  # Cohen's kappa, beyond its standard error, from which a learning curve is believed
+_SPREAD, _FARTHER = 1.25, 0.5  # rows of one support err together: so many count as one, and more far away
+_TOGETHER = 1 << 20  # numbers of the supports that are trained on at a time
 
 
 class Expected(NamedTuple):
-    """An accuracy that was not measured.
+    """An accuracy that was estimated.
 
     accuracy: 0..1.
     low, high: its 95 % interval.
@@ -49,30 +50,39 @@ class Expected(NamedTuple):
         return f"{100 * self.accuracy:.0f} % ({100 * self.low:.0f} to {100 * self.high:.0f} %)"
 
 
-class Answers(NamedTuple):
-    """What predictors that were taught without some rows said of these."""
+class OutOfFold(NamedTuple):
+    """Answers to rows by predictors that were trained on other rows, all on as many."""
 
     rows: Int64[np.ndarray, "A"]
     """Which row of the support was asked."""
     scores: Float[np.ndarray, "A W"]
-    fewer: int | Float[np.ndarray, "W"]
-    """How many rows of each class that has rows the predictor was not taught."""
+    left_out: Float[np.ndarray, "W"]
+    """How many rows of each class that has rows were left out of training."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How often a row's class is found by a predictor that didn't see the row.
+    """How often a row's class is found by a predictor that was not trained on the row.
 
-    accuracy: 0..1, of the whole support; None when a class has fewer than three rows, which is too few to tell.
+    accuracy: 0..1, of the whole support, each class weighed by its share of the support; None when a class has fewer
+              than three rows, which is too few to tell.
     low, high: its 95 % interval.
     rows: how many were asked.
-    classes: class name -> the accuracy with a row of each class less, and the rows of it that were asked.
+    classes: class name -> its out-of-fold accuracy, and the rows of it that were asked.
     confusions: (class, what its rows were taken for, share of the class's answers), the largest first.
     doubtful: rows that were taken for another class every time, as (row, its class, what it was taken for): the
-              surest first. Some may be mislabelled.
-    more: so many further examples of each class -> the accuracy to expect of a support with them.
-    by_coverage: (share of the rows that are answered, accuracy on these): all, 95, 90, 80 and 50 %, the rest refused
+              surest first. Some may be mislabelled. None where the predictor is no better than guessing.
+    more: so many further examples of each class -> the accuracy to expect of a support with them; {} where the
+          predictors were all trained on as many rows, which says nothing of a learning curve.
+    by_coverage: (share of the rows that are answered, accuracy on these): all, 95, 90, 80 and 50 %, the rest rejected
                  as being farthest from every class.
+    why: why there is no accuracy.
+    balanced: the same accuracy with every class weighed alike, and its interval.
+    chance: 0..1, the accuracy of always answering the most frequent class.
+    optimism: what was subtracted from both, since this is the best of several scores.
+    training_share: the share of the rows that the predictors were trained on, where the accuracy is theirs and not
+                    that of the whole support.
+    by_row: row -> the share of its out-of-fold answers that were right.
     """
 
     accuracy: float | None
@@ -85,21 +95,67 @@ class HeldOut:
     more: dict[int, Expected] = field(default_factory=dict)
     by_coverage: list[tuple[float, float]] = field(default_factory=list)
     why: str = ""
-    """Why there is no accuracy."""
+    balanced: Expected | None = None
+    chance: float | None = None
+    optimism: float = 0.0
+    training_share: float | None = None
+    by_row: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def guesses(self) -> bool:
+        """Whether the interval of the accuracy holds chance, or lies below it."""
+        return self.low is not None and self.chance is not None and self.low <= self.chance
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some classes have more rows than others, so that the balanced accuracy is another."""
+        return self.chance is not None and self.chance > 1 / len(self.classes) + 1e-9
+
+    def corrected(self, optimism: float) -> Self:
+        """The report of the best of several, whose accuracies are too high by so much for having been chosen."""
+        if self.accuracy is None or self.low is None or self.high is None or self.balanced is None:
+            return self
+        accuracy, low, high = _less((self.accuracy, self.low, self.high), optimism)
+        balanced = Expected(*_less(self.balanced, optimism))
+        return replace(
+            self,
+            accuracy=accuracy,
+            low=low,
+            high=high,
+            balanced=balanced,
+            more={more: Expected(*_less(one, optimism)) for more, one in self.more.items()},
+            # Where the predictor guesses, that it took a row for another class is no sign of a wrong label.
+            doubtful=self.doubtful if balanced.low > 1 / len(self.classes) else [],
+            optimism=self.optimism + optimism,
+        )
 
     def __str__(self) -> str:
         """As one line for a person."""
         if self.accuracy is None or self.low is None or self.high is None:
             return self.why
-        found = Expected(self.accuracy, self.low, self.high)
-        pairs = ", ".join(f"{a} taken for {b}" for a, b, _ in self.confusions[:3])
-        return f"right {found}, each of {self.rows} rows asked without it" + (f"; {pairs}" if pairs else "")
+        parts = [f"right {Expected(self.accuracy, self.low, self.high)}, cross-validated on {self.rows} rows"]
+        if self.guesses:
+            parts[0] = f"no better than guessing ({100 * (self.chance or 0):.0f} %): {parts[0]}"
+        if self.uneven:
+            parts.append(f"balanced accuracy {self.balanced}")
+        if self.training_share is not None:
+            parts.append(
+                f"by predictors trained on {100 * self.training_share:.0f} % of them, which is a little pessimistic"
+            )
+        if self.optimism >= 0.005:
+            parts.append(f"{100 * self.optimism:.0f} points subtracted for choosing the best learner")
+        parts += [f"{a} taken for {b}" for a, b, _ in self.confusions[:3]] if not self.guesses else []
+        return "; ".join(parts)
 
     @property
     def outlook(self) -> str:
         """What more examples would bring, as one line; "" where that can't be told."""
-        told = ", ".join(f"{100 * found.accuracy:.0f} % with {more}" for more, found in self.more.items())
-        return f"more examples of each class: {told}" if told else ""
+        expected = ", ".join(f"{one} with {more}" for more, one in self.more.items())
+        return f"more examples of each class: {expected}" if expected else ""
+
+
+def _less(shares: Iterable[float], by: float) -> Iterator[float]:
+    return (min(max(share - by, 0.0), 1.0) for share in shares)
 
 
 def held_out(
@@ -108,27 +164,31 @@ def held_out(
     support: Examples,
     names: Sequence[str],
     *,
+    digests: Int64[np.ndarray, "S"] | None = None,
     seed: int = 0,
     seconds: float = SECONDS,
 ) -> HeldOut:
-    """Ask every row of predictors taught without it, and without as many rows of each other class, drawn by the seed.
+    """Cross-validate a learner on a support, each fold leaving out the same share of every class, drawn by the seed.
 
-    Leaving out the row alone would be unfair to its class, which then has a row less than the others: its mean is less
-    certain, so farther away. With rows less in every class the answer is that of an even support, smaller by them.
-    Supports of several sizes show how errors fall with the rows, and a power of their number (Hestness et al. 2017),
-    drawn a little towards a usual one, leads from the largest of them to the whole support and beyond it.
-    Rows that equal one another are one row. After the seconds no further row is asked.
-    The interval is Wilson's (1927); rows of one support err together, and the farther it foretells the wider it is.
+    digests: of each row's content: rows of one class with the same one are copies; 0 where it isn't known.
+
+    Leaving out one row alone would be unfair to its class, which then has a row less than the others: its mean is
+    less certain, so farther away. Folds that leave out of every class alike answer for a support of the same
+    proportions. Supports of several sizes give a learning curve: errors fall by a power of the number of rows
+    (Hestness et al. 2017), drawn a little toward a usual one, and only as far as the largest size is better than
+    chance beyond its standard error. It leads from there to the whole support and beyond it. Copies count as one
+    row. After the seconds no further fold is asked. The interval is Wilson's (1927); rows of one support err
+    together, and the farther it extrapolates the wider it is.
     """
-    support, places = distinct(support)
+    support, places = distinct(support, digests)
     columns = support.y.argmax(1).numpy()
-    counts = np.bincount(columns, minlength=len(names))
-    if why := too_few(counts, names):
+    if why := too_few(np.bincount(columns, minlength=len(names)), names):
         return HeldOut(None, None, None, 0, why=why)
-    answers = _answers(learner, params, support, np.random.Generator(np.random.Philox(seed)), seconds)
+    answers = _out_of_fold(learner, params, support, np.random.Generator(np.random.Philox(seed)), seconds)
     with torch.no_grad():
         x = placed(learner, params, learner.adapt(params, support), support.x)
-    return told(answers, columns, names, places, held_out_novelty(support._replace(x=x)))
+    novelty = held_out_novelty(support._replace(x=x))
+    return summary(answers, columns, support.weight.numpy(), names, places, novelty)
 
 
 def too_few(counts: Int64[np.ndarray, "W"], names: Sequence[str]) -> str:
@@ -140,47 +200,63 @@ def too_few(counts: Int64[np.ndarray, "W"], names: Sequence[str]) -> str:
     return "" if (counts > 0).sum() > 1 else "too few to tell: there is one class, and two are needed"
 
 
-def told(
-    answers: Sequence[Answers],
+def summary(
+    answers: Sequence[OutOfFold],
     columns: Int64[np.ndarray, "S"],
+    weight: Float[np.ndarray, "S"],
     names: Sequence[str],
     places: Int64[np.ndarray, "S"],
     novelty: Float[np.ndarray, "S"],
 ) -> HeldOut:
-    """What answers of held-out rows say of the whole support.
+    """What out-of-fold answers say of the whole support.
 
-    answers: by supports of one size or several, the largest first.
+    answers: by supports of one size or several, the largest first. Of one size they say nothing of a learning curve,
+             and the accuracy is that of this size.
     columns: the class of each different row.
+    weight:  of each of these rows: a class's share of all weights is how often it is expected.
     places:  what each of these rows is called.
     novelty: of each row, by a support without it.
     """
     counts = np.bincount(columns)
     counts = counts[counts > 0]
-    rights = [_shares(one.rows, one.scores.argmax(1) == columns[one.rows]) for one in answers]
-    sizes = [_size(counts - one.fewer) for one in answers]
-    asked = len(rights[0])
-    errors = np.array([1 - np.mean(list(right.values())) for right in rights])
-    slope = _slope(np.array(sizes), errors, asked)
+    share = np.bincount(columns, weight, minlength=len(names)) / weight.sum()  # [W]
+    alike = (share > 0) / (share > 0).sum()
+    correct = [_correct(one.rows, one.scores.argmax(1) == columns[one.rows]) for one in answers]
+    by_class = np.stack([_by_class(one, columns, len(names)) for one in correct])  # [sizes, W]
+    rows = np.array(list(correct[0]))
+    asked = np.bincount(columns[rows], minlength=len(names))
+    errors = 1 - by_class @ share
+    sizes = np.array([_size(counts - one.left_out) for one in answers])
+    power = 0.0
+    if len(answers) > 1:
+        power = _power(sizes, errors, 1 - _by_guessing(answers[0], columns, share), len(rows))
 
-    def foretold(more: int) -> Expected:
-        far = _size(counts + more) / sizes[0]
-        accuracy = float(1 - errors[0] * far**slope)
-        together = _SPREAD + _FARTHER * math.log(_size(counts + more) / _size(counts))
-        return Expected(accuracy, *_wilson(accuracy, asked / together))
+    def expected(more: int, weights: Float[np.ndarray, "W"]) -> Expected:
+        size = _size(counts + more)
+        error = float(1 - by_class[0] @ weights) * (size / sizes[0]) ** power
+        independent = 1 / (weights**2 / np.maximum(asked, 1)).sum()
+        together = _SPREAD + _FARTHER * math.log(size / _size(counts))
+        return Expected(1 - error, *wilson(1 - error, independent / together))
 
+    balanced = expected(0, alike)
     classes, confusions, doubtful = _confused(answers[0].rows, answers[0].scores, columns, names)
-    doubtful = [(int(places[row]), name, taken) for row, name, taken in doubtful]
-    nearest = _nearest_first(novelty, rights[0])
-    kept = sorted({max(1, round(share * asked)) for share in _COVERAGES}, reverse=True)
+    nearest = rows[np.argsort(novelty[rows], kind="stable")]
+    kept = sorted({max(1, round(part * len(rows))) for part in _COVERAGES}, reverse=True)
+    of_row = share[columns] / np.maximum(asked, 1)[columns]
+    right = np.array([correct[0][row] for row in nearest])
     return HeldOut(
-        *foretold(0),
-        rows=asked,
+        *expected(0, share),
+        rows=len(rows),
         classes=classes,
         confusions=confusions,
-        doubtful=doubtful,
-        more={more: foretold(more) for more in MORE},
-        by_coverage=[(count / asked, float(np.mean(nearest[:count]))) for count in kept],
-    )
+        doubtful=[(int(places[row]), name, taken) for row, name, taken in doubtful],
+        more={more: expected(more, share) for more in MORE} if len(answers) > 1 else {},
+        by_coverage=[(n / len(rows), float(np.average(right[:n], weights=of_row[nearest[:n]]))) for n in kept],
+        balanced=balanced,
+        chance=float(share.max()),
+        training_share=None if len(answers) > 1 else float(sizes[0] / _size(counts)),
+        by_row={int(places[row]): part for row, part in correct[0].items()},
+    ).corrected(0.0)
 
 
 def scores_under(
@@ -195,77 +271,66 @@ def scores_under(
 
     together = max(1, _TOGETHER // support.x.numel())
     given = torch.as_tensor(weights, dtype=support.weight.dtype)
-    with torch.no_grad(), _one_thread(support.x.numel() < _SMALL):
+    with torch.no_grad():
         parts = [
             torch.vmap(one)(*part) for part in zip(torch.split(given, together), torch.split(x, together), strict=True)
         ]
     return torch.cat(parts).numpy()
 
 
-@contextmanager
-def _one_thread(really: bool) -> Iterator[None]:
-    threads = torch.get_num_threads()
-    if really:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def distinct(support: Examples) -> tuple[Examples, np.ndarray]:
-    """The rows that count, those that equal another of their class but once, with the weight of both; and their places.
-
-    A copy of a row would answer for it when it is left out. The rows stand in an order of their own, so that one
-    support is judged alike however it is given.
-    """
-    y = support.y.argmax(1).numpy()
-    counted = np.flatnonzero(support.weight.numpy() > 0)
-    table = np.column_stack([y[counted], support.x.flatten(1).numpy()[counted]])
-    _, first, group = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    weight = np.bincount(group.ravel(), support.weight.numpy()[counted])
-    places = counted[first]
-    rows = torch.as_tensor(places)
-    return support._replace(x=support.x[rows], y=support.y[rows], weight=torch.as_tensor(weight)), places
-
-
-def _answers(
+def _out_of_fold(
     learner: Learner, params: Params, support: Examples, random: np.random.Generator, seconds: float
-) -> list[Answers]:
+) -> list[OutOfFold]:
     """The answers by supports of every size, the largest first: of as many as there is time for."""
     end = time.monotonic() + seconds
     columns, weight = support.y.argmax(1).numpy(), support.weight.numpy()
+    counts = np.unique(columns, return_counts=True)[1]
     rounds = max(1, min(_MOST_ROUNDS, _ASKED // len(columns)))
     together = max(1, _TOGETHER // support.x.numel())
-    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for fewer in _left_out(int(np.unique(columns, return_counts=True)[1].min())) * rounds:
-        folds = np.stack(list(_folds(columns, fewer, random)))
+    parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for fewer in _left_out(int(counts.min())) * rounds:
+        folds = np.stack(list(_folds(columns, _of_each(counts, fewer), random)))
         for rows in np.split(folds, range(together, len(folds), together)):
-            if found and time.monotonic() > end:
+            if parts and time.monotonic() > end:
                 break
             kept = np.tile(weight, (len(rows), 1))
             np.put_along_axis(kept, rows, 0, 1)
             scores = scores_under(learner, params, support, kept, support.x[torch.as_tensor(rows)])
-            found.setdefault(fewer, []).append((rows.ravel(), scores.reshape(rows.size, -1)))
+            parts.setdefault(fewer, []).append((rows.ravel(), scores.reshape(rows.size, -1)))
     return [
-        Answers(np.concatenate([rows for rows, _ in parts]), np.concatenate([scores for _, scores in parts]), fewer)
-        for fewer, parts in sorted(found.items())
+        OutOfFold(
+            np.concatenate([rows for rows, _ in of_size]),
+            np.concatenate([scores for _, scores in of_size]),
+            _of_each(counts, fewer),
+        )
+        for fewer, of_size in sorted(parts.items())
     ]
 
 
-def _folds(columns: np.ndarray, fewer: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Rows that are left out together, so many of each class; every row once, but those of small classes again."""
+def _of_each(counts: Int64[np.ndarray, "W"], fewer: int) -> Int64[np.ndarray, "W"]:
+    """How many rows of each class to leave out where it is so many of the smallest: the same share."""
+    left_out: np.ndarray = np.clip(np.round(counts * (fewer / counts.min())).astype(int), 1, counts - 1)
+    return left_out
+
+
+def _folds(columns: np.ndarray, left_out: Int64[np.ndarray, "W"], random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows that are left out together, so many of each class; every row once, and some again to fill the last fold."""
     orders = [random.permutation(np.flatnonzero(columns == c)) for c in np.unique(columns)]
-    needed = math.ceil(max(map(len, orders)) / fewer)
+    needed = max(math.ceil(len(order) / count) for order, count in zip(orders, left_out, strict=True))
     for fold in range(min(needed, _FOLDS)):
-        yield np.concatenate([order.take(range(fold * fewer, (fold + 1) * fewer), mode="wrap") for order in orders])
+        yield np.concatenate(
+            [
+                order.take(range(fold * count, (fold + 1) * count), mode="wrap")
+                for order, count in zip(orders, left_out, strict=True)
+            ]
+        )
 
 
 def _left_out(least: int) -> list[int]:
-    """How many rows of each class to leave out, the fewest first: up to all but one, or all but a sixteenth."""
+    """How many rows of the smallest class to leave out, the fewest first: up to all but one, or all but a sixteenth."""
     largest = least - math.ceil(least / _FOLDS)
-    taught = np.geomspace(max(1, least / 16), largest, _SIZES).round().astype(int)
-    return sorted({least - int(size) for size in taught})
+    trained = np.geomspace(max(1, least / 16), largest, _SIZES).round().astype(int)
+    return sorted({least - int(size) for size in trained})
 
 
 def _size(counts: np.ndarray) -> float:
@@ -273,19 +338,40 @@ def _size(counts: np.ndarray) -> float:
     return float(1 / np.mean(1 / counts))
 
 
-def _slope(sizes: np.ndarray, errors: np.ndarray, asked: int) -> float:
-    """The power of the number of rows by which errors fall, between 0 and -1."""
-    if len(sizes) < 2 or not errors.any():
-        return _SLOPE
+def _power(sizes: np.ndarray, errors: np.ndarray, by_guessing: float, asked: int) -> float:
+    """The power of the number of rows by which errors fall, between 0 and -1; 0 without evidence of any learning.
+
+    errors:      0..1, the largest size's first.
+    by_guessing: the error of answers that know nothing, 0..1.
+    """
+    if not errors.any() or not by_guessing:
+        return 0.0
+    least = min(1.0, float(errors[0]))
+    kappa, its_error = 1 - least / by_guessing, math.sqrt(least * (1 - least) / asked) / by_guessing
+    learned = min(1.0, max(0.0, kappa - its_error) / _LEARNED)
     logs = np.log(np.maximum(errors, 0.5 / asked))
     seen = np.polyfit(np.log(sizes), logs, 1, w=np.sqrt(sizes))[0]
-    told = asked * errors.mean() * np.log(sizes.max() / sizes.min() + 1)
-    return float(np.clip((told * seen + _ERRORS * _SLOPE) / (told + _ERRORS), -1, 0))
+    evidence = asked * errors.mean() * np.log(sizes.max() / sizes.min() + 1)
+    return learned * float(np.clip((evidence * seen + _ERRORS * _USUAL) / (evidence + _ERRORS), -1, 0))
 
 
-def _shares(rows: np.ndarray, right: np.ndarray) -> dict[int, float]:
+def _correct(rows: np.ndarray, right: np.ndarray) -> dict[int, float]:
     """The share of right answers of each row that was asked."""
     return {int(row): float(right[rows == row].mean()) for row in np.unique(rows)}
+
+
+def _by_class(correct: dict[int, float], columns: np.ndarray, classes: int) -> Float[np.ndarray, "W"]:
+    """The share of right answers of each class, every row of it weighed alike; 0 for a class without rows."""
+    of = columns[list(correct)]
+    right: np.ndarray = np.bincount(of, list(correct.values()), minlength=classes)
+    return right / np.maximum(np.bincount(of, minlength=classes), 1)
+
+
+def _by_guessing(answers: OutOfFold, columns: np.ndarray, share: np.ndarray) -> float:
+    """The accuracy of answers that are as frequent and know nothing of a row (Cohen's kappa is relative to it)."""
+    of = columns[answers.rows]
+    weights = (share / np.maximum(np.bincount(of, minlength=len(share)), 1))[of]
+    return float(share @ np.bincount(answers.scores.argmax(1), weights, minlength=len(share)))
 
 
 _Confused = tuple[dict[str, tuple[float, int]], list[tuple[str, str, float]], list[tuple[int, str, str]]]
@@ -310,14 +396,3 @@ def _confused(rows: np.ndarray, scores: np.ndarray, columns: np.ndarray, names: 
     confusions.sort(key=lambda pair: -pair[2])
     doubtful.sort(key=lambda pair: -pair[0])
     return classes, confusions, [row for _, row in doubtful]
-
-
-def _nearest_first(novelty: np.ndarray, right: dict[int, float]) -> list[float]:
-    """The shares of right answers, of the row that is nearest to a class first."""
-    return [right[row] for row in sorted(right, key=lambda row: novelty[row])]
-
-
-def _wilson(share: float, rows: float, z: float = 1.96) -> tuple[float, float]:
-    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * math.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.core.held_out import Answers, HeldOut, distinct, told, too_few
+from mapwise.core.duplicates import distinct
+from mapwise.core.held_out import HeldOut, OutOfFold, summary, too_few
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import novelty
 from mapwise.core.task import Examples
@@ -76,21 +77,32 @@ class Crossed:
         scores[:, places] = self.scores
         return replace(self, scores=scores)
 
-    def report(self, columns: Int64[np.ndarray, "S"], names: Sequence[str]) -> HeldOut:
-        """What the answers say of the whole support, whose rows are of these classes."""
+    def report(
+        self,
+        columns: Int64[np.ndarray, "S"],
+        weight: Float[np.ndarray, "S"],
+        names: Sequence[str],
+    ) -> HeldOut:
+        """What the answers say of predictors that are trained on that share of the rows.
+
+        They are all trained on as many, so there is no learning curve that could lead to the whole support.
+
+        columns, weight: the class and the weight of each row of the support.
+        """
         if self.why:
             return HeldOut(None, None, None, 0, why=self.why)
         counts = np.bincount(columns)
         far = np.full(len(columns), np.nan)
         far[self.rows] = self.novelty
-        answers = Answers(self.rows, self.scores, (1 - self.taught) * counts[counts > 0])
-        return told([answers], columns, names, np.arange(len(columns)), far)
+        answers = OutOfFold(self.rows, self.scores, (1 - self.taught) * counts[counts > 0])
+        return summary([answers], columns, weight, names, np.arange(len(columns)), far)
 
 
 def crossed(
     encoder: Tunable,
     X: Sequence[Any],
     support: Examples,
+    digests: Int64[np.ndarray, "S"],
     names: Sequence[str],
     made_for: Callable[[Examples], Learner],
     seconds: float,
@@ -99,13 +111,14 @@ def crossed(
     """Ask each third of the rows of a predictor that was taught the others, its encoder tuned on them too.
 
     X:        raw rows, [S].
-    support:  the same as the encoder gives them when it isn't tuned, by which rows that equal one another are told.
+    support:  the same as the encoder gives them when it isn't tuned.
+    digests:  of each raw row's content: copies, by these or by their encoded rows, are in one fold.
     made_for: the learner for a support.
     seconds:  that all of it may take; a third for which none are left is not asked.
     tuning:   seconds that tuning takes on all rows.
     """
     end = time.monotonic() + seconds
-    known, places = distinct(support)
+    known, places = distinct(support, digests)
     columns, weight = known.y.argmax(1).numpy(), known.weight.numpy()
     if why := too_few(np.bincount(columns, minlength=len(names)), names):
         return Crossed(why=why)

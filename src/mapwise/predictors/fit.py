@@ -96,7 +96,7 @@ class Fitted(Generic[P]):
     """A predictor, and how it was chosen.
 
     tried:  the learners that were compared, in the catalog's order; empty where one was asked for.
-    judged: the report by which it was chosen.
+    judged: the report by which it was chosen, corrected for the choice.
     """
 
     predictor: P
@@ -144,7 +144,8 @@ def fit(
     if not to_choose:
         return Fitted(predictor.with_head(head, examples.rows, seconds).checked())
     predictor, tried = choose(predictor, examples.rows, seconds)
-    return Fitted(predictor, tuple(tried), next(one.found for one in tried if one.chosen))
+    judged = next(one.found for one in tried if one.chosen)
+    return Fitted(predictor, tuple(tried), judged and judged.corrected(predictor.optimism))
 
 
 def _of_names(

@@ -48,6 +48,8 @@ class Predictor(Taught):
     """Of each raw row's content, see `encoders.content`; 0 or empty when nobody said."""
     crossed: Crossed | None = None
     """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
+    optimism: float = 0.0
+    """By how much its cross-validated accuracy is too high, 0..1, since its head was chosen as the best of several."""
 
     @classmethod
     def of(
@@ -84,7 +86,7 @@ class Predictor(Taught):
         """
         assert self.crossed is None  # what was said of its rows was by the head it has
         head = self.head_of(learner)
-        made = replace(self, head=head)
+        made = replace(self, head=head, optimism=0.0)
         if not head.tunes:
             return made
         encoder = self.encoder
@@ -96,7 +98,7 @@ class Predictor(Taught):
         start = time.monotonic()
         tuned = encoder.tuned(X, self.columns, self.weight)
         took = time.monotonic() - start
-        told = crossed(encoder, X, self.support, self.classes, head.learner_for, seconds - took, took)
+        told = crossed(encoder, X, self.support, self.digests, self.classes, head.learner_for, seconds - took, took)
         return replace(made, encoder=tuned, rows=tuned(X), crossed=told)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
@@ -188,7 +190,7 @@ class Predictor(Taught):
         return one_hot
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        about: dict[str, Any] = {"classes": self.classes}
+        about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism}
         columns = {"columns": self.columns.astype(np.int64)}
         if self.crossed is None:
             return about, columns
@@ -206,6 +208,9 @@ class Predictor(Taught):
             return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
         if columns.min() < 0 or columns.max() >= len(classes):
             return "a row is of a class that isn't there"
+        optimism = about.get("optimism", 0.0)  # files of before have none
+        if not isinstance(optimism, float) or not 0 <= optimism < 1:
+            return f"the optimism of its accuracy is {optimism!r}"
         head = about["head"]
         if ("crossed" in about) != (isinstance(head, str) and head in HEADS and HEADS[head].tunes):
             return "it says in two ways whether its encoder was tuned"
@@ -226,7 +231,7 @@ class Predictor(Taught):
         rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
         classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
         made = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
-        return replace(made, crossed=cls._crossed_of(about, tensors))
+        return replace(made, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
 
 
 _CROSSED = "crossed/"

@@ -83,6 +83,9 @@ def predictor_summary(taught: Taught) -> str:
         f"{_percent(told.accuracy)} of the time, as far as {asked:,} examples can tell: the 95 % interval is "
         f"{_between(told)}."
     )
+    if taught.found.guesses:
+        sentence += f" That is no better than guessing ({_percent(_chance(taught.found))})."
+    sentence += f" {uneven}." if (uneven := _uneven(taught.found)) else ""
     return sentence + (" So few leave it that wide; more examples narrow it." if told.high - told.low > _WIDE else "")
 
 
@@ -90,6 +93,17 @@ def _told(found: HeldOut) -> Expected | None:
     if found.accuracy is None or found.low is None or found.high is None:
         return None
     return Expected(found.accuracy, found.low, found.high)
+
+
+def _chance(found: HeldOut) -> float:
+    return 1 / len(found.classes) if found.chance is None else found.chance
+
+
+def _uneven(found: HeldOut) -> str:
+    """The balanced accuracy, where classes have more rows than others."""
+    if found.balanced is None or not found.uneven:
+        return ""
+    return f"Its balanced accuracy, with every class weighed alike, is {_percent(found.balanced.accuracy)}"
 
 
 def _why(found: HeldOut) -> str:
@@ -103,9 +117,10 @@ def _headline(taught: Taught) -> str:
         number, over = f"<small>{escape(taught.found.why.partition(': ')[0])}</small>", _why(taught.found)
     else:
         number = f"{_percent(told.accuracy)} <small>{_between(told)}</small>"
-        over = "accuracy, and its 95 % interval, by the examples alone"
+        over = f"accuracy, and its 95 % interval, cross-validated; by guessing {_percent(_chance(taught.found))}"
     held = f"{_counted(sum(taught.classes.values()), 'example')} of {_counted(len(taught.classes), 'class')}"
-    how = "" if told is None else ", each asked of predictors that were taught without it"
+    share = taught.found.training_share
+    how = "" if share is None else f"; the accuracy is that of predictors trained on {_percent(share)} of them"
     command = html.code(shlex.join(["mapwise", "report", taught.file]))
     about = f'<div class="how"><p>{escape(held + how)}</p>{command}</div>'
     shown = f"<strong>{html.unbroken(number)}</strong><p>{escape(over)}</p>"
@@ -114,11 +129,11 @@ def _headline(taught: Taught) -> str:
 
 def _more(found: HeldOut) -> str:
     told = _told(found)
-    if told is None:
+    if told is None or not found.more:
         return ""
     expected = {0: told, **found.more}
     shown = ", ".join(f"{_percent(one.accuracy)} with {more} more" for more, one in found.more.items())
-    svg = plots.with_more_examples(list(expected), list(expected.values()), chance=1 / len(found.classes))
+    svg = plots.with_more_examples(list(expected), list(expected.values()), chance=_chance(found))
     rows = [
         f'<tr><th scope="row">{f"{more} more" if more else "as it is"}</th>'
         f"{html.cell(_percent(one.accuracy), 'n')}{html.cell(_between(one), 'n')}</tr>"
@@ -156,7 +171,7 @@ def _refusing(taught: Taught) -> str:
     )
     caption = (
         f"Answers that are right, where those farthest from every class are refused. {verdict} "
-        "Asked of predictors taught with fewer examples, so that all answered are a little fewer right than above."
+        "Cross-validated with fewer examples, so that of all answered a little fewer are right than above."
     )
     alt = f"Accuracy against the share answered: right are {said}."
     numbers = html.table(head, rows, "Accuracy against the share answered")
@@ -205,6 +220,10 @@ def _doubtful(taught: Taught) -> str:
     if _told(found) is None:
         return ""
     title = "Examples to look at again"
+    if found.guesses and not found.doubtful:
+        return html.section(
+            title, "<p>None is listed: where a predictor guesses, a mistake is no sign of a wrong label.</p>"
+        )
     if not found.doubtful:
         return html.section(title, "<p>None was taken for another class every time it was asked.</p>")
     rows = [

@@ -23,8 +23,11 @@ def report(predictor: Predictor, *, seconds: float = SECONDS) -> HeldOut:
     seconds: that it may take, or a little more; an encoder that was tuned was judged when it was.
     """
     if predictor.crossed is not None:
-        return predictor.crossed.report(predictor.columns, predictor.classes)
-    return held_out(predictor.learner, predictor.params, predictor.support, predictor.classes, seconds=seconds)
+        judged = predictor.crossed.report(predictor.columns, predictor.weight, predictor.classes)
+    else:
+        learner, params, support = predictor.learner, predictor.params, predictor.support
+        judged = held_out(learner, params, support, predictor.classes, digests=predictor.digests, seconds=seconds)
+    return judged.corrected(predictor.optimism)
 
 
 def deviation(predictor: TargetPredictor) -> Float[np.ndarray, ""] | Float[np.ndarray, "W"]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from mapwise.core.held_out import distinct
+from mapwise.core.duplicates import distinct
 from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
 from mapwise.predictors.predictor import Predictor
@@ -20,7 +20,10 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
     crossed = predictor.crossed
     if crossed is not None and crossed.why:
         raise ValueError(crossed.why)
-    known = held_out_novelty(_placed(predictor, distinct(predictor.support)[0])) if crossed is None else crossed.novelty
+    if crossed is None:
+        known = held_out_novelty(_placed(predictor, distinct(predictor.support, predictor.digests)[0]))
+    else:
+        known = crossed.novelty
     furthest = limit(known, share, predictor.encoder.usual)
     x = predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
     return novelty(_placed(predictor, predictor.support), x) > furthest

@@ -1,0 +1,51 @@
+"""Copies among labelled rows: a row that is there twice counts as one of the weight of both."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+
+from mapwise.core.task import Examples
+
+
+def distinct(support: Examples, digests: Int64[np.ndarray, "S"] | None = None) -> tuple[Examples, np.ndarray]:
+    """The rows that count, copies of one class but once, with the weight of all; and their places.
+
+    digests: of each row's content, 0 where it isn't known: equal ones are copies, whatever the encoder made of them.
+
+    A copy would answer for its row when that is left out. The rows stand in an order of their own, so that one
+    support is judged alike however it is given.
+    """
+    counted = np.flatnonzero(support.weight.numpy() > 0)
+    x, y = support.x.flatten(1).numpy()[counted], support.y.argmax(1).numpy()[counted]
+    along = x @ np.random.Generator(np.random.Philox(0)).normal(size=x.shape[1])
+    order = np.lexsort((along, y))  # near copies are neighbours along any direction
+    near = ((x[order[1:]] - x[order[:-1]]) ** 2).sum(1) <= _near(x)
+    pairs = [np.stack([order[1:], order[:-1]])[:, near & (y[order[1:]] == y[order[:-1]])]]
+    if digests is not None and len(digests):
+        known = digests[counted]
+        by = np.lexsort((known, y))
+        same = (known[by[1:]] == known[by[:-1]]) & (known[by[1:]] != 0) & (y[by[1:]] == y[by[:-1]])
+        pairs.append(np.stack([by[1:], by[:-1]])[:, same])
+    group = _components(np.concatenate(pairs, axis=1), len(counted))
+    first = np.unique(group, return_index=True)[1]
+    first = first[np.argsort(np.argsort(order)[first])]
+    weight = np.bincount(group, support.weight.numpy()[counted])[group[first]]
+    places = counted[first]
+    rows = torch.as_tensor(places)
+    return support._replace(x=support.x[rows], y=support.y[rows], weight=torch.as_tensor(weight)), places
+
+
+def _near(x: Float[np.ndarray, "S D"]) -> float:
+    """The squared distance within which rows are copies: what rounding in another batch moves a row by."""
+    spread = ((x - x.mean(0)) ** 2).sum(1).mean()
+    return float(1e-10 * spread + 1e-16 * (x**2).sum(1).mean())
+
+
+def _components(pairs: Int64[np.ndarray, "2 P"], rows: int) -> Int64[np.ndarray, "S"]:
+    """The group of each row, where rows of a pair are in one."""
+    from scipy.sparse import coo_array  # here, since most who load this never ask
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(rows, rows))
+    group: np.ndarray = connected_components(graph, directed=False)[1]
+    return group
