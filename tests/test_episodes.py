@@ -180,7 +180,7 @@ def test_tasks_that_cannot_be_cut_are_refused_in_a_sentence(settings, said):
 def test_arrays_with_nan_or_infinity_are_refused_with_their_row(bad):
     x = np.zeros((6, 2))
     x[4, 1] = bad
-    with pytest.raises(ValueError, match="1 of 6 rows hold NaN or infinity, first row 4"):
+    with pytest.raises(ValueError, match=r"NaN or infinity, first in row 4 \(1 of 6 rows\)"):
         LabelledRows.of(x, list("aabbcc"))
 
 

@@ -9,8 +9,10 @@ from mapwise.core.task import Examples
 
 def class_means(z: Float[Tensor, "N D"], rows: Examples) -> Float[Tensor, "W D"]:
     """The weighted mean of each class's rows; zeros for a class without any."""
+    tiny = torch.finfo(rows.weight.dtype).tiny
     share = rows.y * rows.weight[:, None]  # [N, W]
-    return (share.T @ z) / share.sum(0).clamp(min=1e-12)[:, None]
+    share = share / share.amax(0).clamp(min=tiny)  # weights may be too small for their products
+    return (share.T @ z) / share.sum(0).clamp(min=tiny)[:, None]
 
 
 def squared_distances(z: Float[Tensor, "N D"], centres: Float[Tensor, "W D"]) -> Float[Tensor, "N W"]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mapwise.core import tree
 from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net, blueprint
 from mapwise.core.losses import Loss, Scores, cross_entropy
@@ -101,3 +102,34 @@ def nets_of(learner: Learner) -> dict[str, nn.Module]:
         for field, value in values.items()
         if isinstance(value, nn.Module) or field.type in (Net, "Net")
     }
+
+
+def check_params(learner: Learner, params: Params) -> None:
+    """Raises ValueError for params whose names, shapes or types aren't the learner's; "measured" may be there or not.
+
+    A net silently keeps the weights it was built with where params have none of that name.
+    """
+    if not isinstance(params, dict):
+        raise ValueError(
+            f"params are a {type(params).__name__}: give what train returned or {type(learner).__name__}.init"
+        )
+    try:
+        own = tree.flatten(learner.init(0))
+    except NotImplementedError:  # made by hand for params of its own, which nothing tells
+        return
+    given = tree.flatten(params)
+    title, origin = f"{type(learner).__name__} with these settings", "give what train returned or learner.init(seed)"
+    for path, leaf in given.items():
+        if not isinstance(leaf, Tensor):
+            raise ValueError(f"params' {path!r} is a {type(leaf).__name__} and a tensor is needed: {origin}")
+    for path, leaf in own.items():
+        if path not in given:
+            raise ValueError(f"the params have no {path!r} and {title} needs one: {origin}")
+        if given[path].shape != leaf.shape:
+            shapes = f"shape {tuple(given[path].shape)} and {tuple(leaf.shape)} is needed"
+            raise ValueError(f"params' {path!r} has {shapes}: {origin}")
+        if leaf.is_floating_point() and not given[path].is_floating_point():
+            raise ValueError(f"params' {path!r} is of {given[path].dtype} and real numbers are needed: {origin}")
+    for path in given:
+        if path not in own and not path.startswith("measured/"):
+            raise ValueError(f"the params have {path!r} and {title} has no use for it: leave it out")

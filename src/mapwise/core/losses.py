@@ -29,7 +29,7 @@ def means(scores: Scores) -> Float[Tensor, "N W"]:
 
 def row_mean(values: Float[Tensor, "N"], weight: Float[Tensor, "N"]) -> Float[Tensor, ""]:
     """The weighted mean; 0 when no row counts."""
-    return (values * weight).sum() / weight.sum().clamp(min=1e-12)
+    return (values * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def cross_entropy(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from mapwise.core.arrays import check_labels, real_rows
+
 if TYPE_CHECKING:
     from mapwise.core.problem import Problem
 
@@ -151,8 +153,9 @@ def examples(
 
     Returns the examples and the class names (an empty list for regression).
 
-    Raises ValueError when X holds NaN or infinity, when the lengths differ, or when a label is
-    not among `classes`.
+    Raises ValueError when X holds anything but real numbers that float32 can hold, when the lengths
+    differ, for a label that is missing (None, NaN), a date or a complex number, for labels of two types
+    that have one name, and when a label is not among `classes`.
 
     >>> rows, names = examples([[0.0], [1.0], [5.0]], ["cat", "cat", "dog"])
     >>> names, rows.y.tolist()
@@ -174,9 +177,15 @@ def examples(
         return Examples(x, targets, weight, key), []
     if values.ndim != 1:
         raise ValueError(f"class labels have shape {values.shape}: give one label for each row, shape ({x.shape[0]},)")
+    check_labels(values if values.dtype.kind in "cmM" else labels)
+    if classes is not None:
+        check_labels(classes, "classes")
     given_names = [str(label) for label in values.tolist()]
     names = sorted(set(given_names), key=_natural) if classes is None else [str(name) for name in classes]
     place = {name: i for i, name in enumerate(names)}
+    if len(place) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"classes names {twice!r} twice: name each class once")
     unknown = sorted(set(given_names) - place.keys())
     if unknown:
         raise ValueError(f"label {unknown[0]!r} is not one of the classes {names}: add it to classes or drop its rows")
@@ -186,16 +195,8 @@ def examples(
 
 
 def _float_rows(X: Any) -> Tensor:
-    x = X if isinstance(X, Tensor) else torch.as_tensor(np.asarray(X))
-    if x.ndim == 0:
-        raise ValueError("X is a single number: give an array of rows, [N, *input]")
-    if x.dtype == torch.uint8:
-        return x.to(torch.float32) / 255
-    x = x.to(torch.float32)
-    if not bool(torch.isfinite(x).all()):
-        row = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0, 0]) if x.ndim > 1 else 0
-        raise ValueError(f"X holds NaN or infinity, first in row {row}: drop or fill those rows first")
-    return x
+    rows = torch.as_tensor(real_rows(X))
+    return rows.to(torch.float32) / 255 if rows.dtype == torch.uint8 else rows.to(torch.float32)
 
 
 def _natural(name: str) -> tuple[int, float, str]:

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from mapwise.core import map_tasks as mapping
 from mapwise.core.execution import How
-from mapwise.core.learner import Learner
+from mapwise.core.learner import Learner, check_params
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.problem import Answers, task_mean
@@ -55,11 +55,14 @@ def evaluate(
     figures per real class name, and of streams accuracy by how often a class was seen; for a predictive distribution
     of targets its likelihood and coverage. Whether the learner is transductive is measured, not believed.
 
-    Raises ValueError for an episode whose scores are NaN or infinite, unless its value shows it: a regression counts it
-    as diverged.
+    Raises ValueError for params of another learner, for episodes or a temperature that can't be, and for an episode
+    whose scores are NaN or infinite, unless its value shows it: a regression counts it as diverged.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}: give 1 or more")
+    if type(episodes) is not int or episodes < 1:
+        raise ValueError(f"episodes is {episodes!r}: give 1 or more, a whole number")
+    if temperature is not None and not 0 < temperature < math.inf:
+        raise ValueError(f"temperature is {temperature}: give a number above 0, or None")
+    check_params(learner, params)
     problem = source.problem
     values, tallies = [], []
     left = episodes

@@ -6,7 +6,7 @@ from typing import Any
 
 from mapwise.core import tree
 from mapwise.core.execution import How
-from mapwise.core.learner import MOMENT, Learner
+from mapwise.core.learner import MOMENT, Learner, check_params
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.compiled import form
@@ -35,23 +35,13 @@ def remembered_way(
 def check_names(learner: Learner, params: Params) -> None:
     """Compare the names of params with those of the learner's initial ones, once.
 
-    Raises ValueError for a name that is missing or one too many.
+    Raises ValueError as `check_params` does.
     """
     names = frozenset(tree.flatten({name: leaf for name, leaf in params.items() if name != "measured"}))
     key = (_identity(learner, numbers=False), names)
     if key in _fitting:
         return
-    try:
-        initial = learner.init(0)
-    except NotImplementedError:
-        return  # a learner whose params come from elsewhere
-    own = tree.flatten({name: leaf for name, leaf in initial.items() if name != "measured"})
-    title = f"{type(learner).__name__} with these settings"
-    for name in own:
-        if name not in names:
-            raise ValueError(f"the params have no {name!r} and {title} needs one: begin with learner.init(seed)")
-    for name in sorted(names - own.keys()):
-        raise ValueError(f"the params have {name!r} and {title} has no use for it: leave it out")
+    check_params(learner, params)
     _keep(_fitting, key, learner)
 
 

@@ -10,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from mapwise.core.arrays import check_labels
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.which_next import Suggestion
@@ -69,7 +70,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
 
         X:             N rows.
         y:             N labels.
-        sample_weight: how often each row counts; a row of weight 0 is as good as absent.
+        sample_weight: how often each row counts; a row of weight 0 is as good as absent. Where all are below 1e-6
+                       only their ratios count.
         budget:        time to choose a learner in, or to ask examples of an encoder that wasn't tuned on them, as "30s"
                        or seconds; beside it only tuning takes long.
 
@@ -243,12 +245,15 @@ def _labels(y: Any) -> np.ndarray:
         raise ValueError(
             "FewShotClassifier requires y to be passed, but the target y is None: give a label for each row"
         )
+    check_labels(y if isinstance(y, list | tuple) else np.asarray(y).ravel(), "y")
     labels: np.ndarray = column_or_1d(y, warn=True)
     check_classification_targets(labels)
     return labels
 
 
 def _later(classes: Any) -> np.ndarray:
+    if classes is not None:
+        check_labels(classes, "classes")
     return np.asarray([] if classes is None else classes)
 
 

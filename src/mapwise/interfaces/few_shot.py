@@ -103,12 +103,16 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
             return inputs.texts(X), {}
         if reads == "pictures":
             return inputs.pictures(X), {}
+        inputs.check_table(X)
         words = inputs.is_frame(X) or _has_words(X)
         checks = {"skip_check_array": True} if words else {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
         # scikit-learn writes onto an estimator: onto one of this name that nobody else reads.
         estimator = type(type(self).__name__, (BaseEstimator,), {})()
         vars(estimator).update(columns or {})
-        checked = validate_data(estimator, X, reset=columns is None, **checks)
+        try:
+            checked = validate_data(estimator, X, reset=columns is None, **checks)
+        except OverflowError:  # for a whole number beyond float64, which is named below
+            checked = np.asarray(X, dtype=object)
         if len(checked) == 0:
             raise ValueError("X has 0 rows: give at least one")
         return inputs.columns(checked), dict(vars(estimator))

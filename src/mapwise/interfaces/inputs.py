@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mapwise.core.arrays import check_real
 from mapwise.core.cells import CellError, infinite, text
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ def kind_of(X: Any) -> "Raw":
     if all(_is_picture(row) for row in rows):
         return "pictures"
     return "table"
+
+
+def check_table(X: Any) -> None:
+    """Raises ValueError for what is no table though it may look like one: dicts, complex numbers, dates and times."""
+    if isinstance(X, dict) and not hasattr(X, "toarray"):  # a sparse matrix may be one
+        raise ValueError("X is a dict: give a matrix, or a table of pandas or polars")
+    if isinstance(X, list) and X and isinstance(X[0], dict):
+        raise ValueError("row 0 of X is a dict: give a matrix, or a table of pandas or polars")
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind == "c":
+        raise ValueError("Complex data not supported: give real and imaginary parts as columns of X")
+    check_real(kind if kind in ("m", "M") else "f", "X")
 
 
 def texts(X: Any) -> list[str]:

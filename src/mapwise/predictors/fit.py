@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float, Int64
 
+from mapwise.core.arrays import check_real
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.encoders.content import digests
@@ -25,6 +26,11 @@ _SAME = 1e-9
 """Squared distance of two encodings of one row, over their squared lengths: beside other rows its last bits differ."""
 _DIRECTIONS = 8
 """Rows that are far apart along one of them are not compared."""
+
+
+SMALLEST, LARGEST = 1e-6, 1e12
+"""Of the largest weight: below, weights are relative and are divided by the largest; above, where sums may overflow,
+they are scaled down to this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +75,7 @@ class LabelledExamples:
         label = "label" if self.names else "target"
         if len(self.labels) != count:
             raise ValueError(f"X has {count} rows and y has {len(self.labels)} {label}s: give one {label} for each row")
-        weight = np.ones(count) if self.weight is None else np.asarray(self.weight, np.float64)
+        weight = np.ones(count) if self.weight is None else _weights(self.weight)
         if weight.ndim == 0:
             weight = np.full(count, float(weight))
         if weight.shape != (count,):
@@ -78,7 +84,11 @@ class LabelledExamples:
             raise ValueError("sample_weight holds a negative number, NaN or infinity: give weights of 0 and above")
         if not weight.any():
             raise ValueError("sample_weight is zero for all rows, so that none counts: give a weight above 0 to some")
-        counts = weight > 0
+        counts, largest = weight > 0, float(weight.max())
+        if largest < SMALLEST:
+            weight = weight / largest
+        elif largest > LARGEST:
+            weight = weight / largest * LARGEST
         rows = (
             {name: cells[counts] for name, cells in self.rows.items()}
             if isinstance(self.rows, dict)
@@ -86,6 +96,16 @@ class LabelledExamples:
         )
         sources = tuple(compress(self.sources, counts))
         return replace(self, rows=rows, labels=self.labels[counts], weight=weight[counts], sources=sources)
+
+
+def _weights(weight: Any) -> np.ndarray:
+    given = np.asarray(weight)
+    check_real(given.dtype.kind, "sample_weight")
+    try:
+        numbers: np.ndarray = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("sample_weight holds what is no number: give one number for each row") from None
+    return numbers
 
 
 P = TypeVar("P", bound=Taught)

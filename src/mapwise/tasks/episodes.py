@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -55,7 +56,7 @@ class Episodes(Source):
             raise ValueError(
                 f"{self.rows.name} has no split {self.part!r}: choose one of {', '.join(self.rows.splits)}"
             )
-        if self.tasks < 1 or self.seed < 0:
+        if not (_is_whole(self.tasks) and _is_whole(self.seed)) or self.tasks < 1 or self.seed < 0:
             raise ValueError(f"tasks is {self.tasks} and seed {self.seed}: give at least 1 task and a seed from 0 up")
         classes = self.rows.splits[self.part]
         fewest, most = _span(self.ways, "ways")
@@ -71,6 +72,8 @@ class Episodes(Source):
         smallest = int(sizes.argmin())
         spare = int(sizes[smallest]) - shots
         queries = min(15, spare) if self.queries is None else self.queries
+        if not _is_whole(queries):
+            raise ValueError(f"queries is {queries}: give a whole number from 1 up")
         if queries < 1 or queries > spare:
             name, have = self.rows.names[int(classes[smallest])], int(sizes[smallest])
             raise ValueError(
@@ -80,7 +83,11 @@ class Episodes(Source):
         # Beside the field, not in it: another split works out its own default.
         object.__setattr__(self, "_queries", queries)
         # The rows move to where they are gathered once, not once a step.
-        object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(self.device))
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            raise ValueError(f"device is {self.device!r}: give cpu, cuda, or another that torch knows") from None
+        object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(device))
 
     @property
     def about(self) -> About:
@@ -204,9 +211,13 @@ def distinct(random: np.random.Generator, sizes: np.ndarray, k: int) -> np.ndarr
     return np.take_along_axis(picked, order, axis=-1)
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _span(value: Span, what: str) -> tuple[int, int]:
     low, high = value if isinstance(value, tuple) else (value, value)
-    if not (isinstance(low, int) and isinstance(high, int)) or low < 1 or low > high:
+    if not (_is_whole(low) and _is_whole(high)) or low < 1 or low > high:
         raise ValueError(f"{what} is {value}: give a number from 1 up, or a range such as 5-20")
     return low, high
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mapwise.core.arrays import check_labels, real_rows
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
@@ -42,20 +44,17 @@ class LabelledRows:
                 training, 20 % for validation and 20 % for testing, at least one each; with fewer than
                 three classes every split holds them all.
 
-        Raises ValueError for NaN or infinity, for labels that don't align, and for a single class.
+        Raises ValueError for rows and labels that `examples` refuses, for labels that don't align, and for a single
+        class.
         """
-        x = np.asarray(x)
+        x = np.asarray(real_rows(x))
         if len(x) != len(labels):
             raise ValueError(f"there are {len(x)} rows and {len(labels)} labels: give one label for each row")
-        if x.dtype != np.uint8:
-            x = np.ascontiguousarray(x, dtype=np.float32)
-            bad = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
-            if bad.any():
-                raise ValueError(
-                    f"{int(bad.sum())} of {len(x)} rows hold NaN or infinity, first row {int(bad.argmax())}: "
-                    "drop or fill those rows first"
-                )
-        texts = np.asarray([str(label) for label in np.asarray(labels).tolist()])
+        values = np.asarray(labels)
+        if values.ndim != 1:
+            raise ValueError(f"class labels have shape {values.shape}: give one label for each row, ({len(x)},)")
+        check_labels(values if values.dtype.kind in "cmM" else labels)
+        texts = np.asarray([str(label) for label in values.tolist()])
         found, columns = np.unique(texts, return_inverse=True)
         if len(found) < 2:
             only = f"only one, {found[0]!r}" if len(found) else "none"

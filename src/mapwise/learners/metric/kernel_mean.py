@@ -68,7 +68,7 @@ class KernelMean(EmbeddingLearner):
         """sum_i k_i y_i / sum_i k_i, where k_i = weight_i exp(-|f(x) - f(x_i)|^2 / (2 bandwidth^2))."""
         far = squared_distances(self.embed(params, fast, x), fast["rows"])  # [Q, S]
         weight = fast["weight"]
-        near = weight.clamp(min=1e-30).log() - far * (-2 * params["log_bandwidth"]).exp() / 2
+        near = weight.clamp(min=torch.finfo(weight.dtype).tiny).log() - far * (-2 * params["log_bandwidth"]).exp() / 2
         share = torch.where(weight > 0, near, torch.finfo(near.dtype).min / 2).softmax(-1)
         answer: Tensor = share @ fast["targets"]
         return answer

@@ -71,7 +71,7 @@ class ProtoNet(EmbeddingLearner):
         """
         z, rows = self.embed(params, fast, x), self.embed_support(params, support)[0]
         counts = support.y * support.weight[:, None]
-        share = counts / counts.sum(0).clamp(min=1e-12)  # [S, W]
+        share = counts / counts.sum(0).clamp(min=torch.finfo(counts.dtype).tiny)  # [S, W]
         means, present = fast["prototypes"], fast["present"]
         if self.distance == "cosine":
             along = torch.nn.functional.normalize(z, dim=-1) @ rows.T  # [Q, S]

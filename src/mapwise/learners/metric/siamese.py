@@ -74,4 +74,6 @@ class Siamese(EmbeddingLearner):
         fast = self.adapt(params, support)
         pairs, same = self.pairs(params, fast, query.x), query.y @ support.y.T  # [Q, S]
         weight = torch.where(same > 0, fast["present"].sum() - 1, 1) * query.weight[:, None] * support.weight
-        return (weight * (softplus(pairs) - same * pairs)).sum() / weight.sum().clamp(min=1e-12)
+        return (weight * (softplus(pairs) - same * pairs)).sum() / weight.sum().clamp(
+            min=torch.finfo(weight.dtype).tiny
+        )

@@ -84,7 +84,7 @@ class R2D2(EmbeddingLearner):
         return {"head": head, **present, **seen}
 
     def _solved(self, params: Params, z: Tensor, weight: Tensor, y: Tensor) -> Float[Tensor, "D+1 W"]:
-        part = weight / weight.sum().clamp(min=1e-12)
+        part = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
         share = (part if self.errors == "mean" else weight).sqrt()[:, None]  # 0 for a row that doesn't count
         strength = params["log_ridge"].exp() if self.learn_ridge else self.ridge
         if not self.centred:
