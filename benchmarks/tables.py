@@ -58,6 +58,8 @@ class Row:
     target: str = ""
     """The number it should reach, as text: per cent for an accuracy, plain for an error."""
     machine: str = ""
+    remade: str = ""
+    """Why it was made again after a test number had been seen; "" when it was not."""
     bench: dict[str, Any] = field(default_factory=dict)
     """What else `mapwise bench` found; {} for a row that is in no comparison."""
     notes: dict[str, Any] = field(default_factory=dict)
@@ -229,9 +231,10 @@ def _comparison(name: str, rows: Sequence[Row]) -> str:
     machines = list(dict.fromkeys(f"{_threads(row)}, {row.machine}" for row in mine))
     said = [f"{protocol[0].upper()}{protocol[1:]}." for protocol in protocols]
     said += [f"Each row with {where}." for where in machines]
+    remade = [f"`{row.learner}` was {row.remade}." for row in mine if row.remade]
     picture = f"![accuracy against training time](results/{name}/{FIGURE})"
     again = "\n".join(["```sh", *(row.again for row in mine), "```"])
-    return "\n\n".join([*said, comparison_markdown(contenders, AGAINST), *notes(contenders), picture, again])
+    return "\n\n".join([*said, comparison_markdown(contenders, AGAINST), *notes(contenders), *remade, picture, again])
 
 
 def figures(rows: Sequence[Row], folder: Path = RESULTS) -> list[Path]:
@@ -370,6 +373,8 @@ def _details(row: Row, rows: Sequence[Row]) -> str:
     where = ", ".join(text for text in (_trained(row), _threads(row), row.machine) if text)
     if where:
         said.append(f"{where[0].upper()}{where[1:]}.")
+    if row.remade:
+        said.append(f"The row was {row.remade}.")
     extra = ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in row.notes.items() if value != "")
     if extra:
         said.append(f"{extra[0].upper()}{extra[1:]}.")

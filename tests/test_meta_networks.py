@@ -172,3 +172,11 @@ def test_a_wrong_setting_is_a_one_line_error():
         with pytest.raises(ValueError, match=said) as caught:
             MetaNetworks(partial(MLP, (4,)), **fields)
         assert "\n" not in str(caught.value)
+
+
+def test_the_slow_head_of_the_keys_gets_no_gradient():
+    learner, params = made()
+    leaves = {path: leaf.clone().requires_grad_() for path, leaf in tree.flatten(params).items()}
+    learner.objective(tree.unflatten(leaves), TASK).backward()
+    without = {path for path, leaf in leaves.items() if leaf.grad is None or not leaf.grad.any()}
+    assert without == {"key/head"}

@@ -35,6 +35,7 @@ class ABML(FixedHeadLearner):
              + outer_kl KL(posterior || prior) + hyper_prior times minus the log of the hyper-prior.
     Differs: losses are means over rows, so a KL weighs as one over the rows would in the paper's sums; by default all
              weigh far less than that, as in re-implementations. The spread starts at one number for all weights.
+             No Flipout: a drawn net serves all rows, where the paper's gradients have less variance.
 
     net:           [N, *input] -> [N, W]; its head is fixed in ways.
     inner_steps:   K, gradient steps from prior to posterior.

@@ -35,7 +35,9 @@ class MetaNetworks(EmbeddingLearner):
     Loss:    cross-entropy of the queries, with the gradients of the support losses as constants.
     Differs: one encoder stands before both learners; the paper has two. Only the layers after it have fast weights; the
              paper's convolutions have them, too. The cosines are multiplied by a learned strength, as attention to five
-             rows could reach no more than 0.65 otherwise.
+             rows could reach no more than 0.65 otherwise. The keys' layer is made
+             of gradients of a cross-entropy at any number of shots, where the paper takes a contrastive loss above one.
+             `key/head` serves that loss alone, whose gradients are constants: it gets none and stays as it was drawn.
 
     encoder:   [N, *input] -> [N, D], with its attribute `output_shape`.
     units:     E, of the layer between the encoder and the head, and of a key.

@@ -30,7 +30,9 @@ class Relation(EmbeddingLearner):
     Loss:    squared error between relation (0..1) and "same or not", the mean over all pairs of query and class.
     Differs: scores are the logits of relations, so that they can be ranked and calibrated; a prediction's
              probabilities are their softmax, which training doesn't fit. The paper sums the error, which is the same
-             up to a factor. Convolutions are padded: a side of 28 has maps of 7x7, where the paper's are 5x5.
+             up to a factor. Convolutions are padded: a side of 28 has maps of 7x7, where the paper's are 5x5. Compared
+             with other learners it has a network of its own: an encoder that halves the sides twice and gives maps, and
+             the relation module behind it.
 
     encoder: [N, *input] -> [N, C, h, w], with its attribute `output_shape`; vectors [N, C] count as maps of 1x1.
     filters: channels of the relation module's two convolution blocks; each halves the sides that are longer than 1.

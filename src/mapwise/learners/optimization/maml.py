@@ -22,7 +22,8 @@ class MAML(FixedHeadLearner):
              cross-entropy also {"present": [W]}.
     Loss:    the query loss after the steps, differentiated through them.
     Differs: the support loss is a mean over rows, so a rate for the published code's sum over
-             classes is `ways` times as large here.
+             classes is `ways` times as large here. The scale and shift of norm layers move in the inner loop as all
+             weights do; the published code keeps its batch norm's shift out of the steps.
 
     net:         [N, *input] -> [N, W]; its head is fixed in ways.
     inner_steps: K, gradient steps of an adaptation.

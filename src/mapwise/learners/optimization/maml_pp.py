@@ -34,7 +34,8 @@ class MAMLPlusPlus(FixedHeadLearner):
     Loss:    value of the query loss after the last step; early in training the slope is that of the query losses
              after every step, weighted (section 4, multi-step loss optimization).
     Differs: the weights anneal in five levels to 0, where the published code anneals by epoch to 0.03 / K and
-             then drops to 0. The support loss is a mean over rows.
+             then drops to 0. The support loss is a mean over rows. No running statistics are kept, neither by step,
+             as in the paper, nor at all: norms use the rows at hand or the support's.
 
     net:               [N, *input] -> [N, W]; its head is fixed in ways.
     train_steps:       K, gradient steps while training; so many rates a layer and norms are learned.

@@ -32,8 +32,8 @@ class MetaLSTM(FixedHeadLearner):
              cross-entropy also {"present": [W]}.
     Loss:    the query loss after the steps, differentiated through them with gradients and losses as constants,
              for the start and the LSTM.
-    Differs: every step sees the whole support, as the paper's does at 1 shot of 5 ways; with more rows the paper's
-             sees mini-batches of 5. Before the first step f = 1 and i = 0; the paper doesn't say.
+    Differs: no mini-batches: every step sees the whole support, as the published settings do at 1 and at 5 shots of 5
+             ways, with batches of 5 and of 25 rows. Before the first step f = 1 and i = 0; the paper doesn't say.
 
     net:         [N, *input] -> [N, W]; its head is fixed in ways. The paper normalises a test task's queries by
                  statistics gathered over its steps; norm "support" takes those of the support under the last weights,

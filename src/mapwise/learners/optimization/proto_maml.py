@@ -25,7 +25,8 @@ class ProtoMAML(Learner):
     Fast:    {"head": {"weight": [W, D], "bias": [W]}, "body": moved encoder weights, "present": [W]};
              with norm "support" also {"statistics": ...}.
     Loss:    the query loss after the steps, differentiated through them and through the prototypes.
-    Differs: the paper's best runs start from an encoder trained as a classifier; `--init` does that.
+    Differs: second order by default, where the paper reports first order (`first_order`). The paper's best runs start
+             from an encoder trained as a classifier; `--init` does that.
 
     encoder:     [N, *input] -> [N, D].
     inner_steps: K, gradient steps of an adaptation; 0 is ProtoNet.
