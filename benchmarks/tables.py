@@ -3,11 +3,12 @@
     python benchmarks/tables.py            rewrite every block from benchmarks/results/*.json
     python benchmarks/tables.py --check    change nothing, and exit 1 when a block is not current
 
-A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "summary" (one table of all
-learners), "all" (every evaluation with its commands), "speed" (every benchmark of time and memory), the row of another
-benchmark, a comparison of `mapwise bench`, or the name of a learner's page. One result file is one row: what was run,
-what came out, and on which machine. What came out is what `mapwise eval RUN --json` printed, what benchmarks/row.py
-wrote, or what `mapwise bench` did, whose rows lie in a folder of the comparison's name. Nobody types a number into a
+A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "families" (the best row of each family
+of learners), "peers" (MAML's gradient beside other libraries'), "summary" (one table of all learners), "all" (every
+evaluation with its commands), "speed" (every benchmark of time and memory), the row of another benchmark, a comparison
+of `mapwise bench`, or the name of a learner's page. One result file is one row: what was run, what came out, and on
+which machine. What came out is what `mapwise eval RUN --json` printed, what benchmarks/row.py wrote, or what
+`mapwise bench` did, whose rows lie in a folder of the comparison's name. Nobody types a number into a
 page.
 """
 
@@ -32,6 +33,8 @@ from mapwise.workflows.bench import AGAINST, BENCHES, FIGURE
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 NOTHING = "Not measured yet."
+PEERS = {"maml-sinusoid-speed": "sinusoid, 40-40 MLP, 25 tasks", "maml-conv4-speed": "28x28 images, Conv4-64, 16 tasks"}
+"""Rows that time MAML's gradient beside other libraries', and what each is called in the README."""
 
 _BLOCK = re.compile(r"(<!-- numbers:(?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
 _OPENING = re.compile(r"<!-- numbers:")
@@ -196,6 +199,10 @@ def stale(rows: Sequence[Row], root: Path = ROOT) -> list[tuple[Path, str]]:
 
 
 def _body(name: str, rows: Sequence[Row]) -> str:
+    if name == "families":
+        return _families(rows)
+    if name == "peers":
+        return _peers(rows)
     if name == "summary":
         return _summary(rows)
     if name == "all":
@@ -210,7 +217,7 @@ def _body(name: str, rows: Sequence[Row]) -> str:
     keys = [key for key, row in LEARNERS.items() if row.page == name]
     if not keys:
         raise ValueError(
-            f"there are no numbers called {name!r}: give summary, all, speed, {', '.join(BENCHES)}, "
+            f"there are no numbers called {name!r}: give families, peers, summary, all, speed, {', '.join(BENCHES)}, "
             "or the name of a learner's page"
         )
     return "\n\n".join(_details(row, rows) for row in rows if row.learner in keys) or NOTHING
@@ -248,11 +255,41 @@ def figures(rows: Sequence[Row], folder: Path = RESULTS) -> list[Path]:
     return drawn
 
 
+def _families(rows: Sequence[Row]) -> str:
+    """Every family of learners with its best row on Omniglot, or else in the comparison on glyphs; for the README."""
+    lines = []
+    for family in dict.fromkeys(row.family for row in LEARNERS.values()):
+        keys = [key for key, row in LEARNERS.items() if row.family == family]
+        names = ", ".join(f"[`{key}`](docs/learners/{LEARNERS[key].page}.md)" for key in keys)
+        own = [row for row in rows if row.learner in keys and row.metric == "accuracy" and not row.about.transductive]
+        tasks = [[row for row in own if row.task == f"{source}, 5-way 1-shot"] for source in ("omniglot", "glyphs")]
+        best = max(next(filter(None, tasks), []), key=lambda row: float(row.result["accuracy"]), default=None)
+        lines.append([family, names, *(_linked(best) if best else [NOTHING.rstrip(".").lower(), ""])])
+    return markdown(["Family", "Learners", "Best, 5-way 1-shot", "Task"], lines)
+
+
+def _linked(row: Row) -> list[str]:
+    anchor = "all-learners-under-one-budget" if row.bench else row.row
+    return [f"[{row.headline}](benchmarks/README.md#{anchor}), `{row.learner}`", row.about.source]
+
+
+def _peers(rows: Sequence[Row]) -> str:
+    """MAML's meta-gradient of 5 steps in second order, beside other libraries'; for the README."""
+    measured = {row.row: row.result["tables"][0] for row in rows if row.row in PEERS}
+    if len(measured) < len(PEERS):
+        return NOTHING
+    titles = [f"[{title}](benchmarks/README.md#{name}), ms" for name, title in PEERS.items()]
+    times = {name: {line["contender"]: cell(line["ms"]) for line in table["lines"]} for name, table in measured.items()}
+    everyone = dict.fromkeys(who for name in PEERS for who in times[name] if "floor" not in who)
+    lines = [[who, *(times[name].get(who, "") or "not measured" for name in PEERS)] for who in everyone]
+    return markdown(["", *titles], lines)
+
+
 def _summary(rows: Sequence[Row]) -> str:
-    """Every learner of the catalog, with its rows."""
+    """Every learner of the catalog, with its rows; for the page of all learners."""
     lines = []
     for key, learner in LEARNERS.items():
-        who = [f"[`{key}`](docs/learners/{learner.page}.md)", f"{learner.summary} ({learner.paper})"]
+        who = [f"[`{key}`]({learner.page}.md)", f"{learner.summary} ({learner.paper})"]
         own = [row for row in rows if row.learner == key and row.metric is not None]
         for place, row in enumerate(own):
             lines.append([*(who if place == 0 else ["", ""]), *_cells(row), _code(row.again)])
@@ -281,7 +318,7 @@ def _all(rows: Sequence[Row]) -> str:
         parts.append(markdown(head, lines))
     for learner in dict.fromkeys(row.learner for row in rows):
         parts.append(f"### {learner}")
-        parts.extend(_details(row, rows) for row in rows if row.learner == learner)
+        parts.extend(f'<a id="{row.row}"></a>\n\n{_details(row, rows)}' for row in rows if row.learner == learner)
     return "\n\n".join(parts)
 
 

@@ -159,7 +159,7 @@ def test_the_page_adds_a_class_through_onnxruntime_as_mapwise_does(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     intents = mw.FewShotClassifier(learner="ridge").fit(TEXTS, INTENTS)
     intents.save("intents.safetensors")
-    page = (ROOT / "docs" / "few-examples.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "few-examples" / "deploy.md").read_text(encoding="utf-8")
     shown = [block.code for block in blocks(page) if "onnx" in block.code and block.language == "python no-run"]
     new, asked = ["what time is it", "how late is it"], ["what time is it now", "cancel the refund"]
     encoded = intents.predictor_.encoded

@@ -170,8 +170,8 @@ def test_a_comparison_is_one_table_with_its_figure_and_commands(tables, compared
     for said in (
         "Conv4 (filters 32), 5-way 1-shot.",
         "Each row with 1 thread, 2 CPU cores.",
-        "| protonet | 84.0 ± 4.5 % | 85.3 ± 5.2 % | – | 0.500 | 2.0 % | 90 s | 90 s | 7.2 ms | 61 MB | 160 | inner_lr",
-        "| maml | 77.3 ± 2.6 % | the same | −6.7 ± 2.6 |",
+        "| protonet | 84.0 ± 9.9 % | 85.3 ± 11.5 % | – | 0.500 | 2.0 % | 90 s | 90 s | 7.2 ms | 61 MB | 160 | inner_lr",
+        "| maml | 77.3 ± 5.7 % | the same | −6.7 ± 5.7 |",
         "glyphs test, 5-way 1-shot, 15 queries a class, 3 episodes",
         "![accuracy against training time](results/glyphs/figure.svg)",
         "mapwise bench glyphs --only maml\n",
@@ -191,7 +191,7 @@ def test_a_row_of_a_comparison_is_on_its_learners_page_and_in_the_summary(tables
         "Transductive: the same.",
         "Chosen on the validation split, of 2: inner_lr 0.1.",
         "7.2 ms to adapt and predict, 160 numbers that a task changes, 61 MB at the peak of training",
-        "On the same episodes, −6.7 ± 2.6 points to `protonet` (paired).",
+        "On the same episodes, −6.7 ± 5.7 points to `protonet` (paired).",
         "mapwise bench glyphs --only maml\nmapwise train maml glyphs\nmapwise eval runs/bench-glyphs/maml/full\n",
     ):
         assert said in page
@@ -231,7 +231,9 @@ def test_every_page_shows_the_numbers_of_the_result_files(tables):
 
 def test_every_page_that_should_show_numbers_has_its_block(tables):
     assert "<!-- numbers:speed -->" in (ROOT / "benchmarks" / "README.md").read_text("utf-8")
-    wanted = {ROOT / "README.md": "summary", ROOT / "benchmarks" / "README.md": "all"}
+    assert "<!-- numbers:peers -->" in (ROOT / "README.md").read_text("utf-8")
+    wanted = {ROOT / "README.md": "families", ROOT / "benchmarks" / "README.md": "all"}
+    wanted |= {ROOT / "docs" / "learners" / "README.md": "summary"}
     wanted |= {ROOT / "docs" / "learners" / f"{row.page}.md": row.page for row in LEARNERS.values()}
     missing = [str(page) for page, name in wanted.items() if f"<!-- numbers:{name} -->" not in page.read_text("utf-8")]
     assert not missing
@@ -240,7 +242,7 @@ def test_every_page_that_should_show_numbers_has_its_block(tables):
 
 def test_every_learner_page_has_the_same_headings():
     headings = ["Idea", "Equations", "When to use it, and when not", "Cost", "Measured", "Options", "Citation"]
-    for page in sorted((ROOT / "docs" / "learners").glob("*.md")):
+    for page in sorted(set((ROOT / "docs" / "learners").glob("*.md")) - {ROOT / "docs" / "learners" / "README.md"}):
         found = [line[3:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
         assert found == headings, page.name
 
@@ -330,11 +332,45 @@ def test_the_summary_names_every_learner_once(tables, rows):
     assert "not measured yet" in lines["finetune"] and "not measured yet" not in lines["maml"]
 
 
+def test_a_family_shows_all_its_learners_and_its_best_row_once(tables, rows, compared):
+    page = tables.rendered(block("families"), rows)
+    for key, row in LEARNERS.items():
+        assert page.count(f"[`{key}`](docs/learners/{row.page}.md)") == 1
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines()}
+    # Omniglot is shown before glyphs, and errors of regression are no accuracy.
+    assert "[98.4 ± 0.2 %](benchmarks/README.md#protonet-omniglot), `protonet` | omniglot |" in lines["metric"]
+    assert "not measured yet" in lines["optimization"] and "not measured yet" in lines["memory"]
+    page = tables.rendered(block("families"), compared)
+    assert "[77.3 ± 1.0 %](benchmarks/README.md#all-learners-under-one-budget), `maml` | glyphs |" in page
+    worse = json.loads(json.dumps(CLASSIFIED))
+    worse |= {"row": "matching-omniglot", "learner": "matching"}
+    worse["result"]["accuracy"] = 0.97
+    assert "98.4 ± 0.2 %" in tables.rendered(block("families"), [*rows, tables.Row(**worse)])
+    best = json.loads(json.dumps(worse))
+    best["result"]["accuracy"] = 0.99
+    assert "99.0 ± 0.2 %" in tables.rendered(block("families"), [*rows, tables.Row(**best)])
+
+
+def test_peers_stand_beside_each_other_without_the_floor(tables):
+    lines = [{"contender": "mapwise", "ms": {"median": 5.812, "low": 5.7, "high": 7}}, {"contender": "a peer", "ms": 9}]
+    floor = {"contender": "plain floor, 500 rows", "ms": 1}
+
+    def row(name, lines):
+        return tables.Row(name, "none: speed", {"tables": [{"title": "5 steps", "lines": lines}], "targets": []})
+
+    rows = [row("maml-sinusoid-speed", [*lines, floor]), row("maml-conv4-speed", [lines[0], floor])]
+    page = tables.rendered(block("peers"), rows)
+    assert "| mapwise | 5.81 (5.7..7) | 5.81 (5.7..7) |" in page and "| a peer | 9 | not measured |" in page
+    assert "floor" not in page and "benchmarks/README.md#maml-sinusoid-speed" in page
+    assert tables.rendered(block("peers"), rows[:1]) == block("peers", "Not measured yet.")
+
+
 def test_a_row_of_no_learner_is_listed_with_all_the_others(tables, rows):
     page = tables.rendered(block("all"), rows)
     assert page.index("### maml") < page.index("### protonet") < page.index("### none of ours")
     assert "episodes per minute 512,346" in page
     assert all(f"**`{row['row']}`" in page for row in (CLASSIFIED, REGRESSED, UNKNOWN))
+    assert '<a id="protonet-omniglot"></a>' in page
 
 
 def test_no_folder_of_the_machine_is_shown(tables, tmp_path):
