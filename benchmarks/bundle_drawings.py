@@ -1,4 +1,4 @@
-"""Make the weights of the bundled encoder `drawings` from a run of protonet on Omniglot.
+"""Make the folder of the bundled encoder `drawings` from a run of protonet on Omniglot.
 
     mapwise train protonet omniglot --ways 60 --queries 5 --test-ways 5 --test-queries 15 --tasks 1 --steps 4500 \\
         --schedule cosine --select last --validate-every 450 --validation-episodes 400 --threads 2
@@ -14,16 +14,35 @@ import torch
 
 from mapwise.core import tree
 from mapwise.core.files import write_atomically
+from mapwise.encoders.bundled import ABOUT, WEIGHTS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 
-PLACE = Path(__file__).resolve().parent.parent / "src" / "mapwise" / "encoders" / "drawings.safetensors"
+PLACE = Path(__file__).resolve().parent.parent / "src" / "mapwise" / "pretrained" / "drawings"
+NET = """\
+# How a bundled encoder is put together. weights.safetensors holds the net's params; card.md says where they are from.
+rows = "ink"  # the encoder of pixels that the net reads
+shape = [1, 28, 28]  # of a row
+net = {net}
+
+[net_options]
+{options}
+# How far a row lies from its class: the logarithm of the novelty, of the validation characters of Omniglot, which the
+# net was not trained on, as benchmarks/novelty.py measures it.
+[usual]
+mean = {mean}
+sd = {sd}
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run of protonet on omniglot with conv4")
-    parser.add_argument("--out", type=Path, default=PLACE)
+    parser.add_argument("--out", type=Path, default=PLACE, help="the folder")
+    parser.add_argument(
+        "--mean", type=float, default=0.97, help="of the novelty's logarithm, see benchmarks/novelty.py"
+    )
+    parser.add_argument("--sd", type=float, default=0.43, help="of the same")
     asked = parser.parse_args()
     settings = RunSettings.read(asked.run)
     if (settings.learner, settings.source, settings.part) != ("protonet", "omniglot", "train"):
@@ -39,9 +58,18 @@ def main() -> None:
         "torch": settings.torch,
     }
     data = safetensors.torch.save(tensors, {name: str(value) for name, value in about.items()})
-    write_atomically(asked.out, lambda file: file.write(data))
+    options = {**settings.row.nets[settings.net_name], **settings.net_options}
+    net = NET.format(
+        net=json.dumps(settings.net_name),
+        options="".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()),
+        mean=asked.mean,
+        sd=asked.sd,
+    )
+    asked.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(asked.out / WEIGHTS, lambda file: file.write(data))
+    write_atomically(asked.out / ABOUT, lambda file: file.write(net.encode()))
     numbers = sum(leaf.numel() for leaf in tensors.values())
-    print(json.dumps({"file": asked.out.name, "bytes": len(data), "numbers": numbers, "largest": _largest(tensors)}))
+    print(json.dumps({"folder": asked.out.name, "bytes": len(data), "numbers": numbers, "largest": _largest(tensors)}))
 
 
 def _largest(tensors: dict[str, torch.Tensor]) -> float:

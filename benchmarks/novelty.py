@@ -2,7 +2,7 @@
 
     python benchmarks/novelty.py [--data FOLDER] [--tasks 300] [--quick] [--json FILE]
 
-Characters of Omniglot through the bundled encoder: the novelty's spread on validation characters, which the catalog
+Characters of Omniglot through the bundled encoder: the novelty's spread on validation characters, which the encoder
 holds, and then on test characters the area under the ROC curve, how many known rows are refused when 5 or 10 % may be,
 and how many unknown ones are caught. Beside it digits, of which the encoder has never seen one.
 """
@@ -87,7 +87,7 @@ def measure(asked: argparse.Namespace) -> Row:
     stored = test.known.usual
     result.notes.append(
         f"On validation characters the logarithm of the novelty has mean {known.mean} and standard deviation "
-        f"{known.sd}; the catalog holds {stored.mean} and {stored.sd}."
+        f"{known.sd}; the encoder holds {stored.mean} and {stored.sd}."
     )
     lines: list[Line] = []
     above: list[float] = []

@@ -106,10 +106,10 @@ def has_docstring(source: str, name: str) -> bool:
 
 
 def public_origins() -> dict[str, tuple[Path, str]]:
-    """Public name -> the file that defines it, and its name there; read off the imports of mapwise/__init__."""
+    """Public name -> the file that defines it, and its name there; read off the imports of mapwise/__init__.pyi."""
     package = ROOT / "src" / "mapwise"
     origins = {}
-    for node in ast.walk(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((package / "__init__.pyi").read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom):
             continue
         pieces = (node.module or "").split(".")

@@ -4,13 +4,20 @@ import io
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image, ImageDraw
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
+from mapwise.catalog.nets import NETS
+from mapwise.core.novelty import Spread
+from mapwise.encoders import bundled
+from mapwise.encoders.bundled import Bundled
 from mapwise.interfaces import inputs
+from mapwise.nets import MLP
 from mapwise.tasks.omniglot import omniglot
 
 SENTENCES = {
@@ -153,13 +160,43 @@ def test_the_bundled_weights_are_small_and_say_where_they_are_from():
 
     from safetensors import safe_open
 
-    place = files("mapwise.encoders").joinpath("drawings.safetensors")
+    folder = files("mapwise").joinpath("pretrained", "drawings")
+    place = folder.joinpath("weights.safetensors")
     assert len(place.read_bytes()) < 1_000_000
     with safe_open(str(place), framework="np") as file:
         about = file.metadata()
     assert "MIT" in about["data"]
     assert about["encoder"] == "drawings"
-    assert files("mapwise.encoders").joinpath("drawings.md").read_text().startswith("# drawings.safetensors")
+    assert folder.joinpath("card.md").read_text().startswith("# drawings")
+
+
+def test_a_bundled_encoder_is_a_folder(tmp_path, monkeypatch):
+    net = MLP((3, 8, 8), hidden=(5,))
+    (tmp_path / "small").mkdir()
+    safetensors.torch.save_file(dict(net.named_parameters()), tmp_path / "small" / "weights.safetensors")
+    about = [
+        'rows = "pixels"',
+        "shape = [3, 8, 8]",
+        'net = "mlp"',
+        "net_options.hidden = [5]",
+        "usual = {mean = 1, sd = 0.5}",
+    ]
+    (tmp_path / "small" / "net.toml").write_text("\n".join(about))
+    monkeypatch.setattr(bundled, "FOLDERS", tmp_path)
+    encoder = Bundled.of("small", NETS)
+    rows = np.random.default_rng(0).uniform(size=(4, 3, 8, 8)).astype(np.float32)
+    with torch.no_grad():
+        expected = net(torch.as_tensor(encoder.rows(rows)))
+    np.testing.assert_allclose(encoder(rows), expected, rtol=1e-6)
+    assert (encoder.name, encoder.reads, encoder.usual) == ("small", "pictures", Spread(mean=1.0, sd=0.5))
+
+
+def test_every_bundled_folder_has_its_net_its_weights_and_its_card():
+    folders = list(bundled.FOLDERS.iterdir())
+    assert "drawings" in [folder.name for folder in folders]
+    for folder in folders:
+        assert folder.name in ENCODERS
+        assert {file.name for file in folder.iterdir()} == {"net.toml", "weights.safetensors", "card.md"}
 
 
 @pytest.mark.slow

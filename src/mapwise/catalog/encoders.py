@@ -2,26 +2,22 @@
 
 from functools import partial
 
+from mapwise.catalog.nets import NETS
 from mapwise.catalog.rows import EncoderRow, FamilyRow, named
-from mapwise.core.novelty import Spread
-from mapwise.encoders.drawings import Drawings
+from mapwise.encoders.bundled import Bundled
 from mapwise.encoders.encoder import Costly, Encoder, Raw
 from mapwise.encoders.hugging_face import hugging_face
 from mapwise.encoders.kept import kept
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
-from mapwise.nets import Conv4
 from mapwise.tasks.store import cache_folder
 
 ENCODERS: dict[str, EncoderRow] = {
     "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
     "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
-    # As `mapwise train protonet omniglot` builds it, whose weights these are.
-    # The spread is that of Omniglot's validation characters, as benchmarks/novelty.py measures it.
     "drawings": EncoderRow(
-        lambda: Drawings(partial(Conv4, (1, 28, 28), norm="frozen"), Spread(mean=0.97, sd=0.43)),
-        "a small network trained on handwritten characters, for line drawings",
+        partial(Bundled.of, "drawings", NETS), "a small network trained on handwritten characters, for line drawings"
     ),
     "ink": EncoderRow(Ink, "a drawing's own pixels, as ink on nothing"),
     "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour"),
