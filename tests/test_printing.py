@@ -11,14 +11,12 @@ from mapwise.interfaces.printing import answer, complain, note, show
 from mapwise.report.table import add_row, new_table
 
 ODD = "a\x1b[31mb\x9b2Jc\x07\r\u202ed\x7f"
-FAULT = pytest.mark.xfail(strict=True, reason="printed as they are")
 
 
 def odd_characters(text: str) -> set[str]:
     return set(text) & set("\x1b\x9b\x07\r\u202e\x7f")
 
 
-@FAULT
 @pytest.mark.parametrize("printed", [show, note, complain])
 def test_control_characters_are_not_printed(printed, capsys):
     printed(f"{ODD}\n\tend")
@@ -27,7 +25,6 @@ def test_control_characters_are_not_printed(printed, capsys):
     assert "a[31mb2Jcd\n\tend" in (out + err).replace("        end", "\tend")
 
 
-@FAULT
 def test_a_table_is_printed_without_control_characters_and_otherwise_as_it_is(capsys):
     plain, odd = new_table("title"), new_table("title")
     for table, name in ((plain, "a[31mb2Jcd"), (odd, ODD)):
@@ -39,7 +36,6 @@ def test_a_table_is_printed_without_control_characters_and_otherwise_as_it_is(ca
     assert capsys.readouterr().out == expected
 
 
-@FAULT
 def test_json_holds_every_character_and_escapes_control_characters(capsys):
     answer({"name": ODD})
     out = capsys.readouterr().out
@@ -47,7 +43,6 @@ def test_json_holds_every_character_and_escapes_control_characters(capsys):
     assert json.loads(out) == {"name": ODD}
 
 
-@FAULT
 def test_a_file_whose_name_is_an_escape_sequence_is_refused_without_it(cli):
     done = cli("predict", "f\x1b[2J.safetensors", "x")
     assert done.code == 1
@@ -55,11 +50,9 @@ def test_a_file_whose_name_is_an_escape_sequence_is_refused_without_it(cli):
     assert done.err.count("\n") == 1
 
 
-@FAULT
 def test_a_sheet_of_answers_holds_no_formulas_and_numbers_stay_numbers(cli):
     Path("t.csv").write_text("body,intent\n=cmd()|' /C calc'!A0,-5\n+1 now,-5\n@home,=go\n-x,=go\n")
     assert cli("fit", "t.csv", "--text", "body", "-o", "f.safetensors", "--learner", "nearest_mean").code == 0
-    Path("new.csv").write_text("body\n=cmd()|' /C calc'!A0\n@home\n", encoding="utf-8")
     done = cli("predict", "f.safetensors", "=cmd()|' /C calc'!A0", "@home", "--csv", "--refuse", "0")
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [row["input"] for row in rows] == ["'=cmd()|' /C calc'!A0", "'@home"]

@@ -14,6 +14,7 @@ from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.encoders.table import Columns
 from mapwise.interfaces.inputs import columns, words
+from mapwise.interfaces.printing import spreadsheet_cell
 from mapwise.interfaces.progress import Watched
 from mapwise.predictors.choosing import Tried
 from mapwise.predictors.diagnostics import cross_validation, novelty
@@ -113,7 +114,10 @@ def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str,
     sheet = io.StringIO()
     written = csv.DictWriter(sheet, ["input", "label", "probability", "unknown"], lineterminator="\n")
     written.writeheader()
-    written.writerows({**one, "unknown": {True: "yes", False: "no", None: ""}[one["unknown"]]} for one in found)
+    yes_or_no = {True: "yes", False: "no", None: ""}
+    for one in found:
+        cells = {name: spreadsheet_cell(one[name]) for name in ("input", "label")}
+        written.writerow({**one, **cells, "unknown": yes_or_no[one["unknown"]]})
     about = {"file": str(file), "refuse": refuse, "predictions": found, "why": why}
     return about, [*shown, *([f"note: {why}"] if why else [])], sheet.getvalue().rstrip("\n")
 

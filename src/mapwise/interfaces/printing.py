@@ -6,8 +6,26 @@ Of the processes that torchrun started, only the first speaks.
 import json
 import math
 import os
+import re
 import sys
 from typing import Any
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters by which a name from a file could steer a terminal or turn the order of letters; not newline and tab."""
+
+
+def printable(text: str) -> str:
+    """The text without control characters."""
+    return _CONTROL.sub("", text)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """A cell of a CSV table that no spreadsheet takes for a formula: those but numbers begin with an apostrophe."""
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+    return text
 
 
 def speaks() -> bool:
@@ -18,7 +36,8 @@ def speaks() -> bool:
 def answer(found: dict[str, Any]) -> None:
     """One JSON object on standard output; numbers that JSON can't say become null."""
     if speaks():
-        print(json.dumps(_sayable(found), ensure_ascii=False))
+        text = json.dumps(_sayable(found), ensure_ascii=False)
+        print(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def show(*shown: Any) -> None:
@@ -26,25 +45,30 @@ def show(*shown: Any) -> None:
     if not speaks():
         return
     from rich.console import Console
+    from rich.segment import Segment, Segments
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     if not sys.stdout.isatty():
         # A file or a pipe has no width: nothing is to be folded to a terminal that isn't there.
         console = Console(file=sys.stdout, highlight=False, width=160)
     for part in shown:
-        console.print(part, markup=False) if isinstance(part, str) else console.print(part)
+        if isinstance(part, str):
+            console.print(printable(part), markup=False)
+        else:
+            segments = console.render(part)
+            console.print(Segments([Segment(printable(text), style, control) for text, style, control in segments]))
 
 
 def note(text: str) -> None:
     """A remark on standard error."""
     if speaks():
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def complain(text: str) -> None:
     """What only this process knows went wrong, on standard error, whichever of several it is."""
     rank = "" if speaks() else f", process {os.environ['RANK']}"
-    print(f"mapwise{rank}: {text}", file=sys.stderr, flush=True)
+    print(f"mapwise{rank}: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _sayable(value: Any) -> Any:
