@@ -72,10 +72,10 @@ def command(*words: object) -> int:
 
 def rewrite(path, change) -> None:
     """Write a file of tensors anew, with a fresh digest, after `change` of its description and its arrays by name."""
-    tensors, about = tensor_file.load(path, "file", "write it again")
+    tensors, about = tensor_file.load_tensors(path, "file", "write it again")
     arrays = {name: leaf.numpy() for name, leaf in tensors.items()}
     change(about, arrays)
-    tensor_file.save(path, {name: torch.tensor(part) for name, part in arrays.items()}, about)
+    tensor_file.save_tensors(path, {name: torch.tensor(part) for name, part in arrays.items()}, about)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch.distributions import Gamma, Normal, kl_divergence
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import random, tree
-from mapwise.core.inner_loop import value_and_slope
+from mapwise.core.inner_loop import value_and_gradient
 from mapwise.core.task import Examples, Task
 from mapwise.learners.generation.abml import ABML, divergence, drawn, surprise
 from mapwise.learners.optimization.maml import MAML
@@ -22,7 +22,7 @@ PLAIN = {"inner_kl": 0.0, "outer_kl": 0.0, "hyper_prior": 0.0, "learns_from": "q
 
 
 def gradient(learner, params, task) -> tuple[float, dict]:
-    value, slope = value_and_slope(lambda p: learner.objective(p, task), params)
+    value, slope = value_and_gradient(lambda p: learner.objective(p, task), params)
     return float(value), slope
 
 
@@ -120,8 +120,8 @@ def test_the_slope_is_that_of_losses_divergence_and_hyper_prior():
         hyper = flat(point["mean"]) ** 2 / 2 + 0.01 * precision
         return torch.stack(both).mean() + 0.02 * kl_divergence(q, p).sum() + 0.003 * hyper.sum()
 
-    value, slope = value_and_slope(lambda p: learner.objective(p, TASK), params)
-    _, expected = value_and_slope(bound, params)
+    value, slope = value_and_gradient(lambda p: learner.objective(p, TASK), params)
+    _, expected = value_and_gradient(bound, params)
     for part in ("mean", "log_sigma"):
         assert largest(slope[part], expected[part]) < 1e-12
     scores = learner.predict(params, learner.adapt(params, TASK.support), TASK.query.x)
@@ -234,7 +234,7 @@ def pulled(inner_lr: float, inner_kl: float) -> list[float]:
     q = {**q, "mean": q["mean"] + 1e-6}
     far = []
     for _ in range(30):
-        _, slope = value_and_slope(lambda point: inner_kl * divergence(point, prior), q)
+        _, slope = value_and_gradient(lambda point: inner_kl * divergence(point, prior), q)
         q = tree.map(lambda leaf, s: leaf - inner_lr * s, q, slope)
         far.append(float((q["mean"] - prior["mean"]).abs().max()))
     return far

@@ -13,7 +13,7 @@ import mapwise
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import capabilities, tree
 from mapwise.core.capabilities import Embeds
-from mapwise.core.embedding import placed
+from mapwise.core.embedding import learned_features
 from mapwise.core.task import Examples
 from mapwise.encoders.pixels import Ink
 from mapwise.predictors.predictor import Predictor
@@ -48,7 +48,7 @@ def test_rows_are_measured_where_the_learner_compares_them(name):
     params = whole.params_of(learner)
     fast = learner.adapt(params, support)
     expected = learner.embed(params, fast, x)
-    found = placed(learner, params, fast, x)
+    found = learned_features(learner, params, fast, x)
     assert found.shape == (6, 4)
     torch.testing.assert_close(found, expected)
 

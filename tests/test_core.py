@@ -332,13 +332,13 @@ def test_in_first_order_the_end_moves_with_its_start_and_no_gradient_is_kept():
     assert torch.allclose(end["w"], exact["w"])
     (slope,) = torch.autograd.grad(end["w"].sum(), w)
     assert torch.equal(slope, torch.ones(3).double())
-    assert not inner_loop.slope(bowl, {**bowl_start(), "w": w}, first_order=True)["w"].requires_grad
-    assert inner_loop.slope(bowl, {**bowl_start(), "w": w})["w"].requires_grad
+    assert not inner_loop.gradient(bowl, {**bowl_start(), "w": w}, first_order=True)["w"].requires_grad
+    assert inner_loop.gradient(bowl, {**bowl_start(), "w": w})["w"].requires_grad
 
 
 def test_rates_may_differ_by_parameter_and_by_step_and_can_be_learned():
     start = bowl_start()
-    gradient = inner_loop.slope(bowl, start)
+    gradient = inner_loop.gradient(bowl, start)
     rates = {"w": torch.tensor([0.1, 0.2, -0.3]).double(), "b": torch.tensor(0.0).double()}
     moved = descend(bowl, start, SGD(rates), 1)
     assert torch.allclose(moved["w"], start["w"] - rates["w"] * gradient["w"]) and torch.equal(moved["b"], start["b"])
@@ -435,7 +435,7 @@ def test_a_tensor_that_an_inner_loss_closes_over_is_named_when_steps_are_recompu
 def test_the_slope_along_a_leaf_does_not_pass_through_another_that_was_made_from_it():
     def slopes(body: torch.Tensor) -> torch.Tensor:
         point = {"body": body, "head": 3 * body}
-        return torch.stack(list(inner_loop.slope(lambda p: p["body"] * p["head"], point).values()))
+        return torch.stack(list(inner_loop.gradient(lambda p: p["body"] * p["head"], point).values()))
 
     body = torch.tensor(2.0).double().requires_grad_()
     assert slopes(body).tolist() == torch.vmap(slopes)(body[None])[0].tolist() == [6, 2]
@@ -445,14 +445,14 @@ def test_the_slope_along_a_leaf_does_not_pass_through_another_that_was_made_from
 
 def test_the_slope_of_a_parameter_that_takes_no_part_is_zero():
     point = {name: leaf.requires_grad_() for name, leaf in bowl_start().items()}
-    assert torch.equal(inner_loop.slope(lambda p: p["w"].sum(), point)["b"], torch.zeros(1).double())
-    assert torch.equal(inner_loop.slope(lambda p: torch.ones(()), point)["w"], torch.zeros(3).double())
+    assert torch.equal(inner_loop.gradient(lambda p: p["w"].sum(), point)["b"], torch.zeros(1).double())
+    assert torch.equal(inner_loop.gradient(lambda p: torch.ones(()), point)["w"], torch.zeros(3).double())
 
 
 def test_a_leaf_made_from_another_one_is_a_place_of_its_own():
     body = drawn(3, seed=2).requires_grad_()
     point = {"body": body, "head": 2 * body}
-    slope = inner_loop.slope(lambda p: (p["head"] * p["body"]).sum(), point)
+    slope = inner_loop.gradient(lambda p: (p["head"] * p["body"]).sum(), point)
     assert torch.equal(slope["body"], point["head"]) and torch.equal(slope["head"], body)
     (through,) = torch.autograd.grad(slope["body"].sum(), body)
     assert torch.equal(through, torch.full((3,), 2.0).double())
@@ -473,7 +473,7 @@ def test_a_rule_is_told_the_loss_whose_slope_it_is_given(first_order, mapped):
 
     point = bowl_start()
     for _ in range(2):
-        gradient = inner_loop.slope(bowl, point)
+        gradient = inner_loop.gradient(bowl, point)
         length = bowl(point) / sum((leaf**2).sum() for leaf in gradient.values())
         point = tree.map(lambda p, g, by=length: p - by * g, point, gradient)
     w = bowl_start()["w"]
@@ -490,7 +490,7 @@ def test_a_rule_is_told_the_loss_whose_slope_it_is_given(first_order, mapped):
 @pytest.mark.parametrize("rule", [SGD(0.3), SGD(0.3, momentum=0.9), Adam(0.1)], ids=repr)
 def test_steps_that_are_taken_again_are_those_of_first_order_as_a_function_of_start_and_rates(rule):
     start = bowl_start()
-    again = inner_loop.retaken(bowl, start, rule, 4)
+    again = inner_loop.replay(bowl, start, rule, 4)
     for found, expected in zip(again(start, rule), inner_loop.trajectory(bowl, start, rule, 4), strict=True):
         assert all(torch.equal(found[name], leaf) for name, leaf in expected.items())
     # From elsewhere and at another rate, the gradients stay where they were.
@@ -498,7 +498,7 @@ def test_steps_that_are_taken_again_are_those_of_first_order_as_a_function_of_st
     assert all(torch.equal(shifted[name], leaf + 1) for name, leaf in start.items())
     rate = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     learned = dataclasses.replace(rule, rate=rate)
-    by_definition = [*inner_loop.retaken(bowl, start, learned, 4)(start, learned)][-1]["w"].sum()
+    by_definition = [*inner_loop.replay(bowl, start, learned, 4)(start, learned)][-1]["w"].sum()
     end = descend(bowl, start, learned, 4, first_order=True)["w"].sum()
     assert torch.autograd.grad(by_definition, rate) == torch.autograd.grad(end, rate)
 
@@ -646,13 +646,13 @@ def test_parameters_are_chosen_by_patterns_and_head_and_body_by_the_nets_order()
     weights = functional.initial_weights(net, 0)
     # As a file hands them back: sorted by spelling, so that "9.weight" is last and not the head.
     weights = {name: weights[name] for name in sorted(weights)}
-    head, body = functional.choose(net, weights, ("head",))
+    head, body = functional.split_weights(net, weights, ("head",))
     assert set(head) == {"10.weight", "10.bias"} and set(head) | set(body) == set(weights)
-    assert functional.choose(net, weights, ("body",))[0].keys() == body.keys()
-    assert set(functional.choose(net, weights, ("1.*", "10.bias"))[0]) == {"1.weight", "1.bias", "10.bias"}
-    assert functional.choose(net, weights, ("*",))[1] == {}
+    assert functional.split_weights(net, weights, ("body",))[0].keys() == body.keys()
+    assert set(functional.split_weights(net, weights, ("1.*", "10.bias"))[0]) == {"1.weight", "1.bias", "10.bias"}
+    assert functional.split_weights(net, weights, ("*",))[1] == {}
     with pytest.raises(ValueError, match=r"the pattern 'haed' matches none of the parameters"):
-        functional.choose(net, weights, ("haed",))
+        functional.split_weights(net, weights, ("haed",))
 
 
 def test_headless_gives_what_enters_the_head():

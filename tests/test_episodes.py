@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapwise.tasks.augment import augmentation
-from mapwise.tasks.episodes import Episodes, distinct
+from mapwise.tasks.episodes import Episodes, without_replacement
 from mapwise.tasks.rows import LabelledRows, deal
 
 
@@ -114,14 +114,14 @@ def test_every_class_and_every_row_is_drawn_equally_often():
 
 @given(st.integers(0, 2**32), st.lists(st.integers(3, 12), min_size=1, max_size=6), st.integers(1, 3))
 def test_distinct_numbers_are_distinct_and_below_their_size(seed, sizes, k):
-    drawn = distinct(np.random.default_rng(seed), np.asarray(sizes), k)
+    drawn = without_replacement(np.random.default_rng(seed), np.asarray(sizes), k)
     assert drawn.shape == (len(sizes), k)
     for row, size in zip(drawn, sizes, strict=True):
         assert len(set(row.tolist())) == k and row.min() >= 0 and row.max() < size
 
 
 def test_distinct_pairs_come_in_every_order_equally_often():
-    drawn = distinct(np.random.default_rng(0), np.full(60_000, 4), 2)
+    drawn = without_replacement(np.random.default_rng(0), np.full(60_000, 4), 2)
     counts = np.bincount(drawn[:, 0] * 4 + drawn[:, 1], minlength=16)
     ordered = counts[[i for i in range(16) if i // 4 != i % 4]]
     assert counts.sum() == ordered.sum()

@@ -116,7 +116,7 @@ def test_a_drawing_depends_on_seed_letter_and_its_number_only():
 
     def drawn(seed: int, count: int) -> np.ndarray:
         random = np.random.Generator(np.random.Philox(key=[seed, ord("R")]))
-        return drawing.draw(
+        return drawing.draw_letter(
             typesetter, "R", drawing.FACES, 28, random.random((count, drawing.numbers_of(28)), dtype=np.float32)
         )
 

@@ -194,7 +194,7 @@ def test_every_learner_keeps_the_laws_it_does_not_waive(name):
     verdicts = check(learner, source)
     verdicts.raise_if_broken()
     assert [verdict.law for verdict in verdicts] == list(LAWS)
-    undecided = {verdict.law.name for verdict in verdicts if verdict.kept is None}
+    undecided = {verdict.law.name for verdict in verdicts if verdict.holds is None}
     assert undecided == WAIVABLE - learner.keeps
 
 
@@ -674,15 +674,15 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("travels", CountsOnTheOrderOfNames, "scores differ by"),
     ("travels", ReturnsAPlainNumber, "not a nested dict of tensors"),
     ("travels", KeepsRatesOnItsClass, "kept on the class KeepsRatesOnItsClass as RATES"),
-    ("gradient", DetachesEarlyLosses, "of the slope"),
-    ("gradient", TurnsRoundForAWhile, "of the slope"),
+    ("gradient", DetachesEarlyLosses, "of the gradient"),
+    ("gradient", TurnsRoundForAWhile, "of the gradient"),
     ("gradient", RoundsOnTheWay, "may be rounded to float32"),
     ("gradient", LearnsANumberInVain, "nothing depends on the learned log_scale"),
     ("gradient", StepsByTheField, "nothing depends on the learned rates"),
     ("gradient", AttendsByTheField, "nothing depends on the learned log_temperature"),
-    ("gradient", ForgetsTheSecondOrder, "of the slope"),
-    ("gradient", SaysFirstOrderAndIsNot, "of the slope"),
-    ("gradient", DetachesThePrototypes, "of the slope"),
+    ("gradient", ForgetsTheSecondOrder, "of the gradient"),
+    ("gradient", SaysFirstOrderAndIsNot, "of the gradient"),
+    ("gradient", DetachesThePrototypes, "of the gradient"),
     ("documented", SaysNothing, "no docstring"),
     ("documented", NamesNoPaper, "no line Paper: ..."),
     ("documented", WaivesWithoutAWord, "`order` is waived"),
@@ -769,14 +769,14 @@ def test_a_learner_that_raises_breaks_the_law_with_its_own_words():
 def test_a_waiver_that_was_not_needed_is_said():
     verdicts = check(WaivesWithoutAWord(partial(MLP, (8,), **TINY)), blobs(), steps=5)
     order = verdicts[6]
-    assert order.kept is None and "it holds here" in order.detail
+    assert order.holds is None and "it holds here" in order.detail
 
 
 def test_training_that_diverges_is_a_broken_law_and_not_a_traceback():
     net = partial(MLP, (1,), 1, hidden=(20, 20))
     learner = MAML(net, inner_steps=5, inner_lr=1e6, loss="squared_error")
     verdict = check(learner, Sinusoid(tasks=4), steps=3)[1]
-    assert verdict.kept is False and "lower lr" in verdict.detail
+    assert verdict.holds is False and "lower lr" in verdict.detail
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,13 @@ def test_a_shift_is_a_circular_convolution(reach: int) -> None:
         for i in range(SLOTS):
             for by in range(-reach, reach + 1):
                 expected[head, (i + by) % SLOTS] += weights[head, i].item() * shifts[head, by + reach].item()
-    np.testing.assert_allclose(m.shift(weights, shifts), expected)
+    np.testing.assert_allclose(m.circular_shift(weights, shifts), expected)
 
 
 def test_a_shift_of_plus_one_moves_slot_i_to_the_next_around_the_ring() -> None:
     up = torch.tensor([[0.0, 0.0, 1.0]])
-    assert m.shift(torch.eye(4)[2:3], up).argmax() == 3
-    assert m.shift(torch.eye(4)[3:4], up).argmax() == 0
+    assert m.circular_shift(torch.eye(4)[2:3], up).argmax() == 3
+    assert m.circular_shift(torch.eye(4)[3:4], up).argmax() == 0
 
 
 def test_sharpening_raises_to_a_power_and_sums_to_one() -> None:
@@ -127,7 +127,7 @@ def one_of_everything(memory: Tensor, keys: Tensor, logits: Tensor, old: Tensor)
     """A step through all functions: [N, M], [H, M], [H], [H, N] -> [N, M]."""
     weights = m.content_weights(memory, keys, 1 + logits.exp())
     weights = m.interpolate(weights, old, logits.sigmoid())
-    weights = m.shift(weights, torch.stack([logits, 0 * logits, -logits], -1).softmax(-1))
+    weights = m.circular_shift(weights, torch.stack([logits, 0 * logits, -logits], -1).softmax(-1))
     weights = m.sharpen(weights, 1 + logits.exp())
     seen = m.read(memory, weights)
     usage = m.decay_usage(old.sum(0), weights, old, 0.9)

@@ -181,5 +181,5 @@ def test_the_laws_compare_it_with_its_own_guess(listed):
 
     verdicts = check(Directions(), Shops(), steps=20, lr=0.1)
     learns = next(verdict for verdict in verdicts if verdict.law.name == "learns")
-    assert learns.kept and "normalised discounted cumulative gain" in learns.detail
+    assert learns.holds and "normalised discounted cumulative gain" in learns.detail
     verdicts.raise_if_broken()

@@ -15,7 +15,7 @@ from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
-from mapwise.tasks.supervised import Supervised as SupervisedSource
+from mapwise.tasks.supervised import SupervisedSource
 
 
 def net() -> nn.Module:

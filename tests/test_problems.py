@@ -130,7 +130,7 @@ def test_the_laws_compare_bits_with_a_coin():
     learns = next(verdict for verdict in verdicts if verdict.law.name == "learns")
     assert "minus the share of wrong bits" in learns.detail and "chance -0.500" in learns.detail
     relabel = next(verdict for verdict in verdicts if verdict.law.name == "relabel")
-    assert relabel.kept is None and "no classes" in relabel.detail
+    assert relabel.holds is None and "no classes" in relabel.detail
 
 
 def shown(rendered):

@@ -30,7 +30,7 @@ from mapwise.engine import train as training
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.folder import BEST, LAST, METRICS
 from mapwise.engine.gradient import meta_gradient
-from mapwise.engine.ranks import ALONE, LostRank, Ranks, ToldByFirst, local_device
+from mapwise.engine.ranks import ALONE, LostRank, RaisedOnFirst, Ranks, local_device
 from mapwise.engine.train import train
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
@@ -173,12 +173,12 @@ def job_meet(ranks):
         pass
     last = ranks.world - 1
     kind, words = (
-        (ValueError, f"process {last} of {ranks.world}: the last") if ranks.leads else (ToldByFirst, "the last")
+        (ValueError, f"process {last} of {ranks.world}: the last") if ranks.leads else (RaisedOnFirst, "the last")
     )
     with pytest.raises(kind, match=words), ranks.alike():
         if ranks.rank == last:
             raise OSError("the last")
-    kind = LookupError if ranks.leads else ToldByFirst
+    kind = LookupError if ranks.leads else RaisedOnFirst
     with pytest.raises(kind, match="all"), ranks.alike():
         raise LookupError("all")
     done = []

@@ -12,7 +12,7 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at
-from mapwise.core.stream import after_prefixes, answered, is_stream, scores_along
+from mapwise.core.stream import after_prefixes, is_stream, scored_rows, scores_along
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.engine.evaluate import episode_values, evaluate
 from mapwise.engine.findings import drawn_episode
@@ -47,7 +47,7 @@ def protonet() -> ProtoNet:
 def test_a_stream_is_a_support_in_random_order_without_queries():
     source: TaskSource = stream()
     task = source(0)
-    assert is_stream(task) and answered(task) is task.support
+    assert is_stream(task) and scored_rows(task) is task.support
     assert task.support.x.shape == (4, 12, 4) and task.support.y.shape == (4, 12, 3)
     assert task.query.x.shape == (4, 0, 4) and task.query.y.shape == (4, 0, 3)
     assert bool((task.support.weight == 1).all()) and len(set(task.support.key.tolist())) == 4

@@ -1,4 +1,4 @@
-"""Supervised: every training row once an epoch, in one task of all base classes."""
+"""SupervisedSource: every training row once an epoch, in one task of all base classes."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.rows import LabelledRows
-from mapwise.tasks.supervised import Supervised
+from mapwise.tasks.supervised import SupervisedSource
 
 
 def episodes(seed: int = 0, **settings) -> Episodes:
@@ -20,7 +20,7 @@ def episodes(seed: int = 0, **settings) -> Episodes:
 
 
 def test_a_step_is_one_task_of_all_base_classes_without_support():
-    source = Supervised(episodes(), batch=4)
+    source = SupervisedSource(episodes(), batch=4)
     task = source(0)
     assert source.outputs == 3 and source.input_shape == (1,) and source.problem.name == "classification"
     assert task.support.x.shape == (1, 0, 1) and task.support.y.shape == (1, 0, 3)
@@ -32,7 +32,7 @@ def test_a_step_is_one_task_of_all_base_classes_without_support():
 
 
 def test_a_row_comes_with_its_own_class():
-    source = Supervised(episodes(), batch=22)
+    source = SupervisedSource(episodes(), batch=22)
     query = source(3).query
     names = source.names(3)[0]
     rows = source.episodes.rows
@@ -43,7 +43,7 @@ def test_a_row_comes_with_its_own_class():
 
 @pytest.mark.parametrize("batch", [1, 5, 11, 22, 50])
 def test_every_training_row_comes_once_an_epoch_whatever_the_batch(batch):
-    source = Supervised(episodes(), batch=batch)
+    source = SupervisedSource(episodes(), batch=batch)
     seen = torch.cat([source(step).query.x[0, :, 0] for step in range(3 * 22 // batch + 1)])[: 3 * 22].reshape(3, 22)
     expected = sorted([*range(14), *range(27, 35)])  # classes c0, c1 and c4
     assert all(sorted(epoch.tolist()) == expected for epoch in seen)
@@ -51,7 +51,7 @@ def test_every_training_row_comes_once_an_epoch_whatever_the_batch(batch):
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step():
-    one, again, other = (Supervised(episodes(seed), batch=6) for seed in (0, 0, 1))
+    one, again, other = (SupervisedSource(episodes(seed), batch=6) for seed in (0, 0, 1))
     late = one(40).query.x
     for step in (0, 1, 40):
         assert torch.equal(one(step).query.x, again(step).query.x)
@@ -62,7 +62,7 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
 
 
 def test_other_splits_are_few_shot_episodes_of_classes_never_trained_on():
-    source = Supervised(episodes(), batch=4)
+    source = SupervisedSource(episodes(), batch=4)
     assert source.split("train") is source
     for name in ("val", "test"):
         part = source.split(name)
@@ -81,12 +81,12 @@ def test_training_batches_are_augmented_and_other_splits_are_not():
     )
     few = Episodes(rows, ways=2, queries=2, tasks=1, augment=augmentation(["shift"]))
     plain = Episodes(rows, ways=2, queries=2, tasks=1)
-    source, bare = Supervised(few, batch=8), Supervised(plain, batch=8)
+    source, bare = SupervisedSource(few, batch=8), SupervisedSource(plain, batch=8)
     assert not torch.equal(source(0).query.x, bare(0).query.x)
-    assert torch.equal(source(0).query.x, Supervised(few, batch=8)(0).query.x)
+    assert torch.equal(source(0).query.x, SupervisedSource(few, batch=8)(0).query.x)
     assert torch.equal(source.split("val")(0).query.x, bare.split("val")(0).query.x)
 
 
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="batch is 0"):
-        Supervised(episodes(), batch=0)
+        SupervisedSource(episodes(), batch=0)

@@ -17,7 +17,7 @@ import mapwise as mw
 from conftest import ROOT, command, rewrite
 from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
-from mapwise.core.embedding import placed
+from mapwise.core.embedding import learned_features
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.predictors.diagnostics.novelty import unknown
 from mapwise.predictors.predictor import Predictor
@@ -79,7 +79,7 @@ def test_the_support_is_kept_and_compared_in_the_learned_space(protonet, drawn):
     embedded = whole.learner.encode(whole.params, torch.as_tensor(x)).detach()
     np.testing.assert_allclose(found.rows, embedded, atol=0.05)
     known = torch.as_tensor(found.rows, dtype=torch.float64)
-    assert torch.equal(placed(found.learner, found.params, found.fast, known), known)
+    assert torch.equal(learned_features(found.learner, found.params, found.fast, known), known)
     far = known[:1] + 100
     assert unknown(found, far.numpy(), 0.05).all()
 

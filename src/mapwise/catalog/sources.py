@@ -18,7 +18,7 @@ from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.tasks.stream import Stream, streamed
-from mapwise.tasks.supervised import Supervised
+from mapwise.tasks.supervised import SupervisedSource
 from mapwise.tasks.table import table
 
 
@@ -188,4 +188,4 @@ def training_source(row: LearnerRow, source: TaskSource) -> TaskSource:
         return source
     if not isinstance(source, Episodes):
         raise ValueError("supervised pretraining needs classes, and this source has none: choose a source of classes")
-    return Supervised(source)
+    return SupervisedSource(source)

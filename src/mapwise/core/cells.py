@@ -31,7 +31,7 @@ class CellError(ValueError):
         return f"{place} {self.fault}" + (f", or read the column as categories ({declared})" if self.column else "")
 
 
-def number(cell: str | None) -> float | None:
+def parse_number(cell: str | None) -> float | None:
     """A cell's number, NaN for a gap and None for a word; infinite for what float64 can't hold."""
     text = "" if cell is None else cell.strip()
     if text.lower() in GAPS:
@@ -58,7 +58,7 @@ def numbers(name: str, cells: np.ndarray) -> Float[np.ndarray, "N"] | None:
     """
     if cells.dtype.kind != "O":
         return cells if cells.dtype.kind == "f" else None
-    values = [number(cell) for cell in cells]
+    values = [parse_number(cell) for cell in cells]
     words = [row for row, value in enumerate(values) if value is None]
     filled = [row for row, value in enumerate(values) if value is not None and not np.isnan(value)]
     if words and len(filled) < MOSTLY * (len(filled) + len(words)):
@@ -68,11 +68,11 @@ def numbers(name: str, cells: np.ndarray) -> Float[np.ndarray, "N"] | None:
             f"holds {_short(cells[words[0]])} in column {name!r}, where nearly all cells are numbers: correct the cell"
         )
         raise CellError(words[0], f"{fault} or leave it empty", column=name)
-    found = np.asarray(values, dtype=np.float64)
-    if np.isinf(found).any():
-        row = int(np.isinf(found).argmax())
+    column = np.asarray(values, dtype=np.float64)
+    if np.isinf(column).any():
+        row = int(np.isinf(column).argmax())
         raise infinite(name, row, cells[row])
-    return found
+    return column
 
 
 def infinite(name: str, row: int, cell: object) -> CellError:

@@ -95,6 +95,6 @@ class EmbeddingLearner(Learner):
 
 
 @torch.no_grad()
-def placed(learner: Learner, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
+def learned_features(learner: Learner, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
     """Rows where this learner compares them: in its learned space, if it has one, otherwise as they are."""
     return learner.embed(params, fast, x) if isinstance(learner, Embeds) else x.flatten(1)

@@ -50,7 +50,7 @@ class FixedHeadLearner(Learner):
 
     def weights_of(self, params: Params) -> Params:
         """The net's weights, without the statistics that may lie beside them."""
-        return functional.choose(self.net, params[self.net_part] if self.net_part else params, ("*",))[0]
+        return functional.split_weights(self.net, params[self.net_part] if self.net_part else params, ("*",))[0]
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """The net's output with the adapted weights."""

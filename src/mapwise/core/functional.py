@@ -259,8 +259,8 @@ def population(net: Net, weights: Params, batches: Iterable[Any]) -> Params:
         return {}
     plain = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
     with torch.no_grad():
-        found = [observe(net, plain, x, keep="measured")[1]["measured"] for x in batches]
-    return tree.map(_pooled, *found)
+        statistics = [observe(net, plain, x, keep="measured")[1]["measured"] for x in batches]
+    return tree.map(_pooled, *statistics)
 
 
 def _pooled(*batches: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ def _pooled(*batches: Tensor) -> Tensor:
     return torch.stack([centre, (variance + (mean - centre) ** 2).mean(0)])
 
 
-def choose(net: Net, weights: Params, patterns: tuple[str, ...]) -> tuple[Params, Params]:
+def split_weights(net: Net, weights: Params, patterns: tuple[str, ...]) -> tuple[Params, Params]:
     """Split a net's weights into those whose names match a glob pattern, and the rest.
 
     "head" stands for the last module with parameters, and "body" for all the others.
@@ -301,10 +301,10 @@ def part(params: Params, name: str, fast: Fast | None = None) -> Params:
 
     name: of the part; "" when all params are of that net.
     """
-    kept = {**params, **(fast or {})}
+    merged = {**params, **(fast or {})}
     # A net without weights is an empty part, and those are not in a saved file.
     own = params.get(name, {}) if name else params
-    return {**own, **{place: kept[place] for place in RESERVED if place in kept}}
+    return {**own, **{place: merged[place] for place in RESERVED if place in merged}}
 
 
 def headless(net: Net) -> nn.Module:
@@ -325,7 +325,7 @@ def _headless(module: nn.Module) -> nn.Module:
 
 def head_alone(net: Net, weights: Params) -> tuple[nn.Module, Params]:
     """The last module with parameters as a net of its own over what `headless` gives, flattened, and its weights."""
-    head, _ = choose(net, weights, ("head",))
+    head, _ = split_weights(net, weights, ("head",))
     name = next(iter(head)).rpartition(".")[0]
     alone = nn.Sequential(OrderedDict(head=copy.deepcopy(blueprint(net).get_submodule(name))))
     return alone, {f"head{path.removeprefix(name)}": leaf for path, leaf in head.items()}
@@ -337,18 +337,18 @@ def output_shape(net: Net) -> tuple[int, ...]:
     Raises ValueError for a net that doesn't say it, as its attribute `output_shape`.
     """
     module = blueprint(net)
-    said = getattr(module, "output_shape", None)
-    if not isinstance(said, tuple):
+    shape = getattr(module, "output_shape", None)
+    if not isinstance(shape, tuple):
         raise ValueError(
             f"the net ({type(module).__name__}) doesn't say what shape its outputs have, by which a part of the "
             "learner is sized: set it, such as net.output_shape = (64,)"
         )
-    return said
+    return shape
 
 
 def body_weights(net: Net, weights: Params) -> Params:
     """The weights that a `headless` blueprint runs with, statistics included."""
-    _, body = choose(net, weights, ("head",))
+    _, body = split_weights(net, weights, ("head",))
     return body | {name: weights[name] for name in RESERVED if name in weights}
 
 

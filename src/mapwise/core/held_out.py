@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.core.duplicates import distinct
-from mapwise.core.embedding import placed
+from mapwise.core.embedding import learned_features
 from mapwise.core.interval import wilson
 from mapwise.core.learner import Learner
 from mapwise.core.novelty import held_out_novelty
@@ -186,7 +186,7 @@ def held_out(
         return HeldOut(None, None, None, 0, why=why)
     answers = _out_of_fold(learner, params, support, np.random.Generator(np.random.Philox(seed)), seconds)
     with torch.no_grad():
-        x = placed(learner, params, learner.adapt(params, support), support.x)
+        x = learned_features(learner, params, learner.adapt(params, support), support.x)
     novelty = held_out_novelty(support._replace(x=x))
     return summary(answers, columns, support.weight.numpy(), names, places, novelty)
 

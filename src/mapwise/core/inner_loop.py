@@ -37,8 +37,8 @@ class Rule(Protocol):
         """The state before the first step."""
         ...
 
-    def step(self, point: Tree, slope: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
-        """The point and the state after step t (counted from 0); `value` is the loss whose slope is given."""
+    def step(self, point: Tree, gradient: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
+        """The point and the state after step t (counted from 0), given the gradient and the value of the loss."""
         ...
 
 
@@ -58,12 +58,12 @@ class SGD:
         """Zero velocity, if there is momentum."""
         return tree.zeros_like(point) if self.momentum else {}
 
-    def step(self, point: Tree, slope: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
-        """point - rate * slope, or point - rate * velocity."""
+    def step(self, point: Tree, gradient: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
+        """point - rate * gradient, or point - rate * velocity."""
         if self.momentum:
-            state = tree.map(lambda v, g: self.momentum * v + g, state, slope)
-            slope = state
-        return _moved(point, slope, self.rate), state
+            state = tree.map(lambda v, g: self.momentum * v + g, state, gradient)
+            gradient = state
+        return _step_along(point, gradient, self.rate), state
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,19 @@ class Adam:
         """Zero moments."""
         return {"first": tree.zeros_like(point), "second": tree.zeros_like(point)}
 
-    def step(self, point: Tree, slope: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
+    def step(self, point: Tree, gradient: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
         """point - rate * m_hat / (sqrt(v_hat) + epsilon)."""
         b1, b2 = self.beta1, self.beta2
-        first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state["first"], slope)
-        second = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state["second"], slope)
+        first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state["first"], gradient)
+        second = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state["second"], gradient)
 
         def towards(m: Tensor, v: Tensor) -> Tensor:
-            # The square root's slope at zero is infinite: a coordinate that never moved must not turn into NaN.
+            # The square root's derivative at zero is infinite: a coordinate that never moved must not turn into NaN.
             root = torch.sqrt(torch.where(v > 0, v, 1)) * (v > 0)
             direction: Tensor = (m / (1 - b1 ** (t + 1))) / (root / math.sqrt(1 - b2 ** (t + 1)) + self.epsilon)
             return direction
 
-        return _moved(point, tree.map(towards, first, second), self.rate), {"first": first, "second": second}
+        return _step_along(point, tree.map(towards, first, second), self.rate), {"first": first, "second": second}
 
 
 # So that a step sees the rates it is a function of.
@@ -104,7 +104,7 @@ pytree.register_dataclass(SGD)
 pytree.register_dataclass(Adam)
 
 
-def _moved(point: Tree, direction: Tree, rate: Any) -> Tree:
+def _step_along(point: Tree, direction: Tree, rate: Any) -> Tree:
     """point - rate * direction, in one operation a leaf."""
     if isinstance(rate, dict):
         return tree.map(lambda p, d, r: torch.addcmul(p, d, r, value=-1), point, direction, rate)
@@ -114,19 +114,21 @@ def _moved(point: Tree, direction: Tree, rate: Any) -> Tree:
     return tree.map(lambda p, d: torch.sub(p, d, alpha=rate), point, direction)
 
 
-def slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False) -> Tree:
+def gradient(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False) -> Tree:
     """The gradient of a scalar loss at a point.
 
     first_order: the gradient as a constant; no graph for a second derivative is built.
     """
-    return value_and_slope(loss, point, first_order=first_order)[1]
+    return value_and_gradient(loss, point, first_order=first_order)[1]
 
 
-def value_and_slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False) -> tuple[Tensor, Tree]:
+def value_and_gradient(
+    loss: Callable[[Tree], Tensor], point: Tree, *, first_order: bool = False
+) -> tuple[Tensor, Tree]:
     """A scalar loss at a point, and its gradient there; both are constants in first order."""
     constant = first_order or not torch.is_grad_enabled()
     if peek_interpreter_stack() is None and (constant or any(leaf.requires_grad for leaf in pytree.tree_leaves(point))):
-        return _slope_of_graph(loss, point, constant)
+        return _gradient_of_graph(loss, point, constant)
     if first_order:
         value, pull, *_ = torch.func.vjp(loss, tree.detach(point))
         (gradient,) = pull(torch.ones_like(value), retain_graph=False, create_graph=False)
@@ -135,22 +137,24 @@ def value_and_slope(loss: Callable[[Tree], Tensor], point: Tree, *, first_order:
     return value, gradient
 
 
-def _slope_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool) -> tuple[Tensor, Tree]:
-    """The same by the plain graph, outside of every transform of torch.func, in a tenth less time."""
+def _gradient_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bool) -> tuple[Tensor, Tree]:
+    """The same by autograd's plain graph, outside every transform of torch.func: a tenth faster."""
     # A pytree and not a flat dict: a branch without leaves must be there for the loss, too.
     leaves, form = pytree.tree_flatten(point)
     # A view is a place of its own in the graph: a leaf may be a function of another one (a head made from the
-    # body's features), and the slope along the other is not to pass through it.
+    # body's features), and the gradient along the other must not pass through it.
     live = [
         leaf.detach().requires_grad_() if constant or not leaf.requires_grad else leaf.view_as(leaf) for leaf in leaves
     ]
     with torch.enable_grad():
         value = loss(pytree.tree_unflatten(live, form))
-        told = value.detach() if constant else value
+        own_value = value.detach() if constant else value
         if not (live and value.requires_grad):
-            return told, tree.zeros_like(point)
-        found = torch.autograd.grad(value, live, create_graph=not constant, allow_unused=True, materialize_grads=True)
-    return told, pytree.tree_unflatten(found, form)
+            return own_value, tree.zeros_like(point)
+        gradients = torch.autograd.grad(
+            value, live, create_graph=not constant, allow_unused=True, materialize_grads=True
+        )
+    return own_value, pytree.tree_unflatten(gradients, form)
 
 
 def curvature(loss: Callable[..., Tensor], point: Tree, vector: Tree, *, given: tuple[Any, ...] = ()) -> Tree:
@@ -174,8 +178,8 @@ def curvature(loss: Callable[..., Tensor], point: Tree, vector: Tree, *, given: 
         return value
 
     tensors = [tensor.detach() for tensor in (*along, *(ends[i] for i in places))]
-    found = _Curvature.apply(flat, len(along), *tensors)  # type: ignore[no-untyped-call]
-    return pytree.tree_unflatten(list(found), like)  # type: ignore[no-any-return]
+    products = _Curvature.apply(flat, len(along), *tensors)  # type: ignore[no-untyped-call]
+    return pytree.tree_unflatten(list(products), like)  # type: ignore[no-any-return]
 
 
 class _Curvature(Function):
@@ -186,12 +190,12 @@ class _Curvature(Function):
         with torch.enable_grad():
             live = [leaf.detach().requires_grad_() for leaf in point]
             value = loss(*live, *given)
-            slopes = torch.autograd.grad(value, live, create_graph=True, **ask) if value.requires_grad else ()
-            # The slope along a leaf in which the loss is linear, or absent, is a constant without a graph.
-            bent = [i for i, slope in enumerate(slopes) if slope.requires_grad]
+            gradients = torch.autograd.grad(value, live, create_graph=True, **ask) if value.requires_grad else ()
+            # The gradient along a leaf in which the loss is linear, or absent, is a constant without a graph.
+            bent = [i for i, gradient in enumerate(gradients) if gradient.requires_grad]
             if not bent:
                 return tuple(torch.zeros_like(leaf) for leaf in point)
-            return torch.autograd.grad([slopes[i] for i in bent], live, [vector[i] for i in bent], **ask)
+            return torch.autograd.grad([gradients[i] for i in bent], live, [vector[i] for i in bent], **ask)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -210,8 +214,8 @@ class _Curvature(Function):
             losses: Tensor = torch.vmap(loss)(*each)
             return losses.sum()
 
-        found = _Curvature.apply(summed, count, *spread)  # type: ignore[no-untyped-call]
-        return found, (0,) * count
+        products = _Curvature.apply(summed, count, *spread)  # type: ignore[no-untyped-call]
+        return products, (0,) * count
 
 
 def trajectory(
@@ -225,7 +229,7 @@ def trajectory(
     for t in range(steps):
 
         def step(point: Tree, state: Tree, rule: Rule, given: tuple[Any, ...], t: int = t) -> tuple[Tree, Tree]:
-            value, gradient = value_and_slope(lambda p: loss(p, t, *given), point, first_order=first_order)
+            value, gradient = value_and_gradient(lambda p: loss(p, t, *given), point, first_order=first_order)
             return rule.step(point, gradient, state, t, value)
 
         take = recomputed(step) if again else step
@@ -251,17 +255,17 @@ def descend(
     return last
 
 
-def retaken(
+def replay(
     loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = ()
 ) -> Callable[[Tree, Rule], Iterator[Tree]]:
     """The steps of a `trajectory` in first order as what they are a function of: their start, and their rule.
 
-    Losses and gradients stay those of the steps from `point`, as constants. The slope of a first-order learner is
+    Losses and gradients stay those of the steps from `point`, as constants. The gradient of a first-order learner is
     by definition that of such a function (Learner.surrogate).
     """
     points = [point, *trajectory(loss, point, rule, steps, given=given, first_order=True)]
     seen = [
-        value_and_slope(lambda p, t=t: loss(p, t, *given), at, first_order=True)  # type: ignore[misc]
+        value_and_gradient(lambda p, t=t: loss(p, t, *given), at, first_order=True)  # type: ignore[misc]
         for t, at in enumerate(points[:-1])
     ]
 
@@ -305,13 +309,13 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
             filled = list(leaves)
             for i, tensor in zip(live, tensors, strict=True):
                 filled[i] = tensor
-            found, found_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, form)))
-            out_form[:] = [found_form]
-            return tuple(found)
+            out_leaves, own_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, form)))
+            out_form[:] = [own_form]
+            return tuple(out_leaves)
 
         tensors = [leaves[i] for i in live]
-        found = _Recomputed.apply(flat, contextvars.copy_context(), *tensors)  # type: ignore[no-untyped-call]
-        return pytree.tree_unflatten(list(found), out_form[0])
+        outputs = _Recomputed.apply(flat, contextvars.copy_context(), *tensors)  # type: ignore[no-untyped-call]
+        return pytree.tree_unflatten(list(outputs), out_form[0])
 
     return call
 
@@ -336,14 +340,14 @@ class _Recomputed(Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         # In the context of the first time, so that layers find there what they found then.
         _, pull = ctx.context.run(torch.func.vjp, ctx.function, *ctx.saved_tensors)
-        return None, None, *pull(slopes)
+        return None, None, *pull(gradients)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], function: Any, context: Any, *tensors: Tensor) -> Any:
         # The gradient is taken outside of the map: convolutions can't be differentiated twice within.
         batched = torch.vmap(function, in_dims=in_dims[2:])
-        found = _Recomputed.apply(batched, context, *tensors)  # type: ignore[no-untyped-call]
-        return found, (0,) * len(found)
+        outputs = _Recomputed.apply(batched, context, *tensors)  # type: ignore[no-untyped-call]
+        return outputs, (0,) * len(outputs)

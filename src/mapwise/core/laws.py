@@ -42,7 +42,7 @@ ROUNDED = 1e-5
 EARLY = (0.0, 0.5)
 """Progress of a training, at which laws 1 and 5 look most closely."""
 MAPPED = 1e-10
-SLOPE = 1e-6
+GRADIENT = 1e-6
 
 Finding = tuple[bool | None, str]
 """(kept, or None where the law has no say here; what was seen)"""
@@ -75,12 +75,12 @@ class Verdict(NamedTuple):
     """Whether a learner keeps one law."""
 
     law: Law
-    kept: bool | None
+    holds: bool | None
     """None: waived by the learner, or without a say in this case; `detail` tells which."""
     detail: str
 
     def __str__(self) -> str:
-        word = {True: "kept", False: "BROKEN", None: "waived"}[self.kept]
+        word = {True: "kept", False: "BROKEN", None: "waived"}[self.holds]
         return f"{self.law.number:2} {self.law.name:<10} {word:<7} {self.detail}"
 
 
@@ -96,7 +96,7 @@ class Verdicts(tuple[Verdict, ...]):
     @property
     def broken(self) -> tuple[Verdict, ...]:
         """The verdicts of the laws that are broken and not waived."""
-        return tuple(verdict for verdict in self if verdict.kept is False)
+        return tuple(verdict for verdict in self if verdict.holds is False)
 
     def raise_if_broken(self) -> None:
         """Raise BrokenLaw, naming every broken law with what it says and what was seen."""
@@ -127,11 +127,11 @@ def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 1
 
 def _judge(law: Law, case: "Case") -> Verdict:
     waived = law.waivable and law.name not in case.learner.keeps
-    kept, detail = law.judge(case)
+    holds, detail = law.judge(case)
     if waived:
-        held = {True: "it holds here", False: f"and broken here: {detail}", None: detail}[kept]
+        held = {True: "it holds here", False: f"and broken here: {detail}", None: detail}[holds]
         return Verdict(law, None, f"the learner waives it; {held}")
-    return Verdict(law, kept, detail)
+    return Verdict(law, holds, detail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,19 +195,19 @@ def _map(case: Case) -> Finding:
     tasks = _as_double(_batch(case.source, 5))
     unseen = _as_double(_batch(case.unseen, 5))
 
-    def found(how: How, remat: bool) -> list[Tensor]:
+    def numbers_of(how: How, remat: bool) -> list[Tensor]:
         numbers = []
         for moment in _distinct(case.double.at(progress) for progress in EARLY):
             live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
             with recomputing(remat):
                 losses = map_tasks(partial(_objective, moment, live), tasks, how)
             # The gradient as one vector: a part of it that is zero but for rounding differs by all of itself.
-            gradient = [slope.flatten() for slope in _gradient(losses.sum(), live).values()]
+            gradient = [part.flatten() for part in _gradient(losses.sum(), live).values()]
             numbers += [losses.detach(), torch.cat([losses.new_zeros(0), *gradient])]
         scores = map_tasks(partial(_predict, case.double, params), unseen, how)
         return [*numbers, *pytree.tree_leaves(scores)]
 
-    looped = found("loop", False)
+    looped = numbers_of("loop", False)
     ways: dict[str, tuple[How, bool]] = {
         "vmapped": ("vmap", False),
         "chunked": (2, False),
@@ -215,7 +215,7 @@ def _map(case: Case) -> Finding:
         "vmapped and recomputed": ("vmap", True),
     }
     try:
-        gaps = {way: max(map(_gap, found(*asked), looped)) for way, asked in ways.items()}
+        gaps = {way: max(map(_gap, numbers_of(*settings), looped)) for way, settings in ways.items()}
     except RuntimeError as error:
         return False, f"works in a loop and not under vmap: {error}"
     except ValueError as error:
@@ -235,13 +235,13 @@ def _learns(case: Case) -> Finding:
     if _learned(case.start):
         untrained = case.learner.measure(case.start, case.source)
         rivals["untrained"] = _quality(case.learner, untrained, case.unseen)[0]
-    kept, parts = True, []
+    holds, parts = True, []
     for name, rival in rivals.items():
         ahead = trained - rival
         error = ahead.std() / len(ahead) ** 0.5
-        kept = kept and bool(ahead.mean() > STANDARD_ERRORS * error)
+        holds = holds and bool(ahead.mean() > STANDARD_ERRORS * error)
         parts.append(f"{name} {float(rival.mean()):.3f} ({float(ahead.mean() / error.clamp(min=1e-12)):.1f} s.e.)")
-    return kept, f"{what} {float(trained.mean()):.3f} after {case.steps} steps, ahead of {', '.join(parts)}"
+    return holds, f"{what} {float(trained.mean()):.3f} after {case.steps} steps, ahead of {', '.join(parts)}"
 
 
 def _descend(learner: Learner, params: Params, source: TaskSource, steps: int, lr: float) -> Iterator[Params]:
@@ -348,20 +348,20 @@ def _unpacked(parcel: bytes, like: tree.Tree) -> tree.Tree:
 # 5 -------------------------------------------------------------------------------------------------------
 
 
-def _slope(case: Case) -> Finding:
-    kept, detail = _differences(case)
-    if kept is not None:
-        return kept, detail
+def _finite_differences(case: Case) -> Finding:
+    holds, detail = _differences(case)
+    if holds is not None:
+        return holds, detail
     nets: dict[str, Any] = {name: _smooth(net) for name, net in nets_of(case.learner).items()}
     if not nets:
         return None, f"{detail}, and the learner has no net whose smooth variant could be asked"
-    kept, detail = _differences(dataclasses.replace(case, learner=dataclasses.replace(case.learner, **nets)))
-    if kept is None:
+    holds, detail = _differences(dataclasses.replace(case, learner=dataclasses.replace(case.learner, **nets)))
+    if holds is None:
         return (
             False,
             f"{detail}, and on the smooth variant of the net too: a number may be rounded to float32 on the way",
         )
-    return kept, f"{detail}, on the smooth variant of the net (tanh, average pooling)"
+    return holds, f"{detail}, on the smooth variant of the net (tanh, average pooling)"
 
 
 def _smooth(net: nn.Module) -> nn.Module:
@@ -399,14 +399,14 @@ def _differences(case: Case) -> Finding:
         ways = list(_ways(gradient, case.seed))
         # At most moments of a schedule the gradient's own direction is enough.
         errors = [_error(moment, params, task, gradient, way) for way in (ways if moment in close else ways[:1])]
-        told = [error for error in errors if error is not None]
-        judged, worst = judged + len(told), max([worst, *told])
-        undecided += 2 * len(told) < len(errors)
+        defined = [error for error in errors if error is not None]
+        judged, worst = judged + len(defined), max([worst, *defined])
+        undecided += 2 * len(defined) < len(errors)
     if undecided:
         return None, "the loss has kinks, so differences say nothing"
     if idle := [path for path in sorted(gradient.keys() - moved) if _is_idle(case.double, params, task, path)]:
         return False, f"nothing depends on the learned {', '.join(idle)}"
-    return worst <= SLOPE, f"differs from central differences by {worst:.1e} of the slope, on {judged} directions"
+    return worst <= GRADIENT, f"differs from central differences by {worst:.1e} of the gradient, on {judged} directions"
 
 
 def _is_idle(learner: Learner, params: Params, task: Task, path: str) -> bool:
@@ -414,17 +414,17 @@ def _is_idle(learner: Learner, params: Params, task: Task, path: str) -> bool:
     leaves = tree.flatten(params)
     noise = 0.01 * random.normal(torch.tensor(0), tuple(leaves[path].shape)).double()
     other = tree.unflatten({**leaves, path: leaves[path] + noise})
-    told = [
+    numbers = [
         pytree.tree_leaves([_predict(learner, point, task), [m.objective(point, task) for m in _moments(learner)]])
         for point in (params, other)
     ]
-    return all(torch.equal(a, b) for a, b in zip(*told, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(*numbers, strict=True))
 
 
 def _error(
     learner: Learner, params: Params, task: Task, gradient: dict[str, Tensor], way: dict[str, Tensor]
 ) -> float | None:
-    """By how much a slope is wrong along a direction, relative to itself; None where there is a kink close by."""
+    """The relative error of the gradient along a direction; None where there is a kink close by."""
     defined, leaves = learner.surrogate(params, task), _learned(params)
     rest = {name: params[name] for name in params if name == "measured"}
 
@@ -433,15 +433,15 @@ def _error(
         return float(defined({**tree.unflatten(point), **rest}).detach())
 
     def difference(h: float) -> float:
-        """The slope by central differences, to fourth order."""
+        """The directional derivative by central differences, to fourth order."""
         near, far = along(h) - along(-h), along(2 * h) - along(-2 * h)
         return (8 * near - far) / (12 * h)
 
     claimed = float(sum((gradient[path] * way[path]).sum() for path in gradient))
-    # Along a way almost across the gradient, relative to the slope alone would be relative to rounding.
+    # Along a way almost across the gradient, the derivative alone would be as small as rounding.
     scale = max(abs(claimed), 1e-2 * _length(gradient), 1e-8)
     wide, narrow = difference(1e-4), difference(5e-5)
-    if not abs(claimed - narrow) <= SLOPE * scale and abs(wide - narrow) > 0.1 * SLOPE * scale:
+    if not abs(claimed - narrow) <= GRADIENT * scale and abs(wide - narrow) > 0.1 * GRADIENT * scale:
         return None  # the differences don't agree among themselves
     return abs(claimed - narrow) / scale
 
@@ -642,7 +642,7 @@ def _traced(case: Case) -> Finding:
         half = len(support.y) // 2
         early = support._replace(weight=support.weight * (torch.arange(len(support.y)) < half))
         for name in ("scores", "reads", "writes"):
-            whole, part = (getattr(found, name)[:half] for found in (trace, learner.trace(params, early)))
+            whole, part = (getattr(traced, name)[:half] for traced in (trace, learner.trace(params, early)))
             before = max(before, _gap(part, whole))
     seen = f"scores of the last traced state differ by {last:.1e}, and the trace by {before:.1e} without the rows after"
     return max(last, before) <= SAME, seen
@@ -754,7 +754,12 @@ LAWS: tuple[Law, ...] = (
     Law(2, "learns", "trained, it beats chance and its untrained self on unseen tasks by 5 standard errors", _learns),
     Law(3, "repeats", "the same seed gives the same bits, and torch's global generator is left alone", _repeats),
     Law(4, "travels", "params and fast, saved and loaded without pickle, give the same scores elsewhere", _travels),
-    Law(5, "gradient", "the meta-gradient equals finite differences of what it is said to descend, to 1e-6", _slope),
+    Law(
+        5,
+        "gradient",
+        "the meta-gradient equals finite differences of what it is said to descend, to 1e-6",
+        _finite_differences,
+    ),
     Law(6, "documented", "the docstring says what it does, with lines Paper, Fast, Loss and Differs", _documented),
     Law(7, "order", "shuffling the support rows changes nothing", _order),
     Law(8, "relabel", "permuting the classes permutes the scores", _relabel),
@@ -782,11 +787,11 @@ LAWS: tuple[Law, ...] = (
 
 
 def _distinct(learners: Iterable[Learner]) -> list[Learner]:
-    found: list[Learner] = []
+    different: list[Learner] = []
     for learner in learners:
-        if learner not in found:
-            found.append(learner)
-    return found
+        if learner not in different:
+            different.append(learner)
+    return different
 
 
 def _moments(learner: Learner) -> list[Learner]:
@@ -800,14 +805,14 @@ def _learned(params: Params) -> dict[str, Tensor]:
 
 
 def _gradient(loss: Tensor, live: Params) -> dict[str, Tensor]:
-    """The slope of a loss at every learned leaf; zero where the leaf plays no part."""
+    """The gradient of a loss at every learned leaf; zero where the leaf plays no part."""
     leaves = _learned(live)
     if not leaves or not loss.requires_grad:
         return {path: torch.zeros_like(leaf) for path, leaf in leaves.items()}
-    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return {
-        path: torch.zeros_like(leaf) if slope is None else slope
-        for (path, leaf), slope in zip(leaves.items(), found, strict=True)
+        path: torch.zeros_like(leaf) if part is None else part
+        for (path, leaf), part in zip(leaves.items(), gradients, strict=True)
     }
 
 
@@ -875,19 +880,19 @@ def _rows(scores: Any, first: int, end: int) -> Any:
     return pytree.tree_map(lambda leaf: leaf[first:end], scores)
 
 
-def _scores_gap(found: Any, expected: Any) -> float:
+def _scores_gap(scores: Any, expected: Any) -> float:
     """The largest difference of two scores of the same kind."""
-    return max(map(_gap, pytree.tree_leaves(found), pytree.tree_leaves(expected)))
+    return max(map(_gap, pytree.tree_leaves(scores), pytree.tree_leaves(expected)))
 
 
-def _gap(found: Tensor, expected: Tensor) -> float:
+def _gap(actual: Tensor, expected: Tensor) -> float:
     """The largest difference, relative to the largest number expected; infinite for NaN and for other shapes."""
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return float("inf")
     if not expected.numel():
         return 0.0
     # The score of an absent class is a huge number that would hide every difference.
     usual = expected.abs()[expected.abs() < torch.finfo(expected.dtype).max / 4]
     scale = max(float(usual.max()) if usual.numel() else 0.0, 1e-12)
-    gap = float((found - expected).detach().abs().max()) / scale
+    gap = float((actual - expected).detach().abs().max()) / scale
     return gap if gap == gap else float("inf")

@@ -79,7 +79,7 @@ class Learner:
         return self.criterion(self.predict(params, fast, task.query.x), task.query)
 
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
-        """The function whose slope, at these params, is the gradient of the objective; the law `gradient` asks.
+        """The function whose gradient at these params is that of the objective; the law `gradient` checks it.
 
         By default the objective itself. A learner that treats a part of its computation as constant makes
         that part here, at `params`, and returns the function of the rest: its meta-gradient by definition.

@@ -53,7 +53,7 @@ def picture(source: "Path | Image", near: int) -> "Image":
         raise Unreadable(f"is damaged or cut short ({reason})") from None
 
 
-def opened(row: Any, place: int, near: int) -> "Image":
+def open_picture(row: Any, place: int, near: int) -> "Image":
     """The picture of one row: a path, a Pillow image, or an array [H, W], [C, H, W] or [H, W, C] of bytes or of 0..1.
 
     place: the row's number, by which a picture without a path is named.

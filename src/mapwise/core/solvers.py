@@ -65,8 +65,8 @@ def _ridge_in_products(x: Tensor, y: Tensor, strength: float | Tensor) -> Float[
     def solved(target: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
             return _looped(product, target, strength)
-        found: Tensor = conjugate_gradient(product, {"w": target}, steps=STEPS, damping=strength)["w"]
-        return found
+        solution: Tensor = conjugate_gradient(product, {"w": target}, steps=STEPS, damping=strength)["w"]
+        return solution
 
     first = solved(x.T @ y)
     return first + solved(x.T @ (y - x @ first) - strength * first)

@@ -21,7 +21,7 @@ def is_stream(task: Task) -> bool:
     return task.query.y.shape[-2] == 0
 
 
-def answered(task: Task) -> Examples:
+def scored_rows(task: Task) -> Examples:
     """The rows that a task, or a batch of them, is judged on: its queries, or every row of a stream."""
     return task.support if is_stream(task) else task.query
 
@@ -51,5 +51,5 @@ def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:
             # An operation without a rule under vmap; a fault of the learner itself is raised by the loop as well.
             each = [one(place) for place in places]
             scores = pytree.tree_map(lambda *leaves: torch.stack(leaves), *each)
-    found: Scores = pytree.tree_map(lambda leaf: leaf[:, 0], scores)
-    return found
+    every_row: Scores = pytree.tree_map(lambda leaf: leaf[:, 0], scores)
+    return every_row

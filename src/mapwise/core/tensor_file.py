@@ -28,7 +28,7 @@ _BLANK = b"0" * 64
 """What stands there while the digest is computed."""
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors and a description to one file, whole or not at all; the same content is the same bytes.
 
     Raises OSError when the disk is full or the folder can't be written.
@@ -43,8 +43,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
     write_atomically(path, lambda file: file.writelines(parts))
 
 
-def load(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description written by `save`; nothing in the file is executed.
+def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description written by `save_tensors`; nothing in the file is executed.
 
     what:  what the file is, such as "predictor".
     again: what to do when it can't be restored.
@@ -90,7 +90,7 @@ class _Later(Exception):
 def _digest(data: bytes | memoryview) -> str:
     """The SHA-256 of a file, its digest left blank."""
     view = memoryview(data)
-    found = hashlib.sha256(view[: _PLACE.start])
-    found.update(_BLANK)
-    found.update(view[_PLACE.stop :])
-    return found.hexdigest()
+    sha = hashlib.sha256(view[: _PLACE.start])
+    sha.update(_BLANK)
+    sha.update(view[_PLACE.stop :])
+    return sha.hexdigest()

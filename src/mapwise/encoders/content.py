@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from mapwise.core.pictures import opened
+from mapwise.core.pictures import open_picture
 from mapwise.encoders.encoder import Raw, filled
 
 
@@ -24,9 +24,9 @@ def picture_content(row: Any, place: int) -> bytes:
         try:
             return Path(row).expanduser().read_bytes()
         except OSError:
-            opened(row, place, 1)  # says why
+            open_picture(row, place, 1)  # says why
             raise
-    image = opened(row, place, 1)
+    image = open_picture(row, place, 1)
     return f"{image.mode} {image.size} ".encode() + image.tobytes()
 
 
@@ -48,8 +48,8 @@ def digests(reads: Raw, rows: Sequence[Any] | Mapping[str, np.ndarray]) -> Int64
     else:
         content = {"texts": text_content, "pictures": picture_content}[reads]
         contents = (content(rows[place], place) for place in range(len(rows)))
-    found = [int.from_bytes(hashlib.sha256(one).digest()[:8], "big", signed=True) for one in contents]
-    return np.asarray(found, dtype=np.int64)
+    numbers = [int.from_bytes(hashlib.sha256(one).digest()[:8], "big", signed=True) for one in contents]
+    return np.asarray(numbers, dtype=np.int64)
 
 
 def together(each: Int64[np.ndarray, "N"]) -> str:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mapwise.core.pictures import opened
+from mapwise.core.pictures import open_picture
 from mapwise.encoders import model_folder
 from mapwise.encoders.content import picture_content, text_content
 from mapwise.encoders.encoder import Costly, Raw
@@ -50,7 +50,7 @@ def hugging_face(name: str, fetch: bool) -> Costly:
 
     Raises ValueError when the model can't be had.
     """
-    folder = model_folder.found(name, fetch=fetch)
+    folder = model_folder.find_model(name, fetch=fetch)
     # A file that names this encoder may be read from another folder than this process works in.
     return _READERS[model_folder.reads(folder)](f"hf:{model_folder.local(name) or name}", folder)
 
@@ -71,7 +71,7 @@ class _Pretrained:
     @cached_property
     def version(self) -> str:
         """The digest of settings and weights."""
-        return f"{_EDITION}-{model_folder.digest(self.folder)}"
+        return f"{_EDITION}-{model_folder.folder_digest(self.folder)}"
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ class _Pretrained:
         raise NotImplementedError
 
     def _network(self, adapter: Adapter) -> Network:
-        model_folder.needed(self.name.removeprefix("hf:"))
+        model_folder.require_libraries(self.name.removeprefix("hf:"))
         return _loaded(self._load, self.folder, self.version, adapter)
 
     def _encoded(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
@@ -173,14 +173,14 @@ class Pictures(_Pretrained):
         """[N, D], float32, of paths, Pillow images or arrays; raises ValueError for what is no picture, naming it."""
         parts, block = [], list["Image"]()
         for place, row in enumerate(rows):
-            block.append(opened(row, place, self._near).convert("RGB"))
+            block.append(open_picture(row, place, self._near).convert("RGB"))
             if len(block) == _BATCH or place == len(rows) - 1:
                 parts.append(self._encoded(block))
                 block = []
         return np.concatenate(parts)
 
     def _read(self, rows: Sequence[Any]) -> "list[Image]":
-        return [opened(row, place, self._near).convert("RGB") for place, row in enumerate(rows)]
+        return [open_picture(row, place, self._near).convert("RGB") for place, row in enumerate(rows)]
 
     @property
     def _load(self) -> Callable[[Path], Network]:
@@ -235,13 +235,13 @@ def _sentences(folder: Path) -> Network:
     characters = tokens * (1 + max(map(len, model.tokenizer.get_vocab())))
 
     def encoded(model: Any, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
-        found: np.ndarray = model.encode(
+        vectors: np.ndarray = model.encode(
             [text.lstrip()[:characters] for text in texts],
             batch_size=max(1, min(_BATCH, _TOGETHER // tokens)),
             show_progress_bar=False,
             convert_to_numpy=True,
         )
-        return found.astype(np.float32, copy=False)
+        return vectors.astype(np.float32, copy=False)
 
     def embedded(model: Any, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         prompt = model.prompts.get(model.default_prompt_name)
@@ -273,10 +273,10 @@ def _pictures(folder: Path) -> Network:
 
     def embedded(model: Any, images: "Sequence[Image]") -> Float[Tensor, "N D"]:
         look = getattr(model, "get_image_features", model)
-        found = look(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"])
-        z: Tensor | None = getattr(found, "pooler_output", None)
+        outputs = look(pixel_values=prepare(list(images), return_tensors="pt")["pixel_values"])
+        z: Tensor | None = getattr(outputs, "pooler_output", None)
         if z is None or not pooled:
-            places = found.last_hidden_state  # [N, places, D], or a map [N, D, H, W]
+            places = outputs.last_hidden_state  # [N, places, D], or a map [N, D, H, W]
             z = places.mean(1) if places.ndim == 3 else places.mean((2, 3))
         return z.flatten(1).float()
 

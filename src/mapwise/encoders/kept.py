@@ -85,9 +85,9 @@ class Kept:
                 known = store.get({key for _, key in block})
                 new = {key: row for row, key in block if key not in known}
                 if new:
-                    made = dict(zip(new, self.encoder(list(new.values())), strict=True))
-                    store.put(made)
-                    known |= made
+                    arrays = dict(zip(new, self.encoder(list(new.values())), strict=True))
+                    store.put(arrays)
+                    known |= arrays
                 parts.append(np.stack([known[key] for _, key in block]))
         return np.concatenate(parts)
 
@@ -165,14 +165,14 @@ class _Store:
             return {}
         import sqlite3
 
-        asked = list(keys)
-        marks = ", ".join("?" * len(asked))
+        wanted = list(keys)
+        marks = ", ".join("?" * len(wanted))
         try:
-            found = self.link.execute(f"SELECT key, sum, array FROM arrays WHERE key IN ({marks})", asked).fetchall()
+            rows = self.link.execute(f"SELECT key, sum, array FROM arrays WHERE key IN ({marks})", wanted).fetchall()
         except sqlite3.Error as problem:
             self._go_without(problem)
             return {}
-        return {key: np.frombuffer(array, "<f4") for key, total, array in found if _whole(array, total)}
+        return {key: np.frombuffer(array, "<f4") for key, total, array in rows if _whole(array, total)}
 
     def put(self, arrays: Mapping[bytes, Float[np.ndarray, "D"]]) -> None:
         """Keep these too, and let go of the oldest where that makes too many."""

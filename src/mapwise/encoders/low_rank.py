@@ -94,7 +94,7 @@ def _is_matrix(part: object) -> TypeGuard[np.ndarray]:
     return isinstance(part, np.ndarray) and part.ndim == 2
 
 
-def needed() -> None:
+def require_peft() -> None:
     """Raises ValueError, with the command that installs it, when peft is missing."""
     if find_spec("peft") is None:
         raise ValueError('tuning an encoder needs peft, which is not installed: pip install "mapwise[peft]"')
@@ -150,7 +150,7 @@ class _Tuning:
     """A copy of a network with adapters beside its linear layers, while these are learned."""
 
     def __init__(self, model: nn.Module, embed: Embed, rows: Sequence[Any], y: Tensor, weight: Tensor) -> None:
-        needed()
+        require_peft()
         from peft import LoraConfig, inject_adapter_in_model
 
         # What extends a linear layer may be used otherwise than by calling it.
@@ -195,9 +195,9 @@ class _Tuning:
     def adapter(self) -> Adapter:
         """What was learned; a layer that no row reaches, such as a pooler that isn't asked, is left out."""
         layers = dict(self.model.named_modules())
-        found: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
         for name in self.layers:
             up, down = (getattr(layers[name], part)["default"].weight.detach() for part in ("lora_B", "lora_A"))
             if up.any():
-                found |= {name + _UP: up.numpy().copy(), name + _DOWN: down.numpy().copy()}
-        return Adapter(found)
+                arrays |= {name + _UP: up.numpy().copy(), name + _DOWN: down.numpy().copy()}
+        return Adapter(arrays)

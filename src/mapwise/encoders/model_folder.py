@@ -21,7 +21,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LIBRARIES = ("sentence_transformers", "transformers", "huggingface_hub")
 
 
-def found(name: str, *, fetch: bool) -> Path:
+def find_model(name: str, *, fetch: bool) -> Path:
     """The folder of a model: its path, or its name on the Hugging Face hub.
 
     Looked for as a folder, then in the folder that MAPWISE_MODELS names (as `owner/model` or `model`, the last part of
@@ -91,13 +91,13 @@ def settings(folder: Path, name: str) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """A digest of all files that say what the model computes, 16 hexadecimal digits, wherever the folder lies."""
     files = sorted(_files(folder))
     return _digest(folder, tuple((str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
 
 
-def needed(name: str) -> None:
+def require_libraries(name: str) -> None:
     """Raises ValueError, with the command that installs it, when a library that this model needs is missing."""
     if any(find_spec(library) is None for library in _LIBRARIES):
         raise ValueError(
@@ -120,7 +120,7 @@ def _last(name: str) -> str:
 
 
 def _of_hub(name: str, fetch: bool) -> Path:
-    needed(name)
+    require_libraries(name)
     import huggingface_hub
 
     # The parts and their folders, and no weights in another form: those of a model lie there several times.

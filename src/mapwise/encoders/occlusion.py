@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core.explanation import Region
-from mapwise.core.pictures import opened
+from mapwise.core.pictures import open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,23 +56,23 @@ def region(row: Any, place: int, scored: Scored) -> Region:
         baselines=paper,
         perturbations_per_eval=_TOGETHER,
     )
-    found = Region(fall[0, :, :, 0].double().numpy(), 0.0, 0.0)
-    leads = lead(torch.cat([x, torch.where(torch.as_tensor(found.top())[None, :, :, None], paper, x)]))
-    return Region(found.fall, float(leads[0]), float(leads[1]))
+    hidden = Region(fall[0, :, :, 0].double().numpy(), 0.0, 0.0)
+    leads = lead(torch.cat([x, torch.where(torch.as_tensor(hidden.top())[None, :, :, None], paper, x)]))
+    return Region(hidden.fall, float(leads[0]), float(leads[1]))
 
 
-def reddened(row: Any, place: int, found: Region) -> "Image":
+def reddened(row: Any, place: int, hidden: Region) -> "Image":
     """The picture in grey, and the redder the more the answer's lead falls with a place hidden."""
     from PIL import Image
 
     grey = np.asarray(_shrunk(row, place).convert("L"), np.float64)[:, :, None]
-    share = found.fall.clip(min=0) / max(float(found.fall.max()), np.finfo(np.float64).tiny)
+    share = hidden.fall.clip(min=0) / max(float(hidden.fall.max()), np.finfo(np.float64).tiny)
     red = 0.6 * share[:, :, None]
     return Image.fromarray(((1 - red) * grey + red * np.array([255.0, 0, 0])).round().astype(np.uint8))
 
 
 def _shrunk(row: Any, place: int) -> "Image":
-    image = opened(row, place, LARGEST)
+    image = open_picture(row, place, LARGEST)
     image.thumbnail((LARGEST, LARGEST))
     return image
 

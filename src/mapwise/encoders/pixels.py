@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.core.pictures import ink, of_channels, opened, stretched
+from mapwise.core.pictures import ink, of_channels, open_picture, stretched
 from mapwise.encoders.encoder import Raw
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class _Plain:
         Raises ValueError for a file that is no image, naming it, and for an array that is none.
         """
         near = max(self.shape[1:])
-        return np.stack([self._numbers(opened(row, place, near)) for place, row in enumerate(rows)])
+        return np.stack([self._numbers(open_picture(row, place, near)) for place, row in enumerate(rows)])
 
     def _numbers(self, image: "Image") -> Float[np.ndarray, "C H W"]:
         raise NotImplementedError
@@ -97,10 +97,10 @@ class Ink(_Plain):
 
     def of_shape(self, shape: Sequence[int]) -> Self:
         """The encoder of another size; raises ValueError for rows that are no squares of one channel."""
-        made = super().of_shape(shape)
-        if made.shape[1] != made.shape[2]:
-            raise ValueError(f"rows of shape {made.shape} are no squares, as drawings are")
-        return made
+        encoder = super().of_shape(shape)
+        if encoder.shape[1] != encoder.shape[2]:
+            raise ValueError(f"rows of shape {encoder.shape} are no squares, as drawings are")
+        return encoder
 
     def _numbers(self, image: "Image") -> Float[np.ndarray, "1 S S"]:
         return ink(image, self.shape[1])[None]

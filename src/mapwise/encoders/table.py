@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.core.cells import GAPS, CellError, infinite, moments, number, numbers, standardised, text
+from mapwise.core.cells import GAPS, CellError, infinite, moments, numbers, parse_number, standardised, text
 from mapwise.encoders.encoder import Raw
 
 Columns: TypeAlias = Mapping[str, np.ndarray]
@@ -79,11 +79,11 @@ class Frequency:
     def __call__(self, name: str, cells: np.ndarray) -> Float[np.ndarray, "N 1"]:
         """The standardised frequency of each cell's word."""
         share = dict(zip(self.words, self.shares, strict=True))
-        found = np.asarray([share.get(text, 0.0) for text in _texts(cells)])
+        frequencies = np.asarray([share.get(text, 0.0) for text in _texts(cells)])
         among = np.asarray(self.shares)
         mean = (among**2).sum()
         spread = np.sqrt((among * (among - mean) ** 2).sum())
-        standard: np.ndarray = ((found - mean) / (spread if spread > 1e-12 else 1.0))[:, None]
+        standard: np.ndarray = ((frequencies - mean) / (spread if spread > 1e-12 else 1.0))[:, None]
         return standard
 
 
@@ -179,7 +179,7 @@ def _seen(name: str, cells: np.ndarray, weight: np.ndarray) -> Number | Words | 
 
 def _filled(name: str, cells: np.ndarray) -> Float[np.ndarray, "N"]:
     """The cells of a column that held numbers; raises CellError for a word and for infinity."""
-    values = [number(cell) for cell in cells]
+    values = [parse_number(cell) for cell in cells]
     for row, value in enumerate(values):
         if value is None:
             fault = f"holds {cells[row]!r} in column {name!r}, which held numbers when it was fitted: correct the cell"

@@ -15,7 +15,7 @@ def save(path: Path, tensors: Tree, about: dict[str, Any]) -> None:
     The file appears under its name only when it is complete and on the disk; a crash at any moment
     leaves the previous one. Raises OSError when the disk is full or the folder can't be written.
     """
-    tensor_file.save(path, tree.flatten(tensors), about)
+    tensor_file.save_tensors(path, tree.flatten(tensors), about)
 
 
 def load(path: Path) -> tuple[Tree, dict[str, Any]]:
@@ -23,7 +23,7 @@ def load(path: Path) -> tuple[Tree, dict[str, Any]]:
 
     Raises ValueError when the file is missing, cut short, changed, not mapwise's, or of a later version.
     """
-    tensors, about = tensor_file.load(path, "checkpoint", _AGAIN)
+    tensors, about = tensor_file.load_tensors(path, "checkpoint", _AGAIN)
     return tree.unflatten(tensors), about
 
 

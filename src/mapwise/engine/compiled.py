@@ -52,7 +52,7 @@ def compiled(function: Callable[..., Any], owner: Any, *inputs: Any) -> Callable
     run = next((program.run for program in kin if program.owner == owner), None)
     if run is None:
         if len(kin) < MOST:
-            run = _made(function, inputs)
+            run = _compile(function, inputs)
         else:
             run = NotCompiled(f"the learner has changed {MOST} times, and every change takes another compilation")
         _programs.append(_Program(owner, kind, run))
@@ -68,7 +68,7 @@ def form(inputs: Any) -> Any:
     return tuple(kinds), tree, torch.get_num_threads()
 
 
-def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[..., Any] | NotCompiled:
+def _compile(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[..., Any] | NotCompiled:
     leaves, spec = pytree.tree_flatten(inputs)
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     out_form: list[Any] = []
@@ -77,9 +77,9 @@ def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[...
         filled = list(leaves)
         for place, tensor in zip(places, tensors, strict=True):
             filled[place] = tensor
-        found, found_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, spec)))
-        out_form[:] = [found_form]
-        return found
+        out_leaves, own_form = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, spec)))
+        out_form[:] = [own_form]
+        return out_leaves
 
     from torch import _inductor as inductor  # here, since it takes long to import and most trainings go without
 
@@ -103,8 +103,8 @@ def _made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[...
     def program(*inputs: Any) -> Any:
         leaves = pytree.tree_leaves(inputs)
         with torch.no_grad():
-            found = run(*(leaves[place] for place in places))
-        return pytree.tree_unflatten(list(found), out_form[0])
+            out_leaves = run(*(leaves[place] for place in places))
+        return pytree.tree_unflatten(list(out_leaves), out_form[0])
 
     return program
 

@@ -18,7 +18,7 @@ from mapwise.core.learner import Learner, check_params
 from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.problem import Answers, task_mean
-from mapwise.core.stream import answered, is_stream, scores_along
+from mapwise.core.stream import is_stream, scored_rows, scores_along
 from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine.ranks import ALONE, Ranks
@@ -82,7 +82,7 @@ def evaluate(
     about = source.about
     tasks = source(0)
     # Of a stream: every row asked for once more, after all of them.
-    tasks = tasks._replace(query=answered(tasks))
+    tasks = tasks._replace(query=scored_rows(tasks))
     protocol = Protocol(
         learner=name or type(learner).__name__,
         source=about.source,
@@ -121,10 +121,10 @@ def fitted_temperature(
     left = episodes
     for step in itertools.count():
         tasks = source(step)
-        found, how = _scores(learner, params, tasks, how)
-        query = answered(tasks)
+        scores_of_tasks, how = _scores(learner, params, tasks, how)
+        query = scored_rows(tasks)
         counted = query.weight.cpu()[:left] > 0
-        scores.append(_mean(found)[:left][counted].double())  # [R, W]
+        scores.append(_mean(scores_of_tasks)[:left][counted].double())  # [R, W]
         truth.append(query.y.cpu()[:left][counted].double())
         left -= len(counted)
         if left <= 0:
@@ -136,8 +136,8 @@ def fitted_temperature(
     low, high = -math.log(1000), math.log(1000)
     for _ in range(50):
         middle = (low + high) / 2
-        slope = ((torch.softmax(s * math.exp(middle), -1) - y) * s).sum(-1).mean()
-        low, high = (low, middle) if slope > 0 else (middle, high)
+        derivative = ((torch.softmax(s * math.exp(middle), -1) - y) * s).sum(-1).mean()
+        low, high = (low, middle) if derivative > 0 else (middle, high)
     return math.exp(-(low + high) / 2)
 
 
@@ -151,13 +151,13 @@ def episode_values(
         tasks = source(step)
         total = tasks_in(tasks)
         low, high = ranks.span(total)
-        found = np.zeros(total)  # what the other ranks add their own to
+        batch_values = np.zeros(total)  # what the other ranks add their own to
         if low < high:
             part = tasks if ranks.world == 1 else pytree.tree_map(lambda leaf, at=slice(low, high): leaf[at], tasks)
             scores, how = _scores(learner, params, part, how)
             answers = _answers(scores, part, [])
-            found[low:high] = task_mean(source.problem.values(answers.scores, answers.y), answers.weight)
-        values.append(found[:left])
+            batch_values[low:high] = task_mean(source.problem.values(answers.scores, answers.y), answers.weight)
+        values.append(batch_values[:left])
         left -= len(values[-1])
         if left <= 0:
             break
@@ -192,7 +192,7 @@ def _mean(scores: Scores) -> Tensor:
 
 
 def _answers(scores: Scores, tasks: Task, names: list[list[str]]) -> Answers:
-    judged = answered(tasks)
+    judged = scored_rows(tasks)
     return Answers(scores, judged.y.cpu(), judged.weight.cpu(), names, is_stream(tasks))
 
 

@@ -24,9 +24,9 @@ from mapwise.engine.results import Curve, EmbeddingMap, Episode, FunctionFit, Me
 
 def training_curves(records: Sequence[dict[str, Any]], problem: Problem) -> list[Curve]:
     """The lines of a run's metrics: the loss of every record, and validation where there was one."""
-    found = [("training loss", "loss"), (f"validation {problem.metric.name}", "validation")]
+    lines = [("training loss", "loss"), (f"validation {problem.metric.name}", "validation")]
     curves = []
-    for label, name in found:
+    for label, name in lines:
         points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
         if points:
             curves.append(Curve(label, np.array([x for x, _ in points]), np.array([y for _, y in points], float)))
@@ -63,14 +63,14 @@ def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episo
     with torch.no_grad():
         scores = _mean(learner.predict(params, learner.adapt(params, support), query.x))
     confidence, column = torch.softmax(scores, -1).max(-1)
-    rows, asked = support.weight > 0, query.weight > 0
+    rows, counted_queries = support.weight > 0, query.weight > 0
     return Episode(
         _array(support.x[rows]),
         [names[i] for i in support.y[rows].argmax(-1).tolist()],
-        _array(query.x[asked]),
-        [names[i] for i in query.y[asked].argmax(-1).tolist()],
-        [names[i] for i in column[asked].tolist()],
-        _array(confidence[asked]),
+        _array(query.x[counted_queries]),
+        [names[i] for i in query.y[counted_queries].argmax(-1).tolist()],
+        [names[i] for i in column[counted_queries].tolist()],
+        _array(confidence[counted_queries]),
     )
 
 
@@ -110,10 +110,10 @@ def embedding_map(learner: Learner, params: Params, source: TaskSource) -> Embed
     support, query = mapping.task_at(source(0), 0)
     with torch.no_grad():
         fast = learner.adapt(params, support)
-        kept = [(rows, rows.weight > 0) for rows in (support, query) if len(rows.y)]
-        z = torch.cat([learner.embed(params, fast, rows.x)[counted] for rows, counted in kept])  # [N, D]
-    columns = torch.cat([rows.y[counted].argmax(-1) for rows, counted in kept]).tolist()
-    count = int(kept[0][1].sum())
+        parts = [(rows, rows.weight > 0) for rows in (support, query) if len(rows.y)]
+        z = torch.cat([learner.embed(params, fast, rows.x)[counted] for rows, counted in parts])  # [N, D]
+    columns = torch.cat([rows.y[counted].argmax(-1) for rows, counted in parts]).tolist()
+    count = int(parts[0][1].sum())
     return EmbeddingMap(_plane(_array(z)), [names[i] for i in columns], np.arange(len(columns)) < count)
 
 
@@ -129,8 +129,8 @@ def memory_use(learner: Learner, params: Params, source: TaskSource) -> MemoryUs
     counted = support.weight > 0
     with torch.no_grad():
         trace = learner.trace(params, support)
-    asked = (support.x[:, -1, None] == query.x[:, -1]) & (query.weight > 0)  # [L, Q]
-    due = torch.where(asked.any(1, keepdim=True), asked.to(query.y.dtype) @ query.y, torch.nan)
+    matches = (support.x[:, -1, None] == query.x[:, -1]) & (query.weight > 0)  # [L, Q]
+    due = torch.where(matches.any(1, keepdim=True), matches.to(query.y.dtype) @ query.y, torch.nan)
     parts = (support.x[:, :-1], due, trace.scores.sigmoid(), trace.reads, trace.writes)
     return MemoryUse(*(_array(part[counted]) for part in parts))
 
@@ -140,8 +140,8 @@ def _plane(z: np.ndarray) -> np.ndarray:
     centred = z.astype(np.float64) - z.mean(0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     plane = np.zeros((len(z), 2))
-    found = (left * sizes)[:, :2]
-    plane[:, : found.shape[1]] = found
+    components = (left * sizes)[:, :2]
+    plane[:, : components.shape[1]] = components
     return plane
 
 
@@ -150,5 +150,5 @@ def _mean(scores: Scores) -> Tensor:
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    found: np.ndarray = tensor.detach().cpu().numpy()
-    return found
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array

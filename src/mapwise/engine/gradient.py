@@ -103,9 +103,9 @@ def meta_gradient(
         (gradients, total), *others = work
     for gradient, loss in others:
         gradients, total = tree.map(torch.add, gradients, gradient), total + loss
-    slopes = tree.flatten(gradients)
-    *summed, total = ranks.sum([*slopes.values(), total])
-    return tree.unflatten(dict(zip(slopes, summed, strict=True))), total
+    leaves = tree.flatten(gradients)
+    *summed, total = ranks.sum([*leaves.values(), total])
+    return tree.unflatten(dict(zip(leaves, summed, strict=True))), total
 
 
 def _side_by_side(
@@ -159,11 +159,11 @@ def _piece(
     with torch.enable_grad(), recomputing(remat):
         losses = _losses(learner, live, piece, how)
         loss = ((weigh(losses.detach()) if share is None else share.to(losses)) * losses).sum()
-        found: tuple[Tensor | None, ...] = (None,) * len(leaves)
+        gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if leaves and loss.requires_grad:
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    slopes = zip(leaves.items(), found, strict=True)
-    full = {path: torch.zeros_like(leaf) if slope is None else slope.detach() for (path, leaf), slope in slopes}
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    pairs = zip(leaves.items(), gradients, strict=True)
+    full = {path: torch.zeros_like(leaf) if gradient is None else gradient.detach() for (path, leaf), gradient in pairs}
     return tree.unflatten(full), loss.detach()
 
 

@@ -20,16 +20,16 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     if not text.strip():
         raise ValueError("the name is empty: give a torch name with options, such as 'Adam lr=0.001'")
     name, *options = text.split()
-    found = {}
+    options_by_name = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
             raise ValueError(f"the option {option!r} of {text!r} has no value: write option=value")
         try:
-            found[key] = ast.literal_eval(value)
+            options_by_name[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            found[key] = value
-    return name, found
+            options_by_name[key] = value
+    return name, options_by_name
 
 
 def optimizer_of(text: str, leaves: list[Tensor]) -> torch.optim.Optimizer | None:
@@ -42,8 +42,8 @@ def optimizer_of(text: str, leaves: list[Tensor]) -> torch.optim.Optimizer | Non
     # LBFGS evaluates the loss by itself, and SparseAdam wants sparse gradients.
     for unfit in ("Optimizer", "LBFGS", "SparseAdam"):
         known.pop(unfit, None)
-    make = _named(name, known, "optimizer")
-    return _made(lambda: make(leaves, **options), text) if leaves else None
+    make = _lookup(name, known, "optimizer")
+    return _build(lambda: make(leaves, **options), text) if leaves else None
 
 
 def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps: int, warmup: int = 0) -> Any:
@@ -65,26 +65,26 @@ def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps
     # ReduceLROnPlateau moves by a metric and not by the step; the rest are no schedules by themselves.
     for unfit in ("ReduceLROnPlateau", "LRScheduler", "_LRScheduler", "ChainedScheduler", "SequentialLR"):
         known.pop(unfit, None)
-    make = _named(name, known, "schedule")
+    make = _lookup(name, known, "schedule")
     # Some options are refused only when the schedule moves: let a copy move before the run does.
-    _made(lambda: _moved(make, copy.deepcopy(optimizer), options), text)
-    return _made(lambda: make(optimizer, **options), text)
+    _build(lambda: _run_schedule(make, copy.deepcopy(optimizer), options), text)
+    return _build(lambda: make(optimizer, **options), text)
 
 
-def _moved(make: Callable[..., Any], optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> None:
+def _run_schedule(make: Callable[..., Any], optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> None:
     schedule = make(optimizer, **options)
     optimizer.step()
     schedule.step()
 
 
-def _named(name: str, known: dict[str, Any], what: str) -> Any:
+def _lookup(name: str, known: dict[str, Any], what: str) -> Any:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0)
         raise ValueError(f"torch has no {what} {name!r}: did you mean {near[0]!r}?")
     return known[name]
 
 
-def _made(make: Callable[[], Any], text: str) -> Any:
+def _build(make: Callable[[], Any], text: str) -> Any:
     try:
         return make()
     except (TypeError, ValueError, ArithmeticError) as error:

@@ -42,7 +42,7 @@ class LostRank(ConnectionError):
         self.reason = reason
 
 
-class ToldByFirst(ValueError):
+class RaisedOnFirst(ValueError):
     """What went wrong was the same on all ranks, or was told to rank 0, which raises it in words."""
 
 
@@ -121,9 +121,9 @@ class Ranks:
         """The values of all ranks, in their order along the leading axis; every rank gives the same shape."""
         if self.world == 1:
             return values
-        found = [torch.empty_like(values) for _ in range(self.world)]
-        _meet(lambda: dist.all_gather(found, values.contiguous()))
-        return torch.cat(found)
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        _meet(lambda: dist.all_gather(parts, values.contiguous()))
+        return torch.cat(parts)
 
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The sum over all ranks of each tensor, with the same bits on every rank."""
@@ -148,10 +148,10 @@ class Ranks:
         """Rank 0's value, which JSON must be able to say; what the others give is not looked at."""
         if self.world == 1:
             return value
-        told = self._told(json.dumps(value).encode(), 0)
+        message = self._broadcast(json.dumps(value).encode(), 0)
         if self.leads:
             return value
-        heard: T = json.loads(told)
+        heard: T = json.loads(message)
         return heard
 
     def hand_out(self, tensors: Tree) -> Tree:
@@ -163,18 +163,18 @@ class Ranks:
         leaves = {path: leaf.detach().cpu().clone().contiguous() for path, leaf in own.items()} if self.leads else {}
         # safetensors forgets the order of its tensors, and ranks must add up theirs in the same one.
         paths = self.agree(list(leaves))
-        told = self._told(safetensors.torch.save(leaves), 0)
+        message = self._broadcast(safetensors.torch.save(leaves), 0)
         if self.leads:
             return tensors
         device = next((leaf.device for leaf in own.values()), torch.device("cpu"))
-        heard = safetensors.torch.load(told)
+        heard = safetensors.torch.load(message)
         return tree.unflatten({path: heard[path].to(device) for path in paths})
 
     @contextmanager
     def alike(self) -> Iterator[None]:
         """An error inside, of whichever rank, ends the block on all of them: none waits for one that gave up.
 
-        Rank 0 raises it, naming the rank when it isn't its own; the others raise ToldByFirst. Ranks may not
+        Rank 0 raises it, naming the rank when it isn't its own; the others raise RaisedOnFirst. Ranks may not
         meet inside.
         """
         if self.world == 1:
@@ -183,27 +183,27 @@ class Ranks:
         error: Exception | None = None
         try:
             yield
-        except Exception as found:
-            error = found
+        except Exception as problem:
+            error = problem
         failed = self.gather(torch.tensor([error is not None])).nonzero().flatten().tolist()
         if not failed:
             return
         first = int(failed[0])
-        said = self._told(str(error).encode(), first).decode()
+        reason = self._broadcast(str(error).encode(), first).decode()
         if not self.leads:
-            raise ToldByFirst(said) from error
-        raise error if error is not None else ValueError(f"process {first} of {self.world}: {said}")
+            raise RaisedOnFirst(reason) from error
+        raise error if error is not None else ValueError(f"process {first} of {self.world}: {reason}")
 
     def first(self, work: Callable[[], T]) -> T:
         """What this work comes to on rank 0, the only one that does it; its error, if any, ends all."""
-        found: Any = None
+        result: Any = None
         with self.alike():
             if self.leads:
-                found = work()
-        done: T = self.agree(found)
+                result = work()
+        done: T = self.agree(result)
         return done
 
-    def _told(self, message: bytes, by: int) -> bytes:
+    def _broadcast(self, message: bytes, by: int) -> bytes:
         """The message of one rank, on every rank."""
         length = torch.tensor([len(message)])
         _meet(lambda: dist.broadcast(length, by))
@@ -225,11 +225,11 @@ def local_device(device: str) -> str:
     """
     if _world() == 1 or torch.device(device).type != "cuda":
         return device
-    place, found = _number("LOCAL_RANK", 0), torch.cuda.device_count()
-    if place >= found:
+    place, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
+    if place >= count:
         raise ValueError(
-            f"this machine has {found} GPUs and its process {place} needs one of its own: "
-            f"start at most {found} processes here, or leave out --device"
+            f"this machine has {count} GPUs and its process {place} needs one of its own: "
+            f"start at most {count} processes here, or leave out --device"
         )
     return f"cuda:{place}"
 

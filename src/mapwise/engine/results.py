@@ -355,13 +355,13 @@ class Contender:
         }
 
     @classmethod
-    def from_json(cls, own: Mapping[str, Any], found: Mapping[str, Any]) -> "Contender":
+    def from_json(cls, own: Mapping[str, Any], rest: Mapping[str, Any]) -> "Contender":
         """The contender of its own report's numbers, and of the rest."""
-        by_rows = found["by_rows"]
-        plain = {name: found[name] for name in ("seconds", "processor_seconds", "peak_mb", "adapted", "chosen")}
+        by_rows = rest["by_rows"]
+        plain = {name: rest[name] for name in ("seconds", "processor_seconds", "peak_mb", "adapted", "chosen")}
         return cls(
             own["learner"],
-            _of_answers(own, found["right"]),
+            _of_answers(own, rest["right"]),
             None if by_rows is None else _of_answers(by_rows, by_rows["right"]),
             **plain,
         )
@@ -369,10 +369,10 @@ class Contender:
 
 def _right(report: Report) -> str:
     """Right answers of every episode: short, exact, and one line of JSON."""
-    asked = report.protocol.queries * int(report.protocol.ways)
-    return " ".join(str(round(asked * float(value))) for value in report.values)
+    answers = report.protocol.queries * int(report.protocol.ways)
+    return " ".join(str(round(answers * float(value))) for value in report.values)
 
 
-def _of_answers(found: Mapping[str, Any], right: str) -> Report:
-    asked = int(found["queries"]) * int(found["ways"])
-    return Report.from_json(found, np.array([int(number) for number in right.split()]) / asked)
+def _of_answers(figures: Mapping[str, Any], right: str) -> Report:
+    answers = int(figures["queries"]) * int(figures["ways"])
+    return Report.from_json(figures, np.array([int(number) for number in right.split()]) / answers)

@@ -140,8 +140,8 @@ def train(
 
     def measured(state: OptimizerState) -> Params:
         # Nothing was trained in no steps: what was measured for the given params is still true of them.
-        kept = {name: start[name] for name in start if name == "measured" and steps == 0}
-        return learner.measure({**tree.detach(state.params), **kept}, source)
+        measured_before = {name: start[name] for name in start if name == "measured" and steps == 0}
+        return learner.measure({**tree.detach(state.params), **measured_before}, source)
 
     def validate(state: OptimizerState) -> tuple[float, Params]:
         params = measured(state)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.cells import GAPS, CellError, number
+from mapwise.core.cells import GAPS, CellError, parse_number
 from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Encoder, Raw
 from mapwise.encoders.table import Columns
@@ -293,7 +293,7 @@ def _columns_read(encoder: Encoder, rows: Columns) -> list[dict[str, Any]]:
                 "read_as": read,
                 "gaps": len(cells) - len(filled),
                 "values": len(set(filled)),
-                "numbers": sum(number(cell) is not None for cell in filled),
+                "numbers": sum(parse_number(cell) is not None for cell in filled),
             }
         )
     return columns

@@ -37,7 +37,7 @@ def interpolate(
     return old + gate[..., None] * (new - old)
 
 
-def shift(weights: Float[Tensor, "H N"], shifts: Float[Tensor, "H K"]) -> Float[Tensor, "H N"]:
+def circular_shift(weights: Float[Tensor, "H N"], shifts: Float[Tensor, "H K"]) -> Float[Tensor, "H N"]:
     """Move each weighting around the ring of slots: a circular convolution (Graves et al. 2014, eq. 8).
 
     shifts: how much goes how far, K odd, from -(K - 1) / 2 to (K - 1) / 2; +1 moves slot i to slot i + 1.
@@ -50,7 +50,7 @@ def shift(weights: Float[Tensor, "H N"], shifts: Float[Tensor, "H K"]) -> Float[
 def sharpen(weights: Float[Tensor, "H N"], power: Float[Tensor, "H"]) -> Float[Tensor, "H N"]:
     """Weights to a power of at least 1, made to sum to one again (Graves et al. 2014, eq. 9)."""
     # In units of the largest weight, so that no power makes all of them zero. The result doesn't depend on the unit,
-    # so neither does the slope.
+    # so neither does the gradient.
     raised = (weights / weights.detach().amax(-1, keepdim=True)) ** power[..., None]
     return raised / raised.sum(-1, keepdim=True)
 
@@ -91,7 +91,7 @@ def decay_usage(
 def least_used(usage: Float[Tensor, "N"], n: int) -> Float[Tensor, "n N"]:
     """The n slots of smallest usage, one-hot, the smallest first (Santoro et al. 2016, section 3.2).
 
-    Of slots equally used the first counts as used least, so that there are always n. No slope goes through the choice.
+    Of equally used slots the first counts as least used, so that there are always n. The choice has no gradient.
     Their sum over n is the paper's weighting, 1 at each of the n slots.
     """
     smallest = usage.detach().argsort(stable=True, dim=-1)[..., :n]  # [n]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mapwise.catalog.encoders import encoder_named, has_encoder
 from mapwise.core import tensor_file, tree
-from mapwise.core.embedding import placed
+from mapwise.core.embedding import learned_features
 from mapwise.core.learner import Learner
 from mapwise.core.losses import means
 from mapwise.core.task import Examples
@@ -120,7 +120,7 @@ class Taught:
 
     def placed(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q E"]:
         """Encoded rows where the learner compares them."""
-        return placed(self.learner, self.params, self.fast, x)
+        return learned_features(self.learner, self.params, self.fast, x)
 
     def checked(self) -> Self:
         """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
@@ -154,7 +154,7 @@ class Taught:
         tensors["digests"] = self.digests_with(np.zeros(0, np.int64))
         tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         tensors |= head_tensors
-        tensor_file.save(Path(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
+        tensor_file.save_tensors(Path(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -164,7 +164,7 @@ class Taught:
         another encoder.
         """
         path = Path(path)
-        leaves, about = tensor_file.load(path, "predictor", _AGAIN)
+        leaves, about = tensor_file.load_tensors(path, "predictor", _AGAIN)
         try:
             tensors = {name: leaf.numpy() for name, leaf in leaves.items()}
             if about["kind"] != cls.kind and about["kind"] in _OPENED_BY:

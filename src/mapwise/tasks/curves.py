@@ -40,9 +40,9 @@ class Curves(Source):
         if self.part not in PARTS:
             raise ValueError(f"{self.name} has no split {self.part!r}: choose one of {', '.join(PARTS)}")
         # A range, which other sources take.
-        asked: int | tuple[int, int] = cast(Any, self.shots)
-        if isinstance(asked, tuple):
-            low, high = asked
+        shots: int | tuple[int, int] = cast(Any, self.shots)
+        if isinstance(shots, tuple):
+            low, high = shots
             raise ValueError(f"{self.name} takes one number of shots and {low}-{high} was given: give one, such as 10")
         for what, count in (("shots", self.shots), ("queries", self.queries), ("tasks", self.tasks)):
             if count < 1:

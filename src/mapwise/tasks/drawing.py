@@ -108,7 +108,9 @@ def clean(typesetter: Typesetter, letters: Sequence[str], face: str, size: int) 
     return whole, filled, extents[:, 0] / extents[:, 1]
 
 
-def draw(typesetter: Typesetter, letter: str, faces: Sequence[str], size: int, uniform: np.ndarray) -> np.ndarray:
+def draw_letter(
+    typesetter: Typesetter, letter: str, faces: Sequence[str], size: int, uniform: np.ndarray
+) -> np.ndarray:
     """Drawings of one letter by different hands, uint8 [drawings, size, size], ink 255.
 
     faces:   the faces that have the letter.

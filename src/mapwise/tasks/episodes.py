@@ -171,10 +171,10 @@ class Episodes(Source):
         fewest, ways = _span(self.ways, "ways")
         least, shots = _span(self.shots, "shots")
         among = self.rows.splits[self.part]
-        chosen = distinct(random, np.full(self.tasks, len(among)), ways)  # [T, W]
+        chosen = without_replacement(random, np.full(self.tasks, len(among)), ways)  # [T, W]
         classes = among[chosen]
         sizes = np.diff(self.rows.starts)[classes]
-        places = distinct(random, sizes, shots + self.queries_per_class)  # [T, W, shots + queries]
+        places = without_replacement(random, sizes, shots + self.queries_per_class)  # [T, W, shots + queries]
         return _Drawn(
             classes=classes,
             rows=self.rows.starts[classes][:, :, None] + places,
@@ -195,7 +195,7 @@ class _Drawn:
     dealt: np.ndarray  # [T, W * shots], an order for shuffled labels
 
 
-def distinct(random: np.random.Generator, sizes: np.ndarray, k: int) -> np.ndarray:
+def without_replacement(random: np.random.Generator, sizes: np.ndarray, k: int) -> np.ndarray:
     """k different numbers below each size, in random order, [*sizes.shape, k] (Floyd's algorithm).
 
     Its work grows with k and not with the sizes: a class of a million rows costs as much as one of twenty.

@@ -162,8 +162,8 @@ class GaussianProcess(Source):
 
         No predictor has a higher log-likelihood on average over the functions of this family.
         """
-        kept = support.weight > 0
-        seen, y = support.x[kept, 0].double(), support.y[kept].double()
+        counted = support.weight > 0
+        seen, y = support.x[counted, 0].double(), support.y[counted].double()
         factor = self._factor(seen, self.noise)
         cross = self._covariance(x[:, 0].double(), seen)  # [Q, S]
         mean = cross @ torch.cholesky_solve(y, factor)

@@ -50,7 +50,7 @@ def glyphs(*, drawings: int = 20, size: int = 28, seed: int = 0) -> LabelledRows
         raise ValueError(f"size is {size} pixels: letters can be drawn from 12 to 256 pixels a side")
     if seed < 0:
         raise ValueError(f"seed is {seed}: give 0 or a positive number")
-    letters, pictures = _kept(drawings, size, seed)
+    letters, pictures = _cached_drawings(drawings, size, seed)
     names = [f"{alphabet}/{letter}" for alphabet, letter in zip(letters.scripts, letters.letters, strict=True)]
     blocks = [pictures]
     splits = {
@@ -82,17 +82,17 @@ class Letters:
     """[letters, 3] bool; always False outside the training alphabets"""
 
 
-def choose(typesetter: drawing.Typesetter, have: dict[str, frozenset[int]]) -> Letters:
+def distinct_letters(typesetter: drawing.Typesetter, have: dict[str, frozenset[int]]) -> Letters:
     """Of all letters the fonts have, the ones that look like no other.
 
     A letter that several alphabets share stays with the one for testing, where classes are fewest.
     """
     order = [script for split in ("test", "val", "train") for script in ALPHABETS[split]]
     first = drawing.FACES[0]
-    found = [(script(chr(point)), chr(point)) for point in sorted(have[first])]
+    pairs = [(script(chr(point)), chr(point)) for point in sorted(have[first])]
     letters = [
         letter
-        for name, letter in sorted(found, key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
+        for name, letter in sorted(pairs, key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
         if name in order and _is_plain(letter) and typesetter.set(letter, first, 40, 0)[1].max() >= 40 * _SHORTEST
     ]
     letters = [letters[i] for i in _unlike(_likeness(typesetter, letters, have, (0,))[0])]
@@ -155,11 +155,11 @@ def _covered(a: Tensor, b: Tensor) -> Tensor:
 def _unlike(like: Tensor) -> list[int]:
     """Letters, in order, each looking like none before it."""
     alike = (like >= _ALIKE).numpy()
-    kept: list[int] = []
+    unlike: list[int] = []
     for i in range(len(alike)):
-        if not alike[i, kept].any():
-            kept.append(i)
-    return kept
+        if not alike[i, unlike].any():
+            unlike.append(i)
+    return unlike
 
 
 def _unlike_turns(like: list[Tensor], training: np.ndarray) -> np.ndarray:
@@ -179,24 +179,24 @@ def _unlike_turns(like: list[Tensor], training: np.ndarray) -> np.ndarray:
 def _draw_all(drawings: int, size: int, seed: int) -> tuple[Letters, np.ndarray]:
     typesetter = drawing.Typesetter.opened()
     have = drawing.charmaps()
-    letters = choose(typesetter, have)
+    letters = distinct_letters(typesetter, have)
     pictures = np.empty((len(letters.letters), drawings, size, size), np.uint8)
     for place, letter in enumerate(letters.letters):
         # One generator a class, one row a drawing: more drawings or other letters leave these as they are.
         random = np.random.Generator(np.random.Philox(key=[seed, ord(letter)]))
         uniform = random.random((drawings, drawing.numbers_of(size)), dtype=np.float32)
         faces = [face for face in drawing.FACES if ord(letter) in have[face]]
-        pictures[place] = drawing.draw(typesetter, letter, faces, size, uniform)
+        pictures[place] = drawing.draw_letter(typesetter, letter, faces, size, uniform)
     return letters, pictures
 
 
-def _kept(drawings: int, size: int, seed: int) -> tuple[Letters, np.ndarray]:
+def _cached_drawings(drawings: int, size: int, seed: int) -> tuple[Letters, np.ndarray]:
     """The upright drawings, [letters, drawings, size, size], from the cache folder or drawn now and left there."""
     path = cache_folder() / "glyphs" / f"{_edition(drawings, size, seed)}.npz"
     try:
         # Opened here: np.load leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return Letters(kept["letters"].tolist(), kept["scripts"].tolist(), kept["turns"]), kept["pictures"]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as cache:
+            return Letters(cache["letters"].tolist(), cache["scripts"].tolist(), cache["turns"]), cache["pictures"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there yet, or not what we wrote: drawn again below
     letters, pictures = _draw_all(drawings, size, seed)

@@ -56,15 +56,15 @@ def images(
                     f"{file} {problem}: replace or delete it, or leave such files out with --skip-bad"
                 ) from None
             left_out.append(file.relative_to(folder).as_posix())
-    found = set(labels)
-    if len(found) < 2:
+    present = set(labels)
+    if len(present) < 2:
         raise ValueError(
-            f"{folder} has images of {len(found)} class{'' if len(found) == 1 else 'es'}: at least two class folders "
-            "with images are needed"
+            f"{folder} has images of {len(present)} class{'' if len(present) == 1 else 'es'}: "
+            "at least two class folders with images are needed"
         )
     if colour is None:
         colour = any(picture.shape[0] == 3 and bool((picture != picture[:1]).any()) for picture in pictures)
-    empty = sorted({path.name for chosen in splits.values() for path in chosen} - found)
+    empty = sorted({path.name for chosen in splits.values() for path in chosen} - present)
     notes = []
     if left_out:
         shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
@@ -75,7 +75,7 @@ def images(
         np.stack([of_channels(picture, 3 if colour else 1) for picture in pictures]),
         labels,
         name=folder.resolve().name,
-        splits=_named(splits, found, seed),
+        splits=_named(splits, present, seed),
         seed=seed,
         notes=notes,
     )
@@ -114,11 +114,11 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     return splits
 
 
-def _named(splits: dict[str, list[Path]], found: set[str], seed: int) -> dict[str, list[str]] | None:
+def _named(splits: dict[str, list[Path]], present: set[str], seed: int) -> dict[str, list[str]] | None:
     """The class names of every split; None when they are to be dealt out."""
     if "" in splits:
         return None
-    named = {split: [path.name for path in chosen if path.name in found] for split, chosen in splits.items()}
+    named = {split: [path.name for path in chosen if path.name in present] for split, chosen in splits.items()}
     if "val" not in named:
         names = named["train"]
         dealt = deal(len(names), seed)

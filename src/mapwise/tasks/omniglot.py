@@ -101,19 +101,19 @@ def read_zip(path: Path, characters: int, size: int) -> tuple[np.ndarray, list[s
     except (zipfile.BadZipFile, OSError) as problem:
         raise ValueError(f"{path} cannot be read as a zip ({problem}): replace it with the distributed file") from None
     with archive:
-        found: dict[str, list[str]] = {}
+        entries_of: dict[str, list[str]] = {}
         for entry in archive.namelist():
             # images_x/Alphabet/characterNN/*.png; whatever else an archiver left beside them is passed over.
             parts = entry.split("/")
             if len(parts) == 4 and parts[0] == path.stem and parts[3].endswith(".png") and parts[3][0] != ".":
-                found.setdefault(f"{parts[1]}/{parts[2]}", []).append(entry)
-        if len(found) != characters:
+                entries_of.setdefault(f"{parts[1]}/{parts[2]}", []).append(entry)
+        if len(entries_of) != characters:
             raise ValueError(
-                f"{path} holds {len(found)} characters and {characters} were published: "
+                f"{path} holds {len(entries_of)} characters and {characters} were published: "
                 "replace it with the distributed file"
             )
         base = np.empty((characters, DRAWINGS, size, size), np.uint8)
-        for place, (character, entries) in enumerate(sorted(found.items())):
+        for place, (character, entries) in enumerate(sorted(entries_of.items())):
             if len(entries) != DRAWINGS:
                 raise ValueError(
                     f"{path} holds {len(entries)} drawings of {character} and {DRAWINGS} were published: "
@@ -137,7 +137,7 @@ def read_zip(path: Path, characters: int, size: int) -> tuple[np.ndarray, list[s
                 if size != SIDE:
                     image = image.resize((size, size), Image.Resampling.LANCZOS)
                 base[place, drawing] = 255 - np.asarray(image)
-    return base, sorted(found)
+    return base, sorted(entries_of)
 
 
 def read_splits(folder: Path, names: tuple[str, ...], counts: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -178,15 +178,15 @@ def _drawings(folder: Path, size: int) -> tuple[np.ndarray, list[str], tuple[str
     cached = cache_folder() / f"omniglot-{size}-v{_VERSION}-{digest.hexdigest()[:16]}.npz"
     shape = (sum(CHARACTERS.values()), DRAWINGS, size, size)
     try:
-        with cached.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            base, characters = kept["base"], kept["characters"].tolist()
+        with cached.open("rb") as file, np.load(file, allow_pickle=False) as cache:
+            base, characters = cache["base"], cache["characters"].tolist()
         if base.shape == shape and base.dtype == np.uint8 and len(characters) == shape[0]:
             return base, characters, ()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # absent or damaged: made again below
     parts = [read_zip(folder / f"{name}.zip", count, size) for name, count in CHARACTERS.items()]
     base = np.concatenate([drawings for drawings, _ in parts])
-    characters = [character for _, found in parts for character in found]
+    characters = [character for _, names in parts for character in names]
     try:
         write_atomically(cached, lambda file: np.savez(file, base=base, characters=np.asarray(characters)))
     except OSError as problem:

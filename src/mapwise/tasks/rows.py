@@ -55,13 +55,13 @@ class LabelledRows:
             raise ValueError(f"class labels have shape {values.shape}: give one label for each row, ({len(x)},)")
         check_labels(values if values.dtype.kind in "cmM" else labels)
         texts = np.asarray([str(label) for label in values.tolist()])
-        found, columns = np.unique(texts, return_inverse=True)
-        if len(found) < 2:
-            only = f"only one, {found[0]!r}" if len(found) else "none"
+        classes, columns = np.unique(texts, return_inverse=True)
+        if len(classes) < 2:
+            only = f"only one, {classes[0]!r}" if len(classes) else "none"
             raise ValueError(f"the labels name {only} class: at least two classes are needed")
         order = np.argsort(columns, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(found)))])
-        names = tuple(str(text) for text in found)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=len(classes)))])
+        names = tuple(str(text) for text in classes)
         place = {text: i for i, text in enumerate(names)}
         if splits is None:
             indices = deal(len(names), seed)

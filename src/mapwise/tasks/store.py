@@ -94,7 +94,7 @@ def fetch_all(remotes: Sequence[Remote], folder: str | Path, *, timeout: float =
             continue
         try:
             write_atomically(path, partial(_download, remote, timeout))
-        except _NotHad as problem:
+        except _Unavailable as problem:
             missing = [r for r, p in zip(remotes, paths, strict=True) if not p.is_file()]
             if len(missing) == 1:
                 remedy = f"get it from {remote.address} and put it at {path}"
@@ -111,7 +111,7 @@ def fetch_all(remotes: Sequence[Remote], folder: str | Path, *, timeout: float =
     return paths
 
 
-class _NotHad(Exception):
+class _Unavailable(Exception):
     """A download that failed for a reason outside this machine's disk."""
 
 
@@ -123,9 +123,9 @@ def _download(remote: Remote, timeout: float, file: BinaryIO) -> None:
         response = urlopen(request, timeout=timeout)
     except HTTPError as problem:
         problem.close()  # it holds the connection
-        raise _NotHad(f"cannot be downloaded (the server answers {problem.code} {problem.reason})") from None
+        raise _Unavailable(f"cannot be downloaded (the server answers {problem.code} {problem.reason})") from None
     except (URLError, HTTPException, OSError) as problem:
-        raise _NotHad(f"cannot be downloaded ({_reason(problem)})") from None
+        raise _Unavailable(f"cannot be downloaded ({_reason(problem)})") from None
     with response:
         length = response.headers.get("Content-Length", "")
         expected = remote.size or (int(length) if length.isdigit() else None)
@@ -133,7 +133,7 @@ def _download(remote: Remote, timeout: float, file: BinaryIO) -> None:
             try:
                 block = response.read(BLOCK)
             except (HTTPException, OSError) as problem:
-                raise _NotHad(f"its download broke off after {received} bytes ({_reason(problem)})") from None
+                raise _Unavailable(f"its download broke off after {received} bytes ({_reason(problem)})") from None
             if not block:
                 break
             received += len(block)
@@ -141,11 +141,11 @@ def _download(remote: Remote, timeout: float, file: BinaryIO) -> None:
                 digest.update(block)
             file.write(block)
     if expected is not None and received < expected:
-        raise _NotHad(f"its download broke off after {received} of {expected} bytes")
+        raise _Unavailable(f"its download broke off after {received} of {expected} bytes")
     for name, published in (("sha256", remote.sha256), ("md5", remote.md5)):
-        found = digests[name].hexdigest()
-        if published and found != published.lower():
-            raise _NotHad(f"what was downloaded is another file, its {name} being {found} and not {published}")
+        actual = digests[name].hexdigest()
+        if published and actual != published.lower():
+            raise _Unavailable(f"what was downloaded is another file, its {name} being {actual} and not {published}")
 
 
 def _reason(problem: Exception) -> str:

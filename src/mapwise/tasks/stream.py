@@ -11,7 +11,7 @@ from mapwise.core.problem import Problem
 from mapwise.core.random import fold
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.classification import Classification
-from mapwise.tasks.episodes import Augment, Episodes, Span, distinct
+from mapwise.tasks.episodes import Augment, Episodes, Span, without_replacement
 from mapwise.tasks.rows import LabelledRows
 
 
@@ -75,14 +75,14 @@ class Stream(Source):
     @property
     def episodes(self) -> Episodes:
         """Episodes of 1 shot of the same classes, for learners that are trained on such."""
-        found: Episodes = self._episodes  # type: ignore[attr-defined]
-        return found
+        episodes: Episodes = self._episodes  # type: ignore[attr-defined]
+        return episodes
 
     @property
     def most(self) -> int:
         """How often a class can come in a stream."""
-        found: int = self._most  # type: ignore[attr-defined]
-        return found
+        most: int = self._most  # type: ignore[attr-defined]
+        return most
 
     @property
     def about(self) -> About:
@@ -129,8 +129,8 @@ class Stream(Source):
         random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
         among = self.rows.splits[self.part]
         # In random order, so a class has another column in every stream.
-        classes = among[distinct(random, np.full(self.tasks, len(among)), self.ways)]  # [T, W]
-        places = distinct(random, np.diff(self.rows.starts)[classes], self.most)  # [T, W, most]
+        classes = among[without_replacement(random, np.full(self.tasks, len(among)), self.ways)]  # [T, W]
+        places = without_replacement(random, np.diff(self.rows.starts)[classes], self.most)  # [T, W, most]
         chances = random.random((self.length, self.tasks))
         tasks, left = np.arange(self.tasks), np.full((self.tasks, self.ways), self.most)
         columns, rows = np.empty((2, self.tasks, self.length), np.int64)
@@ -138,9 +138,9 @@ class Stream(Source):
             there = (left > 0).cumsum(1)  # [T, W]; the classes with rows left, counted
             column = (there > (chance * there[:, -1])[:, None]).argmax(1)
             left[tasks, column] -= 1
-            sight = self.most - 1 - left[tasks, column]
+            instance = self.most - 1 - left[tasks, column]
             columns[:, number] = column
-            rows[:, number] = self.rows.starts[classes[tasks, column]] + places[tasks, column, sight]
+            rows[:, number] = self.rows.starts[classes[tasks, column]] + places[tasks, column, instance]
         keys = random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64)
         if self.shuffle_labels:  # drawn last: the rows and their order are those of the stream with its own labels
             columns = np.take_along_axis(columns, np.argsort(random.random(columns.shape), axis=1), axis=1)

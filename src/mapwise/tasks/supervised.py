@@ -1,4 +1,4 @@
-"""Supervised: all base classes at once, for pretraining an encoder as a plain classifier."""
+"""SupervisedSource: all base classes at once, for pretraining an encoder as a plain classifier."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,7 +15,7 @@ from mapwise.tasks.episodes import Episodes
 
 
 @dataclass(frozen=True, eq=False)
-class Supervised(Source):
+class SupervisedSource(Source):
     """One task of all training classes: no support, and a shuffled batch of rows as query.
 
     Every row comes once in an epoch; a batch may end one epoch and begin the next.
@@ -61,7 +61,7 @@ class Supervised(Source):
         """W: the number of all base classes."""
         return len(self.episodes.rows.splits[self.episodes.part])
 
-    def split(self, name: str) -> "Supervised | Episodes":
+    def split(self, name: str) -> "SupervisedSource | Episodes":
         """All base classes for "train"; few-shot episodes for the other splits, whose classes are unseen."""
         if name == self.episodes.part:
             return self

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapwise.core.cells import GAPS, CellError, moments, number, numbers, standardised
+from mapwise.core.cells import GAPS, CellError, moments, numbers, parse_number, standardised
 from mapwise.tasks.rows import LabelledRows, deal
 
 LABELS = ("label", "class", "target")
@@ -82,7 +82,7 @@ def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
         raise ValueError(f"{path} has a single column, {header[0]!r}: a table needs a label and at least one feature")
     if any("\0" in name for name in header):
         raise ValueError(f"line 1 of {path} has a NUL character in the name of a column: remove it")
-    if all(number(name) is not None and name for name in header):
+    if all(parse_number(name) is not None and name for name in header):
         raise ValueError(f"the first line of {path} holds numbers and no column names: add a line with a name for each")
     if len(set(header)) < len(header):
         twice = next(name for i, name in enumerate(header) if name in header[:i])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mapwise.engine.ranks import Ranks, ToldByFirst
+from mapwise.engine.ranks import RaisedOnFirst, Ranks
 from mapwise.workflows.errors import Untold
 
 
@@ -13,5 +13,5 @@ def ranks_started() -> Iterator[Ranks]:
     try:
         with Ranks.started() as ranks:
             yield ranks
-    except ToldByFirst:
+    except RaisedOnFirst:
         raise Untold from None

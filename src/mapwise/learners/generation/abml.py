@@ -31,7 +31,7 @@ class ABML(FixedHeadLearner):
              2020, arXiv:1907.11864.
     Fast:    {"mean": [P], "log_sigma": [P], "key": []}, P weights in the order of their names; with norm "support" also
              {"statistics": of every drawn net}; with the cross-entropy also {"present": [W]}.
-    Loss:    value of the query loss of the mean prediction; the slope is that of the expected loss of support and query
+    Loss:    value of the query loss of the mean prediction; gradient of the expected loss of support and query
              + outer_kl KL(posterior || prior) + hyper_prior times minus the log of the hyper-prior.
     Differs: losses are means over rows, so a KL weighs as one over the rows would in the paper's sums; by default all
              weigh far less than that, as in re-implementations. The spread starts at one number for all weights.
@@ -138,7 +138,7 @@ class ABML(FixedHeadLearner):
         return self._together(self._each(params, fast, x), fast)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """The query loss of the mean prediction in value; in slope the bound."""
+        """In value the query loss of the mean prediction, in gradient the bound."""
         fast = self.adapt(params, task.support)
         each = self._each(params, fast, task.query.x)
         loss = self.criterion(self._together(each, fast), task.query).detach()
@@ -211,14 +211,14 @@ def divergence(q: Params, p: Params) -> Float[Tensor, ""]:
     """KL(q || p) of two independent normals, summed over weights, in nats."""
     ratio = q["log_sigma"] - p["log_sigma"]
     apart = (q["mean"] - p["mean"]) * torch.exp(-p["log_sigma"])
-    found: Tensor = (0.5 * (torch.exp(2 * ratio) + apart**2 - 1) - ratio).sum()
-    return found
+    nats: Tensor = (0.5 * (torch.exp(2 * ratio) + apart**2 - 1) - ratio).sum()
+    return nats
 
 
 def surprise(prior: Params) -> Float[Tensor, ""]:
     """Minus the log of the hyper-prior, but for a constant: N(0, 1) for means, Gamma(1, RATE) for precisions."""
-    found: Tensor = (prior["mean"] ** 2 / 2 + RATE * torch.exp(-2 * prior["log_sigma"])).sum()
-    return found
+    nats: Tensor = (prior["mean"] ** 2 / 2 + RATE * torch.exp(-2 * prior["log_sigma"])).sum()
+    return nats
 
 
 def _flat(weights: Params) -> Float[Tensor, "P"]:

@@ -120,8 +120,8 @@ class CNP(EmbeddingLearner):
         """g(x, r): the mean and scale of every target, or the score of every class (eq. 5)."""
         z, r = self.embed(params, fast, x), fast["r"]  # [Q, D]
         if self._of_targets:
-            said = self._apply("g", params, torch.cat([z, r.expand(len(z), -1)], -1))
-            mean, raw = said.chunk(2, -1)
+            outputs = self._apply("g", params, torch.cat([z, r.expand(len(z), -1)], -1))
+            mean, raw = outputs.chunk(2, -1)
             return Gaussian(mean, self.least_scale + (1 - self.least_scale) * F.softplus(raw))
         ways = len(r)
         pairs = torch.cat([z[:, None].expand(-1, ways, -1), r.expand(len(z), -1, -1)], -1)  # [Q, W, 2 D]

@@ -79,7 +79,7 @@ class HyperNet(FixedHeadLearner):
     def init(self, seed: int) -> Params:
         """The start, and a network that reads as torch makes it and writes nothing."""
         net = functional.initial_weights(self.net, seed)
-        head, _ = functional.choose(self.net, net, ("head",))
+        head, _ = functional.split_weights(self.net, net, ("head",))
         targets, width = next(iter(head.values())).flatten(1).shape
         if self._classes:
             net |= {name: rows.mean(0, keepdim=True) for name, rows in head.items()}
@@ -142,10 +142,10 @@ class HyperNet(FixedHeadLearner):
     def _written(self, net: Params) -> tuple[Params, Params]:
         """What is written once for each class, and what is written once."""
         # By name: what is written is told apart by its place, and weights that come from a file come in any order.
-        chosen, _ = functional.choose(self.net, {name: net[name] for name in sorted(net)}, self.writes)
+        chosen, _ = functional.split_weights(self.net, {name: net[name] for name in sorted(net)}, self.writes)
         if not self._classes:
             return {}, chosen
-        head, _ = functional.choose(self.net, net, ("head",))
+        head, _ = functional.split_weights(self.net, net, ("head",))
         if not head.keys() <= chosen.keys():
             raise ValueError(
                 f"writes is {', '.join(self.writes)}, without the head, whose rows are alike for all classes until "

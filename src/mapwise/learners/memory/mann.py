@@ -87,8 +87,8 @@ class MANN(EmbeddingLearner):
         """The encoder's weights, an LSTM, and what makes heads and scores of what it says."""
         keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
         features = math.prod(functional.output_shape(self.encoder))
-        said = self.units + self.heads * self.width
-        cell = lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=said)
+        size = self.units + self.heads * self.width
+        cell = lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=size)
         # By torch's bounds, which look at the units alone, all rows would look alike and labels be hardly seen.
         cell["input"][:, :features] *= (3 * self.units / features) ** 0.5  # variance 1 / features
         cell["input"][:, features:] *= self.units**0.5  # up to 1
@@ -99,7 +99,7 @@ class MANN(EmbeddingLearner):
             "encoder": functional.initial_weights(self.encoder, seed),
             "lstm": cell,
             "heads": heads,
-            "out": linear_weights(keys[2], said, self.max_ways),
+            "out": linear_weights(keys[2], size, self.max_ways),
         }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
@@ -110,8 +110,8 @@ class MANN(EmbeddingLearner):
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """Scores of every query as if it were the next row, and none of the others came."""
         label, state = fast["label"], {name: fast[name] for name in _STATE}
-        told = self._told(params, self.embed(params, fast, x), label)  # [Q, 4 R]
-        after = torch.vmap(partial(self._step, params, state))(told)
+        gate_inputs = self._gate_inputs(params, self.embed(params, fast, x), label)  # [Q, 4 R]
+        after = torch.vmap(partial(self._step, params, state))(gate_inputs)
         return _scores(params, after["h"], after["seen"], len(label))
 
     def causal(self, params: Params, rows: Examples) -> Float[Tensor, "N W"]:
@@ -133,24 +133,24 @@ class MANN(EmbeddingLearner):
         for y, here in zip(rows.y, counts, strict=True):
             labels.append(torch.where(here, y, labels[-1]))
         # The rows' part of the gates for all steps at once: no step waits for it.
-        told = self._told(params, z, torch.stack(labels)[:-1])  # [N, 4 R]
+        gate_inputs = self._gate_inputs(params, z, torch.stack(labels)[:-1])  # [N, 4 R]
         # A step back from a row of weight 0 is a copy of the whole state, so it is left out where there is none.
         whole = functional.whether_all_rows_count()
         state, h, seen = self._start(z), [], []
-        for tell, here in zip(told, counts, strict=True):
-            after = self._step(params, state, tell)
+        for gate_input, here in zip(gate_inputs, counts, strict=True):
+            after = self._step(params, state, gate_input)
             h.append(after["h"])
             seen.append(after["seen"])
             state = after if whole else tree.map(lambda new, old, here=here: torch.where(here, new, old), after, state)
         scores = _scores(params, torch.stack(h), torch.stack(seen), ways) if h else z.new_zeros(0, ways)
         return scores, {**state, "label": labels[-1], **statistics}
 
-    def _told(self, params: Params, z: Tensor, label: Tensor) -> Float[Tensor, "N 4R"]:
+    def _gate_inputs(self, params: Params, z: Tensor, label: Tensor) -> Float[Tensor, "N 4R"]:
         """What a row and the label before it add to the gates of the LSTM, whose input is features and label."""
         weight = params["lstm"]["input"]
         of_rows, of_labels = weight[:, : z.shape[-1]], weight[:, z.shape[-1] : z.shape[-1] + label.shape[-1]]
-        found: Tensor = z @ of_rows.T + label @ of_labels.T + params["lstm"]["bias"]
-        return found
+        sums: Tensor = z @ of_rows.T + label @ of_labels.T + params["lstm"]["bias"]
+        return sums
 
     def _start(self, like: Tensor) -> Params:
         """Nothing was read, and everything there is to be read lies in the first slot."""
@@ -164,13 +164,13 @@ class MANN(EmbeddingLearner):
             "usage": first,
         }
 
-    def _step(self, params: Params, state: Params, told: Float[Tensor, "4R"]) -> Params:
+    def _step(self, params: Params, state: Params, gate_input: Float[Tensor, "4R"]) -> Params:
         """One row: the LSTM takes it in with what was read before, then writes, then reads."""
-        gates = told + torch.cat([state["h"], state["seen"]]) @ params["lstm"]["recurrent"].T
+        gates = gate_input + torch.cat([state["h"], state["seen"]]) @ params["lstm"]["recurrent"].T
         h, c = lstm_gated(gates, state["c"])
-        said = (h @ params["heads"]["weight"].T + params["heads"]["bias"]).reshape(self.heads, -1)  # [H, 2 M + 2]
-        keys, adds = said[:, :-2].tanh().chunk(2, -1)
-        gate, strengths = said[:, -2].sigmoid(), softplus(said[:, -1])
+        outputs = (h @ params["heads"]["weight"].T + params["heads"]["bias"]).reshape(self.heads, -1)  # [H, 2 M + 2]
+        keys, adds = outputs[:, :-2].tanh().chunk(2, -1)
+        gate, strengths = outputs[:, -2].sigmoid(), softplus(outputs[:, -1])
         least = memory.least_used(state["usage"], self.heads)
         writes = memory.interpolate(state["reads"], least, gate)
         slots = memory.write(memory.wipe(state["memory"], least), writes, adds)
@@ -191,5 +191,5 @@ _STATE = ("h", "c", "seen", "memory", "reads", "usage")
 def _scores(params: Params, h: Tensor, seen: Tensor, ways: int) -> Float[Tensor, "N W"]:
     """Of what the LSTM says and of what it has just read."""
     weight, bias = params["out"]["weight"][:ways], params["out"]["bias"][:ways]
-    found: Tensor = torch.cat([h, seen], -1) @ weight.T + bias
-    return found
+    scores: Tensor = torch.cat([h, seen], -1) @ weight.T + bias
+    return scores

@@ -110,7 +110,7 @@ class MetaNetworks(EmbeddingLearner):
         return {**self._written(params, z, support, self._gradients(params, z, support)), **seen}
 
     def _gradients(self, params: Params, z: Float[Tensor, "S D"], support: Examples) -> Params:
-        """The slope of a loss along the slow weights: by chunk for the keys, by row for the memory; constants."""
+        """The gradient of a loss in the slow weights: by chunk for the keys, by row for the memory; constants."""
         ways = support.y.shape[1]
         if ways > self.most_ways:
             raise ValueError(
@@ -133,7 +133,7 @@ class MetaNetworks(EmbeddingLearner):
     def _written(self, params: Params, z: Float[Tensor, "S D"], support: Examples, gradients: Params) -> Fast:
         """Fast weights from gradients, and the keys of the support."""
         dense = self._dense_of_task(params["chunks"], gradients)  # Q*
-        memory = tree.map(lambda slope: _from_each(params["rows"], slope), gradients["rows"])
+        memory = tree.map(lambda gradient: _from_each(params["rows"], gradient), gradients["rows"])
         keys = _key(params, dense, z)
         return {
             "keys": keys,
@@ -145,13 +145,13 @@ class MetaNetworks(EmbeddingLearner):
 
     def _dense_of_task(self, writer: Params, gradients: Params) -> Float[Tensor, "E D"]:
         """Q* = d(gradients of the chunks): an LSTM for every coordinate, all with the same weights (section 3.1)."""
-        slopes = gradients["chunks"]
-        h = c = slopes.new_zeros(slopes[0].numel(), self.hidden)  # [E D, hidden]
-        for slope, any_rows in zip(slopes, gradients["any"], strict=True):
-            said, kept = lstm_cell(log_and_sign(slope.flatten(), P), (h, c), writer["lstm"])
-            h, c = torch.where(any_rows, said, h), torch.where(any_rows, kept, c)
+        chunks = gradients["chunks"]
+        h = c = chunks.new_zeros(chunks[0].numel(), self.hidden)  # [E D, hidden]
+        for gradient, any_rows in zip(chunks, gradients["any"], strict=True):
+            new_h, new_c = lstm_cell(log_and_sign(gradient.flatten(), P), (h, c), writer["lstm"])
+            h, c = torch.where(any_rows, new_h, h), torch.where(any_rows, new_c, c)
         dense: Tensor = h @ writer["weight"] + writer["bias"]
-        return dense.reshape(slopes[0].shape)
+        return dense.reshape(chunks[0].shape)
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """b(W, W*, x), where W* is the memory read with the query's attention (algorithm 1, lines 17-20)."""
@@ -193,9 +193,9 @@ def _of_ways(layers: Params, ways: int) -> Params:
     return {**layers, "head": layers["head"][:ways]}
 
 
-def _from_each(layers: Params, slope: Tensor) -> Tensor:
+def _from_each(layers: Params, gradients: Tensor) -> Tensor:
     """m(gradient), number by number (section 3.2)."""
-    x = log_and_sign(slope, P)  # [..., 2]
+    x = log_and_sign(gradients, P)  # [..., 2]
     for layer in (layers["layer0"], layers["layer1"]):
         x = relu(linear(x, layer["weight"], layer["bias"]))
     weights: Tensor = linear(x, layers["layer2"]["weight"], layers["layer2"]["bias"])

@@ -20,7 +20,7 @@ from mapwise.nets.linear import linear_weights
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 
-class State(NamedTuple):
+class MachineState(NamedTuple):
     """What a machine is between two rows."""
 
     h: Float[Tensor, "units"]
@@ -35,7 +35,7 @@ class NTM(Learner):
     """A recurrent controller reads and writes slots of an external memory through heads that are differentiable.
 
     Paper:   Graves, Wayne, Danihelka 2014, arXiv:1410.5401, sections 3.1-3.3.
-    Fast:    {"said": [S, W], "number": [S]}: what was said in every row, and the number of the answer due there, or 0.
+    Fast:    {"scores": [S, W], "number": [S]}: the scores of every row, and the number of the answer due there, or 0.
     Loss:    binary cross-entropy of the answers.
     Differs: what the paper leaves open. A head reads what was there before the row's writing. Every head starts at
              slot 0 and every number of the memory at 1e-6, so nothing that is learned depends on the number of slots,
@@ -95,7 +95,7 @@ class NTM(Learner):
         key = torch.tensor(seed)
         return {
             "lstm": lstm_weights(random.fold(key, 0), self.inputs - 1 + read, self.units),
-            "heads": linear_weights(random.fold(key, 1), self.units, sum(self._told)),
+            "heads": linear_weights(random.fold(key, 1), self.units, sum(self._head_sizes)),
             "out": linear_weights(random.fold(key, 2), self.units + read, self.outputs),
         }
 
@@ -104,9 +104,9 @@ class NTM(Learner):
         return self.trace(params, support).fast
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
-        """What was said in the silent row of the query's number."""
-        asked = (x[:, -1, None] == fast["number"]) & (fast["number"] > 0)  # [Q, S]
-        scores: Tensor = asked.to(fast["said"].dtype) @ fast["said"]
+        """The scores of the silent row that has the query's number."""
+        matches = (x[:, -1, None] == fast["number"]) & (fast["number"] > 0)  # [Q, S]
+        scores: Tensor = matches.to(fast["scores"].dtype) @ fast["scores"]
         return scores
 
     def trace(self, params: Params, support: Examples) -> Trace:
@@ -120,35 +120,37 @@ class NTM(Learner):
             state = self._step(params, state, x[row], None if live is None else live[row])
             outs.append(torch.cat([state.h, state.seen.flatten()]))
             places.append(state.weights)
-        said = torch.stack(outs) @ params["out"]["weight"].T + params["out"]["bias"]
+        scores = torch.stack(outs) @ params["out"]["weight"].T + params["out"]["bias"]
         weights = torch.stack(places)  # [L, R + H, N]
         # No query asks for padding, whatever stands there.
-        fast = {"said": said, "number": support.x[:, -1] * (support.weight > 0)}
-        return Trace(fast, said, weights[:, : self.reads], weights[:, self.reads :])
+        fast = {"scores": scores, "number": support.x[:, -1] * (support.weight > 0)}
+        return Trace(fast, scores, weights[:, : self.reads], weights[:, self.reads :])
 
-    def _start(self, like: Tensor) -> State:
+    def _start(self, like: Tensor) -> MachineState:
         """Before the first row: nothing seen, all heads at slot 0, an empty memory."""
         zeros = like.new_zeros(self.units)
         weights = like.new_zeros(self.reads + self.writes, self.slots)
         weights[:, 0] = 1
         memory = like.new_full((self.slots, self.width), slots.EMPTY)
-        return State(zeros, zeros, like.new_zeros(self.reads, self.width), weights, memory)
+        return MachineState(zeros, zeros, like.new_zeros(self.reads, self.width), weights, memory)
 
-    def _step(self, params: Params, state: State, x: Float[Tensor, "inputs-1"], live: Tensor | None) -> State:
+    def _step(
+        self, params: Params, state: MachineState, x: Float[Tensor, "inputs-1"], live: Tensor | None
+    ) -> MachineState:
         """One row: the controller, then where its heads go, what they read, and what they write.
 
         live: whether the row counts; None: it does. If not, the state stays as it was.
         """
-        shown = torch.cat([x, state.seen.flatten()])
-        h, c = lstm_cell(shown, (state.h, state.c), params["lstm"])
-        told = params["heads"]["weight"] @ h + params["heads"]["bias"]
+        inputs = torch.cat([x, state.seen.flatten()])
+        h, c = lstm_cell(inputs, (state.h, state.c), params["lstm"])
+        outputs = params["heads"]["weight"] @ h + params["heads"]["bias"]
         heads, reads, width = self.reads + self.writes, self.reads, self.width
-        keys, strengths, gates, shifts, powers, erase, add = told.split(self._told)
+        keys, strengths, gates, shifts, powers, erase, add = outputs.split(self._head_sizes)
 
         near = slots.content_weights(state.memory, keys.tanh().unflatten(0, (heads, width)), softplus(strengths))
         there = slots.interpolate(near, state.weights, gates.sigmoid())
-        moved = slots.shift(there, shifts.unflatten(0, (heads, -1)).softmax(-1))
-        weights = slots.sharpen(moved, 1 + softplus(powers))
+        shifted = slots.circular_shift(there, shifts.unflatten(0, (heads, -1)).softmax(-1))
+        weights = slots.sharpen(shifted, 1 + softplus(powers))
 
         seen = slots.read(state.memory, weights[:reads])
         add, erase = add.tanh(), erase.sigmoid()
@@ -157,12 +159,12 @@ class NTM(Learner):
             add, erase = add * live, erase * live
             small = zip((h, c, seen, weights), state[:4], strict=True)
             h, c, seen, weights = (torch.where(live, new, old) for new, old in small)
-        written = (self.writes, width)
-        memory = slots.write(state.memory, weights[reads:], add.unflatten(0, written), erase.unflatten(0, written))
-        return State(h, c, seen, weights, memory)
+        shape = (self.writes, width)
+        memory = slots.write(state.memory, weights[reads:], add.unflatten(0, shape), erase.unflatten(0, shape))
+        return MachineState(h, c, seen, weights, memory)
 
     @property
-    def _told(self) -> tuple[int, ...]:
+    def _head_sizes(self) -> tuple[int, ...]:
         """How many numbers the controller tells the heads of each kind: keys, strengths, ..., erase, add."""
         heads = self.reads + self.writes
         each = self.writes * self.width

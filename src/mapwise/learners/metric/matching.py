@@ -104,9 +104,9 @@ class Matching(EmbeddingLearner):
             return z
         cells = params["context"]
         if self.full_context == "set":
-            return _reading(cells["support"], z, z, weight, self.context_steps)
-        ahead = _passed(cells["forward"], z, weight)
-        back = _passed(cells["backward"], z.flip(0), weight.flip(0)).flip(0)
+            return _read_lstm(cells["support"], z, z, weight, self.context_steps)
+        ahead = _run_lstm(cells["forward"], z, weight)
+        back = _run_lstm(cells["backward"], z.flip(0), weight.flip(0)).flip(0)
         return ahead + back + z
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
@@ -128,7 +128,7 @@ class Matching(EmbeddingLearner):
         """The logarithm of what each row gives to each class, up to a number that is the same for all of a query."""
         alike = params["log_temperature"].exp() * cosines(self.embed(params, fast, x), fast["rows"])  # [Q, S]
         labels, least = fast["labels"], torch.finfo(alike.dtype).min / 2
-        # The sums of a product, as logarithms: a distant row's attention would vanish in rounding, and its slope.
+        # The sums of a product, as logarithms: a distant row's attention would vanish in rounding, and its gradient.
         each = alike[:, :, None] + labels.clamp(min=1e-30).log()
         return torch.where(labels > 0, each, least)
 
@@ -138,26 +138,26 @@ class Matching(EmbeddingLearner):
         if self.full_context is None:
             return z
         # All labels of a row sum to its weight.
-        return _reading(params["context"]["query"], z, fast["rows"], fast["labels"].sum(1), self.context_steps)
+        return _read_lstm(params["context"]["query"], z, fast["rows"], fast["labels"].sum(1), self.context_steps)
 
 
-def _reading(cell: Params, z: Tensor, rows: Tensor, weight: Tensor, steps: int) -> Float[Tensor, "N D"]:
+def _read_lstm(cell: Params, z: Tensor, rows: Tensor, weight: Tensor, steps: int) -> Float[Tensor, "N D"]:
     """attLSTM(z, rows, steps): read what looks like the present state, and take it in, step by step (A.1)."""
     h, c = torch.zeros_like(z), torch.zeros_like(z)  # [N, D]
     for _ in range(steps):
         alike = h @ rows.T + weight.clamp(min=1e-30).log()  # [N, S]
         attention = torch.where(weight > 0, alike, torch.finfo(z.dtype).min / 2).softmax(-1)
-        said, c = lstm_cell(z, (torch.cat([h, attention @ rows], -1), c), cell)
-        h = said + z
+        output, c = lstm_cell(z, (torch.cat([h, attention @ rows], -1), c), cell)
+        h = output + z
     return h
 
 
-def _passed(cell: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
+def _run_lstm(cell: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
     """What an LSTM says at each row, from the first to the last; a row of weight 0 is passed over."""
     state = torch.zeros_like(z[0]), torch.zeros_like(z[0])
-    said = []
+    outputs = []
     for row, counts in zip(z, weight > 0, strict=True):
         h, c = lstm_cell(row, state, cell)
         state = torch.where(counts, h, state[0]), torch.where(counts, c, state[1])
-        said.append(state[0])
-    return torch.stack(said)
+        outputs.append(state[0])
+    return torch.stack(outputs)

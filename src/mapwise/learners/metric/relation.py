@@ -116,10 +116,10 @@ class Relation(EmbeddingLearner):
         learned = {name: leaf for name, leaf in params.items() if name != "measured"}
         measured = super().measure(learned, source).get("measured", {})
         compared = self._compared({**learned, "measured": measured}, source)
-        found = functional.population(self.module(), functional.part(learned, "relation"), compared)
-        for name in measured.keys() & found.keys():
+        of_pairs = functional.population(self.module(), functional.part(learned, "relation"), compared)
+        for name in measured.keys() & of_pairs.keys():
             raise ValueError(f"the encoder has a layer named {name!r}, as the relation module has: rename it")
-        return {**params, "measured": {**measured, **found}} if measured or found else params
+        return {**params, "measured": {**measured, **of_pairs}} if measured or of_pairs else params
 
     def _compared(self, params: Params, source: TaskSource) -> Iterator[tuple[Tensor, Tensor]]:
         """What the relation module compares in the first training episodes: (classes there, queries there)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mapwise.core import tree
 from mapwise.core.fixed_head import FixedHeadLearner
-from mapwise.core.inner_loop import SGD, curvature, slope
+from mapwise.core.inner_loop import SGD, curvature, gradient
 from mapwise.core.solvers import conjugate_gradient
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
@@ -21,7 +21,7 @@ class IMAML(FixedHeadLearner):
     Paper:   Rajeswaran, Finn, Kakade, Levine 2019, arXiv:1909.04630, eq. 3 and 6, algorithm 2.
     Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
              cross-entropy also {"present": [W]}.
-    Loss:    value of the query loss; the slope is the implicit gradient at the adapted weights, which are a constant.
+    Loss:    value of the query loss; the implicit gradient at the adapted weights, which are a constant.
     Differs: the published code pulls once, after all steps, and solves (2 I + H / (pull + 10)) v = g; here the pull
              is part of every step, and the system is the paper's.
 
@@ -61,7 +61,7 @@ class IMAML(FixedHeadLearner):
         return self.near(params, support, pull=self.pull, rule=SGD(self.inner_lr), steps=self.inner_steps)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """The query loss in value; in slope (I + H / pull)^-1 g."""
+        """In value the query loss, in gradient (I + H / pull)^-1 g."""
         constant = tree.detach(params)
         fast = self.adapt(constant, task.support)
         loss = self.criterion(self.predict(constant, fast, task.query.x), task.query).detach()
@@ -69,7 +69,7 @@ class IMAML(FixedHeadLearner):
         return loss + (along - along.detach())
 
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
-        """The linear function whose slope is the implicit gradient at these params."""
+        """The linear function whose gradient is the implicit gradient at these params."""
         constant = tree.detach(params)
         gradient = self._implicit_gradient(constant, self.adapt(constant, task.support), task)
         return lambda point: self._along(gradient, point)
@@ -88,7 +88,7 @@ class IMAML(FixedHeadLearner):
             bent = curvature(support_loss, phi, v, given=(task.support, present))
             return tree.map(lambda i_v, h_v: i_v + h_v / self.pull, v, bent)
 
-        g = slope(query_loss, phi, first_order=True)
+        g = gradient(query_loss, phi, first_order=True)
         return tree.detach(conjugate_gradient(product, g, steps=self.cg_steps, damping=self.damping))
 
     def _along(self, gradient: Params, params: Params) -> Tensor:

@@ -52,7 +52,7 @@ class MAML(FixedHeadLearner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """theta' = theta - inner_lr * grad L_support(theta), K times (eq. 1)."""
-        moved, held = functional.choose(self.net, params, self.moves)
+        moved, held = functional.split_weights(self.net, params, self.moves)
         present = self.present_in(support)
 
         def support_loss(weights: Params, step: int, held: Params, support: Examples, present: Params) -> Tensor:
@@ -67,11 +67,11 @@ class MAML(FixedHeadLearner):
         if not self.first_order:
             return super().surrogate(params, task)
         fast = self.adapt(params, task.support)
-        start, _ = functional.choose(self.net, params, self.moves)
+        start, _ = functional.split_weights(self.net, params, self.moves)
         steps = {name: (fast[name] - leaf).detach() for name, leaf in start.items()}
 
         def shifted(point: Params) -> Tensor:
-            moved, held = functional.choose(self.net, point, self.moves)
+            moved, held = functional.split_weights(self.net, point, self.moves)
             moved = {name: leaf + steps[name] for name, leaf in moved.items()}
             again = self.fast_of(moved, task.support, held=held)
             return self.criterion(self.predict(point, again, task.query.x), task.query)

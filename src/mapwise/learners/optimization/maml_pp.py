@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from mapwise.core import functional, tree
 from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.functional import Net
-from mapwise.core.inner_loop import SGD, descend, retaken, trajectory
+from mapwise.core.inner_loop import SGD, descend, replay, trajectory
 from mapwise.core.learner import MOMENT
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
@@ -31,7 +31,7 @@ class MAMLPlusPlus(FixedHeadLearner):
     Paper:   Antoniou, Edwards, Storkey 2019, arXiv:1810.09502, section 4.
     Fast:    the moved weights by name and the last step's scales and shifts of the norms; with norm "support"
              also {"statistics": ...}; with the cross-entropy also {"present": [W]}.
-    Loss:    value of the query loss after the last step; early in training the slope is that of the query losses
+    Loss:    value of the query loss after the last step; early in training the gradient is that of the query losses
              after every step, weighted (section 4, multi-step loss optimization).
     Differs: the weights anneal in five levels to 0, where the published code anneals by epoch to 0.03 / K and
              then drops to 0. The support loss is a mean over rows. No running statistics are kept, neither by step,
@@ -122,7 +122,7 @@ class MAMLPlusPlus(FixedHeadLearner):
         return self._fast(params, params["net"], 0, support)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """The query loss in value; in slope the weighted sum of the query losses after every step."""
+        """In value the query loss, in gradient the weighted sum of the query losses after every step."""
         if not self.earlier or self._steps < 2:
             return super().objective(params, task)
         losses = self._query_losses(params, self._points(params, task.support), task)
@@ -133,7 +133,7 @@ class MAMLPlusPlus(FixedHeadLearner):
         """The weighted sum of the query losses; in first order with the steps' gradients held constant."""
         if self.first_order and self._steps:
             given = self._given(params, task.support)
-            again = retaken(self._support_loss, params["net"], self._rule(params), self._steps, given=given)
+            again = replay(self._support_loss, params["net"], self._rule(params), self._steps, given=given)
             return lambda point: self._weighted(self._query_losses(point, again(point["net"], self._rule(point)), task))
         if not self.earlier or self._steps < 2:
             return super().surrogate(params, task)

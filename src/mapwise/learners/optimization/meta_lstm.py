@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
 from mapwise.core.fixed_head import FixedHeadLearner
-from mapwise.core.inner_loop import descend, retaken
+from mapwise.core.inner_loop import descend, replay
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.gradients import log_and_sign
@@ -77,7 +77,7 @@ class MetaLSTM(FixedHeadLearner):
     def surrogate(self, params: Params, task: Task) -> Callable[[Params], Tensor]:
         """The query loss as a function of start and LSTM, with the steps' gradients and losses held constant."""
         given, start = (task.support, self.present_in(task.support)), params["net"]
-        again = retaken(self._support_loss, start, Gates.of(params), self.inner_steps, given=given)
+        again = replay(self._support_loss, start, Gates.of(params), self.inner_steps, given=given)
 
         def through(point: Params) -> Tensor:
             *_, moved = [point["net"], *again(point["net"], Gates.of(point))]
@@ -114,21 +114,21 @@ class Gates:
         empty = flat.new_zeros(len(flat), self.lstm["recurrent"].shape[1])  # [C, hidden]
         return {"h": empty, "c": empty, "f": torch.ones_like(flat), "i": torch.zeros_like(flat)}
 
-    def step(self, point: Params, slope: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
+    def step(self, point: Params, gradient: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
         """f and i of every coordinate from what the LSTM made of gradient and loss, theta, and their own last."""
-        theta, gradient = _flat(point), _flat(slope)  # each [C]
-        seen = torch.cat([log_and_sign(gradient), log_and_sign(value).expand(len(gradient), 2)], 1)  # [C, 4]
+        theta, g = _flat(point), _flat(gradient)  # each [C]
+        seen = torch.cat([log_and_sign(g), log_and_sign(value).expand(len(g), 2)], 1)  # [C, 4]
         h, c = lstm_cell(seen, (state["h"], state["c"]), self.lstm)
-        f = _opened(self.forget, h, theta, state["f"])
-        i = _opened(self.input, h, theta, state["i"])
-        return _unflat(f * theta - i * gradient, point), {"h": h, "c": c, "f": f, "i": i}
+        f = _gate_of(self.forget, h, theta, state["f"])
+        i = _gate_of(self.input, h, theta, state["i"])
+        return _unflat(f * theta - i * g, point), {"h": h, "c": c, "f": f, "i": i}
 
 
 # So that a step sees the weights it is a function of.
 pytree.register_dataclass(Gates)
 
 
-def _opened(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tensor, "C"]:
+def _gate_of(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tensor, "C"]:
     """sigmoid(W [h, theta, last] + b)."""
     rows = torch.cat([h, theta[:, None], last[:, None]], 1)  # [C, hidden + 2]
     return torch.sigmoid(rows @ gate["weight"] + gate["bias"])

@@ -76,7 +76,7 @@ class ProtoMAML(Learner):
 
     def _point(self, params: Params, support: Examples) -> Fast:
         """-|z - c|^2 = 2 c.z - |c|^2 - |z|^2, and the last is the same for all classes: w = 2 c, b = -|c|^2."""
-        body, _ = functional.choose(self.encoder, params, ("*",))
+        body, _ = functional.split_weights(self.encoder, params, ("*",))
         c = class_means(functional.apply(self.encoder, body, support.x, support.weight).flatten(1), support)  # [W, D]
         return {"head": {"weight": 2 * c, "bias": -(c**2).sum(1)}, "body": body}
 

@@ -22,7 +22,7 @@ class Prox(FixedHeadLearner):
     Paper:   Zhou, Yuan, Xu, Yan, Feng 2019, Efficient Meta Learning via Minibatch Proximal Update, NeurIPS.
     Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
              cross-entropy also {"present": [W]}.
-    Loss:    value of the query loss at weights that have learned from the query too; the slope is that of the smallest
+    Loss:    value of the query loss at weights that have learned from the query too; gradient of the smallest
              sum of the loss of all rows and the pull.
     Differs: inner steps are plain gradient descent, which comes to rest at the minimum; the published code has Adam.
 
@@ -69,7 +69,7 @@ class Prox(FixedHeadLearner):
         return self.near(params, support, pull=self.pull, rule=rule, steps=self.inner_steps, batch=self.inner_batch)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """The query loss in value; in slope pull (params - phi), for phi adapted to all rows."""
+        """In value the query loss, in gradient pull (params - phi), for phi adapted to all rows."""
         constant = tree.detach(params)
         fast = self.adapt(constant, all_rows(task))
         loss = self.criterion(self.predict(constant, fast, task.query.x), task.query).detach()

@@ -78,12 +78,12 @@ class R2D2(EmbeddingLearner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """W = argmin |X W - Y|^2 + ridge |W|^2, where a row of X is [f(x_i), 1], for "mean" over sqrt(rows)."""
         z, seen = self.embed_support(params, support)
-        head = self._solved(params, z, support.weight, support.y)
+        head = self._fit_head(params, z, support.weight, support.y)
         # Another loss may not read columns as classes, of which one could be absent.
         present = {"present": present_classes(support)} if self.criterion is cross_entropy else {}
         return {"head": head, **present, **seen}
 
-    def _solved(self, params: Params, z: Tensor, weight: Tensor, y: Tensor) -> Float[Tensor, "D+1 W"]:
+    def _fit_head(self, params: Params, z: Tensor, weight: Tensor, y: Tensor) -> Float[Tensor, "D+1 W"]:
         part = weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
         share = (part if self.errors == "mean" else weight).sqrt()[:, None]  # 0 for a row that doesn't count
         strength = params["log_ridge"].exp() if self.learn_ridge else self.ridge
@@ -107,7 +107,7 @@ class R2D2(EmbeddingLearner):
         """
         z, _ = self.embed_support(params, support)
         alone = torch.eye(len(support.y), dtype=z.dtype, device=z.device)
-        each = _with_ones(self.embed(params, fast, x)) @ self._solved(params, z, support.weight, alone)  # [Q, S]
+        each = _with_ones(self.embed(params, fast, x)) @ self._fit_head(params, z, support.weight, alone)  # [Q, S]
         votes: Tensor = params["scale"] * each[:, :, None] * support.y
         return votes
 

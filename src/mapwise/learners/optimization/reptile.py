@@ -22,7 +22,7 @@ class Reptile(FixedHeadLearner):
     Paper:   Nichol, Achiam, Schulman 2018, arXiv:1803.02999, algorithm 2.
     Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
              cross-entropy also {"present": [W]}.
-    Loss:    value of the query loss; the slope is that of half the squared distance to the adapted
+    Loss:    value of the query loss; the gradient is that of half the squared distance to the adapted
              weights, which are a constant. The query is looked at and not learned from.
     Differs: the inner Adam's second moments start afresh for every task, and the published code carries them
              over from task to task. With norm "support" a query is normalised by the support alone, not
@@ -82,7 +82,7 @@ class Reptile(FixedHeadLearner):
         return self.fast_of(fast, support)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """The query loss in value; in slope params - phi."""
+        """In value the query loss, in gradient params - phi."""
         fast = tree.detach(self.adapt(tree.detach(params), task.support))
         loss = self.criterion(self.predict(tree.detach(params), fast, task.query.x), task.query)
         pull = self._pull(params, fast)
