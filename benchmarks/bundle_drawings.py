@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from mapwise.core import tree
-from mapwise.core.files import write_atomically
+from mapwise.data.files import write_atomically
 from mapwise.encoders.bundled import ABOUT, WEIGHTS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings

@@ -22,10 +22,10 @@ from mapwise import catalog
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.task import Task, TaskSource
+from mapwise.data.digits import digits
 from mapwise.engine.compiled import ROUNDING, relative_distance
 from mapwise.engine.gradient import meta_gradient
 from mapwise.nets import MLP
-from mapwise.tasks.digits import digits
 from mapwise.tasks.sequences import Copy
 from row import Line, Row, Target
 

@@ -20,8 +20,8 @@ from PIL import Image
 import mapwise as mw
 import row
 from kept_runs import with_interval
-from mapwise.tasks.omniglot import omniglot
-from mapwise.tasks.rows import LabelledRows
+from mapwise.data.omniglot import omniglot
+from mapwise.data.rows import LabelledRows
 from row import Line, Row, Target
 from side_by_side import Spread
 

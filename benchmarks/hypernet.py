@@ -24,9 +24,9 @@ from mapwise.catalog.sources import training_source
 from mapwise.core.estimate import Estimate
 from mapwise.core.functional import Net
 from mapwise.core.task import Examples
+from mapwise.data.glyphs import glyphs
 from mapwise.engine.results import Report
 from mapwise.nets import MLP, Conv4
-from mapwise.tasks.glyphs import glyphs
 from row import Line, Row, Target
 
 SHOTS = (1, 5)

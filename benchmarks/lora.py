@@ -19,12 +19,12 @@ import numpy as np
 import row
 from kept_runs import with_interval
 from mapwise.catalog.encoders import encoder_named
-from mapwise.encoders.kept import Kept
+from mapwise.data.store import data_root
+from mapwise.encoders.cached import Kept
 from mapwise.interfaces.printing import note
 from mapwise.predictors.choosing import USUAL, choose
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.predictor import Predictor
-from mapwise.tasks.store import data_root
 from row import Line, Row
 from texts import DATA, FROZEN, Texts, drawn, standard
 

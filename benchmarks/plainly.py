@@ -22,10 +22,10 @@ from mapwise.core.learner import Learner
 from mapwise.core.stream import is_stream
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
+from mapwise.data.glyphs import glyphs
 from mapwise.learners.generation.abml import RATE
 from mapwise.learners.generation.versa import noise_of_heads
 from mapwise.nets import MLP
-from mapwise.tasks.glyphs import glyphs
 from ours import chosen, ours
 from peers.plain_bayes import abml_loss, versa_loss
 from peers.plain_generators import cnp_loss, hypernet_loss

@@ -13,8 +13,8 @@ import torch
 
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.task import Examples
+from mapwise.data.inputs import columns
 from mapwise.encoders.encoder import Encoder
-from mapwise.interfaces.inputs import columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def support_of(x: np.ndarray, ways: int) -> Examples:
 
 def omniglot_pool(data: Path, split: str, most: int | None = None) -> Pool:
     """Omniglot's characters of one split, turned as Vinyals does, through `drawings`; of `most` classes alone."""
-    from mapwise.tasks.omniglot import omniglot
+    from mapwise.data.omniglot import omniglot
 
     rows = omniglot(data)
     places = [np.arange(rows.starts[c], rows.starts[c + 1]) for c in rows.splits[split][:most]]

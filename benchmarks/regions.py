@@ -17,12 +17,12 @@ import row
 from kept_runs import with_interval
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
+from mapwise.data.glyphs import glyphs
+from mapwise.data.omniglot import omniglot
+from mapwise.data.rows import LabelledRows
 from mapwise.encoders.occlusion import paper_of
 from mapwise.predictors.diagnostics.explanation import explain
 from mapwise.predictors.predictor import Predictor
-from mapwise.tasks.glyphs import glyphs
-from mapwise.tasks.omniglot import omniglot
-from mapwise.tasks.rows import LabelledRows
 from row import Line, Row, Target
 
 WAYS, SHOTS, OTHERS, SHARE = 5, 5, 10, 0.1

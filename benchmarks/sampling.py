@@ -25,7 +25,7 @@ SECONDS = 1.0
 
 def rows(data: str | None):
     """Omniglot's rows, or as many made-up ones."""
-    from mapwise.tasks.omniglot import omniglot
+    from mapwise.data.omniglot import omniglot
 
     return made_up(6492, training=4112) if data is None else omniglot(data)
 
@@ -34,7 +34,7 @@ def made_up(classes: int, training: int | None = None):
     """Random images of Omniglot's form, 20 of each class; `training` classes (default: all) are for training."""
     import numpy as np
 
-    from mapwise.tasks.rows import LabelledRows
+    from mapwise.data.rows import LabelledRows
 
     drawings = 20
     return LabelledRows(

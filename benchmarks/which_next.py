@@ -26,14 +26,14 @@ from kept_runs import with_interval
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.core.geometry import squared_distances
-from mapwise.encoders.encoder import Raw
-from mapwise.interfaces.inputs import columns
+from mapwise.data.glyphs import glyphs
+from mapwise.data.inputs import columns
+from mapwise.data.modality import Modality
+from mapwise.data.omniglot import omniglot
+from mapwise.data.rows import LabelledRows
 from mapwise.interfaces.printing import note
 from mapwise.predictors.diagnostics.which_next import which_next
 from mapwise.predictors.predictor import Predictor
-from mapwise.tasks.glyphs import glyphs
-from mapwise.tasks.omniglot import omniglot
-from mapwise.tasks.rows import LabelledRows
 from row import Line, Row, Target
 
 WAYS, LABELS, DRAWS = 10, 20, 3
@@ -53,7 +53,7 @@ class Ready:
         return "ready"
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         return "table"
 
     @property
@@ -239,7 +239,7 @@ def _digits(data: Path | None) -> Groups:
 
 @cache
 def _banking(data: Path | None) -> Groups:
-    from mapwise.tasks.store import data_root
+    from mapwise.data.store import data_root
 
     with (Path(data or data_root()) / "banking77" / "test.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

@@ -23,7 +23,7 @@ SECTIONS = {
     "Learners": ("mapwise.core.learner", "mapwise.learners"),
     "Tasks": ("mapwise.core.task",),
     "Problems": ("mapwise.core.problem", "mapwise.problems"),
-    "Sources": ("mapwise.tasks",),
+    "Sources": ("mapwise.tasks", "mapwise.data"),
     "Training and evaluation": ("mapwise.engine",),
     "Results": ("mapwise.core.estimate", "mapwise.engine.results"),
     "Laws": ("mapwise.core.laws",),

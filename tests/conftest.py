@@ -21,7 +21,7 @@ os.environ.pop("MAPWISE_DATA", None)
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from mapwise.core import tensor_file  # noqa: E402
+from mapwise.data import tensor_file  # noqa: E402
 from mapwise.interfaces.cli import main  # noqa: E402
 
 # The workers of pytest-xdist share the cores already; and one thread adds in one order, so bits repeat.

@@ -15,7 +15,7 @@ import pytest
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
-from mapwise.core.files import claimed
+from mapwise.data.files import claimed
 from mapwise.engine.folder import METRICS
 from mapwise.engine.results import Contender, Curve, Paired, Protocol, Report
 from mapwise.interfaces.cli import main

@@ -14,11 +14,11 @@ import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.nets import NETS
 from mapwise.core.novelty import Spread
+from mapwise.data import inputs
+from mapwise.data.omniglot import omniglot
 from mapwise.encoders import bundled
 from mapwise.encoders.bundled import Bundled
-from mapwise.interfaces import inputs
 from mapwise.nets import MLP
-from mapwise.tasks.omniglot import omniglot
 
 SENTENCES = {
     "cancel": ["please cancel my order", "I want to cancel", "cancel the booking", "how do I cancel this"],
@@ -81,7 +81,7 @@ def test_pictures_are_the_same_as_paths_images_and_arrays(tmp_path):
     arrays = np.stack([np.asarray(image) for image in DRAWINGS])
     forms = [paths, [str(path) for path in paths], arrays, arrays.transpose(0, 3, 1, 2), arrays / 255, arrays[..., 0]]
     for form in forms:
-        assert inputs.kind_of(form) == "pictures"
+        assert inputs.modality_of(form) == "pictures"
         np.testing.assert_allclose(encoder(inputs.pictures(form)), expected, atol=1e-4)
 
 

@@ -15,6 +15,8 @@ from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.task import About, Examples, Task
+from mapwise.data.digits import digits
+from mapwise.data.rows import LabelledRows
 from mapwise.engine import checkpoint
 from mapwise.engine import compiled as compiling
 from mapwise.engine.aggregate import aggregate_named
@@ -29,9 +31,7 @@ from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.nets import MLP, Conv4, norm
 from mapwise.problems.regression import Regression
-from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sinusoid import Sinusoid
 
 TASKS = 7

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapwise.data.rows import LabelledRows, deal
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes, without_replacement
-from mapwise.tasks.rows import LabelledRows, deal
 
 
 def numbered(sizes: list[int], splits: dict[str, list[str]] | None = None) -> LabelledRows:

@@ -18,7 +18,7 @@ from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import REGRESSION_HEADS, heads_behind
 from mapwise.core import solvers
 from mapwise.core.laws import check
-from mapwise.interfaces import inputs
+from mapwise.data import inputs
 from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.nets import MLP
 

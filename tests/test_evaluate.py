@@ -13,6 +13,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.losses import Gaussian, present_classes, without_absent
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.task import About, Examples, Task
+from mapwise.data.digits import digits
 from mapwise.engine.evaluate import episode_values, evaluate, fitted_temperature, predicts_alone
 from mapwise.engine.results import Paired, Report
 from mapwise.learners.metric.protonet import ProtoNet
@@ -20,7 +21,6 @@ from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
 from mapwise.problems.classification import BINS, Classification
 from mapwise.problems.regression import Regression
-from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.gaussian_process import GaussianProcess
 from mapwise.tasks.sinusoid import Sinusoid

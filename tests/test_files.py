@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from mapwise.core.files import claimed, write_atomically
+from mapwise.data.files import claimed, write_atomically
 from mapwise.engine.train import METRICS
 
 WRITER = """
 import sys, time
-from mapwise.core.files import write_atomically
+from mapwise.data.files import write_atomically
 
 def writer(file):
     file.write(b"half")

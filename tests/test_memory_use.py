@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.engine.findings import memory_use
+from mapwise.engine.figures import memory_use
 from mapwise.engine.results import Findings, MemoryUse, Protocol, Report
 from mapwise.interfaces.cli import main
 from mapwise.learners.memory.ntm import NTM

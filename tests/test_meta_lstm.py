@@ -17,7 +17,7 @@ from mapwise.engine.gradient import meta_gradient
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.meta_lstm import Gates, MetaLSTM
 from mapwise.nets import MLP
-from mapwise.nets.gradients import log_and_sign
+from mapwise.nets.log_and_sign import log_and_sign
 from mapwise.nets.lstm import lstm_cell
 from mapwise.tasks.sinusoid import Sinusoid
 from small_tasks import TASK, net, rows

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mapwise.core import functional, tree
+from mapwise.data.rows import LabelledRows
 from mapwise.engine.gradient import meta_gradient
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
@@ -17,7 +18,6 @@ from mapwise.nets import norm as norms
 from mapwise.nets.conv4 import channels_last
 from mapwise.nets.statistics import row_statistics
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 
 NORMS = ["batch", "support", "frozen", "group", "layer"]
 

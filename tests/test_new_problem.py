@@ -16,7 +16,7 @@ from mapwise.core.losses import means, row_mean
 from mapwise.core.problem import Metric, Problem, task_mean
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.engine.evaluate import evaluate
-from mapwise.engine.findings import training_curves
+from mapwise.engine.figures import training_curves
 from mapwise.engine.results import Findings, Paired, Report
 from mapwise.engine.train import train
 from mapwise.problems import PROBLEMS

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapwise.tasks import omniglot as module
-from mapwise.tasks.omniglot import CLASSES, omniglot, read_splits, read_zip
+from mapwise.data import omniglot as module
+from mapwise.data.omniglot import CLASSES, omniglot, read_splits, read_zip
 
 REAL = Path(os.environ.get("MAPWISE_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 needs_real = pytest.mark.skipif(

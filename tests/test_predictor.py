@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 import mapwise as mw
 from conftest import ROOT, rewrite
-from mapwise.encoders.content import digests, together
+from mapwise.data.digests import digests, together
 from mapwise.predictors.fit import LabelledExamples, with_names
 from mapwise.predictors.predictor import Predictor
 

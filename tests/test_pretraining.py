@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from mapwise.core import tree
 from mapwise.core.task import Examples, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.learners.pretraining.finetune import Finetune
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.supervised import SupervisedSource
 
 

@@ -13,7 +13,7 @@ from mapwise.core.laws import check
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import binary_cross_entropy
 from mapwise.engine.evaluate import episode_values, evaluate
-from mapwise.engine.findings import drawn_episode, embedding_map, training_curves
+from mapwise.engine.figures import drawn_episode, embedding_map, training_curves
 from mapwise.engine.results import Curve, Findings, Paired, Report, Search, Trial
 from mapwise.engine.train import train
 from mapwise.interfaces.shown import trained

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import functional
 from mapwise.core.task import Examples, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 
 
 def encoder() -> nn.Module:

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from mapwise.core import tree
 from mapwise.core.solvers import ridge
 from mapwise.core.task import Examples, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.learners.optimization.r2d2 import R2D2
 from mapwise.nets import MLP
 from mapwise.runs.learner import learner_of
 from mapwise.runs.settings import RunSettings
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sinusoid import Sinusoid
 
 

@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 from conftest import ROOT
 from mapwise.core import tree
 from mapwise.core.map_tasks import tasks_in
+from mapwise.data.digits import digits
 from mapwise.engine import checkpoint
 from mapwise.engine import ranks as processes
 from mapwise.engine import train as training
@@ -37,7 +38,6 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
 from mapwise.runs.settings import SETTINGS
-from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.workflows import train as workflow

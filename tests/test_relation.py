@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from mapwise.core import functional, tree
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Examples, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.learners.metric.relation import Relation
 from mapwise.nets import MLP, Conv4, Norm
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 
 SHAPES = [(2, 7, 5), (2, 6, 1), (3,)]
 

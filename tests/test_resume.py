@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mapwise.core import tensor_file
+from mapwise.data import tensor_file
+from mapwise.data.digits import digits
 from mapwise.engine import checkpoint, loop
 from mapwise.engine import train as training
 from mapwise.engine.folder import BEST, LAST, METRICS
@@ -24,7 +25,6 @@ from mapwise.engine.train import train
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
-from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.sinusoid import Sinusoid
 

@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from mapwise.core.task import Examples, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.learners.metric.siamese import Siamese
 from mapwise.nets import MLP
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 
 
 def encoder() -> nn.Module:

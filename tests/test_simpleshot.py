@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core.task import Examples
+from mapwise.data.rows import LabelledRows
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.simpleshot import SimpleShot
 from mapwise.learners.pretraining.supervised import Supervised
 from mapwise.nets import MLP
 from mapwise.runs.run import load_params
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.supervised import SupervisedSource
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mapwise.core.files import write_atomically
-from mapwise.tasks.store import Remote, cache_folder, data_root, fetch, fetch_all
+from mapwise.data.files import write_atomically
+from mapwise.data.store import Remote, cache_folder, data_root, fetch, fetch_all
 
 CONTENT = bytes(range(256)) * 3000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

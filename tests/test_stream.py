@@ -14,14 +14,14 @@ from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at
 from mapwise.core.stream import after_prefixes, is_stream, scored_rows, scores_along
 from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.data.rows import LabelledRows
 from mapwise.engine.evaluate import episode_values, evaluate
-from mapwise.engine.findings import drawn_episode
+from mapwise.engine.figures import drawn_episode
 from mapwise.engine.train import train
 from mapwise.learners.memory.mann import MANN
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP
 from mapwise.problems.classification import SIGHTS
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.stream import Stream, streamed
 
 

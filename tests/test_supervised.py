@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mapwise.data.rows import LabelledRows
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.supervised import SupervisedSource
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mapwise.data.tables import table
 from mapwise.tasks.episodes import Episodes
-from mapwise.tasks.table import table
 
 
 def written(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:

@@ -18,13 +18,13 @@ from conftest import ROOT, command, rewrite
 from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
 from mapwise.core.embedding import learned_features
+from mapwise.data.glyphs import glyphs
+from mapwise.data.images import images
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.predictors.diagnostics.novelty import unknown
 from mapwise.predictors.predictor import Predictor
 from mapwise.predictors.trained_learner import TrainedLearner
 from mapwise.runs.run import load_params
-from mapwise.tasks.glyphs import glyphs
-from mapwise.tasks.images import images
 
 SHORT = ["--steps", "3", "--tasks", "2", "--validation-episodes", "2", "--threads", "1"]
 

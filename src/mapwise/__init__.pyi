@@ -8,6 +8,7 @@ from .core.task import Examples as Examples
 from .core.task import Task as Task
 from .core.task import TaskSource as TaskSource
 from .core.task import examples as examples
+from .data.rows import LabelledRows as LabelledRows
 from .engine.evaluate import evaluate as evaluate
 from .engine.gradient import meta_gradient as meta_gradient
 from .engine.ranks import Ranks as Ranks
@@ -46,7 +47,6 @@ from .problems.regression import Regression as Regression
 from .tasks.episodes import Episodes as Episodes
 from .tasks.gaussian_process import GaussianProcess as GaussianProcess
 from .tasks.lines import Lines as Lines
-from .tasks.rows import LabelledRows as LabelledRows
 from .tasks.sequences import AssociativeRecall as AssociativeRecall
 from .tasks.sequences import Copy as Copy
 from .tasks.sinusoid import Sinusoid as Sinusoid

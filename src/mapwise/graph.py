@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from mapwise import __version__
 from mapwise.core import functional, solvers, tree
-from mapwise.core.files import write_atomically
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
+from mapwise.data.files import write_atomically
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 NOTE = (

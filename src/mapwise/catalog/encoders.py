@@ -4,14 +4,15 @@ from functools import partial
 
 from mapwise.catalog.nets import NETS
 from mapwise.catalog.rows import EncoderRow, FamilyRow, named
+from mapwise.data.modality import Modality
+from mapwise.data.store import cache_folder
 from mapwise.encoders.bundled import Bundled
-from mapwise.encoders.encoder import Costly, Encoder, Raw
+from mapwise.encoders.cached import kept
+from mapwise.encoders.encoder import Costly, Encoder
 from mapwise.encoders.hugging_face import hugging_face
-from mapwise.encoders.kept import kept
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
-from mapwise.tasks.store import cache_folder
 
 ENCODERS: dict[str, EncoderRow] = {
     "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
@@ -30,7 +31,7 @@ FAMILIES: dict[str, FamilyRow] = {
 """What makes the encoder of FAMILY:NAME, for any name."""
 
 
-def encoder_of(kind: Raw) -> Encoder:
+def encoder_of(kind: Modality) -> Encoder:
     """The first encoder that reads rows of this kind."""
     return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
 

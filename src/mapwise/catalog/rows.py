@@ -15,9 +15,9 @@ from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.task import Examples, TaskShape, TaskSource
+from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
 from mapwise.tasks.episodes import Span
-from mapwise.tasks.rows import LabelledRows
 
 OUTER_RATES = {"optimizer.lr": (0.001, 0.003, 0.01)}
 """Rates of Adam worth trying for a learner that has no other."""

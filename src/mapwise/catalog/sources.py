@@ -5,21 +5,21 @@ from functools import partial
 
 from mapwise.catalog.rows import LearnerRow, SourceRow, SourceSettings
 from mapwise.core.task import TaskSource
+from mapwise.data.digits import digits
+from mapwise.data.glyphs import glyphs
+from mapwise.data.images import images
+from mapwise.data.omniglot import omniglot
+from mapwise.data.rows import LabelledRows
+from mapwise.data.tables import table
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.tasks.augment import augmentation
-from mapwise.tasks.digits import digits
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.gaussian_process import GaussianProcess
-from mapwise.tasks.glyphs import glyphs
-from mapwise.tasks.images import images
 from mapwise.tasks.lines import Lines
-from mapwise.tasks.omniglot import omniglot
-from mapwise.tasks.rows import LabelledRows
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.tasks.stream import Stream, streamed
 from mapwise.tasks.supervised import SupervisedSource
-from mapwise.tasks.table import table
 
 
 def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:

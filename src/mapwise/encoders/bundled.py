@@ -18,7 +18,8 @@ from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.novelty import Spread
 from mapwise.core.tree import Params
-from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Encoder
 from mapwise.encoders.pixels import Ink, Pixels
 
 WEIGHTS = "weights.safetensors"
@@ -59,7 +60,7 @@ class Bundled:
         )
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         return self.rows.reads
 

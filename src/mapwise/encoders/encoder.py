@@ -1,15 +1,13 @@
 """What an encoder is: a mapping from raw rows to arrays, which may first look at the rows it will be used on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 from mapwise.core.novelty import Spread
-
-Raw = Literal["table", "texts", "pictures"]
-"""What raw rows are: columns by name, strings, or pictures."""
+from mapwise.data.modality import Modality
 
 
 class Encoder(Protocol):
@@ -21,7 +19,7 @@ class Encoder(Protocol):
         ...
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         ...
 
@@ -76,10 +74,3 @@ class Tunable(Encoder, Protocol):
     def tuning_seconds(self, rows: Sequence[Any]) -> float:
         """About how long that takes for such rows; raises ValueError where it can't be."""
         ...
-
-
-def filled(text: str, place: int) -> str:
-    """The text of this row; raises ValueError when it is empty."""
-    if not text.strip():
-        raise ValueError(f"the text of row {place} is empty: fill it or drop the row")
-    return text

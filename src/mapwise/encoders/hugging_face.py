@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mapwise.core.pictures import open_picture
-from mapwise.encoders import model_folder
-from mapwise.encoders.content import picture_content, text_content
-from mapwise.encoders.encoder import Costly, Raw
-from mapwise.encoders.low_rank import Adapter, Embed, learned, seconds_for
+from mapwise.data.digests import picture_content, text_content
+from mapwise.data.modality import Modality
+from mapwise.data.pictures import open_picture
+from mapwise.encoders import hub
+from mapwise.encoders.encoder import Costly
+from mapwise.encoders.lora import Adapter, Embed, learned, seconds_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,9 +51,9 @@ def hugging_face(name: str, fetch: bool) -> Costly:
 
     Raises ValueError when the model can't be had.
     """
-    folder = model_folder.find_model(name, fetch=fetch)
+    folder = hub.find_model(name, fetch=fetch)
     # A file that names this encoder may be read from another folder than this process works in.
-    return _READERS[model_folder.reads(folder)](f"hf:{model_folder.local(name) or name}", folder)
+    return _READERS[hub.reads(folder)](f"hf:{hub.local(name) or name}", folder)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class _Pretrained:
     @cached_property
     def version(self) -> str:
         """The digest of settings and weights."""
-        return f"{_EDITION}-{model_folder.folder_digest(self.folder)}"
+        return f"{_EDITION}-{hub.folder_digest(self.folder)}"
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -112,7 +113,7 @@ class _Pretrained:
         raise NotImplementedError
 
     def _network(self, adapter: Adapter) -> Network:
-        model_folder.require_libraries(self.name.removeprefix("hf:"))
+        hub.require_libraries(self.name.removeprefix("hf:"))
         return _loaded(self._load, self.folder, self.version, adapter)
 
     def _encoded(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
@@ -131,7 +132,7 @@ class Sentences(_Pretrained):
     """
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         return "texts"
 
@@ -161,7 +162,7 @@ class Pictures(_Pretrained):
     """
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         return "pictures"
 
@@ -189,12 +190,12 @@ class Pictures(_Pretrained):
     @property
     def _near(self) -> int:
         """Pixels a side that the model reads, at most."""
-        size = model_folder.image_settings(self.folder).get("size", 0)
+        size = hub.image_settings(self.folder).get("size", 0)
         sides = size.values() if isinstance(size, dict) else [size]
         return max((side for side in sides if isinstance(side, int) and side > 0), default=1024)
 
 
-_READERS: dict[Raw, Callable[[str, Path], Costly]] = {"texts": Sentences, "pictures": Pictures}
+_READERS: dict[Modality, Callable[[str, Path], Costly]] = {"texts": Sentences, "pictures": Pictures}
 
 
 @lru_cache(maxsize=2)  # an encoder is made for every fit, and loading takes seconds

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core.explanation import Region
-from mapwise.core.pictures import open_picture
+from mapwise.data.pictures import open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image

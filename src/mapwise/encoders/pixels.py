@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.core.pictures import ink, of_channels, open_picture, stretched
-from mapwise.encoders.encoder import Raw
+from mapwise.data.modality import Modality
+from mapwise.data.pictures import ink, of_channels, open_picture, stretched
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,7 +25,7 @@ class _Plain:
     """
 
     name: ClassVar[str]
-    reads: ClassVar[Raw] = "pictures"
+    reads: ClassVar[Modality] = "pictures"
     version: ClassVar[str] = "1"
     channels: ClassVar[tuple[int, ...]] = (1, 3)
 

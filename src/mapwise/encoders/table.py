@@ -3,16 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.core.cells import GAPS, CellError, infinite, moments, numbers, parse_number, standardised, text
-from mapwise.encoders.encoder import Raw
-
-Columns: TypeAlias = Mapping[str, np.ndarray]
-"""Column name -> its cells, [N]: see `core.cells.numbers`."""
+from mapwise.data.cells import GAPS, CellError, infinite, moments, numbers, parse_number, standardised, text
+from mapwise.data.modality import Columns, Modality
 
 MOST = 32
 """Different words in a column that becomes one column each; of more, only how frequent a word was is kept."""
@@ -108,7 +105,7 @@ class Table:
         return "table"
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         return "table"
 

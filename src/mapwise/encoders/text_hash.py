@@ -7,7 +7,8 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.encoders.encoder import Raw, filled
+from mapwise.data.inputs import nonempty
+from mapwise.data.modality import Modality
 
 MOST = 1_000_000
 """Characters of a text; a longer one takes many seconds, and is hardly one row."""
@@ -31,7 +32,7 @@ class TextHash:
         return "text-hash"
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         return "texts"
 
@@ -61,7 +62,7 @@ class TextHash:
         """[N, 2 * features], float32, of length 1; raises ValueError for a text without letters, or too long a one."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
-        texts = [filled(text, place) for place, text in enumerate(rows)]
+        texts = [nonempty(text, place) for place, text in enumerate(rows)]
         for place, text in enumerate(texts):
             if len(text) > MOST:
                 raise ValueError(

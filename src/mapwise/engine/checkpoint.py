@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from mapwise.core import tensor_file, tree
+from mapwise.core import tree
 from mapwise.core.tree import Tree
+from mapwise.data import tensor_file
 
 _AGAIN = "train the run again"
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.cells import GAPS, CellError, parse_number
 from mapwise.core.held_out import HeldOut
-from mapwise.encoders.encoder import Encoder, Raw
-from mapwise.encoders.table import Columns
-from mapwise.interfaces.inputs import columns, words
+from mapwise.data.cells import GAPS, CellError, parse_number
+from mapwise.data.inputs import columns, words
+from mapwise.data.modality import Columns, Modality
+from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.printing import spreadsheet_cell
 from mapwise.interfaces.progress import Watched
 from mapwise.predictors.choosing import Tried
@@ -200,9 +200,9 @@ def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[lis
         return [None] * len(encoded), f"what is none of these can't be told: {few}"
 
 
-def _folder(data: Path) -> tuple[list[Path], list[str], Raw, list[str]]:
+def _folder(data: Path) -> tuple[list[Path], list[str], Modality, list[str]]:
     """Paths, the class of each, what they are, and where in the folder each lies."""
-    from mapwise.tasks.images import files_in, visible
+    from mapwise.data.images import files_in, visible
 
     classes = [path for path in visible(data) if path.is_dir()]
     if not classes:
@@ -216,8 +216,8 @@ def _folder(data: Path) -> tuple[list[Path], list[str], Raw, list[str]]:
 
 def _table(
     data: Path, text: str | None, label: str | None, categories: Sequence[str]
-) -> tuple[Any, list[str], Raw, list[str]]:
-    from mapwise.tasks.table import check_categories, label_place
+) -> tuple[Any, list[str], Modality, list[str]]:
+    from mapwise.data.tables import check_categories, label_place
 
     header, lines, cells = _cells(data)
     place = label_place(data, header, label)
@@ -237,7 +237,7 @@ def _table(
 
 
 def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    from mapwise.tasks.table import cells_of
+    from mapwise.data.tables import cells_of
 
     return cells_of(path)
 
@@ -251,7 +251,7 @@ def asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
     """What each answer is about, and the raw rows."""
     reads = taught.encoder.reads
     if reads == "pictures":
-        from mapwise.tasks.images import files_in
+        from mapwise.data.images import files_in
 
         paths = [Path(given).expanduser() for given in inputs]
         found = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
@@ -340,7 +340,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _pictures(data: Path) -> list[Path]:
-    from mapwise.tasks.images import files_in
+    from mapwise.data.images import files_in
 
     if not data.is_dir():
         raise ValueError(f"{data} is no folder: give a folder of pictures of the class")

@@ -153,8 +153,8 @@ def _threads() -> Check:
 
 
 def _cache() -> Check:
-    from mapwise.core.files import write_atomically
-    from mapwise.tasks.store import cache_folder
+    from mapwise.data.files import write_atomically
+    from mapwise.data.store import cache_folder
 
     folder = cache_folder()
     probe = folder / ".probe"

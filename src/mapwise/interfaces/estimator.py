@@ -14,7 +14,7 @@ from mapwise.core.arrays import check_labels
 from mapwise.core.explanation import Explanation
 from mapwise.core.held_out import HeldOut
 from mapwise.core.which_next import Suggestion
-from mapwise.interfaces import inputs
+from mapwise.data import inputs
 from mapwise.interfaces.few_shot import FewShotEstimator, State, columns_of
 from mapwise.predictors.choosing import Tried
 from mapwise.predictors.diagnostics import explanation, novelty, which_next
@@ -230,7 +230,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None, *, budget: str | float = "30s", least: int
     ) -> "ClassState":
         """A fit to these rows alone."""
-        modality = inputs.kind_of(X)
+        modality = inputs.modality_of(X)
         rows, columns = self._read(X, modality, None)
         labels, later = _labels(y), _later(classes)
         _same_kind(later, labels)

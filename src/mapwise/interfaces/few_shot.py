@@ -11,8 +11,9 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mapwise.core.learner import Learner
-from mapwise.encoders.encoder import Encoder, Raw
-from mapwise.interfaces import inputs
+from mapwise.data import inputs
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.fit import Fitted, P
 from mapwise.predictors.heads import Head
 
@@ -94,7 +95,7 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
         """Raw rows as the encoder of a state reads them."""
         return self._read(X, state.predictor.encoder.reads, state.columns)[0]
 
-    def _read(self, X: Any, reads: Raw, columns: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    def _read(self, X: Any, reads: Modality, columns: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Raw rows as such an encoder reads them, and what scikit-learn keeps of their columns.
 
         columns: what it kept of the rows that were fitted; None: these are to be fitted.

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from mapwise.core.files import write_atomically
-from mapwise.encoders.content import together
+from mapwise.data.digests import together
+from mapwise.data.files import write_atomically
 from mapwise.interfaces.answers import as_json, counted
 from mapwise.predictors.diagnostics import cross_validation
 from mapwise.predictors.predictor import Predictor

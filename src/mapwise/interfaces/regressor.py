@@ -10,7 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
 from mapwise.core.learner import Learner
-from mapwise.interfaces import inputs
+from mapwise.data import inputs
 from mapwise.interfaces.few_shot import FewShotEstimator, State, columns_of
 from mapwise.predictors.diagnostics.cross_validation import deviation
 from mapwise.predictors.fit import Fitted, LabelledExamples, fit, numbers, with_numbers
@@ -100,7 +100,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
 
     def _begun(self, X: Any, y: Any, sample_weight: Any, least: int) -> TargetState:
         """A fit to these rows alone."""
-        modality = inputs.kind_of(X)
+        modality = inputs.modality_of(X)
         rows, columns = self._read(X, modality, None)
         examples = LabelledExamples(rows, modality, _targets(y), sample_weight)
         return TargetState(fit(examples, encoder=self.encoder, learner=self.learner, least=least), columns)

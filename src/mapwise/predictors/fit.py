@@ -13,8 +13,9 @@ from jaxtyping import Float, Int64
 from mapwise.core.arrays import check_real
 from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
-from mapwise.encoders.content import digests
-from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.data.digests import digests
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.choosing import USUAL, Tried, choose, seconds_of
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.heads import AUTO, Head, encoder_for
@@ -46,7 +47,7 @@ class LabelledExamples:
     """
 
     rows: Any
-    modality: Raw
+    modality: Modality
     labels: np.ndarray
     weight: Any = None
     sources: Sequence[str] = ()
@@ -270,7 +271,7 @@ def _each(targets: np.ndarray) -> str:
 
 
 def _check_contents(
-    modality: Raw,
+    modality: Modality,
     contents: Int64[np.ndarray, "N"],
     columns: Int64[np.ndarray, "N"],
     classes: Sequence[str],

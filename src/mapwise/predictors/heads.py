@@ -14,7 +14,8 @@ from mapwise.catalog.rows import HeadRow, named
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
-from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.trained_learner import TrainedLearner
 
 AUTO = "auto"
@@ -46,7 +47,7 @@ class Head(Protocol):
         """Whether the encoder is tuned on the support first."""
         ...
 
-    def encoder_called(self, name: str, reads: Raw) -> Encoder:
+    def encoder_called(self, name: str, reads: Modality) -> Encoder:
         """The encoder of this name, for rows of this kind; "auto": the first that reads them.
 
         Raises ValueError for a name that isn't there, and for an encoder that the head can't stand behind.
@@ -84,7 +85,7 @@ class _OverEncoded:
         """The learner for a support of such rows."""
         raise NotImplementedError
 
-    def encoder_called(self, name: str, reads: Raw) -> Encoder:
+    def encoder_called(self, name: str, reads: Modality) -> Encoder:
         """The encoder of this name, for rows of this kind; "auto": the first that reads them."""
         return encoder_of(reads) if name == AUTO else encoder_named(name, fetch=True)
 
@@ -202,7 +203,7 @@ def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, k
     return head
 
 
-def encoder_for(name: str, reads: Raw, head: Head) -> Encoder:
+def encoder_for(name: str, reads: Modality, head: Head) -> Encoder:
     """The encoder of this name before this head; for "auto" the first that reads such rows.
 
     reads: what the rows look like.

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 
 from mapwise.catalog.heads import HEADS
 from mapwise.core.learner import Learner
-from mapwise.encoders.content import digests
+from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.predictors.crossed import CHANGED, Crossed, crossed
 from mapwise.predictors.heads import Head
@@ -45,7 +45,7 @@ class Predictor(Taught):
     sources: tuple[str, ...] = ()
     """Where each row came from, such as a file; empty when nobody said."""
     digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of each raw row's content, see `encoders.content`; 0 or empty when nobody said."""
+    """Of each raw row's content, see `data.digests`; 0 or empty when nobody said."""
     crossed: Crossed | None = None
     """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
     optimism: float = 0.0

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float, Int64
 
-from mapwise.encoders.content import digests
+from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads import Head
 from mapwise.predictors.taught import Taught
@@ -36,7 +36,7 @@ class TargetPredictor(Taught):
     sources: tuple[str, ...] = ()
     """Where each row came from, such as a file; empty when nobody said."""
     digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of each raw row's content, see `encoders.content`; 0 or empty when nobody said."""
+    """Of each raw row's content, see `data.digests`; 0 or empty when nobody said."""
 
     @classmethod
     def of(cls, encoder: Encoder, head: Head, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:

@@ -11,12 +11,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.catalog.encoders import encoder_named, has_encoder
-from mapwise.core import tensor_file, tree
+from mapwise.core import tree
 from mapwise.core.embedding import learned_features
 from mapwise.core.learner import Learner
 from mapwise.core.losses import means
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
+from mapwise.data import tensor_file
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads import Head, head_of, head_of_file
 

@@ -18,7 +18,8 @@ from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.learner import Learner, nets_of
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
-from mapwise.encoders.encoder import Encoder, Raw
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Encoder
 from mapwise.runs.learner import LearnerSettings
 from mapwise.runs.run import fits, load_params
 from mapwise.runs.settings import RunSettings
@@ -139,7 +140,7 @@ class TrainedLearner:
         """No: its encoder makes rows such as it was trained on."""
         return False
 
-    def encoder_called(self, name: str, reads: Raw) -> Encoder:
+    def encoder_called(self, name: str, reads: Modality) -> Encoder:
         """Its own encoder; raises ValueError when another is asked for, and where it has none."""
         if self.encoder is None:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from mapwise.core.files import write_atomically
+from mapwise.data.files import write_atomically
 
 Settings = TypeVar("Settings")
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
 from mapwise.core.task import About, Examples, Source, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.problems.classification import Classification
-from mapwise.tasks.rows import LabelledRows
 
 Span = int | tuple[int, int]
 """A number, or an inclusive range from which each task draws its own."""

@@ -14,7 +14,7 @@ from mapwise.core.losses import Gaussian
 from mapwise.core.problem import Problem
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
-from mapwise.tasks.synthetic import PARTS, random_stream
+from mapwise.tasks.random_streams import PARTS, random_stream
 
 KernelName = Literal["rbf", "periodic", "matern52"]
 

@@ -9,7 +9,7 @@ import torch
 from mapwise.core.problem import Problem
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.multilabel import Multilabel
-from mapwise.tasks.synthetic import PARTS, random_stream
+from mapwise.tasks.random_streams import PARTS, random_stream
 
 
 @dataclass(frozen=True, eq=False)

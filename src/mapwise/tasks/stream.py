@@ -10,9 +10,9 @@ import torch
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
 from mapwise.core.task import About, Examples, Source, Task
+from mapwise.data.rows import LabelledRows
 from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Augment, Episodes, Span, without_replacement
-from mapwise.tasks.rows import LabelledRows
 
 
 @dataclass(frozen=True, eq=False)

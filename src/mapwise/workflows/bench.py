@@ -26,9 +26,9 @@ from mapwise.catalog.nets import net_options
 from mapwise.catalog.rows import LearnerRow, named
 from mapwise.catalog.sources import training_source
 from mapwise.core import tree
-from mapwise.core.files import claimed, write_atomically
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task
+from mapwise.data.files import claimed, write_atomically
 from mapwise.engine.results import Contender, Report
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params

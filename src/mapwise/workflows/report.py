@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.capabilities import TakesSteps, with_steps
-from mapwise.core.files import write_atomically
 from mapwise.core.task import TaskSource
-from mapwise.engine import findings as found_in
+from mapwise.data.files import write_atomically
+from mapwise.engine import figures as found_in
 from mapwise.engine.folder import METRICS
 from mapwise.engine.results import Curve, Findings, Report
 from mapwise.workflows.evaluate import BASELINE, Opened

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from mapwise.core.files import write_atomically
+from mapwise.data.files import write_atomically
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, sentence
 

@@ -10,10 +10,10 @@ import torch
 
 from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
-from mapwise.core.files import claimed
 from mapwise.core.learner import Learner
 from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params
+from mapwise.data.files import claimed
 from mapwise.engine.aggregate import aggregate_named
 from mapwise.engine.compiled import NotCompiled
 from mapwise.engine.folder import BEST, LAST, METRICS

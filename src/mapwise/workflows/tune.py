@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict
 
-from mapwise.core.files import claimed, write_atomically
 from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
+from mapwise.data.files import claimed, write_atomically
 from mapwise.engine.folder import METRICS
 from mapwise.engine.loop import Progress
 from mapwise.engine.results import Search, Trial

@@ -15,7 +15,7 @@ from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import memory
-from mapwise.nets.linear import linear_weights
+from mapwise.nets.initial import linear_weights
 from mapwise.nets.lstm import lstm_gated, lstm_weights
 
 STRENGTH = 10.0

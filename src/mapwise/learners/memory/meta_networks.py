@@ -17,8 +17,8 @@ from mapwise.core.geometry import cosines
 from mapwise.core.losses import present_classes, without_absent
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
-from mapwise.nets.gradients import log_and_sign
-from mapwise.nets.linear import linear_weights
+from mapwise.nets.initial import linear_weights
+from mapwise.nets.log_and_sign import log_and_sign
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 P = 7.0

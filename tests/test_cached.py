@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapwise.encoders import kept
+from mapwise.encoders import cached
+from mapwise.encoders.cached import Kept
 from mapwise.encoders.encoder import Costly
-from mapwise.encoders.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def test_without_the_file_every_row_is_encoded(file, hindrance, monkeypatch):
         monkeypatch.setitem(sys.modules, "sqlite3", None)
     else:
         Kept(Slow(), file)(["other"])
-        monkeypatch.setattr(kept, "_PATIENCE", 0.01)
+        monkeypatch.setattr(cached, "_PATIENCE", 0.01)
         link = sqlite3.connect(file)
         link.execute("BEGIN EXCLUSIVE")
     encoder = Slow()
@@ -169,7 +169,7 @@ def test_without_the_file_every_row_is_encoded(file, hindrance, monkeypatch):
 
 
 def test_a_full_file_lets_go_of_the_oldest(file, monkeypatch):
-    monkeypatch.setattr(kept, "MOST", 60_000)
+    monkeypatch.setattr(cached, "MOST", 60_000)
     many = [f"{i} of many" for i in range(2000)]
     found = Kept(Slow(), file)(many)
     np.testing.assert_array_equal(found, expected(Slow(), many))
@@ -182,7 +182,7 @@ def test_a_full_file_lets_go_of_the_oldest(file, monkeypatch):
 
 def test_two_processes_write_at_once(file):
     code = (
-        "import sys; from pathlib import Path; from test_kept import Kept, Slow, expected; import numpy as np\n"
+        "import sys; from pathlib import Path; from test_cached import Kept, Slow, expected; import numpy as np\n"
         "rows = [f'text {i}' for i in range(int(sys.argv[2]), int(sys.argv[3]))]\n"
         "for _ in range(3): assert (Kept(Slow(), Path(sys.argv[1]))(rows) == expected(Slow(), rows)).all()\n"
     )

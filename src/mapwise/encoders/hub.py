@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mapwise.encoders.encoder import Raw
+from mapwise.data.modality import Modality
 
 MODELS = "MAPWISE_MODELS"
 """The environment variable that names the folder in which models' folders lie."""
@@ -55,7 +55,7 @@ def local(name: str) -> Path | None:
     return Path(given).resolve() if os.path.isdir(given) else None
 
 
-def reads(folder: Path) -> Raw:
+def reads(folder: Path) -> Modality:
     """What a model reads: texts where it is one of sentence-transformers, pictures where it has an image processor.
 
     Raises ValueError for a folder without either and without a tokenizer.

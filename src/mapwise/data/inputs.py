@@ -1,17 +1,14 @@
-"""What a user hands over, as raw rows of one kind: columns by name, texts, or pictures."""
+"""What a user hands over, as raw rows of one modality: columns by name, texts, or pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mapwise.core.arrays import check_real
-from mapwise.core.cells import CellError, infinite, text
-
-if TYPE_CHECKING:
-    from mapwise.encoders.encoder import Raw
-    from mapwise.encoders.table import Columns
+from mapwise.data.cells import CellError, infinite, text
+from mapwise.data.modality import Columns, Modality
 
 _SUFFIXES = "png jpg jpeg gif bmp tif tiff webp ppm pgm pbm jp2 ico avif"
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
@@ -27,7 +24,7 @@ def is_frame(X: Any) -> bool:
     return isinstance(nw.from_native(X, pass_through=True, eager_only=True), nw.DataFrame)
 
 
-def kind_of(X: Any) -> "Raw":
+def modality_of(X: Any) -> Modality:
     """What rows X holds, told by what it looks like; a string with the suffix of a picture is its path."""
     if is_frame(X) or hasattr(X, "toarray"):
         return "table"
@@ -76,7 +73,7 @@ def pictures(X: Any) -> list[Any]:
     return rows
 
 
-def columns(X: Any) -> "Columns":
+def columns(X: Any) -> Columns:
     """The columns of a table by name, or of a matrix by their number; see `Columns` for what a cell is.
 
     A categorical column holds words, whatever they look like.
@@ -159,3 +156,10 @@ def _is_picture(row: Any) -> bool:
 
 def _said(row: Any) -> str:
     return "a single string" if isinstance(row, str) else f"of type {type(row).__name__}"
+
+
+def nonempty(text: str, place: int) -> str:
+    """The text of this row; raises ValueError when it is empty."""
+    if not text.strip():
+        raise ValueError(f"the text of row {place} is empty: fill it or drop the row")
+    return text

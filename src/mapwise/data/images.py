@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mapwise.core.pictures import Unreadable, of_channels, picture, stretched
-from mapwise.tasks.rows import LabelledRows, deal
+from mapwise.data.pictures import Unreadable, of_channels, picture, stretched
+from mapwise.data.rows import LabelledRows, deal
 
 USUAL = 84
 """Pixels a side when the images are at least as large: what the field uses for photographs."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mapwise.core.cells import GAPS, CellError, moments, numbers, parse_number, standardised
-from mapwise.tasks.rows import LabelledRows, deal
+from mapwise.data.cells import GAPS, CellError, moments, numbers, parse_number, standardised
+from mapwise.data.rows import LabelledRows, deal
 
 LABELS = ("label", "class", "target")
 """Names by which the label column is known; otherwise it is the last."""

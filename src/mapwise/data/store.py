@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from mapwise.core.files import write_atomically
+from mapwise.data.files import write_atomically
 
 BLOCK = 1 << 18
 

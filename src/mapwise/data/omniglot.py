@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mapwise.core.files import write_atomically
-from mapwise.tasks.rows import LabelledRows
-from mapwise.tasks.store import Remote, cache_folder, data_root, fetch_all
+from mapwise.data.files import write_atomically
+from mapwise.data.rows import LabelledRows
+from mapwise.data.store import Remote, cache_folder, data_root, fetch_all
 
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
 CLASSES = {"train": 4112, "val": 688, "trainval": 4800, "test": 1692}

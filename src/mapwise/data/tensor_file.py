@@ -10,7 +10,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from mapwise.core.files import write_atomically
+from mapwise.data.files import write_atomically
 
 VERSION = 2
 """Of the form of files; the first had no digest."""

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from mapwise.core.novelty import Spread
-from mapwise.encoders.encoder import Costly, Raw, Tunable
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Costly, Tunable
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -47,7 +48,7 @@ class Kept:
         return self.encoder.name
 
     @property
-    def reads(self) -> Raw:
+    def reads(self) -> Modality:
         """What its rows are."""
         return self.encoder.reads
 

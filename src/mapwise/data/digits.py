@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mapwise.tasks.rows import LabelledRows
+from mapwise.data.rows import LabelledRows
 
 SPLITS = {"train": "0123", "val": "456", "test": "789"}
 

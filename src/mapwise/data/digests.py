@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from mapwise.core.pictures import open_picture
-from mapwise.encoders.encoder import Raw, filled
+from mapwise.data.inputs import nonempty
+from mapwise.data.modality import Modality
+from mapwise.data.pictures import open_picture
 
 
 def text_content(text: str, place: int) -> bytes:
     """The text in UTF-8; raises ValueError for one without letters."""
-    return filled(text, place).encode("utf-8", "replace")
+    return nonempty(text, place).encode("utf-8", "replace")
 
 
 def picture_content(row: Any, place: int) -> bytes:
@@ -35,7 +36,7 @@ def cells_content(columns: Mapping[str, np.ndarray], place: int) -> bytes:
     return json.dumps([[name, str(columns[name][place])] for name in sorted(columns)]).encode()
 
 
-def digests(reads: Raw, rows: Sequence[Any] | Mapping[str, np.ndarray]) -> Int64[np.ndarray, "N"]:
+def digests(reads: Modality, rows: Sequence[Any] | Mapping[str, np.ndarray]) -> Int64[np.ndarray, "N"]:
     """The first eight bytes of the SHA-256 of every raw row's content.
 
     Raises ValueError for a row that can't be read, naming it.

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mapwise.core.files import write_atomically
-from mapwise.tasks import drawing
-from mapwise.tasks.rows import LabelledRows
-from mapwise.tasks.store import cache_folder
+from mapwise.data import typeset as drawing
+from mapwise.data.files import write_atomically
+from mapwise.data.rows import LabelledRows
+from mapwise.data.store import cache_folder
 
 ALPHABETS = {
     "train": ("LATIN", "CYRILLIC", "COPTIC", "ARABIC", "CANADIAN SYLLABICS", "OLD ITALIC", "OGHAM", "LISU"),
