@@ -9,7 +9,8 @@ from collections import defaultdict
 
 import pytest
 
-from test_floors import FLOORS, imports, part_of, sources
+from conftest import ROOT
+from test_floors import FLOORS, TOP, imports, part_of, sources
 
 LONGEST = 400
 """Lines of a file."""
@@ -151,6 +152,20 @@ def test_the_drawing_of_the_house_goes_down_by_whole_floors():
         floor, room, _, *below = line.split()
         assert int(floor) == FLOORS[room]
         assert all(FLOORS[target] < int(floor) for target in below if target != "-"), line
+
+
+def house() -> str:
+    """The rooms of every floor, from the lowest to the highest, as CONTRIBUTING draws them."""
+    floors = [[room for room, at in FLOORS.items() if at == floor] for floor in sorted(set(FLOORS.values()) - {TOP})]
+    return " <- ".join(" | ".join(rooms) for rooms in floors)
+
+
+def test_contributing_draws_the_house_as_it_stands():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert house() in " ".join(text.split()), house()
+    assert {room for room, floor in FLOORS.items() if floor != TOP} <= {
+        line.split()[1] for line in drawing().splitlines()
+    }
 
 
 # Each guard is shown a text that breaks it.
