@@ -27,7 +27,7 @@ from mapwise.engine.results import Contender, Paired, Protocol
 from mapwise.problems import metric_named, metrics, problem_of_metric
 from mapwise.report.comparison import comparison_markdown, markdown, notes
 from mapwise.report.plots import against_time, standalone
-from mapwise.report.table import difference, normalisation, number, percent, share, task_name
+from mapwise.report.table import difference, in_units, normalisation, percent, share, task_name
 from mapwise.workflows.bench import AGAINST, BENCHES, FIGURE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,7 +134,7 @@ class Row:
         ci = self.result.get("ci95")
         estimate = Estimate(float(self.result[self.metric]), float("nan") if ci is None else float(ci), 0)
         if self.metric == "mse":
-            return f"MSE {number(estimate)}"
+            return f"MSE {in_units(estimate)}"
         if self.metric == "wrong_bits":
             return f"{percent(estimate)} wrong bits, {float(self.result['bits']):.2g} bits a bit"
         return percent(estimate)

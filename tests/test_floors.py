@@ -279,7 +279,11 @@ def test_every_licence_to_import_a_heavy_package_at_the_top_is_used():
         ("mapwise.tasks.episodes", "from mapwise import nets", "tasks imports nets, its neighbour"),
         ("mapwise.tasks.episodes", "from ..nets.mlp import MLP", "tasks imports nets, its neighbour"),
         ("mapwise.engine.train", "from mapwise.learners.metric.protonet import ProtoNet", "learners, its neighbour"),
-        ("mapwise.engine.train", "import_module('mapwise.report.page')", "engine imports report, which is above it"),
+        (
+            "mapwise.engine.train",
+            "import_module('mapwise.report.html')",
+            "engine imports report, which is above it",
+        ),
         ("mapwise.learners.metric.protonet", "WHERE = 'mapwise.catalog:ROWS'", "learners imports catalog"),
         ("mapwise.interfaces.cli", "import mapwise as mw", "interfaces imports __init__, which is above it"),
         ("mapwise.interfaces.cli", "from mapwise import ProtoNet", "interfaces imports __init__, which is above it"),
@@ -342,7 +346,7 @@ def test_a_variant_may_import_only_what_it_is_a_variant_of(monkeypatch):
     ],
 )
 def test_a_heavy_import_is_caught(source):
-    assert len(heavy_faults(source, "mapwise.report.page")) == 1
+    assert len(heavy_faults(source, "mapwise.report.run_page")) == 1
 
 
 @pytest.mark.parametrize(
@@ -350,7 +354,7 @@ def test_a_heavy_import_is_caught(source):
     ["def f():\n    import matplotlib", "if TYPE_CHECKING:\n    from PIL import Image", "import torch\nimport numpy"],
 )
 def test_a_late_import_is_no_fault(source):
-    assert heavy_faults(source, "mapwise.report.page") == []
+    assert heavy_faults(source, "mapwise.report.run_page") == []
 
 
 def test_a_licence_to_import_at_the_top_is_for_one_package():

@@ -14,7 +14,7 @@ from mapwise.interfaces.cli import main
 from mapwise.learners.memory.ntm import NTM
 from mapwise.problems import PROBLEMS
 from mapwise.report import plots
-from mapwise.report.page import page
+from mapwise.report.run_page import run_page
 from mapwise.tasks.sequences import Copy
 
 SLOTS = 12
@@ -54,20 +54,20 @@ def crosses(svg):
 
 
 def test_a_page_draws_what_the_memory_did_and_crosses_out_wrong_bits():
-    right = page(Findings("copying", [own()], memory=use()))
+    right = run_page(Findings("copying", [own()], memory=use()))
     assert "What its memory did" in right and "0 of 4 bits are wrong" in right and "(crosses)" not in right
     assert "4 of 12 slots" in right
     said = np.array([[0.5, 0.5]] * 3 + [[0.6, 0.9], [0.8, 0.7]])
-    wrong = page(Findings("copying", [own()], memory=use(said=said)))
+    wrong = run_page(Findings("copying", [own()], memory=use(said=said)))
     assert "1 of 4 bits is wrong (crosses)" in wrong
-    assert crosses(plots.memory_use(use())) == 0 and crosses(plots.memory_use(use(said=said))) == 1
-    assert "What its memory did" not in page(Findings("copying", [own()]))
+    assert crosses(plots.memory_map(use())) == 0 and crosses(plots.memory_map(use(said=said))) == 1
+    assert "What its memory did" not in run_page(Findings("copying", [own()]))
 
 
 def test_every_head_has_a_panel_of_its_own():
-    one, two = plots.memory_use(use()), plots.memory_use(use(writes=np.repeat(use().writes, 2, 1)))
+    one, two = plots.memory_map(use()), plots.memory_map(use(writes=np.repeat(use().writes, 2, 1)))
     assert one.count("<image") == 5 and two.count("<image") == 6
-    assert one == plots.memory_use(use())
+    assert one == plots.memory_map(use())
 
 
 def test_the_longest_sequence_of_a_batch_is_recorded_without_its_padding():

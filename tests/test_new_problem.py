@@ -21,7 +21,7 @@ from mapwise.engine.results import Findings, Paired, Report
 from mapwise.engine.train import train
 from mapwise.problems import PROBLEMS
 from mapwise.report import table
-from mapwise.report.page import page
+from mapwise.report.run_page import run_page
 
 TOP = 3
 
@@ -168,7 +168,7 @@ def test_it_is_trained_judged_and_shown(listed):
     assert Report.from_json(found, good.values).protocol == good.protocol and found["ndcg_median"] == 0.5
     assert table.verdict(Paired.of(good, bad), "ndcg") == "better"
     curves = training_curves(trained.history, Ranking())
-    html = page(Findings("shops", [good, bad], training=curves))
+    html = run_page(Findings("shops", [good, bad], training=curves))
     assert "Given 10 users of a shop" in html and "normalised discounted cumulative gain" in html
     console = Console(width=160)
     with console.capture() as capture:

@@ -201,7 +201,7 @@ def test_a_file_of_too_few_texts_gets_a_page_too(cli, tmp_path):
     ("given", "code", "said"),
     [
         (["few.safetensors", "--episodes", "1000"], 2, "--episodes is for a run's folder and few.safetensors is a"),
-        (["few.safetensors", "--inner-lr", "0.1"], 2, "--set is for a run's folder"),
+        (["few.safetensors", "--inner-lr", "0.1"], 2, "--inner-lr is for a run's folder"),
         (["few.safetensors", "--beside", "runs/other"], 2, "leave --beside out"),
         (["few.safetensors", "--out", "page.txt"], 1, "page.txt ends otherwise: give a name such as few.html"),
         (["few.safetensors", "--out", "folder.html"], 1, "folder.html is a folder"),

@@ -19,7 +19,7 @@ from mapwise.engine.train import train
 from mapwise.interfaces.shown import trained
 from mapwise.problems import PROBLEMS, metrics
 from mapwise.report import plots, table
-from mapwise.report.page import page, summary
+from mapwise.report.run_page import run_page, run_summary
 from mapwise.report.search_page import search_page
 from mapwise.tasks.sequences import Copy
 
@@ -149,7 +149,7 @@ def test_fewer_wrong_bits_are_better_in_words():
     assert "wrong bits" in text and "33.3 ±" in text and "bits a bit" in text and "50.0 %" in text
     assert "copy test, length 1-4, at most 4 answers, 60 episodes" in text
     assert "better" in shown(table.paired_table([pair], protocol=good.protocol))
-    said = summary([jittered, good])
+    said = run_summary([jittered, good])
     assert "33.3 %" in said and "of the bits of its answer wrong" in said and "chance is 50 %" in said
     assert trained(
         {"validation": 0.012, "validation_episodes": 5, "learner": "a", "source": "copy", "step": 1, "steps": 1,
@@ -160,7 +160,7 @@ def test_fewer_wrong_bits_are_better_in_words():
 def test_a_page_of_bits_names_them_everywhere():
     own = judged(lies=True)
     curves = [Curve("validation wrong_bits", np.arange(1, 4), np.array([0.5, 0.4, 0.2]))]
-    html = page(Findings("bits", [own, judged()], training=curves))
+    html = run_page(Findings("bits", [own, judged()], training=curves))
     assert "share of wrong bits" in html and "Bits a bit is the binary cross-entropy" in html
     assert "accuracy" not in html and "squared error" not in html
 

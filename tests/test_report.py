@@ -31,7 +31,7 @@ from mapwise.engine.results import (
 )
 from mapwise.problems import PROBLEMS
 from mapwise.report import plots, table
-from mapwise.report.page import page, summary
+from mapwise.report.run_page import run_page, run_summary
 
 NASTY = "<script>alert(1)</script>"
 CLASSES = [f"Alphabet/letter{n:02d}" for n in range(27)] + [NASTY, "a $x^2$ & \"b\" 'c'", "ひらがな [bold]\x00"]
@@ -112,12 +112,12 @@ def regression_findings():
 
 @cache
 def classification_page():
-    return page(classification_findings())
+    return run_page(classification_findings())
 
 
 @cache
 def regression_page():
-    return page(regression_findings())
+    return run_page(regression_findings())
 
 
 def words(html):
@@ -164,10 +164,10 @@ def test_an_accuracy_is_written_in_per_cent_with_its_interval():
 
 
 def test_an_error_is_written_to_two_digits_of_its_interval():
-    assert table.number(Estimate(0.35234, 0.0123, 1000)) == "0.352 ± 0.012"
-    assert table.number(Estimate(12.6, 3.42, 1000)) == "12.6 ± 3.4"
-    assert table.number(Estimate(3.2e8, 2e8, 10)) == "3.20e+08 ± 2.0e+08"
-    assert table.number(Estimate(float("nan"), float("nan"), 10)) == "not finite"
+    assert table.in_units(Estimate(0.35234, 0.0123, 1000)) == "0.352 ± 0.012"
+    assert table.in_units(Estimate(12.6, 3.42, 1000)) == "12.6 ± 3.4"
+    assert table.in_units(Estimate(3.2e8, 2e8, 10)) == "3.20e+08 ± 2.0e+08"
+    assert table.in_units(Estimate(float("nan"), float("nan"), 10)) == "not finite"
 
 
 def test_the_accuracy_table_shows_intervals_protocols_commands_and_chance():
@@ -192,7 +192,7 @@ def test_a_transductive_learner_is_called_so_in_its_row():
 def test_the_table_of_a_regression_shows_median_and_diverged_share():
     one = regression()
     said = shown(table.accuracy_table([one], title="sinusoid"))
-    assert table.number(one.estimate) in said
+    assert table.in_units(one.estimate) in said
     assert f"{np.median(one.values):.3f}" in said
     assert "1.50 %" in said  # 3 of 200
 
@@ -270,7 +270,7 @@ def test_the_page_contains_every_number_it_was_handed():
 def test_the_page_of_a_regression_contains_its_numbers():
     findings, said = regression_findings(), words(regression_page())
     for one in findings.reports:
-        assert table.number(one.estimate) in said
+        assert table.in_units(one.estimate) in said
         assert f"{np.median(one.values):.3f}" in said
     pair = Paired.of(*findings.reports)
     assert table.difference(pair, "mse") in said
@@ -281,20 +281,20 @@ def test_the_page_of_a_regression_contains_its_numbers():
 
 
 def test_the_summary_is_one_plain_sentence():
-    said = summary(classification_findings().reports)
+    said = run_summary(classification_findings().reports)
     assert re.fullmatch(
         r"Given one example each of 5 classes it has never seen, protonet names the right one \d\d\.\d % \(± \d\.\d\) "
         r"of the time; nearest_mean gets \d\d\.\d % \(± \d\.\d\), chance is 20 %\.",
         said,
     )
-    assert "it was trained on" in summary([report(split="train")])
-    assert "1.50 % of the tasks diverged" in summary([regression()])
+    assert "it was trained on" in run_summary([report(split="train")])
+    assert "1.50 % of the tasks diverged" in run_summary([regression()])
 
 
 def test_the_summary_compares_only_what_saw_the_same_episodes():
     reports = [report(), report("nearest_mean", seed=1), report("finetune", seed=2, shots="5")]
-    assert "nearest_mean" in summary(reports)
-    assert "finetune" not in summary(reports)
+    assert "nearest_mean" in run_summary(reports)
+    assert "finetune" not in run_summary(reports)
 
 
 def test_names_given_by_users_are_escaped():
@@ -357,7 +357,7 @@ HEADINGS = {
 
 
 def test_what_is_missing_is_left_out():
-    bare = page(Findings("bare", [report()]))
+    bare = run_page(Findings("bare", [report()]))
     for heading in HEADINGS.values():
         assert f"<h2>{heading}</h2>" in classification_page()
         assert heading not in bare
@@ -368,17 +368,17 @@ def test_what_is_missing_is_left_out():
 
 def test_a_page_without_a_report_is_refused():
     with pytest.raises(ValueError, match="evaluate the learner first"):
-        page(Findings("empty", []))
+        run_page(Findings("empty", []))
 
 
 def test_a_transductive_number_carries_a_note_on_the_page():
     note = "asked about one row alone"
-    assert note in page(Findings("t", [report(transductive=True)]))
-    assert note not in page(Findings("t", [report()]))
+    assert note in run_page(Findings("t", [report(transductive=True)]))
+    assert note not in run_page(Findings("t", [report()]))
 
 
 def test_the_same_findings_give_the_same_bytes():
-    assert page(regression_findings()) == regression_page()
+    assert run_page(regression_findings()) == regression_page()
 
 
 def test_grey_images_are_dark_ink_on_light_and_colours_stay():
@@ -420,7 +420,7 @@ def test_a_large_episode_is_cut_and_the_caption_says_so():
     assert (classes, of_classes, of_queries) == (10, 20, 300)
     assert drawn.count("<image") == 10 * 5 + queries
     assert "and 2 more" in drawn
-    assert f"Drawn: {queries} queries" in page(Findings("large", [report()], episode=large))
+    assert f"Drawn: {queries} queries" in run_page(Findings("large", [report()], episode=large))
 
 
 def test_the_confusion_matrix_shows_the_most_confused_classes():
@@ -438,7 +438,7 @@ def test_a_learner_without_mistakes_has_no_confusion_matrix():
     known = replace(figures(), confusions={(name, name): 5 for name in CLASSES})
     with pytest.raises(ValueError, match="no mistake"):
         plots.confusion_matrix(known)
-    assert "No query row was taken for another class" in page(
+    assert "No query row was taken for another class" in run_page(
         Findings("all right", [with_figures(report(), classes=known)])
     )
 
@@ -457,7 +457,7 @@ def test_lines_survive_missing_values_and_single_points():
     drawn = plots.learning_curve([holes, Curve("one", np.array([3]), np.array([0.5]))], metric="loss")
     assert "NaN" not in drawn
     assert "mathdefault" not in drawn  # logarithmic labels stay plain numbers
-    assert "nan" not in words(page(Findings("holes", [report()], training=[holes]))).split()
+    assert "nan" not in words(run_page(Findings("holes", [report()], training=[holes]))).split()
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone():
@@ -472,7 +472,7 @@ def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
     own = classification_findings().reports[0]
     bins = own.reliability * [0.9, 1.0, 1.0]
     cooled = with_figures(own, calibrated=Calibrated(1.2345, 0.1777, 0.0123, bins))
-    said = words(page(Findings("cooled", [cooled])))
+    said = words(run_page(Findings("cooled", [cooled])))
     for number in ("1.23", "0.178", "1.2 %", "0.183", "2.2 %"):
         assert number in said
     assert "open: after a temperature" in said
@@ -491,7 +491,7 @@ def distribution_findings():
 
 def test_a_predictive_distribution_is_shown_with_its_coverage_and_its_bands():
     findings = distribution_findings()
-    html, said = page(findings), words(page(findings))
+    html, said = run_page(findings), words(run_page(findings))
     for number in ("0.432", "48.7 %", "81.2 %", "93.5 %", "48.7, 81.2, 93.5"):  # in words, and in the table's cell
         assert number in said
     assert "Some tasks, drawn out" in said and said.count("Bands:") == 3 and "Is its confidence right?" in said
@@ -524,7 +524,7 @@ def test_reports_with_and_without_a_distribution_share_a_table():
 
 def test_importing_the_report_loads_neither_matplotlib_nor_rich():
     code = (
-        "import sys, mapwise.report.page, mapwise.report.plots, mapwise.report.table; "
+        "import sys, mapwise.report.run_page, mapwise.report.plots, mapwise.report.table; "
         "print([m for m in ('matplotlib', 'rich', 'sklearn') if m in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -542,7 +542,7 @@ def test_a_class_name_with_dollars_is_not_read_as_mathematics():
 def test_a_diverged_regression_is_said_to_be_not_finite():
     one = regression()
     lost = replace(one, values=np.r_[one.values[:-1], np.nan])
-    html = page(Findings("diverged", [lost, one]))
+    html = run_page(Findings("diverged", [lost, one]))
     assert "not finite" in words(html)
     assert "2.00 %" in words(html)  # 4 of 200
     assert "no difference shown" in words(html)

@@ -68,7 +68,7 @@ def spoken(svg: str, alt: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt.strip())}" ', 1)
 
 
-def table(head: Sequence[tuple[str, str]], rows: Sequence[str], name: str) -> str:
+def as_table(head: Sequence[tuple[str, str]], rows: Sequence[str], name: str) -> str:
     """A table that scrolls in itself where it is wider than the page.
 
     head: titles and the kind of each column: "n" for numbers, "" for words.

@@ -145,7 +145,7 @@ def _more(found: HeldOut) -> str:
         "interval. This supposes that new examples are like those that are there."
     )
     alt = f"Accuracy to expect with more examples of each class: {_percent(told.accuracy)} as it is, {shown}."
-    numbers = html.table(head, rows, "Accuracy to expect with more examples")
+    numbers = html.as_table(head, rows, "Accuracy to expect with more examples")
     return html.section("How many more?", html.figure(svg, alt, html.unbroken(caption), numbers))
 
 
@@ -174,7 +174,7 @@ def _refusing(taught: Taught) -> str:
         "Cross-validated with fewer examples, so that of all answered a little fewer are right than above."
     )
     alt = f"Accuracy against the share answered: right are {said}."
-    numbers = html.table(head, rows, "Accuracy against the share answered")
+    numbers = html.as_table(head, rows, "Accuracy against the share answered")
     command = html.code(shlex.join(["mapwise", "predict", taught.file, _ASKED[taught.reads], "--refuse", "10"]))
     return html.section("When it may refuse", html.figure(svg, alt, html.unbroken(caption), numbers) + command)
 
@@ -196,7 +196,7 @@ def _classes(taught: Taught) -> str:
         "Equal examples of a class are asked once, and of a large number some. Where few were asked, differences say "
         "little."
     )
-    shown = html.table(head, rows, "Accuracy of each class, the lowest first")
+    shown = html.as_table(head, rows, "Accuracy of each class, the lowest first")
     return html.section("Class by class", f'{shown}<p class="quiet">{rest}{note}</p>')
 
 
@@ -212,7 +212,7 @@ def _confusions(found: HeldOut) -> str:
     ]
     head = [("really is", ""), ("named as", ""), ("share of its answers", "n")]
     rest = _rest(len(found.confusions) - len(rows), "rarer kind of mistake", "rarer kinds of mistake")
-    return html.section(title, html.table(head, rows, title) + rest)
+    return html.section(title, html.as_table(head, rows, title) + rest)
 
 
 def _doubtful(taught: Taught) -> str:
@@ -236,7 +236,7 @@ def _doubtful(taught: Taught) -> str:
     )
     head = [("example", ""), ("labelled", ""), ("taken for", "")]
     rest = _rest(len(found.doubtful) - len(rows), "less sure one", "less sure ones")
-    return html.section(title, intro + html.table(head, rows, title) + rest)
+    return html.section(title, intro + html.as_table(head, rows, title) + rest)
 
 
 def _where(taught: Taught, row: int) -> str:
@@ -259,7 +259,7 @@ def _inside(taught: Taught) -> str:
         "size": f"{taught.bytes:,} bytes",
     }
     rows = [f'<tr><th scope="row">{escape(name)}</th>{html.cell(value, "")}</tr>' for name, value in facts.items()]
-    shown = html.table([("what", ""), ("value", "")], rows, "What is inside the file")
+    shown = html.as_table([("what", ""), ("value", "")], rows, "What is inside the file")
     card = (
         f'<p class="note">{escape(taught.card)} This page names the classes, and the examples that look doubtful.</p>'
     )

@@ -17,7 +17,7 @@ def search_page(found: Search) -> str:
         for i, row in enumerate(cells)
     ]
     failed = [f"<p class='quiet'>trial {t.number}: {escape(t.failure)}</p>" for t in found.trials if t.failure]
-    trials = html.table([(name, "" if name == "state" else "n") for name in head], rows, "Trials, best first")
+    trials = html.as_table([(name, "" if name == "state" else "n") for name in head], rows, "Trials, best first")
     searched = [
         f'<tr><th scope="row">{escape(name)}</th>{html.cell(text, "")}</tr>' for name, text in found.ranges.items()
     ]
@@ -25,7 +25,9 @@ def search_page(found: Search) -> str:
         html.section("How the search went", _search_figures(found)) if found.best is not None else "",
         html.section("One setting at a time", _slices(found)) if found.best is not None else "",
         html.section("All trials", trials + "".join(failed)),
-        html.section("What was searched", html.table([("setting", ""), ("range", "")], searched, "What was searched")),
+        html.section(
+            "What was searched", html.as_table([("setting", ""), ("range", "")], searched, "What was searched")
+        ),
         html.section("The best run again", html.code(found.best_command)) if found.best_command else "",
         html.section("The search again", html.code(found.command)) if found.command else "",
     ]
@@ -67,7 +69,7 @@ def _search_figures(found: Search) -> str:
         )
         if complete < 20:
             caption += " With so few trials, only large differences mean something."
-        figures.append(html.figure(plots.importances(found.importances), alt, caption, ""))
+        figures.append(html.figure(plots.importance_bars(found.importances), alt, caption, ""))
     return html.grid(figures)
 
 

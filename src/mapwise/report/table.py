@@ -28,7 +28,7 @@ def percent(estimate: Estimate) -> str:
     return f"{100 * estimate.mean:.{digits}f} ± {100 * estimate.ci95:.{digits}f} %"
 
 
-def number(estimate: Estimate) -> str:
+def in_units(estimate: Estimate) -> str:
     """An error in its own unit, to two digits of its interval: "0.352 ± 0.012"."""
     mean, ci = estimate.mean, estimate.ci95
     if not math.isfinite(mean):
@@ -43,7 +43,7 @@ def number(estimate: Estimate) -> str:
 
 def headline(report: Report) -> str:
     """The report's main number with its interval: a share in per cent, or an error in its own unit."""
-    return percent(report.estimate) if report.problem.metric.percent else number(report.estimate)
+    return percent(report.estimate) if report.problem.metric.percent else in_units(report.estimate)
 
 
 def difference(pair: Paired, metric: str) -> str:
@@ -51,7 +51,7 @@ def difference(pair: Paired, metric: str) -> str:
     size = replace(pair.difference, mean=abs(pair.difference.mean))
     sign = "+" if pair.difference.mean > 0 else "−" if pair.difference.mean < 0 else ""
     if not metric_named(metric).percent:
-        return sign + number(size)
+        return sign + in_units(size)
     shown = percent(size)
     return sign + (shown.replace(" %", " points", 1) if "%" in shown else shown)
 
@@ -77,7 +77,7 @@ def normalisation(protocol: Protocol) -> str:
     return "transductive" if protocol.transductive else "inductive"
 
 
-def columns(reports: Sequence[Report]) -> list[str]:
+def figure_names(reports: Sequence[Report]) -> list[str]:
     """The figures that stand beside the headlines: all that one of the reports has."""
     return list(dict.fromkeys(name for report in reports for name in figures_of(report)))
 
@@ -117,7 +117,7 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
     if len(tasks) > 1:
         table.add_column("task", no_wrap=True)
     metric = reports[0].metric if reports else "accuracy"
-    head = columns(reports)
+    head = figure_names(reports)
     for name in (metric.replace("_", " "), *head):
         table.add_column(name, justify="right", no_wrap=name not in head)
     table.add_column("protocol", no_wrap=True)

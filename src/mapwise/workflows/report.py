@@ -26,7 +26,7 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
     reports:  the run's own first.
     episodes: of every point of the curves.
     """
-    from mapwise.report.page import page
+    from mapwise.report.run_page import run_page
 
     own = reports[0]
     findings = Findings(
@@ -41,7 +41,7 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
         memory=found_in.memory_use(run.learner, run.params, run.source),
         settings={name: value for name, value in run.settings.to_file().items() if value not in (None, {}, ())},
     )
-    html = page(findings)
+    html = run_page(findings)
     numbers = json.dumps(as_json(findings), indent=1, ensure_ascii=False, default=float)
     write_atomically(folder / NUMBERS, lambda file: file.write(numbers.encode()))
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))

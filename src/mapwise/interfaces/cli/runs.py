@@ -254,7 +254,7 @@ def report(
     if out is not None:
         raise WrongUse(f"--out is for a predictor's file and the page of a run is {run}/report.html: leave --out out")
 
-    from mapwise.report.page import summary
+    from mapwise.report.run_page import run_summary
     from mapwise.workflows import evaluate
     from mapwise.workflows.report import write_report
 
@@ -271,7 +271,7 @@ def report(
     if json:
         answer({"run": str(run), "page": str(path), **reports[0].to_json()})
     else:
-        show(summary(reports), str(path))
+        show(run_summary(reports), str(path))
 
 
 @app.command(

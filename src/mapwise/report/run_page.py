@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from mapwise.core.format import ABSENT, plain, share
-from mapwise.engine.results import Curve, Findings, FunctionFit, Paired, Protocol, Report
-from mapwise.problems import metrics
+from mapwise.engine.results import Findings, FunctionFit, Paired, Protocol, Report
 from mapwise.problems.classification import ClassFigures
 from mapwise.report import html, plots, table
+from mapwise.report.curve_sections import training_section, with_more_section
 
 
-def page(findings: Findings) -> str:
+def run_page(findings: Findings) -> str:
     """The findings as one HTML page that needs nothing else: no script, no file, no network.
 
     What is None or empty in the findings is left out. The same findings give the same bytes.
@@ -27,8 +27,8 @@ def page(findings: Findings) -> str:
     sections = [
         _comparison(findings.reports),
         _sights(findings.reports),
-        _training(findings.training, own),
-        _against(findings, own),
+        training_section(findings.training),
+        with_more_section(findings, own),
         _mistakes(own),
         html.side_by_side(_calibration(own), _embedding(findings)),
         _episode(findings),
@@ -39,13 +39,13 @@ def page(findings: Findings) -> str:
     return html.document(
         "mapwise report",
         findings.title,
-        summary(findings.reports),
+        run_summary(findings.reports),
         [_headline(own), *sections],
         "Every ± is the half-width of a 95 % interval over episodes (Student's t).",
     )
 
 
-def summary(reports: Sequence[Report]) -> str:
+def run_summary(reports: Sequence[Report]) -> str:
     """The main result in one plain sentence, beside what other learners got on the same episodes, and chance."""
     own, p = reports[0], reports[0].protocol
     seen = "it was trained on" if p.split in ("train", "trainval") else "it has never seen"
@@ -93,7 +93,7 @@ def _sights(reports: Sequence[Report]) -> str:
         f"<tr>{''.join(html.cell(cell, 'n' if place else '') for place, cell in enumerate(row))}</tr>" for row in cells
     ]
     title = "Accuracy by sight of a class"
-    shown = html.table([(name, "n" if place else "") for place, name in enumerate(head)], rows, title)
+    shown = html.as_table([(name, "n" if place else "") for place, name in enumerate(head)], rows, title)
     return html.section(title, f"{shown}<p class='quiet'>{escape(table.SIGHTS_RULE)}</p>")
 
 
@@ -112,7 +112,7 @@ def _comparison(reports: Sequence[Report]) -> str:
     head = [("learner", ""), (own.metric.replace("_", " "), "n")]
     head.append((f"0 to {100 * end:.3g} %" if own.problem.metric.percent else f"0 to {end:.3g}", ""))
     head += [(f"{plots.short(own.protocol.learner, 24)} minus this", "n word")] if paired else []
-    names = table.columns(reports)
+    names = table.figure_names(reports)
     head += [(name, "n") for name in names]
     head += [("ms a task", "n")] if timed else []
     rows = []
@@ -138,7 +138,7 @@ def _comparison(reports: Sequence[Report]) -> str:
         shown = share(chance) if own.problem.metric.percent else plain(chance)
         cells = [f'<th scope="row" class="word">chance<span>{escape(task)}</span></th>', html.cell(shown, "n")]
         rows.append(f"<tr>{''.join(cells)}{'<td></td>' * (len(head) - len(cells))}</tr>")
-    shown_table = html.table(head, rows, "Learners beside each other")
+    shown_table = html.as_table(head, rows, "Learners beside each other")
     legend = "".join(own.problem.legends.get(name, "") for name in names)
     rule = table.VERDICT_RULE if paired else ""
     text = f'<p class="quiet">{legend}{rule}</p>' if legend or rule else ""
@@ -163,47 +163,6 @@ def _provenance(others: Sequence[Report], own: Report) -> str:
     if not items:
         return ""
     return f"<details><summary>How the other numbers were made</summary>{''.join(items)}</details>"
-
-
-def _training(curves: Sequence[Curve], own: Report) -> str:
-    """Losses and accuracies have different units, so each unit has its own figure."""
-    groups: dict[str, list[Curve]] = {}
-    for curve in curves:
-        if len(curve.x) and np.isfinite(np.asarray(curve.y, dtype=float)).any():
-            groups.setdefault(_unit(curve.label), []).append(curve)
-    figures = []
-    for unit, mine in groups.items():
-        labels = " and ".join(curve.label for curve in mine)
-        alt = f"{labels} over training steps: {_course(mine, unit)}."
-        noisy = any(len(curve.x) > 200 for curve in mine)
-        caption = f"{html.capital(labels)}." + (" Faint: every step; bold: moving mean." if noisy else "")
-        figures.append(
-            html.figure(plots.learning_curve(mine, metric=unit), alt, caption, _curve_numbers(mine, unit, "step"))
-        )
-    return html.section("How it learned", html.grid(figures)) if figures else ""
-
-
-def _unit(label: str) -> str:
-    """What a line of a training is measured in: the title of the metric it names, or "loss"."""
-    return next((metric.title for name, metric in metrics().items() if name in label), "loss")
-
-
-def _against(findings: Findings, own: Report) -> str:
-    unit, metric = own.problem.metric.title, own.metric
-    figures = []
-    shots = [curve for curve in findings.against_shots if len(curve.x)]
-    if shots:
-        alt = f"{html.capital(unit)} against shots: {_course(shots, unit)}."
-        svg = plots.against_shots(shots, metric=metric, chance=own.chance)
-        caption = f"{html.capital(unit)} with more examples, and its 95 % interval: {_labels(shots)}."
-        figures.append(html.figure(svg, alt, caption, _curve_numbers(shots, unit, "shots")))
-    steps = [curve for curve in findings.against_steps if len(curve.x)]
-    if steps:
-        alt = f"{html.capital(unit)} against inner steps: {_course(steps, unit)}."
-        svg = plots.against_steps(steps, metric=metric, chance=own.chance)
-        caption = f"{html.capital(unit)} with more steps of adaptation, and its 95 % interval: {_labels(steps)}."
-        figures.append(html.figure(svg, alt, caption, _curve_numbers(steps, unit, "inner steps")))
-    return html.section("With more to learn from", html.grid(figures)) if figures else ""
 
 
 def _mistakes(own: Report) -> str:
@@ -237,7 +196,7 @@ def _confusions(figures: ClassFigures) -> str:
     ]
     more = f"<p class='quiet'>and {len(wrong) - 20:,} rarer kinds of mistake</p>" if len(wrong) > 20 else ""
     numbers = (
-        html.table([("really is", ""), ("named as", ""), ("query rows", "n")], rows, "Most frequent mistakes") + more
+        html.as_table([("really is", ""), ("named as", ""), ("query rows", "n")], rows, "Most frequent mistakes") + more
     )
     return html.figure(plots.confusion_matrix(figures), alt, caption, numbers, wide=True)
 
@@ -254,7 +213,7 @@ def _class_figures(figures: ClassFigures) -> str:
     title = f"The {len(places)} classes with the lowest F1" if more else "Every class, the lowest F1 first"
     said = f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high." if more else ""
     rest = f'<p class="quiet">{said}</p>' if more else ""
-    return f"<h3>{title}</h3>{html.table(head, rows, title)}{rest}"
+    return f"<h3>{title}</h3>{html.as_table(head, rows, title)}{rest}"
 
 
 def _calibration(own: Report) -> str:
@@ -276,7 +235,7 @@ def _calibration(own: Report) -> str:
         "A point's area is its share of the query rows."
     )
     rows = [f"<tr>{''.join(html.cell(share(float(value)), 'n') for value in row)}</tr>" for row in bins]
-    numbers = html.table([("confidence", "n"), ("right", "n"), ("share of rows", "n")], rows, "Calibration bins")
+    numbers = html.as_table([("confidence", "n"), ("right", "n"), ("share of rows", "n")], rows, "Calibration bins")
     svg = plots.reliability(bins, None if after is None else after.reliability)
     return html.section("Is its confidence right?", html.figure(svg, alt, caption, numbers))
 
@@ -286,7 +245,7 @@ def _coverage(found: dict[str, float]) -> str:
     said = ", ".join(f"{share(part)} in their {level} % intervals" for level, part in found.items())
     bins = np.array([[float(level) / 100, part, 1 / len(found)] for level, part in found.items()])
     rows = [f"<tr>{html.cell(f'{level} %', 'n')}{html.cell(share(part), 'n')}</tr>" for level, part in found.items()]
-    numbers = html.table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
+    numbers = html.as_table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
     alt = f"Coverage of central predictive intervals: {said}."
     caption = f"Where the targets lie: {said}. Points on the line: as many as should."
     return html.figure(plots.reliability(bins), alt, caption, numbers)
@@ -349,14 +308,14 @@ def _memory(findings: Findings) -> str:
         f"where reading ends and answering begins. Here {said}{' (crosses)' if wrong else ''}. "
         f"Drawn: {len(plots.slots_used(use))} of {use.reads.shape[2]} slots, the others being hardly touched."
     )
-    return html.section("What its memory did", html.figure(plots.memory_use(use), alt, caption, "", wide=True))
+    return html.section("What its memory did", html.figure(plots.memory_map(use), alt, caption, "", wide=True))
 
 
 def _settings(settings: dict[str, Any]) -> str:
     if not settings:
         return ""
     rows = [f'<tr><th scope="row">{escape(name)}</th>{html.cell(value, "")}</tr>' for name, value in _flat(settings)]
-    shown = html.table([("setting", ""), ("value", "")], rows, "Settings of the run")
+    shown = html.as_table([("setting", ""), ("value", "")], rows, "Settings of the run")
     return html.section("Settings", f'<div class="settings">{shown}</div>')
 
 
@@ -381,43 +340,6 @@ def _reach(reports: Sequence[Report]) -> float:
         return 1.0
     highs = [report.estimate.mean + np.nan_to_num(report.estimate.ci95) for report in reports]
     return max([float(high) for high in highs if math.isfinite(high) and high > 0], default=1.0)
-
-
-def _course(curves: Sequence[Curve], unit: str) -> str:
-    """Where each line begins and ends, in words."""
-    said = []
-    for curve in curves:
-        y = np.asarray(curve.y, dtype=float)
-        x = np.asarray(curve.x, dtype=float)[np.isfinite(y)]
-        y = y[np.isfinite(y)]
-        if len(y):
-            said.append(f"{curve.label} from {_value(y[0], unit)} at {x[0]:g} to {_value(y[-1], unit)} at {x[-1]:g}")
-    return ", ".join(said)
-
-
-def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:
-    """The lines' numbers; of a long line the places spread evenly over it."""
-    rows = []
-    for curve in curves:
-        count = len(curve.x)
-        for i in sorted({round(k) for k in np.linspace(0, count - 1, min(count, 25))}):
-            ci = math.nan if curve.ci95 is None else float(curve.ci95[i])
-            shown = _value(float(curve.y[i]), unit)
-            if math.isfinite(ci):
-                shown += f" ± {100 * ci:.1f}" if plots.in_percent(unit) else f" ± {ci:.2g}"
-            place = f"{float(curve.x[i]):,.6g}"
-            rows.append(f"<tr>{html.cell(curve.label, '')}{html.cell(place, 'n')}{html.cell(shown, 'n')}</tr>")
-    return html.table([("line", ""), (xname, "n"), (unit, "n")], rows, f"{unit} against {xname}")
-
-
-def _value(value: float, unit: str) -> str:
-    if not math.isfinite(value):
-        return "not finite"
-    return share(value) if plots.in_percent(unit) else f"{value:.4g}"
-
-
-def _labels(curves: Sequence[Curve]) -> str:
-    return ", ".join(curve.label for curve in curves)
 
 
 def _command(protocol: Protocol) -> str:

@@ -1,0 +1,67 @@
+"""Where the heads of a memory wrote and read."""
+
+import numpy as np
+
+from mapwise.engine.results import MemoryUse
+from mapwise.report.plots.style import COLOURS, INK, SOFT, WRONG, styled, to_svg, whole_numbers
+
+
+def slots_used(use: MemoryUse, least: float = 0.1) -> np.ndarray:
+    """The slots between those that some head ever gave this weight, along the shorter way around the ring."""
+    slots = use.reads.shape[2]
+    largest = np.concatenate([use.reads, use.writes], 1).max((0, 1))  # [N]
+    used = np.flatnonzero(largest >= least)
+    if not len(used):
+        return np.arange(slots)
+    # The widest gap between neighbours on the ring is what is left out.
+    gaps = np.diff(np.append(used, used[0] + slots))
+    first = used[(int(gaps.argmax()) + 1) % len(used)]
+    return np.asarray((first + np.arange(slots - int(gaps.max()) + 1)) % slots)
+
+
+def memory_map(use: MemoryUse) -> str:
+    """One sequence from left to right: what was shown, due and said, and where the heads wrote and read.
+
+    A wrong bit is crossed out.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    slots = slots_used(use)
+
+    def heads(what: str, weights: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        several = weights.shape[1] > 1
+        return [(f"{what} {i + 1}" if several else what, weights[:, i, slots]) for i in range(weights.shape[1])]
+
+    panels = [("shown", use.shown), ("due", use.due), ("said", use.said)]
+    bits = len(panels)
+    panels += heads("writes", use.writes) + heads("reads", use.reads)
+    # Bits are few and slots may be many: none so small that it is lost, none so large that it hides the others.
+    tall = [
+        max(46, 9 * panel.shape[1]) if i < bits else min(max(70, 8 * len(slots)), 240)
+        for i, (_, panel) in enumerate(panels)
+    ]
+    with styled():
+        figure = Figure(figsize=(820 / 72, (sum(tall) + 12 * len(tall) + 50) / 72), dpi=72, layout="constrained")
+        drawn = figure.subplots(len(panels), 1, sharex=True, height_ratios=tall, squeeze=False)[:, 0]
+        begin = int(np.isfinite(use.due).all(1).argmax()) - 0.5
+        for i, (axes, (name, panel)) in enumerate(zip(drawn, panels, strict=True)):
+            colour = INK if i < bits else COLOURS[1] if name.startswith("writes") else COLOURS[0]
+            ramp = LinearSegmentedColormap.from_list(name, ["#ffffff", colour]).with_extremes(bad="#f1efea")
+            axes.imshow(
+                np.ma.masked_invalid(panel.T), cmap=ramp, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+            )
+            axes.axvline(begin, color=SOFT, linewidth=1)
+            axes.set_ylabel(name, rotation=0, ha="right", va="center")
+            axes.grid(False)
+            if i < bits:
+                axes.set_yticks([])
+            else:
+                places = np.unique(np.linspace(0, len(slots) - 1, min(len(slots), 6)).round().astype(int))
+                axes.set_yticks(places, [str(slots[place]) for place in places])
+            if name == "said":
+                rows, columns = np.nonzero(np.isfinite(use.due) & ((use.said > 0.5) != (use.due > 0.5)))
+                axes.scatter(rows, columns, marker="x", s=26, color=WRONG, linewidth=1.4)
+        drawn[-1].set_xlabel("rows of the sequence")
+        whole_numbers(drawn[-1])
+        return to_svg(figure)
