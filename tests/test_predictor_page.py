@@ -5,11 +5,15 @@ from dataclasses import replace
 from functools import cache
 from html import escape, unescape
 
+import numpy as np
 import pytest
 
+from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.held_out import Expected, HeldOut
 from mapwise.interfaces.predictor_report import is_predictor
-from mapwise.report.predictor_page import Taught, predictor_page, predictor_summary
+from mapwise.predictors.heads import NamedHead
+from mapwise.predictors.predictor import Predictor
+from mapwise.report.predictor_page import predictor_page, predictor_summary
 from test_answers import CSV, photos  # noqa: F401
 from test_report import Elements, words
 
@@ -18,36 +22,43 @@ QUOTED = "a \"b\" 'c' & $x^2$"
 LONE = "odd \udcff name"
 
 
-def taught(**changes):
-    found = HeldOut(
-        0.67,
-        0.41,
-        0.86,
-        14,
-        classes={NASTY: (0.4, 5), QUOTED: (0.8, 5), LONE: (0.75, 4)},
-        confusions=[(NASTY, QUOTED, 0.6), (QUOTED, LONE, 0.2), (LONE, NASTY, 0.25)],
-        doubtful=[(3, NASTY, QUOTED), (12, LONE, NASTY)],
-        more={1: Expected(0.7, 0.42, 0.88), 5: Expected(0.78, 0.45, 0.93), 20: Expected(0.86, 0.5, 0.97)},
-        by_coverage=[(1.0, 0.64), (0.93, 0.69), (0.5, 0.86)],
-        balanced=Expected(0.65, 0.4, 0.84),
-        chance=5 / 14,
-    )
-    sources = tuple(f"{NASTY}/{place}{LONE}.png" for place in range(14))
-    known = Taught(
-        "my files/signs.safetensors", found, {NASTY: 5, QUOTED: 5, LONE: 4}, "drawings", "ridge", "pictures", 12_345,
-        sources, "0123456789abcdef", "Share it as you would share the examples.",
-    )  # fmt: skip
-    return replace(known, **changes)
+COUNTS = {NASTY: 5, QUOTED: 5, LONE: 4}
+SOURCES = tuple(f"{NASTY}/{place}{LONE}.png" for place in range(14))
+REPORT = HeldOut(
+    0.67,
+    0.41,
+    0.86,
+    14,
+    classes={NASTY: (0.4, 5), QUOTED: (0.8, 5), LONE: (0.75, 4)},
+    confusions=[(NASTY, QUOTED, 0.6), (QUOTED, LONE, 0.2), (LONE, NASTY, 0.25)],
+    doubtful=[(3, NASTY, QUOTED), (12, LONE, NASTY)],
+    more={1: Expected(0.7, 0.42, 0.88), 5: Expected(0.78, 0.45, 0.93), 20: Expected(0.86, 0.5, 0.97)},
+    by_coverage=[(1.0, 0.64), (0.93, 0.69), (0.5, 0.86)],
+    balanced=Expected(0.65, 0.4, 0.84),
+    chance=5 / 14,
+)
+
+
+def predictor(counts=COUNTS, sources=SOURCES, encoder="drawings"):
+    columns = np.repeat(np.arange(len(counts)), list(counts.values()))
+    rows, weight = np.zeros((len(columns), 2)), np.ones(len(columns))
+    head = NamedHead.of("ridge", "classification")
+    digests = np.arange(len(columns))
+    return Predictor(ENCODERS[encoder](), head, rows, columns, weight, tuple(counts), sources=sources, digests=digests)
+
+
+def page(report=REPORT, size=12_345, **changes):
+    return predictor_page(predictor(**changes), report, "my files/signs.safetensors", size)
 
 
 def too_few():
     why = "too few to tell: newt has 2 examples, and 3 of each class are needed"
-    return taught(found=HeldOut(None, None, None, 0, why=why), classes={"newt": 2, "toad": 4}, sources=())
+    return page(HeldOut(None, None, None, 0, why=why), counts={"newt": 2, "toad": 4}, sources=())
 
 
 @cache
 def whole():
-    return predictor_page(taught())
+    return page()
 
 
 def test_the_page_has_all_that_the_examples_say():
@@ -93,19 +104,19 @@ def test_nothing_comes_from_outside_and_every_figure_is_told_in_words_too():
 
 
 def test_the_same_predictor_gives_the_same_bytes_and_another_gives_others():
-    assert predictor_page(taught()) == whole()
-    assert predictor_page(taught(bytes=12_346)) != whole()
+    assert page() == whole()
+    assert page(size=12_346) != whole()
 
 
 def test_where_nothing_is_known_for_another_reason_the_page_says_which():
     why = "too little time to tell: tuning takes about 3 min; give fit a longer budget"
-    read = words(predictor_page(taught(found=HeldOut(None, None, None, 0, why=why))))
+    read = words(page(HeldOut(None, None, None, 0, why=why)))
     assert "can't be told from its examples: tuning takes about 3 min; give fit a longer budget." in read
     assert "too little time to tell" in read and "too few" not in read
 
 
 def test_too_few_examples_are_said_to_be_and_the_rest_stands():
-    html = predictor_page(too_few())
+    html = too_few()
     read = words(html)
     assert "can't be told from its examples: newt has 2 examples, and 3 of each class are needed." in read
     assert "too few to tell" in read
@@ -117,23 +128,23 @@ def test_too_few_examples_are_said_to_be_and_the_rest_stands():
 
 
 def test_where_all_is_right_the_page_says_so():
-    found = replace(taught().found, confusions=[], doubtful=[], by_coverage=[(1.0, 1.0), (0.5, 1.0)])
-    read = words(predictor_page(taught(found=found)))
+    found = replace(REPORT, confusions=[], doubtful=[], by_coverage=[(1.0, 1.0), (0.5, 1.0)])
+    read = words(page(found))
     assert "No example was taken for another class." in read
     assert "None was taken for another class every time" in read
     assert "All were right here" in read
     spoilt = replace(found, by_coverage=[(1.0, 0.8), (0.5, 0.7)])
-    assert "is right no more often" in words(predictor_page(taught(found=spoilt)))
+    assert "is right no more often" in words(page(spoilt))
 
 
 def test_a_narrow_interval_is_not_called_wide():
-    assert "that wide" in predictor_summary(taught())
-    assert "that wide" not in predictor_summary(taught(found=replace(taught().found, low=0.6, high=0.75)))
+    assert "that wide" in predictor_summary(predictor(), REPORT)
+    assert "that wide" not in predictor_summary(predictor(), replace(REPORT, low=0.6, high=0.75))
 
 
 def test_a_predictor_that_guesses_is_not_praised():
-    found = replace(taught().found, accuracy=0.4, low=0.2, high=0.6, doubtful=[])
-    read = words(predictor_page(taught(found=found)))
+    found = replace(REPORT, accuracy=0.4, low=0.2, high=0.6, doubtful=[])
+    read = words(page(found))
     assert "no better than guessing (36 %)" in read
     assert "its balanced accuracy, with every class weighed alike, is 65 %" in read.lower()
     assert "a mistake is no sign of a wrong label" in read
@@ -141,7 +152,7 @@ def test_a_predictor_that_guesses_is_not_praised():
 
 
 def test_without_a_learning_curve_there_is_no_outlook():
-    read = words(predictor_page(taught(found=replace(taught().found, more={}, training_share=2 / 3))))
+    read = words(page(replace(REPORT, more={}, training_share=2 / 3)))
     assert "How many more?" not in read
     assert "that of predictors trained on 67 % of them" in read
 
@@ -149,12 +160,12 @@ def test_without_a_learning_curve_there_is_no_outlook():
 def test_what_is_many_is_cut_and_counted():
     names = [f"class {place:03d}" for place in range(100)]
     found = replace(
-        taught().found,
+        REPORT,
         classes=dict.fromkeys(names, (0.5, 3)),
         confusions=[(name, "other", 0.5) for name in names],
         doubtful=[(place, name, "other") for place, name in enumerate(names)],
     )
-    read = words(predictor_page(taught(found=found, classes=dict.fromkeys(names, 3), sources=())))
+    read = words(page(found, counts=dict.fromkeys(names, 3), sources=()))
     assert "80 more classes are at least as often right." in read
     assert "and 80 rarer kinds of mistake" in read
     assert "and 80 less sure ones" in read
@@ -163,7 +174,7 @@ def test_what_is_many_is_cut_and_counted():
 
 
 def test_rows_of_a_table_are_fitted_again_and_not_added():
-    read = words(predictor_page(taught(reads="table")))
+    read = words(page(encoder="table"))
     assert "Given a new row" in read
     assert "add-class" not in read
 

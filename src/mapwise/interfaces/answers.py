@@ -66,7 +66,7 @@ def fit(
         "encoder": predictor.encoder.name,
         "learner": predictor.head.name,
         "bytes": out.stat().st_size,
-        "classes": counted(predictor),
+        "classes": predictor.counts,
         "columns": columns,
         "held_out": as_json(held_out),
         "tried": [_tried_as_json(one) for one in fitted.tried],
@@ -145,7 +145,7 @@ def add_class(file: Path, name: str, data: Path) -> tuple[dict[str, Any], list[s
     before, now = cross_validation.report(predictor), cross_validation.report(wider)
     wider.save(file)
     lines = [f"{file}: {name}, {len(rows)} examples", f"before: {before}", f"now: {now}"]
-    about = {"file": str(file), "classes": counted(wider), "before": as_json(before), "held_out": as_json(now)}
+    about = {"file": str(file), "classes": wider.counts, "before": as_json(before), "held_out": as_json(now)}
     return about, lines
 
 
@@ -348,11 +348,6 @@ def _pictures(data: Path) -> list[Path]:
     if not found:
         raise ValueError(f"{data} holds no files: put at least one picture into it")
     return found
-
-
-def counted(taught: Predictor) -> dict[str, int]:
-    """Class -> how many examples it has."""
-    return {name: int((taught.columns == place).sum()) for place, name in enumerate(taught.classes)}
 
 
 def as_json(found: HeldOut) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from typing import Any
 
 from mapwise.data.digests import together
 from mapwise.data.files import write_atomically
-from mapwise.interfaces.answers import as_json, counted
+from mapwise.interfaces.answers import as_json
 from mapwise.predictors.diagnostics import cross_validation
 from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.taught import CARD
 
 
 def is_predictor(path: Path) -> bool:
@@ -22,40 +21,29 @@ def report(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
     Returns the page's path and its numbers, JSON-ready, and as lines for a person. Raises ValueError for a file that is
     no predictor, and for a page that isn't called one.
     """
-    from mapwise.report.predictor_page import Taught, predictor_page, predictor_summary
+    from mapwise.report.predictor_page import predictor_page, predictor_summary
 
     path = file.with_suffix(".html") if out is None else out
     if path.suffix != ".html" or path.is_dir():
         fault = "is a folder" if path.is_dir() else "ends otherwise"
         raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
-    made = Predictor.load(file)
-    found = cross_validation.report(made)
-    taught = Taught(
-        file=str(file),
-        found=found,
-        classes=counted(made),
-        encoder=made.encoder.name,
-        learner=made.head.name,
-        reads=made.encoder.reads,
-        bytes=file.stat().st_size,
-        sources=made.sources,
-        digest=together(made.digests),
-        card=CARD,
-    )
-    page = predictor_page(taught)
+    predictor = Predictor.load(file)
+    judged = cross_validation.report(predictor)
+    size, sources = file.stat().st_size, predictor.sources
+    page = predictor_page(predictor, judged, str(file), size)
     write_atomically(path, lambda opened: opened.write(page.encode()))
     about = {
         "file": str(file),
         "page": str(path),
-        "encoder": taught.encoder,
-        "learner": taught.learner,
-        "bytes": taught.bytes,
-        "digest": taught.digest,
-        "classes": taught.classes,
-        "held_out": as_json(found),
+        "encoder": predictor.encoder.name,
+        "learner": predictor.head.name,
+        "bytes": size,
+        "digest": together(predictor.digests),
+        "classes": predictor.counts,
+        "held_out": as_json(judged),
         "doubtful": [
-            {"row": row, "source": made.sources[row] if made.sources else None, "class": name, "taken_for": taken}
-            for row, name, taken in found.doubtful
+            {"row": row, "source": sources[row] if sources else None, "class": name, "taken_for": taken}
+            for row, name, taken in judged.doubtful
         ],
     }
-    return about, [predictor_summary(taught), str(path)]
+    return about, [predictor_summary(predictor, judged), str(path)]

@@ -184,6 +184,11 @@ class Predictor(Taught):
         return self.classes.index(name)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Class -> how many rows it has."""
+        return {name: int((self.columns == place).sum()) for place, name in enumerate(self.classes)}
+
+    @property
     def labels(self) -> Float[np.ndarray, "S W"]:
         """One-hot."""
         one_hot: np.ndarray = np.eye(len(self.classes))[self.columns]

@@ -1,14 +1,15 @@
 """One self-contained HTML page about a predictor: what its few examples say of it, what it holds, how to go on."""
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
 from mapwise.core.format import share
 from mapwise.core.held_out import Expected, HeldOut
+from mapwise.data.digests import together
+from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.taught import CARD
 from mapwise.report import html, plots
 
 _SHOWN = 20
@@ -19,52 +20,30 @@ _WIDE = 0.2
 """An interval that is wider says more than the accuracy in it."""
 
 
-@dataclass(frozen=True)
-class Taught:
-    """What a page says of a predictor.
-
-    file:     where it lies, as one would type it.
-    found:    what its examples say of it.
-    classes:  name -> how many examples it has.
-    reads:    what it is asked about: "pictures", "texts" or "table".
-    bytes:    of its file.
-    sources:  where each example came from; empty when nobody said.
-    digest:   of the examples' contents, in any order.
-    card:     what its file says of who may have it.
-    """
-
-    file: str
-    found: HeldOut
-    classes: dict[str, int]
-    encoder: str
-    learner: str
-    reads: str
-    bytes: int
-    sources: Sequence[str]
-    digest: str
-    card: str
-
-
-def predictor_page(taught: Taught) -> str:
+def predictor_page(predictor: Predictor, report: HeldOut, file: str, size: int) -> str:
     """The predictor as one HTML page that needs nothing else; the same predictor gives the same bytes.
+
+    report: what its examples say of it.
+    file:   where it lies, as one would type it.
+    size:   of the file, in bytes.
 
     What can't be told of so few examples is left out, and a sentence says how many it takes.
     """
     sections = [
-        _headline(taught),
-        html.side_by_side(_more(taught.found), _refusing(taught)),
-        html.side_by_side(_classes(taught), _confusions(taught.found)),
-        _doubtful(taught),
-        _inside(taught),
-        _going_on(taught),
+        _headline(predictor, report, file),
+        html.side_by_side(_more(report), _refusing(predictor, report, file)),
+        html.side_by_side(_classes(predictor, report), _confusions(report)),
+        _doubtful(predictor, report),
+        _inside(predictor, size),
+        _going_on(predictor, file),
     ]
     return html.document(
         "mapwise predictor",
-        _name(taught),
-        predictor_summary(taught),
+        file.replace("\\", "/").rpartition("/")[2],
+        predictor_summary(predictor, report),
         sections,
         "All of this comes from the examples alone, which know of what is like them and of nothing else: expect the "
-        f"predictor to do worse on what was {_MADE[taught.reads]}.",
+        f"predictor to do worse on what was {_MADE[predictor.encoder.reads]}.",
     )
 
 
@@ -72,20 +51,20 @@ _ONE = {"pictures": "picture", "texts": "text", "table": "row"}
 _MADE = {"pictures": "taken with another camera", "texts": "written by others", "table": "measured in another way"}
 
 
-def predictor_summary(taught: Taught) -> str:
+def predictor_summary(predictor: Predictor, report: HeldOut) -> str:
     """How good a predictor is, in plain sentences."""
-    told = _told(taught.found)
+    told = _told(report)
     if told is None:
-        return f"How often this predictor is right can't be told from its examples: {_why(taught.found)}."
-    one, asked = _ONE[taught.reads], taught.found.rows
+        return f"How often this predictor is right can't be told from its examples: {_why(report)}."
+    one, asked = _ONE[predictor.encoder.reads], report.rows
     sentence = (
-        f"Given a new {one} of one of {len(taught.found.classes)} classes, this predictor names the right one "
+        f"Given a new {one} of one of {len(report.classes)} classes, this predictor names the right one "
         f"{_percent(told.accuracy)} of the time, as far as {asked:,} examples can tell: the 95 % interval is "
         f"{_between(told)}."
     )
-    if taught.found.guesses:
-        sentence += f" That is no better than guessing ({_percent(_chance(taught.found))})."
-    sentence += f" {uneven}." if (uneven := _uneven(taught.found)) else ""
+    if report.guesses:
+        sentence += f" That is no better than guessing ({_percent(_chance(report))})."
+    sentence += f" {uneven}." if (uneven := _uneven(report)) else ""
     return sentence + (" So few leave it that wide; more examples narrow it." if told.high - told.low > _WIDE else "")
 
 
@@ -111,17 +90,17 @@ def _why(found: HeldOut) -> str:
     return found.why.partition(": ")[2]
 
 
-def _headline(taught: Taught) -> str:
-    told = _told(taught.found)
+def _headline(predictor: Predictor, report: HeldOut, file: str) -> str:
+    told = _told(report)
     if told is None:
-        number, over = f"<small>{escape(taught.found.why.partition(': ')[0])}</small>", _why(taught.found)
+        number, over = f"<small>{escape(report.why.partition(': ')[0])}</small>", _why(report)
     else:
         number = f"{_percent(told.accuracy)} <small>{_between(told)}</small>"
-        over = f"accuracy, and its 95 % interval, cross-validated; by guessing {_percent(_chance(taught.found))}"
-    held = f"{_counted(sum(taught.classes.values()), 'example')} of {_counted(len(taught.classes), 'class')}"
-    share = taught.found.training_share
+        over = f"accuracy, and its 95 % interval, cross-validated; by guessing {_percent(_chance(report))}"
+    held = f"{_counted(sum(predictor.counts.values()), 'example')} of {_counted(len(predictor.counts), 'class')}"
+    share = report.training_share
     how = "" if share is None else f"; the accuracy is that of predictors trained on {_percent(share)} of them"
-    command = html.code(shlex.join(["mapwise", "report", taught.file]))
+    command = html.code(shlex.join(["mapwise", "report", file]))
     about = f'<div class="how"><p>{escape(held + how)}</p>{command}</div>'
     shown = f"<strong>{html.unbroken(number)}</strong><p>{escape(over)}</p>"
     return f'<div class="headline"><div>{shown}</div>{about}</div>'
@@ -149,8 +128,8 @@ def _more(found: HeldOut) -> str:
     return html.section("How many more?", html.figure(svg, alt, html.unbroken(caption), numbers))
 
 
-def _refusing(taught: Taught) -> str:
-    found = taught.found.by_coverage
+def _refusing(predictor: Predictor, report: HeldOut, file: str) -> str:
+    found = report.by_coverage
     if not found:
         return ""
     shares, accuracies = np.array(found).T
@@ -175,18 +154,18 @@ def _refusing(taught: Taught) -> str:
     )
     alt = f"Accuracy against the share answered: right are {said}."
     numbers = html.as_table(head, rows, "Accuracy against the share answered")
-    command = html.code(shlex.join(["mapwise", "predict", taught.file, _ASKED[taught.reads], "--refuse", "10"]))
+    command = html.code(shlex.join(["mapwise", "predict", file, _ASKED[predictor.encoder.reads], "--refuse", "10"]))
     return html.section("When it may refuse", html.figure(svg, alt, html.unbroken(caption), numbers) + command)
 
 
-def _classes(taught: Taught) -> str:
-    found = taught.found.classes
+def _classes(predictor: Predictor, report: HeldOut) -> str:
+    found = report.classes
     if not found:
         return ""
     order = sorted(found, key=lambda name: (found[name][0], name))
     rows = [
         f'<tr><th scope="row">{escape(name)}</th>{html.cell(_percent(found[name][0]), "n")}'
-        f"{html.cell(f'{found[name][1]:,}', 'n')}{html.cell(f'{taught.classes.get(name, 0):,}', 'n')}</tr>"
+        f"{html.cell(f'{found[name][1]:,}', 'n')}{html.cell(f'{predictor.counts.get(name, 0):,}', 'n')}</tr>"
         for name in order[:_SHOWN]
     ]
     head = [("class", ""), ("accuracy", "n"), ("rows asked", "n"), ("examples", "n")]
@@ -215,54 +194,51 @@ def _confusions(found: HeldOut) -> str:
     return html.section(title, html.as_table(head, rows, title) + rest)
 
 
-def _doubtful(taught: Taught) -> str:
-    found = taught.found
-    if _told(found) is None:
+def _doubtful(predictor: Predictor, report: HeldOut) -> str:
+    if _told(report) is None:
         return ""
     title = "Examples to look at again"
-    if found.guesses and not found.doubtful:
+    if report.guesses and not report.doubtful:
         return html.section(
             title, "<p>None is listed: where a predictor guesses, a mistake is no sign of a wrong label.</p>"
         )
-    if not found.doubtful:
+    if not report.doubtful:
         return html.section(title, "<p>None was taken for another class every time it was asked.</p>")
     rows = [
-        f'<tr><th scope="row">{escape(_where(taught, row))}</th>{html.cell(name, "")}{html.cell(taken, "")}</tr>'
-        for row, name, taken in found.doubtful[:_SHOWN]
+        f'<tr><th scope="row">{escape(_where(predictor, row))}</th>{html.cell(name, "")}{html.cell(taken, "")}</tr>'
+        for row, name, taken in report.doubtful[:_SHOWN]
     ]
     intro = (
         "<p>Taken for another class every time, by predictors that didn't see them; the surest first. A label may be "
         "wrong here, and then repairing it is worth more than another example. Or the example is only hard.</p>"
     )
     head = [("example", ""), ("labelled", ""), ("taken for", "")]
-    rest = _rest(len(found.doubtful) - len(rows), "less sure one", "less sure ones")
+    rest = _rest(len(report.doubtful) - len(rows), "less sure one", "less sure ones")
     return html.section(title, intro + html.as_table(head, rows, title) + rest)
 
 
-def _where(taught: Taught, row: int) -> str:
+def _where(predictor: Predictor, row: int) -> str:
     """Where an example came from, or its place when nobody said."""
-    return (taught.sources[row] if taught.sources else "") or f"example {row}"
+    return (predictor.sources[row] if predictor.sources else "") or f"example {row}"
 
 
-def _inside(taught: Taught) -> str:
-    names = [f"{name} ({count:,})" for name, count in list(taught.classes.items())[:_NAMED]]
-    left = len(taught.classes) - len(names)
+def _inside(predictor: Predictor, size: int) -> str:
+    names = [f"{name} ({count:,})" for name, count in list(predictor.counts.items())[:_NAMED]]
+    left = len(predictor.counts) - len(names)
     listed = ", ".join(names) + (f" and {left:,} more" if left else "")
     facts = {
-        "encoder": taught.encoder,
-        "learner": taught.learner,
-        "asked about": {"table": "rows of a table"}.get(taught.reads, taught.reads),
-        "examples": f"{sum(taught.classes.values()):,}, as the encoder made arrays of them",
-        f"{len(taught.classes):,} {'class' if len(taught.classes) == 1 else 'classes'}": listed,
-        "where they came from": "kept" if any(taught.sources) else "not kept",
-        "their digest": f"{taught.digest}; another predictor that has it was taught the same",
-        "size": f"{taught.bytes:,} bytes",
+        "encoder": predictor.encoder.name,
+        "learner": predictor.head.name,
+        "asked about": {"table": "rows of a table"}.get(predictor.encoder.reads, predictor.encoder.reads),
+        "examples": f"{sum(predictor.counts.values()):,}, as the encoder made arrays of them",
+        f"{len(predictor.counts):,} {'class' if len(predictor.counts) == 1 else 'classes'}": listed,
+        "where they came from": "kept" if any(predictor.sources) else "not kept",
+        "their digest": f"{together(predictor.digests)}; another predictor that has it was fitted on the same",
+        "size": f"{size:,} bytes",
     }
     rows = [f'<tr><th scope="row">{escape(name)}</th>{html.cell(value, "")}</tr>' for name, value in facts.items()]
     shown = html.as_table([("what", ""), ("value", "")], rows, "What is inside the file")
-    card = (
-        f'<p class="note">{escape(taught.card)} This page names the classes, and the examples that look doubtful.</p>'
-    )
+    card = f'<p class="note">{escape(CARD)} This page names the classes, and the examples that look doubtful.</p>'
     return html.section("What is inside the file", f'<div class="settings">{shown}</div>{card}')
 
 
@@ -270,26 +246,22 @@ _ASKED = {"pictures": "new/", "texts": "new.txt", "table": "new.csv"}
 """What new rows might be called."""
 
 
-def _going_on(taught: Taught) -> str:
-    asked = _ASKED[taught.reads]
+def _going_on(predictor: Predictor, file: str) -> str:
+    asked = _ASKED[predictor.encoder.reads]
     ways = [
         ("What new ones are, and how surely", ["predict", asked]),
         ("Why: the examples that voted for an answer", ["explain", asked]),
         ("Which of those without a label would teach it most", ["which-next", asked]),
     ]
-    if taught.reads != "table":  # whose classes stand in a column, so that it is fitted again
-        new = "newt/" if taught.reads == "pictures" else "newt.txt"
+    if predictor.encoder.reads != "table":  # whose classes stand in a column, so that it is fitted again
+        new = "newt/" if predictor.encoder.reads == "pictures" else "newt.txt"
         ways.append(("One more class, without the examples of the others", ["add-class", "newt", new]))
     shown = [
-        f"<figure>{html.code(shlex.join(['mapwise', words[0], taught.file, *words[1:]]))}"
+        f"<figure>{html.code(shlex.join(['mapwise', words[0], file, *words[1:]]))}"
         f"<figcaption>{escape(text)}.</figcaption></figure>"
         for text, words in ways
     ]
     return html.section("How to go on", html.grid(shown))
-
-
-def _name(taught: Taught) -> str:
-    return taught.file.replace("\\", "/").rpartition("/")[2]
 
 
 def _percent(part: float) -> str:
