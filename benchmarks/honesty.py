@@ -20,9 +20,9 @@ import torch
 import row
 from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
-from mapwise.core.held_out import MORE, Expected, HeldOut, held_out
 from mapwise.core.interval import half_width
 from mapwise.core.task import Examples
+from mapwise.predictors.evidence.cross_validation import MORE, Expected, HeldOut, held_out
 from pools import (
     Pool,
     bank_pool,

@@ -22,9 +22,9 @@ from mapwise.catalog.encoders import encoder_named
 from mapwise.data.store import data_root
 from mapwise.encoders.cached import Kept
 from mapwise.interfaces.printing import note
-from mapwise.predictors.choosing import USUAL, choose
+from mapwise.predictors.choose_learner import USUAL, choose
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.predictor import Predictor
 from row import Line, Row
 from texts import DATA, FROZEN, Texts, drawn, standard
 

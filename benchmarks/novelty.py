@@ -18,7 +18,8 @@ from sklearn.metrics import roc_auc_score
 
 import row
 from kept_runs import with_interval
-from mapwise.core.novelty import Spread, held_out_novelty, limit, novelty
+from mapwise.encoders.encoder import Spread
+from mapwise.predictors.evidence.novelty import held_out_novelty, limit, novelty
 from pools import Pool, mnist_pool, omniglot_pool, support_of
 from row import Line, Row, Target
 

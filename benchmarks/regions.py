@@ -20,9 +20,9 @@ from mapwise.core.estimate import Estimate
 from mapwise.data.glyphs import glyphs
 from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
-from mapwise.encoders.occlusion import paper_of
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.explanation import explain
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.evidence.occlusion import paper_of
 from row import Line, Row, Target
 
 WAYS, SHOTS, OTHERS, SHARE = 5, 5, 10, 0.1

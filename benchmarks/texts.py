@@ -23,9 +23,9 @@ from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.heads import HEADS
 from mapwise.data.store import data_root
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.choosing import USUAL, choose
-from mapwise.predictors.heads import AUTO
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.choose_learner import USUAL, choose
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.heads.head import AUTO
 from row import Line, Row, Target
 
 FROZEN = [name for name, head in HEADS.items() if not head.tunes]

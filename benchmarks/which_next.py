@@ -32,8 +32,8 @@ from mapwise.data.modality import Modality
 from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
 from mapwise.interfaces.printing import note
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.which_next import which_next
-from mapwise.predictors.predictor import Predictor
 from row import Line, Row, Target
 
 WAYS, LABELS, DRAWS = 10, 20, 3

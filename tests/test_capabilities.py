@@ -16,8 +16,8 @@ from mapwise.core.capabilities import Embeds
 from mapwise.core.embedding import learned_features
 from mapwise.core.task import Examples
 from mapwise.encoders.pixels import Ink
-from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.heads.trained_learner import TrainedLearner
 from mapwise.runs.learner import LearnerSettings
 
 NO_BASE = ["supervised", "simpleshot", "finetune", "proto_maml"]

@@ -16,7 +16,7 @@ from mapwise.catalog.sources import SOURCES
 from mapwise.core.task import TaskShape
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
-from mapwise.predictors.heads import NamedHead
+from mapwise.predictors.heads.head import NamedHead
 from mapwise.problems import PROBLEMS
 from mapwise.runs.flags import flag
 from mapwise.runs.learner import LearnerSettings

@@ -12,7 +12,7 @@ from mapwise.core import tree
 from mapwise.engine import checkpoint
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.folder import BEST
-from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.predictors.heads.trained_learner import TrainedLearner
 from mapwise.runs.run import Run
 
 # See make.py there: they are never written again.

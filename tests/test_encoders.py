@@ -13,11 +13,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.nets import NETS
-from mapwise.core.novelty import Spread
 from mapwise.data import inputs
 from mapwise.data.omniglot import omniglot
 from mapwise.encoders import bundled
 from mapwise.encoders.bundled import Bundled
+from mapwise.encoders.encoder import Spread
 from mapwise.nets import MLP
 
 SENTENCES = {

@@ -12,8 +12,8 @@ from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.core.capabilities import Votes
 from mapwise.data.glyphs import glyphs
-from mapwise.encoders.occlusion import LARGEST, paper_of, reddened, region
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.occlusion import LARGEST, paper_of, reddened, region
 from test_encoders import drawing
 
 X = np.array([[4.1, 12.0], [3.9, 11.5], [9.0, 13.0], [8.8, 12.6], [6.0, 3.0]])

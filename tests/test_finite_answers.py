@@ -13,7 +13,7 @@ from mapwise.data.digits import digits
 from mapwise.engine import checkpoint
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.folder import BEST
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
 from mapwise.runs.run import load_params
 from mapwise.tasks.episodes import Episodes
 

@@ -26,7 +26,7 @@ FLOORS = {
     "learners": 3,
     "engine": 3,
     "catalog": 4,
-    "graph": 4,  # a learner as an ONNX graph; it knows no name of the catalog
+    "predictors/graph": 4,  # a learner as an ONNX graph; it knows no name of the catalog
     "runs": 5,  # a run's folder is read with the catalog's names, by every interface
     "predictors": 6,  # what a few examples taught knows encoders, heads and runs by their names
     "report": 7,
@@ -45,9 +45,9 @@ HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub", 
 HEAVY |= {"onnx", "onnx_ir", "onnxruntime", "onnxscript"}
 AT_THE_TOP: dict[str, str] = {
     # a file -> the heavy package it may import at once: what it holds is of that package by inheritance
-    "mapwise.interfaces.few_shot": "sklearn",
-    "mapwise.interfaces.estimator": "sklearn",
-    "mapwise.interfaces.regressor": "sklearn",
+    "mapwise.interfaces.estimators.few_shot": "sklearn",
+    "mapwise.interfaces.estimators.classifier": "sklearn",
+    "mapwise.interfaces.estimators.regressor": "sklearn",
 }
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN = {"util", "helper", "misc", "common", "base", "manager", "handler"}
@@ -358,8 +358,8 @@ def test_a_late_import_is_no_fault(source):
 
 
 def test_a_licence_to_import_at_the_top_is_for_one_package():
-    assert heavy_faults("from sklearn.base import BaseEstimator", "mapwise.interfaces.estimator") == []
-    assert len(heavy_faults("import matplotlib", "mapwise.interfaces.estimator")) == 1
+    assert heavy_faults("from sklearn.base import BaseEstimator", "mapwise.interfaces.estimators.classifier") == []
+    assert len(heavy_faults("import matplotlib", "mapwise.interfaces.estimators.classifier")) == 1
 
 
 @pytest.mark.parametrize(
@@ -376,12 +376,12 @@ def test_a_licence_to_import_at_the_top_is_for_one_package():
     ],
 )
 def test_a_way_to_run_a_file_as_code_is_caught(source):
-    assert len(unsafe_faults(source, "mapwise.predictors.predictor")) == 1
+    assert len(unsafe_faults(source, "mapwise.predictors.classes")) == 1
 
 
 @pytest.mark.parametrize("source", ["net.eval()", "np.load(path, allow_pickle=False)", "safetensors.torch.load(data)"])
 def test_what_only_looks_like_running_code_is_no_fault(source):
-    assert unsafe_faults(source, "mapwise.predictors.predictor") == []
+    assert unsafe_faults(source, "mapwise.predictors.classes") == []
 
 
 @pytest.mark.parametrize("path", ["utils.py", "core/helpers/shape.py", "engine/train_utils.py", "nets/base.py"])

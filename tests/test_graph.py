@@ -7,11 +7,11 @@ from torch import nn
 
 import mapwise as mw
 from conftest import ROOT
-from mapwise import graph
 from mapwise.catalog.heads import HEADS
 from mapwise.core import solvers
 from mapwise.core.task import Examples
 from mapwise.learners.pretraining.logistic import Logistic
+from mapwise.predictors import graph
 from test_docs import blocks
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")

@@ -9,10 +9,10 @@ import torch
 import mapwise as mw
 from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
-from mapwise.core.held_out import _folds, _of_each, _power, held_out, scores_under
 from mapwise.core.task import Examples
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.predictors.diagnostics.cross_validation import report
+from mapwise.predictors.evidence.cross_validation import _folds, _of_each, _power, held_out, scores_under
 
 
 def blobs(shots, seed, ways=5, width=32, apart=2.2):

@@ -14,10 +14,10 @@ import mapwise as mw
 from conftest import ROOT, rewrite
 from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.heads import HEADS, heads_behind
-from mapwise.core.held_out import held_out
 from mapwise.encoders import hugging_face, lora
 from mapwise.encoders.lora import Adapter
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.cross_validation import held_out
 from test_hugging_face import KINDS, photos, random_net, tiny
 
 WORDS = ["a", "the", "my", "your", "is", "was", "card", "cash", "loan", "rate"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mapwise.catalog.heads import HEADS, heads_behind
-from mapwise.predictors.choosing import choose
+from mapwise.predictors.choose_learner import choose
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True)

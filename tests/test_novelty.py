@@ -6,8 +6,9 @@ import torch
 from scipy import stats
 
 import mapwise as mw
-from mapwise.core.novelty import Spread, held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
+from mapwise.encoders.encoder import Spread
+from mapwise.predictors.evidence.novelty import held_out_novelty, limit, novelty
 
 WAYS, WIDTH = 5, 16
 

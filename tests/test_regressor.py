@@ -18,7 +18,7 @@ from mapwise.core.laws import check
 from mapwise.learners.metric.kernel_mean import KernelMean
 from mapwise.nets import MLP
 from mapwise.predictors.diagnostics.cross_validation import deviation
-from mapwise.predictors.target_predictor import TargetPredictor
+from mapwise.predictors.targets import TargetPredictor
 from mapwise.tasks.sinusoid import Sinusoid
 
 TEXTS = ["a fine day", "a fine evening", "awful rain", "rain and awful wind", "a day"]

@@ -11,7 +11,7 @@ import mapwise as mw
 from conftest import command
 from mapwise.engine import checkpoint
 from mapwise.engine.folder import BEST, LAST
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
 from mapwise.runs.run import load_params
 
 FLAGS = ["--steps", "2", "--tasks", "2", "--validation-episodes", "2", "--threads", "1", "--how", "vmap"]

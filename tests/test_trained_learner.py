@@ -21,9 +21,9 @@ from mapwise.core.embedding import learned_features
 from mapwise.data.glyphs import glyphs
 from mapwise.data.images import images
 from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.novelty import unknown
-from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.predictors.heads.trained_learner import TrainedLearner
 from mapwise.runs.run import load_params
 
 SHORT = ["--steps", "3", "--tasks", "2", "--validation-episodes", "2", "--threads", "1"]

@@ -5,8 +5,8 @@ import pytest
 from sklearn.base import clone
 
 import mapwise as mw
-from mapwise.core import which_next as rule
-from mapwise.core.which_next import which_next
+from mapwise.predictors.evidence import label_next as rule
+from mapwise.predictors.evidence.label_next import which_next
 
 
 def plain(rows, labelled, n, scores=None):

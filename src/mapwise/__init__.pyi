@@ -16,8 +16,8 @@ from .engine.results import Paired as Paired
 from .engine.results import Report as Report
 from .engine.train import Trained as Trained
 from .engine.train import train as train
-from .interfaces.estimator import FewShotClassifier as FewShotClassifier
-from .interfaces.regressor import FewShotRegressor as FewShotRegressor
+from .interfaces.estimators.classifier import FewShotClassifier as FewShotClassifier
+from .interfaces.estimators.regressor import FewShotRegressor as FewShotRegressor
 from .learners.generation.abml import ABML as ABML
 from .learners.generation.cnp import CNP as CNP
 from .learners.generation.hypernet import HyperNet as HyperNet

@@ -16,10 +16,9 @@ from torch import nn
 
 from mapwise.core import functional, tree
 from mapwise.core.functional import Net
-from mapwise.core.novelty import Spread
 from mapwise.core.tree import Params
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, Spread
 from mapwise.encoders.pixels import Ink, Pixels
 
 WEIGHTS = "weights.safetensors"

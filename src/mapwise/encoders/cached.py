@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int64
 
-from mapwise.core.novelty import Spread
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Costly, Tunable
+from mapwise.encoders.encoder import Costly, Spread, Tunable
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

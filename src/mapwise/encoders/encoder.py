@@ -1,13 +1,24 @@
 """What an encoder is: a mapping from raw rows to arrays, which may first look at the rows it will be used on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from mapwise.core.novelty import Spread
 from mapwise.data.modality import Modality
+
+
+class Spread(NamedTuple):
+    """How far rows lie from their own class where that was measured before: moments of the novelty's logarithm.
+
+    mean, sd: of classes that whatever encodes the rows was not trained on.
+    rows: as how many of the support's own rows it counts.
+    """
+
+    mean: float
+    sd: float
+    rows: float = 10.0
 
 
 class Encoder(Protocol):

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.held_out import HeldOut
 from mapwise.data.cells import GAPS, CellError, parse_number
 from mapwise.data.inputs import columns, words
 from mapwise.data.modality import Columns, Modality
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.printing import spreadsheet_cell
 from mapwise.interfaces.progress import Watched
-from mapwise.predictors.choosing import Tried
+from mapwise.predictors.choose_learner import Tried
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation, novelty
+from mapwise.predictors.evidence.cross_validation import HeldOut
 from mapwise.predictors.fit import LabelledExamples, check_name, with_names
 from mapwise.predictors.fit import fit as fit_predictor
-from mapwise.predictors.heads import AUTO
+from mapwise.predictors.heads.head import AUTO
 from mapwise.predictors.onnx import export_onnx
-from mapwise.predictors.predictor import Predictor
 
 
 def fit(

@@ -9,7 +9,7 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import LearnerRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.interfaces.printing import show
-from mapwise.predictors.heads import NAMED
+from mapwise.predictors.heads.head import NAMED
 from mapwise.runs.flags import FLAGS, described, flag, plain_type, plain_value
 from mapwise.workflows.bench import BENCHES
 from mapwise.workflows.errors import wrong_use

@@ -6,8 +6,8 @@ from typing import Any
 from mapwise.data.digests import together
 from mapwise.data.files import write_atomically
 from mapwise.interfaces.answers import as_json
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation
-from mapwise.predictors.predictor import Predictor
 
 
 def is_predictor(path: Path) -> bool:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.interfaces.answers import asked, placed
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import explanation
 from mapwise.predictors.diagnostics import which_next as active
-from mapwise.predictors.predictor import Predictor
 
 
 def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -24,7 +24,7 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
     found: list[dict[str, Any]] = [{"input": what, **one.to_json()} for what, one in zip(said, why, strict=True)]
     shown = [f"{what}: {one}" for what, one in zip(said, why, strict=True)]
     if regions is not None:
-        from mapwise.encoders.occlusion import reddened
+        from mapwise.predictors.evidence.occlusion import reddened
 
         regions.mkdir(parents=True, exist_ok=True)
         for place, (what, one) in enumerate(zip(said, why, strict=True)):

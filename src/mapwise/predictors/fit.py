@@ -11,17 +11,17 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from mapwise.core.arrays import check_real
-from mapwise.core.held_out import HeldOut
 from mapwise.core.learner import Learner
 from mapwise.data.digests import digests
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.choosing import USUAL, Tried, choose, seconds_of
+from mapwise.predictors.choose_learner import USUAL, Tried, choose, seconds_of
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.heads import AUTO, Head, encoder_for
-from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.target_predictor import TargetPredictor
-from mapwise.predictors.taught import Taught
+from mapwise.predictors.evidence.cross_validation import HeldOut
+from mapwise.predictors.heads.head import AUTO, Head, encoder_for
+from mapwise.predictors.predictor import Taught
+from mapwise.predictors.targets import TargetPredictor
 
 _SAME = 1e-9
 """Squared distance of two encodings of one row, over their squared lengths: beside other rows its last bits differ."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.graph import Written, write_graph
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.graph import Written, write_graph
 
 
 def export_onnx(predictor: Predictor, path: str | Path) -> Written:

@@ -1,243 +1,266 @@
-"""An adapted task as a thing to keep: an encoder, a learner, and the support it was taught with."""
+"""What a few examples taught, of whatever they hold: encoded rows, a learner behind them, and the file of both."""
 
-import difflib
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from torch import Tensor
 
-from mapwise.catalog.heads import HEADS
+from mapwise.catalog.encoders import encoder_named, has_encoder
+from mapwise.core import tree
+from mapwise.core.embedding import learned_features
 from mapwise.core.learner import Learner
-from mapwise.data.digests import digests
-from mapwise.encoders.encoder import Encoder, Tunable
-from mapwise.predictors.crossed import CHANGED, Crossed, crossed
-from mapwise.predictors.heads import Head
-from mapwise.predictors.taught import Taught
+from mapwise.core.losses import means
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast, Params
+from mapwise.data import tensor_file
+from mapwise.encoders.encoder import Encoder
+from mapwise.predictors.heads.head import Head, head_of, head_of_file
+
+CARD = (
+    "A predictor of mapwise. It holds the embeddings of the examples it was taught with (of some trained learners the "
+    "pixels themselves), and what a table's columns held: from these, something of the examples can be guessed. It may "
+    "name the files or lines they came from. Share it as you would share the examples."
+)
+_OPENED_BY: dict[Any, str] = {
+    "classification": "holds a predictor of classes: open it with FewShotClassifier",
+    "regression": "holds a predictor of numbers: open it with FewShotRegressor",
+}
 
 
-@dataclass(frozen=True, eq=False)
-class Predictor(Taught):
-    """What a few examples of each class taught: a value, so that another example or class makes another predictor.
+class Taught:
+    """A fitted encoder, a learner over encoded rows, and the support's rows with their weights: a value.
 
-    encoder: raw rows -> [N, D], fitted.
-    head:    what stands behind it.
-    rows:    the support's encoded rows.
-    columns: the class of each row, by its place in `classes`.
-    weight:  how often each row counts.
-    classes: names; one without rows is never predicted.
+    What extends it is a frozen dataclass with these fields, and says what each row was labelled with.
+
+    Rows are kept as the encoder gave them, and everything behind it is computed in float64: heads are small, and a
+    query then scores the same alone as among others.
     """
 
-    kind: ClassVar[str] = "classification"
+    kind: ClassVar[str]
 
     encoder: Encoder
     head: Head
     rows: Float[np.ndarray, "S *D"]
-    columns: Int64[np.ndarray, "S"]
     weight: Float[np.ndarray, "S"]
-    classes: tuple[str, ...]
-    note: str = ""
-    """What whoever made it wants to find again, such as the column that holds the texts."""
-    sources: tuple[str, ...] = ()
-    """Where each row came from, such as a file; empty when nobody said."""
-    digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of each raw row's content, see `data.digests`; 0 or empty when nobody said."""
-    crossed: Crossed | None = None
-    """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
-    optimism: float = 0.0
-    """By how much its cross-validated accuracy is too high, 0..1, since its head was chosen as the best of several."""
+    note: str
+    sources: tuple[str, ...]
+    digests: Int64[np.ndarray, "S"]
 
     @classmethod
-    def of(
-        cls,
-        encoder: Encoder,
-        learner: "str | Path | Learner | Head",
-        X: Any,
-        columns: np.ndarray,
-        weight: np.ndarray,
-        names: Sequence[str],
-        *,
-        note: str = "",
-        sources: Sequence[str] = (),
-        contents: Int64[np.ndarray, "S"] | None = None,
-    ) -> Self:
-        """Fit the encoder to these raw rows, and keep them encoded; `with_head` tunes it where the head does so.
+    def head_of(cls, learner: "str | Path | Learner | Head") -> Head:
+        """The head of a learner's name, a run's folder, or a learner; raises ValueError as `heads.head_of` does."""
+        return head_of(learner, cls.kind)
 
-        contents: the digests of the rows, where they are known.
-
-        Raises ValueError for a learner that isn't there, and for rows that it or the encoder can't read.
-        """
-        head = cls.head_of(learner)
-        fitted, rows = cls._encoded_by(encoder, head, X, weight)
-        known = digests(encoder.reads, X) if contents is None else contents
-        return cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources), known)
-
-    def with_head(self, learner: "str | Path | Learner | Head", X: Any, seconds: float) -> Self:
-        """The same rows with another head; where it tunes the encoder, this begins as it was fitted.
-
-        X:       the raw rows.
-        seconds: that judging an encoder which is tuned may take.
-
-        Raises ValueError for a head that tunes an encoder with nothing to tune.
-        """
-        assert self.crossed is None  # what was said of its rows was by the head it has
-        head = self.head_of(learner)
-        made = replace(self, head=head, optimism=0.0)
-        if not head.tunes:
-            return made
-        encoder = self.encoder
-        if not isinstance(encoder, Tunable):
-            raise ValueError(
-                f"the learner {head.name} tunes its encoder and {encoder.name} has nothing to tune: take a pretrained "
-                "model (encoder hf:NAME), or another learner"
-            )
-        start = time.monotonic()
-        tuned = encoder.tuned(X, self.columns, self.weight)
-        took = time.monotonic() - start
-        told = crossed(encoder, X, self.support, self.digests, self.classes, head.learner_for, seconds - took, took)
-        return replace(made, encoder=tuned, rows=tuned(X), crossed=told)
-
-    def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
-        """The softmax of the scores of raw rows."""
-        return self.probabilities_of(self.encoded(X))
-
-    def probabilities_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
-        """The softmax of the scores of rows that are encoded already."""
-        chances: np.ndarray = torch.softmax(torch.as_tensor(self.scores_of(rows)), dim=-1).numpy()
-        return chances
-
-    def with_rows(
-        self,
-        X: Any,
-        columns: np.ndarray,
-        weight: np.ndarray,
-        sources: Sequence[str] = (),
-        contents: Int64[np.ndarray, "N"] | None = None,
-    ) -> Self:
-        """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again.
-
-        contents: the digests of the rows, where they are known.
-        """
-        rows = self.encoded(X)
-        return replace(
-            self,
-            rows=np.concatenate([self.rows, rows]),
-            columns=np.concatenate([self.columns, columns]),
-            weight=np.concatenate([self.weight, weight]),
-            sources=self.sources_with(len(rows), sources),
-            digests=self.digests_with(digests(self.encoder.reads, X) if contents is None else contents),
-            crossed=self._outdated,
-        )
-
-    @property
-    def _outdated(self) -> Crossed | None:
-        """What is known of a predictor with other rows than these, and the encoder as it is."""
-        return None if self.crossed is None else Crossed(why=CHANGED)
-
-    def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
-        """With these classes, among which those of before stand at these places."""
-        moved = None if self.crossed is None else self.crossed.among(len(names), places)
-        return replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
-
-    def without_class(self, name: str) -> Self:
-        """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
-        place = self._place(name)
-        if len(self.classes) < 3:
-            raise ValueError(f"without {name!r} there would be one class left, and two are needed: add another first")
-        others = self.columns != place
-        left = self.columns[others]
-        return replace(
-            self,
-            rows=self.rows[others],
-            columns=left - (left > place),
-            weight=self.weight[others],
-            sources=tuple(source for source, kept in zip(self.sources, others, strict=False) if kept),
-            digests=self.digests_with(np.zeros(0, np.int64))[others],
-            classes=tuple(other for other in self.classes if other != name),
-            crossed=self._outdated,
-        )
-
-    def renamed(self, old: str, new: str) -> Self:
-        """With another name for a class; raises ValueError for a name that isn't there, and for one that is."""
-        place = self._place(old)
-        if new in self.classes and new != old:
-            raise ValueError(f"there is a class {new!r} already: give another name")
-        return replace(self, classes=(*self.classes[:place], new, *self.classes[place + 1 :]))
-
-    def check_two_classes(self) -> None:
-        """Raises ValueError when the support is of one class: then there is no other answer."""
-        present = np.unique(self.columns[self.weight > 0])
-        if len(present) < 2:
-            raise ValueError(
-                f"there are examples of one class, {self.classes[int(present[0])]!r}, so there is no other answer: "
-                "teach it another class first"
-            )
-
-    def _place(self, name: str) -> int:
-        if name not in self.classes:
-            near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0)[0]
-            raise ValueError(f"there is no class {name!r}: did you mean {near!r}?")
-        return self.classes.index(name)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Class -> how many rows it has."""
-        return {name: int((self.columns == place).sum()) for place, name in enumerate(self.classes)}
+    @classmethod
+    def _encoded_by(cls, encoder: Encoder, head: Head, X: Any, weight: np.ndarray) -> tuple[Encoder, np.ndarray]:
+        """The encoder fitted to these raw rows, and the rows; raises ValueError for rows that either can't read."""
+        fitted = encoder.fitted(X, weight)
+        return fitted, head.encode(fitted(X))
 
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:
-        """One-hot."""
-        one_hot: np.ndarray = np.eye(len(self.classes))[self.columns]
-        return one_hot
+        """What each row was labelled with, as a learner takes it."""
+        raise NotImplementedError
+
+    def scores(self, X: Any) -> Float[np.ndarray, "Q W"]:
+        """The head's scores of raw rows; a class without support rows is out of reach."""
+        return self.scores_of(self.encoded(X))
+
+    def encoded(self, X: Any) -> Float[np.ndarray, "Q D"]:
+        """Raw rows as the encoder makes them; raises ValueError when those of the support are of another width."""
+        rows = self.head.encode(self.encoder(X))
+        if rows.shape[1:] != self.rows.shape[1:]:
+            raise ValueError(
+                f"the encoder gives rows of shape {rows.shape[1:]} and the support holds {self.rows.shape[1:]}: the "
+                "predictor is damaged, so fit it again"
+            )
+        return rows
+
+    def scores_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
+        """The head's scores of rows that are encoded already; raises ValueError for a row where one isn't finite."""
+        x = torch.as_tensor(rows, dtype=torch.float64)
+        with torch.no_grad():
+            scores: np.ndarray = means(self.learner.predict(self.params, self.fast, x)).numpy()
+        lost = np.flatnonzero(~np.isfinite(scores).all(1))
+        if len(lost):
+            raise ValueError(
+                f"the answer to row {lost[0]} is NaN or infinite: leave out a row of extreme numbers, or fit the "
+                "predictor again"
+            )
+        return scores
+
+    @cached_property
+    def support(self) -> Examples:
+        """The encoded support, as a learner takes it."""
+        x, y, weight = (torch.as_tensor(part, dtype=torch.float64) for part in (self.rows, self.labels, self.weight))
+        return Examples(x, y, weight, torch.zeros((), dtype=torch.int64))
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The learner behind the encoder."""
+        return self.head.learner_for(self.support)
+
+    @cached_property
+    def params(self) -> Params:
+        """The learner's, in float64."""
+        return self.params_of(self.learner)
+
+    def params_of(self, learner: Learner) -> Params:
+        """Those of a learner that the head made, for this support or another; in float64."""
+        return tree.map(Tensor.double, self.head.params_of(learner))
+
+    @cached_property
+    def fast(self) -> Fast:
+        """What the support taught the learner."""
+        return tree.detach(self.learner.adapt(self.params, self.support))
+
+    def placed(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q E"]:
+        """Encoded rows where the learner compares them."""
+        return learned_features(self.learner, self.params, self.fast, x)
+
+    def checked(self) -> Self:
+        """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
+        with torch.no_grad():
+            said = means(self.learner.predict(self.params, self.fast, self.support.x[:1]))
+        if not said.isfinite().all():
+            raise ValueError(
+                "its learner answers NaN or infinity: leave out rows of extreme numbers, or take another learner"
+            )
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write it into one safetensors file, whole or not at all; nothing in the file is code.
+
+        Raises ValueError for a custom learner, and OSError when the folder can't be written.
+        """
+        head, head_tensors = self.head.to_file()
+        said, labels = self._kept_labels()
+        arrays = {name: part for name, part in self.encoder.state.items() if isinstance(part, np.ndarray)}
+        state = {name: part for name, part in self.encoder.state.items() if name not in arrays}
+        about = {
+            "card": CARD,
+            "kind": self.kind,
+            "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": state},
+            "head": head,
+            "reads": self.note,
+            "sources": self.sources,
+            **said,
+        }
+        tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
+        tensors["digests"] = self.digests_with(np.zeros(0, np.int64))
+        tensors |= {_ENCODER + name: part for name, part in arrays.items()}
+        tensors |= head_tensors
+        tensor_file.save_tensors(Path(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What a file holds; nothing in it is run, and all of it is looked at before it is believed.
+
+        Raises ValueError for a file that is missing, cut short, damaged, of a later version, of another kind of task or
+        another encoder.
+        """
+        path = Path(path)
+        leaves, about = tensor_file.load_tensors(path, "predictor", _AGAIN)
+        try:
+            tensors = {name: leaf.numpy() for name, leaf in leaves.items()}
+            if about["kind"] != cls.kind and about["kind"] in _OPENED_BY:
+                raise _Refused(_OPENED_BY[about["kind"]])
+            encoder = _encoder(about["encoder"], tensors)
+            common = (tensors[name] for name in ("rows", "weight", "digests"))
+            if fault := _fault(about, *common) or cls._label_fault(about, tensors):
+                raise ValueError(fault)
+            head = head_of_file(about["head"], tensors, encoder, cls.kind)
+            # What the learner makes of the support is needed anyway, and shows whether its weights are whole.
+            return cls._of_file(encoder, head, about, tensors).checked()
+        except _Refused as refused:
+            raise ValueError(f"{path} {refused}") from None
+        except tensor_file.DAMAGE as problem:
+            raise ValueError(tensor_file.damaged(path, "predictor", problem, _AGAIN)) from None
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism}
-        columns = {"columns": self.columns.astype(np.int64)}
-        if self.crossed is None:
-            return about, columns
-        kept = {_CROSSED + name: array for name, array in self.crossed.arrays.items()}
-        return {**about, "crossed": {"taught": self.crossed.taught, "why": self.crossed.why}}, columns | kept
+        """What a file keeps of the labels: in its header, JSON-ready, and as arrays."""
+        raise NotImplementedError
 
     @classmethod
     def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-        classes, columns, rows = about["classes"], tensors["columns"], tensors["rows"]
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
-            return "its classes are no list of names"
-        if len(set(classes)) < len(classes):
-            return "it names a class twice"
-        if columns.shape != (len(rows),) or columns.dtype != np.int64:
-            return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
-        if columns.min() < 0 or columns.max() >= len(classes):
-            return "a row is of a class that isn't there"
-        optimism = about.get("optimism", 0.0)  # files of before have none
-        if not isinstance(optimism, float) or not 0 <= optimism < 1:
-            return f"the optimism of its accuracy is {optimism!r}"
-        head = about["head"]
-        if ("crossed" in about) != (isinstance(head, str) and head in HEADS and HEADS[head].tunes):
-            return "it says in two ways whether its encoder was tuned"
-        cls._crossed_of(about, tensors)  # raises
-        return ""
-
-    @classmethod
-    def _crossed_of(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Crossed | None:
-        if "crossed" not in about:
-            return None
-        kept = {name.removeprefix(_CROSSED): array for name, array in tensors.items() if name.startswith(_CROSSED)}
-        return Crossed.of_file(about["crossed"], kept, len(tensors["rows"]), len(about["classes"]))
+        """What is wrong with that; "" when nothing is."""
+        raise NotImplementedError
 
     @classmethod
     def _of_file(
         cls, encoder: Encoder, head: Head, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
     ) -> Self:
-        rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
-        classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
-        made = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
-        return replace(made, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
+        """The predictor of a file in which nothing is wrong."""
+        raise NotImplementedError
+
+    def digests_with(self, new: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "S"]:
+        """The digests of the rows and of more; 0 for those of which nobody said."""
+        known = self.digests if len(self.digests) else np.zeros(len(self.rows), np.int64)
+        return np.concatenate([known, new])
+
+    def sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
+        """Where the rows came from, with so many more; empty when nobody said."""
+        known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * count
+        return known + new if any(known + new) else ()
 
 
-_CROSSED = "crossed/"
-"""Before the names of what was said of rows, in a file."""
+_ENCODER = "encoder/"
+"""Before the names of an encoder's arrays, in a file."""
+_AGAIN = "make it with mapwise fit"
+
+
+class _Refused(Exception):
+    """Why a whole file is not taken, as the end of a sentence that begins with its name."""
+
+
+def _encoder(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Encoder:
+    name, version, state = about["name"], about["version"], about["state"]
+    if not isinstance(name, str):
+        raise TypeError(f"its encoder is called {name!r}")
+    if not has_encoder(name):
+        raise _Refused(f"was made with the encoder {name!r}, which this mapwise doesn't have: upgrade mapwise")
+    try:
+        encoder = encoder_named(name, fetch=False)
+    except ValueError as problem:
+        raise _Refused(f"was made with the encoder {name}, and {problem}") from None
+    if version != encoder.version:
+        raise _Refused(
+            f"was made with another version of the encoder {name} ({version}, and this is {encoder.version}), which "
+            "gives other numbers: fit it again"
+        )
+    arrays = {path.removeprefix(_ENCODER): part for path, part in tensors.items() if path.startswith(_ENCODER)}
+    found = encoder.with_state({**state, **arrays})
+    # A name in both, or an array for an encoder that has none, is nothing that was saved.
+    if arrays and (state.keys() & arrays.keys() or not arrays.keys() <= found.state.keys()):
+        raise ValueError(f"the encoder {name} has no arrays {', '.join(sorted(arrays))[:80]}")
+    return found
+
+
+def _fault(
+    about: Mapping[str, Any],
+    rows: np.ndarray,
+    weight: np.ndarray,
+    digests: np.ndarray,
+) -> str:
+    """What is wrong with the parts that every file has; "" when nothing is."""
+    note, sources = about["reads"], about["sources"]
+    if about["kind"] not in _OPENED_BY:
+        return f"it is for no kind of task that is known, {about['kind']!r}"
+    if not isinstance(note, str):
+        return "its note is no text"
+    if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):
+        return "what its rows came from is no list of texts"
+    if len(sources) not in (0, len(rows)):
+        return f"there are {len(rows)} rows, and {len(sources)} places they came from"
+    if rows.ndim < 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
+        return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
+    if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
+        return "its weights are no positive number for each row"
+    if digests.shape != (len(rows),) or digests.dtype != np.int64:
+        return f"there are {len(rows)} rows, and digests {digests.dtype} of shape {digests.shape}"
+    return ""

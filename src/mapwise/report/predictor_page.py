@@ -6,10 +6,10 @@ from html import escape
 import numpy as np
 
 from mapwise.core.format import share
-from mapwise.core.held_out import Expected, HeldOut
 from mapwise.data.digests import together
-from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.taught import CARD
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.cross_validation import Expected, HeldOut
+from mapwise.predictors.predictor import CARD
 from mapwise.report import html, plots
 
 _SHOWN = 20

@@ -5,11 +5,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core.held_out import SECONDS, HeldOut, held_out
 from mapwise.core.losses import means
 from mapwise.core.task import Examples
-from mapwise.predictors.predictor import Predictor
-from mapwise.predictors.target_predictor import TargetPredictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.cross_validation import SECONDS, HeldOut, held_out
+from mapwise.predictors.targets import TargetPredictor
 
 FEWEST = 3
 """Different rows that tell how far predictions lie from the truth."""

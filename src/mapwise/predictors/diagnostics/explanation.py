@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from mapwise.core.explanation import Explanation, explained
-from mapwise.core.held_out import scores_under
-from mapwise.encoders.occlusion import region
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.cross_validation import scores_under
+from mapwise.predictors.evidence.occlusion import region
+from mapwise.predictors.evidence.votes import Explanation, explained
 
 
 def explain(

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from mapwise.core.duplicates import distinct
-from mapwise.core.novelty import held_out_novelty, limit, novelty
 from mapwise.core.task import Examples
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.duplicates import distinct
+from mapwise.predictors.evidence.novelty import held_out_novelty, limit, novelty
 
 
 def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) -> Bool[np.ndarray, "Q"]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mapwise.core import which_next as rule
-from mapwise.core.which_next import Suggestion
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence import label_next as rule
+from mapwise.predictors.evidence.label_next import Suggestion
 
 
 def which_next(predictor: Predictor, X: Any, n: int = 1, *, names: Sequence[Any] | None = None) -> list[Suggestion]:

@@ -11,16 +11,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from mapwise.core.arrays import check_labels
-from mapwise.core.explanation import Explanation
-from mapwise.core.held_out import HeldOut
-from mapwise.core.which_next import Suggestion
 from mapwise.data import inputs
-from mapwise.interfaces.few_shot import FewShotEstimator, State, columns_of
-from mapwise.predictors.choosing import Tried
+from mapwise.interfaces.estimators.few_shot import FewShotEstimator, State, columns_of
+from mapwise.predictors.choose_learner import Tried
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import explanation, novelty, which_next
+from mapwise.predictors.evidence.cross_validation import HeldOut
+from mapwise.predictors.evidence.label_next import Suggestion
+from mapwise.predictors.evidence.votes import Explanation
 from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
 from mapwise.predictors.onnx import export_onnx
-from mapwise.predictors.predictor import Predictor
 
 
 @dataclass(frozen=True, eq=False)

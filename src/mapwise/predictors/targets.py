@@ -9,8 +9,8 @@ from jaxtyping import Float, Int64
 
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.heads import Head
-from mapwise.predictors.taught import Taught
+from mapwise.predictors.heads.head import Head
+from mapwise.predictors.predictor import Taught
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from mapwise.core.task import Examples
 from mapwise.core.tree import Params
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.trained_learner import TrainedLearner
+from mapwise.predictors.heads.trained_learner import TrainedLearner
 
 AUTO = "auto"
 """The name of what fits best, whatever it is called."""

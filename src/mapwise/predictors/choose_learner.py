@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from mapwise.catalog.heads import HEADS, heads_behind
-from mapwise.core.held_out import HeldOut
 from mapwise.encoders.encoder import Tunable
-from mapwise.predictors.crossed import COST, shown
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.predictor import Predictor
+from mapwise.predictors.evidence.cross_fitting import COST, shown
+from mapwise.predictors.evidence.cross_validation import HeldOut
 
 USUAL = "logistic"
 """Where nothing tells the learners apart: over many data sets the one that is least often far from the best."""

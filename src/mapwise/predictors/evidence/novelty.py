@@ -1,7 +1,6 @@
 """None of these: how far a row lies from every class, and beyond what distance it is taken for none of them."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,22 +9,11 @@ from torch import Tensor
 
 from mapwise.core.geometry import class_means, squared_distances
 from mapwise.core.task import Examples
+from mapwise.encoders.encoder import Spread
 
 FEWEST = 3
 """Rows whose spread can be told, where none is known."""
 _FLOOR = 1e-3  # of the mean: a row that equals others has no logarithm
-
-
-class Spread(NamedTuple):
-    """How far rows lie from their own class where that was measured before: moments of the novelty's logarithm.
-
-    mean, sd: of classes that whatever encodes the rows was not trained on.
-    rows: as how many of the support's own rows it counts.
-    """
-
-    mean: float
-    sd: float
-    rows: float = 10.0
 
 
 def novelty(support: Examples, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"]:

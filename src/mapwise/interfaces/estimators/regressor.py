@@ -11,11 +11,11 @@ from sklearn.utils import Tags
 
 from mapwise.core.learner import Learner
 from mapwise.data import inputs
-from mapwise.interfaces.few_shot import FewShotEstimator, State, columns_of
+from mapwise.interfaces.estimators.few_shot import FewShotEstimator, State, columns_of
 from mapwise.predictors.diagnostics.cross_validation import deviation
 from mapwise.predictors.fit import Fitted, LabelledExamples, fit, numbers, with_numbers
-from mapwise.predictors.heads import Head
-from mapwise.predictors.target_predictor import TargetPredictor
+from mapwise.predictors.heads.head import Head
+from mapwise.predictors.targets import TargetPredictor
 
 
 @dataclass(frozen=True, eq=False)

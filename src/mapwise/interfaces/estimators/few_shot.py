@@ -15,7 +15,7 @@ from mapwise.data import inputs
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.fit import Fitted, P
-from mapwise.predictors.heads import Head
+from mapwise.predictors.heads.head import Head
 
 S = TypeVar("S", bound="State[Any]")
 

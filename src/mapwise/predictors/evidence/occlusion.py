@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core.explanation import Region
 from mapwise.data.pictures import open_picture
+from mapwise.predictors.evidence.votes import Region
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mapwise.core.duplicates import distinct
 from mapwise.core.embedding import learned_features
 from mapwise.core.interval import wilson
 from mapwise.core.learner import Learner
-from mapwise.core.novelty import held_out_novelty
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
+from mapwise.predictors.evidence.duplicates import distinct
+from mapwise.predictors.evidence.novelty import held_out_novelty
 
 FEWEST = 3
 """Rows a class needs: of two, one would have to speak for the class alone."""

@@ -11,12 +11,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.core.duplicates import distinct
-from mapwise.core.held_out import HeldOut, OutOfFold, summary, too_few
 from mapwise.core.learner import Learner
-from mapwise.core.novelty import novelty
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Tunable
+from mapwise.predictors.evidence.cross_validation import HeldOut, OutOfFold, summary, too_few
+from mapwise.predictors.evidence.duplicates import distinct
+from mapwise.predictors.evidence.novelty import novelty
 
 FOLDS = 3
 """Of which each is asked of a predictor, encoder and all, that was taught the others."""

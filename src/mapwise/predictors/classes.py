@@ -1,0 +1,243 @@
+"""An adapted task as a thing to keep: an encoder, a learner, and the support it was taught with."""
+
+import difflib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+
+from mapwise.catalog.heads import HEADS
+from mapwise.core.learner import Learner
+from mapwise.data.digests import digests
+from mapwise.encoders.encoder import Encoder, Tunable
+from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed, crossed
+from mapwise.predictors.heads.head import Head
+from mapwise.predictors.predictor import Taught
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor(Taught):
+    """What a few examples of each class taught: a value, so that another example or class makes another predictor.
+
+    encoder: raw rows -> [N, D], fitted.
+    head:    what stands behind it.
+    rows:    the support's encoded rows.
+    columns: the class of each row, by its place in `classes`.
+    weight:  how often each row counts.
+    classes: names; one without rows is never predicted.
+    """
+
+    kind: ClassVar[str] = "classification"
+
+    encoder: Encoder
+    head: Head
+    rows: Float[np.ndarray, "S *D"]
+    columns: Int64[np.ndarray, "S"]
+    weight: Float[np.ndarray, "S"]
+    classes: tuple[str, ...]
+    note: str = ""
+    """What whoever made it wants to find again, such as the column that holds the texts."""
+    sources: tuple[str, ...] = ()
+    """Where each row came from, such as a file; empty when nobody said."""
+    digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each raw row's content, see `data.digests`; 0 or empty when nobody said."""
+    crossed: Crossed | None = None
+    """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
+    optimism: float = 0.0
+    """By how much its cross-validated accuracy is too high, 0..1, since its head was chosen as the best of several."""
+
+    @classmethod
+    def of(
+        cls,
+        encoder: Encoder,
+        learner: "str | Path | Learner | Head",
+        X: Any,
+        columns: np.ndarray,
+        weight: np.ndarray,
+        names: Sequence[str],
+        *,
+        note: str = "",
+        sources: Sequence[str] = (),
+        contents: Int64[np.ndarray, "S"] | None = None,
+    ) -> Self:
+        """Fit the encoder to these raw rows, and keep them encoded; `with_head` tunes it where the head does so.
+
+        contents: the digests of the rows, where they are known.
+
+        Raises ValueError for a learner that isn't there, and for rows that it or the encoder can't read.
+        """
+        head = cls.head_of(learner)
+        fitted, rows = cls._encoded_by(encoder, head, X, weight)
+        known = digests(encoder.reads, X) if contents is None else contents
+        return cls(fitted, head, rows, columns, weight, tuple(names), note, tuple(sources), known)
+
+    def with_head(self, learner: "str | Path | Learner | Head", X: Any, seconds: float) -> Self:
+        """The same rows with another head; where it tunes the encoder, this begins as it was fitted.
+
+        X:       the raw rows.
+        seconds: that judging an encoder which is tuned may take.
+
+        Raises ValueError for a head that tunes an encoder with nothing to tune.
+        """
+        assert self.crossed is None  # what was said of its rows was by the head it has
+        head = self.head_of(learner)
+        made = replace(self, head=head, optimism=0.0)
+        if not head.tunes:
+            return made
+        encoder = self.encoder
+        if not isinstance(encoder, Tunable):
+            raise ValueError(
+                f"the learner {head.name} tunes its encoder and {encoder.name} has nothing to tune: take a pretrained "
+                "model (encoder hf:NAME), or another learner"
+            )
+        start = time.monotonic()
+        tuned = encoder.tuned(X, self.columns, self.weight)
+        took = time.monotonic() - start
+        told = crossed(encoder, X, self.support, self.digests, self.classes, head.learner_for, seconds - took, took)
+        return replace(made, encoder=tuned, rows=tuned(X), crossed=told)
+
+    def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
+        """The softmax of the scores of raw rows."""
+        return self.probabilities_of(self.encoded(X))
+
+    def probabilities_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
+        """The softmax of the scores of rows that are encoded already."""
+        chances: np.ndarray = torch.softmax(torch.as_tensor(self.scores_of(rows)), dim=-1).numpy()
+        return chances
+
+    def with_rows(
+        self,
+        X: Any,
+        columns: np.ndarray,
+        weight: np.ndarray,
+        sources: Sequence[str] = (),
+        contents: Int64[np.ndarray, "N"] | None = None,
+    ) -> Self:
+        """With more raw rows; the encoder stays as it was fitted, so the rows that are there need not be read again.
+
+        contents: the digests of the rows, where they are known.
+        """
+        rows = self.encoded(X)
+        return replace(
+            self,
+            rows=np.concatenate([self.rows, rows]),
+            columns=np.concatenate([self.columns, columns]),
+            weight=np.concatenate([self.weight, weight]),
+            sources=self.sources_with(len(rows), sources),
+            digests=self.digests_with(digests(self.encoder.reads, X) if contents is None else contents),
+            crossed=self._outdated,
+        )
+
+    @property
+    def _outdated(self) -> Crossed | None:
+        """What is known of a predictor with other rows than these, and the encoder as it is."""
+        return None if self.crossed is None else Crossed(why=CHANGED)
+
+    def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
+        """With these classes, among which those of before stand at these places."""
+        moved = None if self.crossed is None else self.crossed.among(len(names), places)
+        return replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
+
+    def without_class(self, name: str) -> Self:
+        """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
+        place = self._place(name)
+        if len(self.classes) < 3:
+            raise ValueError(f"without {name!r} there would be one class left, and two are needed: add another first")
+        others = self.columns != place
+        left = self.columns[others]
+        return replace(
+            self,
+            rows=self.rows[others],
+            columns=left - (left > place),
+            weight=self.weight[others],
+            sources=tuple(source for source, kept in zip(self.sources, others, strict=False) if kept),
+            digests=self.digests_with(np.zeros(0, np.int64))[others],
+            classes=tuple(other for other in self.classes if other != name),
+            crossed=self._outdated,
+        )
+
+    def renamed(self, old: str, new: str) -> Self:
+        """With another name for a class; raises ValueError for a name that isn't there, and for one that is."""
+        place = self._place(old)
+        if new in self.classes and new != old:
+            raise ValueError(f"there is a class {new!r} already: give another name")
+        return replace(self, classes=(*self.classes[:place], new, *self.classes[place + 1 :]))
+
+    def check_two_classes(self) -> None:
+        """Raises ValueError when the support is of one class: then there is no other answer."""
+        present = np.unique(self.columns[self.weight > 0])
+        if len(present) < 2:
+            raise ValueError(
+                f"there are examples of one class, {self.classes[int(present[0])]!r}, so there is no other answer: "
+                "teach it another class first"
+            )
+
+    def _place(self, name: str) -> int:
+        if name not in self.classes:
+            near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0)[0]
+            raise ValueError(f"there is no class {name!r}: did you mean {near!r}?")
+        return self.classes.index(name)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Class -> how many rows it has."""
+        return {name: int((self.columns == place).sum()) for place, name in enumerate(self.classes)}
+
+    @property
+    def labels(self) -> Float[np.ndarray, "S W"]:
+        """One-hot."""
+        one_hot: np.ndarray = np.eye(len(self.classes))[self.columns]
+        return one_hot
+
+    def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism}
+        columns = {"columns": self.columns.astype(np.int64)}
+        if self.crossed is None:
+            return about, columns
+        kept = {_CROSSED + name: array for name, array in self.crossed.arrays.items()}
+        return {**about, "crossed": {"taught": self.crossed.taught, "why": self.crossed.why}}, columns | kept
+
+    @classmethod
+    def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+        classes, columns, rows = about["classes"], tensors["columns"], tensors["rows"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
+            return "its classes are no list of names"
+        if len(set(classes)) < len(classes):
+            return "it names a class twice"
+        if columns.shape != (len(rows),) or columns.dtype != np.int64:
+            return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
+        if columns.min() < 0 or columns.max() >= len(classes):
+            return "a row is of a class that isn't there"
+        optimism = about.get("optimism", 0.0)  # files of before have none
+        if not isinstance(optimism, float) or not 0 <= optimism < 1:
+            return f"the optimism of its accuracy is {optimism!r}"
+        head = about["head"]
+        if ("crossed" in about) != (isinstance(head, str) and head in HEADS and HEADS[head].tunes):
+            return "it says in two ways whether its encoder was tuned"
+        cls._crossed_of(about, tensors)  # raises
+        return ""
+
+    @classmethod
+    def _crossed_of(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Crossed | None:
+        if "crossed" not in about:
+            return None
+        kept = {name.removeprefix(_CROSSED): array for name, array in tensors.items() if name.startswith(_CROSSED)}
+        return Crossed.of_file(about["crossed"], kept, len(tensors["rows"]), len(about["classes"]))
+
+    @classmethod
+    def _of_file(
+        cls, encoder: Encoder, head: Head, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> Self:
+        rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
+        classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
+        made = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
+        return replace(made, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
+
+
+_CROSSED = "crossed/"
+"""Before the names of what was said of rows, in a file."""
