@@ -503,7 +503,7 @@ class Turned(ProtoNet):
 class TracesAnotherState(NTM):
     def trace(self, params, support):
         trace = super().trace(params, support)
-        return trace._replace(fast={**trace.fast, "said": trace.fast["said"].roll(1, 0)})
+        return trace._replace(fast={**trace.fast, "scores": trace.fast["scores"].roll(1, 0)})
 
     def adapt(self, params, support):
         return NTM.trace(self, params, support).fast
@@ -710,8 +710,8 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("query_loss", JudgesTheSupportOfItsSteps, "the objective differs"),
     ("query_loss", DescendsAnotherSignForAWhile, "the objective differs"),
     ("query_loss", WeighsTheWrongStep, "the objective differs"),
-    ("measure", MeasuresValidation, "asks for the split 'val'"),
-    ("measure", MeasuresTest, "asks for the split 'test'"),
+    ("measure", MeasuresValidation, "reads the split 'val'"),
+    ("measure", MeasuresTest, "reads the split 'test'"),
     ("measure", MeasuresWhatIsLearned, "changes what is learned"),
     ("weights", CountsEveryRowOnce, "with the rows twice"),
     ("learned", StepsByTheField, "inner_lr is where a parameter starts"),

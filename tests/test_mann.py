@@ -184,7 +184,7 @@ def test_tasks_of_fewer_classes_are_read_and_of_more_refused():
     params = drawn(mann)
     wide, narrow = rows([0, 1, 1], ways=4), rows([0, 1, 1], ways=2)
     torch.testing.assert_close(mann.causal(params, wide)[:, :2], mann.causal(params, narrow), rtol=1e-12, atol=0)
-    with pytest.raises(ValueError, match="has 5 classes and the learner was made for 4: train with max_ways 5"):
+    with pytest.raises(ValueError, match="has 5 classes and the learner was built for 4: train with max_ways 5"):
         mann.adapt(params, rows([0], ways=5))
 
 
@@ -196,7 +196,7 @@ def test_settings_that_cannot_be_are_refused():
     ):
         with pytest.raises(ValueError, match=fault):
             learner(**fields)
-    with pytest.raises(ValueError, match="doesn't say what shape"):
+    with pytest.raises(ValueError, match="has no output_shape"):
         MANN(nn.Linear(4, 2)).init(0)
 
 

@@ -287,7 +287,7 @@ def test_full_context_that_cannot_be_is_refused():
         Matching(told(), full_context="all")
     with pytest.raises(ValueError, match="context_steps is 0: give 1 or more"):
         Matching(told(), full_context="set", context_steps=0)
-    with pytest.raises(ValueError, match="doesn't say what shape its outputs have"):
+    with pytest.raises(ValueError, match="has no output_shape"):
         Matching(encoder(), full_context="set").init(0)
     assert "context" not in Matching(encoder()).init(0)
 

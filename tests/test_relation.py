@@ -163,7 +163,7 @@ def test_the_last_layer_starts_small_and_the_stacked_convolution_as_one_convolut
 
 
 def test_encoders_it_cannot_compare_are_refused():
-    with pytest.raises(ValueError, match=r"the net \(Conv2d\) doesn't say what shape"):
+    with pytest.raises(ValueError, match=r"the net \(Conv2d\) has no output_shape"):
         Relation(nn.Conv2d(1, 2, 3))
     flat = encoder()
     flat.output_shape = (2, 9)

@@ -21,7 +21,7 @@ from mapwise.engine.train import train
 from mapwise.learners.memory.mann import MANN
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets import MLP
-from mapwise.problems.classification import SIGHTS
+from mapwise.problems.classification import INSTANCES
 from mapwise.tasks.stream import Stream, streamed
 
 
@@ -119,7 +119,7 @@ def test_augmentation_is_for_training_rows_alone():
 
 def test_streams_that_cannot_be_are_refused():
     for settings, fault in (
-        ({"length": 2}, "a stream of 2 rows and 3 classes was asked for"),
+        ({"length": 2}, "length is 2 and ways is 3"),
         ({"length": 37}, "has 12 rows, so 3 classes may not fill a stream of 37"),
         ({"part": "dev"}, "no split 'dev'"),
         ({"ways": 29, "length": 58}, "29 ways are asked of the train split"),
@@ -180,7 +180,7 @@ class Remembers(Learner):
 def test_accuracy_by_sight_is_told_once_a_stream():
     report = evaluate(Remembers(), {}, stream(part="test", length=36), episodes=10)
     # At the first sight of three classes nothing is right, and everything after it.
-    assert report.sights is not None and list(report.sights) == list(SIGHTS)
+    assert report.sights is not None and list(report.sights) == list(INSTANCES) and report.sights is report.instances
     assert [one.mean for one in report.sights.values()] == [0, 1, 1, 1, 1]
     assert {one.episodes for one in report.sights.values()} == {10}
     assert report.values.tolist() == pytest.approx([33 / 36] * 10)
@@ -255,4 +255,4 @@ def test_streams_are_trained_on_judged_and_reported_from_the_command_line(cli):
     refused = cli("train", "mann", "glyphs_stream", *own, "--shots", "5")
     assert refused.code != 0 and "a stream has no shots" in refused.err
     refused = cli("train", "mann", "glyphs_stream", "--ways", "10", "--out", "wide", *small)
-    assert refused.code != 0 and "10 classes and the learner was made for 5" in refused.err
+    assert refused.code != 0 and "10 classes and the learner was built for 5" in refused.err

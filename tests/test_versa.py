@@ -129,5 +129,5 @@ def test_variances_start_near_where_they_are_said_to():
 def test_unfit_settings_are_refused():
     with pytest.raises(ValueError, match="samples is -1: give the number"):
         VERSA(encoder(), samples=-1)
-    with pytest.raises(ValueError, match="doesn't say what shape"):
+    with pytest.raises(ValueError, match="has no output_shape"):
         VERSA(nn.Linear(4, 5))

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from mapwise.core.learner import Learner
 
 VoteScale: TypeAlias = Literal["scores", "probabilities"]
-"""On what the votes of support rows add up: a class's score, or its probability, the softmax of the scores."""
+"""What the votes of the support rows add up to: a class's score, or its probability, the softmax of the scores."""
 
 
 class OverEmbedded(NamedTuple):
-    """A learner over rows that are embedded already, so that each need be embedded only once."""
+    """A learner over embedded rows, so that each row is embedded only once."""
 
     encode: Callable[[Any], Float[Tensor, "N D"]]
     """Embeds raw rows, each by itself."""
     learner: "Learner"
-    """Takes such rows instead of raw ones."""
+    """Takes embedded rows instead of raw ones."""
     params: Params
-    """Of that learner."""
+    """The params of that learner."""
 
 
 @runtime_checkable
@@ -48,23 +48,23 @@ class Embeds(Protocol):
 
 @runtime_checkable
 class Votes(Protocol):
-    """A learner whose answer is a sum over the support's rows. The law `votes` holds it to this."""
+    """A learner whose answer is a sum over the support rows. The law `votes` holds it to this."""
 
     votes_add_to: ClassVar[VoteScale]
 
     def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
-        """What every support row puts into the classes of every query.
+        """What every support row contributes to every class of every query.
 
-        Summed over the support rows they are the probabilities of the classes that are present; or the scores of
-        these, up to a number that is the same for all classes of a query and changes no answer. A row of weight 0
-        puts nothing into any class, and no row anything into an absent one.
+        Summed over the support rows, the votes are the probabilities of the classes that are present, or their
+        scores up to a number that is the same for all classes of a query and changes no answer. A row of weight 0
+        contributes to no class, and no row contributes to an absent class.
         """
         ...
 
 
 @runtime_checkable
 class Causal(Protocol):
-    """A learner that reads a stream in one pass, and is trained on it so. The law `causal` holds it to this."""
+    """A learner that reads a stream in one pass, in training too. The law `causal` holds it to this."""
 
     def causal(self, params: Params, rows: Examples) -> Scores:
         """Scores of every row before its label is seen, [N, W]."""
@@ -72,12 +72,12 @@ class Causal(Protocol):
 
 
 class Trace(NamedTuple):
-    """What a learner with a memory did in every row of a support; L counts rows."""
+    """What a learner with a memory did at every row of a support; L counts rows."""
 
     fast: Fast
     """After the last row, as `adapt` returns it."""
     scores: Float[Tensor, "L W"]
-    """Its output in every row."""
+    """Its output at every row."""
     reads: Float[Tensor, "L R N"]
     """Where each head read."""
     writes: Float[Tensor, "L H N"]
@@ -86,10 +86,10 @@ class Trace(NamedTuple):
 
 @runtime_checkable
 class Traced(Protocol):
-    """A learner that shows what it did in every row of its support. The law `traced` holds it to this."""
+    """A learner that shows what it did at every row of its support. The law `traced` holds it to this."""
 
     def trace(self, params: Params, support: Examples) -> Trace:
-        """What it did in the rows of the support, in their order."""
+        """What it did at the rows of the support, in their order."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Learners that put rows into a learned space and compare them there: what they have in common."""
+"""What learners that embed rows and compare them in a learned space have in common."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,13 +20,13 @@ MEASURED_BATCHES = 20
 
 
 def kept_laws(*nets: Net) -> frozenset[str]:
-    """All, unless one of the nets normalises by the rows at hand, for then predictions depend on their neighbours."""
+    """All laws, unless one of the nets normalises by the rows at hand: predictions then depend on other queries."""
     kinds = frozenset[str]().union(*(functional.statistics_kept(net) for net in nets))
     return WAIVABLE - (BY_ROWS if "rows" in kinds else frozenset())
 
 
 class Embedded(nn.Module):
-    """In the place of an encoder: rows that it has embedded already, in the shape it gave them."""
+    """Stands in for an encoder: passes on rows that are embedded already, in the encoder's output shape."""
 
     def __init__(self, output_shape: tuple[int, ...]):
         super().__init__()
@@ -39,16 +39,16 @@ class Embedded(nn.Module):
 
 @dataclass(frozen=True)
 class EmbeddingLearner(Learner):
-    """An encoder embeds support and queries alike, and nothing of it moves when a new task comes.
+    """An encoder embeds support and queries alike, and no task changes its weights.
 
-    A learner that extends this writes `init`, `adapt` and `predict`; what `embed_support` returns second belongs into
-    its fast. Its params hold the encoder's weights as the part `encoder_part`.
+    A learner that extends this writes `init`, `adapt` and `predict`; the statistics that `embed_support` returns
+    belong in its fast. Its params hold the encoder's weights as the part `encoder_part`.
 
     encoder: [N, *input] -> [N, D], or [N, ...], which is flattened.
     """
 
     encoder_part: ClassVar[str] = "encoder"
-    """The name of that part; "" when all params are the encoder's."""
+    """The name of the encoder's part of params; "" when all params are the encoder's."""
 
     encoder: Net
 
@@ -62,12 +62,12 @@ class EmbeddingLearner(Learner):
         return functional.part(params, self.encoder_part, fast)
 
     def embed_support(self, params: Params, support: Examples) -> tuple[Float[Tensor, "S D"], Params]:
-        """The embedded support rows; and with norm "support" their statistics, {} otherwise."""
+        """The embedded support rows, and with norm "support" their statistics, otherwise {}."""
         z, seen = functional.observe(self.encoder, self.encoder_weights(params), support.x, support.weight)
         return z.flatten(1), seen
 
     def encode(self, params: Params, x: Any) -> Float[Tensor, "N D"]:
-        """Rows as the encoder makes them of each alone, which is where `over_embedded` begins."""
+        """Each row embedded by itself, which is what `over_embedded` takes."""
         return functional.apply(self.encoder, self.encoder_weights(params), x).flatten(1)
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
@@ -75,9 +75,9 @@ class EmbeddingLearner(Learner):
         return functional.apply(self.encoder, self.encoder_weights(params, fast), x).flatten(1)
 
     def over_embedded(self, params: Params) -> OverEmbedded | None:
-        """The same learner over rows that `encode` made.
+        """The same learner over rows that `encode` has embedded.
 
-        None where the embedding of a row depends on other rows, or the encoder doesn't say its output shape.
+        None where the embedding of a row depends on other rows, or the encoder has no `output_shape`.
         """
         shape = getattr(functional.blueprint(self.encoder), "output_shape", None)
         if not isinstance(shape, tuple) or functional.statistics_kept(self.encoder) - {"measured"}:
@@ -96,5 +96,5 @@ class EmbeddingLearner(Learner):
 
 @torch.no_grad()
 def learned_features(learner: Learner, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
-    """Rows where this learner compares them: in its learned space, if it has one, otherwise as they are."""
+    """Rows in the learned space of this learner, or flattened as they are when it has none."""
     return learner.embed(params, fast, x) if isinstance(learner, Embeds) else x.flatten(1)

@@ -1,4 +1,4 @@
-"""Learners that move a net whose head has fixed columns, by gradient steps: what MAML and its kin have in common."""
+"""What MAML and its relatives have in common: gradient steps on a net whose head has a fixed number of columns."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from mapwise.core.tree import Fast, Params
 
 @dataclass(frozen=True)
 class FixedHeadLearner(Learner):
-    """A net with a column for every class is moved to a task, and what moved is its fast.
+    """A net with a column for every class is adapted to a task, and the adapted weights are its fast.
 
     A learner that extends this writes `adapt`, which ends with `fast_of`. Its params are the net's weights, or hold
     them as the part `net_part`; then it writes `init`, too.
@@ -28,14 +28,14 @@ class FixedHeadLearner(Learner):
     """
 
     net_part: ClassVar[str] = ""
-    """The name of that part; "" when all params are the net's."""
+    """The name of the net's part of params; "" when all params are the net's."""
 
     net: Net
     loss: str | Loss = field(default="cross_entropy", kw_only=True)
 
     @property
     def keeps(self) -> frozenset[str]:
-        """All but `relabel`; with statistics of the rows at hand, not `BY_ROWS` either."""
+        """All but `relabel`; statistics of the rows at hand break `BY_ROWS`, too."""
         by_rows = functional.statistics_kept(self.net) - {"statistics"}
         return WAIVABLE - {"relabel"} - (BY_ROWS if by_rows else frozenset())
 
@@ -49,7 +49,7 @@ class FixedHeadLearner(Learner):
         return functional.initial_weights(self.net, seed)
 
     def weights_of(self, params: Params) -> Params:
-        """The net's weights, without the statistics that may lie beside them."""
+        """The net's weights, without the statistics that may be stored with them."""
         return functional.split_weights(self.net, params[self.net_part] if self.net_part else params, ("*",))[0]
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
@@ -73,9 +73,9 @@ class FixedHeadLearner(Learner):
         return _columns(scores, present, rows.y.shape[-1])
 
     def fast_of(self, moved: Params, support: Examples, *, held: Params | None = None) -> Fast:
-        """What a predictor needs of a task: the moved weights, the statistics of the support under them, its classes.
+        """What `predict` needs: the moved weights, the statistics of the support under them, and its classes.
 
-        held: the other weights of the net, when not all have moved.
+        held: the weights of the net that have not moved, if any.
         """
         seen: Params = {}
         if "statistics" in functional.statistics_kept(self.net):
@@ -83,16 +83,16 @@ class FixedHeadLearner(Learner):
         return {**moved, **seen, **self.present_in(support)}
 
     def start(self, params: Params, support: Examples) -> Fast:
-        """What `adapt` starts from: all weights of the net, the statistics of the support under them, its classes."""
+        """What `adapt` starts from: all weights of the net, the support's statistics under them, and its classes."""
         return self.fast_of(self.weights_of(params), support)
 
     def near(
         self, params: Params, rows: Examples, *, pull: float, rule: Rule, steps: int, batch: int | None = None
     ) -> Fast:
-        """Steps from the params down the loss of these rows + pull / 2 |phi - params|^2; a constant.
+        """Gradient steps from the params on the loss of these rows + pull / 2 |phi - params|^2; a constant.
 
-        With enough of them phi is a minimum of that sum, and no longer depends on how it was found. With a `batch` each
-        step sees so many rows, as `mini_batch` draws them.
+        After enough steps phi is a minimum of that sum and no longer depends on the path. With a `batch` each step
+        sees that many rows, as `mini_batch` draws them.
         """
         start, present = self.weights_of(tree.detach(params)), self.present_in(rows)
 
@@ -105,7 +105,7 @@ class FixedHeadLearner(Learner):
 
 
 def _columns(scores: Tensor, present: Params, ways: int) -> Tensor:
-    """The head's columns of a task with this many classes, absent classes out of reach."""
+    """The head's columns for a task with this many classes; absent classes can't be chosen."""
     if scores.shape[-1] < ways:
         raise ValueError(
             f"the head has {scores.shape[-1]} columns and the task has {ways} classes: build the net for {ways} ways, "

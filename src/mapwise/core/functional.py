@@ -1,7 +1,7 @@
-"""Run a module with borrowed weights and borrowed statistics, and make its first weights.
+"""Run a module with given weights and statistics, and make its initial weights.
 
 A module is a blueprint: it says what is computed, never with which weights. Weights are a flat dict
-from the module's own parameter names; two names in it are reserved and hold, by module name, the
+by the module's own parameter names; two names in it are reserved and hold, by module name, the
 statistics that normalisation layers use instead of those of the rows at hand:
 
     "statistics"   made from one support set, kept in fast     (norm "support")
@@ -38,7 +38,7 @@ RESERVED = ("statistics", "measured")
 
 @dataclass
 class Call:
-    """What a layer may ask about the call it is part of: row weights, and whose statistics to use."""
+    """What a layer may know of the call it is part of: row weights, and whose statistics to use."""
 
     weight: Tensor | None = None
     """[N], how often each row counts; None: all count once."""
@@ -46,7 +46,7 @@ class Call:
     names: dict[int, str] = field(default_factory=dict)
     """Layer names by id(layer)."""
     keep: str | None = None
-    """Which statistics this call is made to collect."""
+    """Which statistics this call collects."""
     seen: dict[str, Tensor] = field(default_factory=dict)
 
     def given_to(self, layer: nn.Module) -> Tensor | None:
@@ -54,11 +54,11 @@ class Call:
         return self.given.get(self.names.get(id(layer), ""))
 
     def collects(self, keep_in: str | None) -> bool:
-        """Whether this call is made to collect statistics that are kept in this place."""
+        """Whether this call collects statistics that are kept in this place."""
         return keep_in is not None and keep_in == self.keep
 
     def collect(self, layer: nn.Module, statistics: Tensor) -> None:
-        """Hand over a layer's statistics of the rows at hand."""
+        """Record a layer's statistics of the rows at hand."""
         self.seen[self.names[id(layer)]] = statistics
 
 
@@ -82,7 +82,7 @@ def _running(call: Call) -> Iterator[None]:
 def blueprint(net: Net) -> nn.Module:
     """The module that gives the structure; only its names, shapes and frozen weights are used.
 
-    Raises ValueError for a module that would change, or draw random numbers, while it runs.
+    Raises ValueError for a module that changes or draws random numbers when it runs.
     """
     module = net if isinstance(net, nn.Module) else _built(net)
     for name, part in module.named_modules():
@@ -118,7 +118,7 @@ def _build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def initial_weights(net: Net, seed: int) -> Params:
-    """The trainable weights a net starts with: a copy of a built module's, or fresh ones under the seed."""
+    """The trainable weights a net starts with: a copy of a built module's, or new ones from the seed."""
     module = blueprint(net) if isinstance(net, nn.Module) else _build(net, seed)
     weights = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
     reserved = [name for name in weights if name in RESERVED]
@@ -135,9 +135,9 @@ def apply(net: Net, weights: Params, x: Any, weight: Tensor | None = None) -> Te
 def observe(
     net: Net, weights: Params, x: Any, weight: Tensor | None = None, keep: str | None = "statistics"
 ) -> tuple[Tensor, Params]:
-    """The net's output, and {keep: statistics by layer} of these rows, {} when no layer keeps such.
+    """The net's output, and {keep: statistics by layer} of these rows, or {} when no layer keeps any.
 
-    Merge the second into the weights of a later call to normalise by these rows there.
+    Merge the statistics into the weights of a later call to normalise by these rows there.
     """
     module = _of_this_thread(blueprint(net))
     call = Call(weight=None if _all_count(weight) else weight, names=_layer_names(module), keep=keep)
@@ -156,7 +156,7 @@ _all_rows_count: contextvars.ContextVar[bool | None] = contextvars.ContextVar("m
 def all_rows_count(known: bool) -> Iterator[None]:
     """Within, it is known whether every row counts once, so layers may take the faster unweighted statistics.
 
-    Only who sees all tasks of a batch can know: inside vmap a weight can't be looked at.
+    This can be known only where all tasks of a batch are seen: inside vmap a weight has no value to look at.
     """
     token = _all_rows_count.set(known)
     try:
@@ -174,7 +174,7 @@ def _all_count(weight: Tensor | None) -> bool:
 
 
 def whether_all_rows_count() -> bool | None:
-    """What is known of it here; None where nobody has looked."""
+    """Whether every row is known to count once here; None where that was not checked."""
     return _all_rows_count.get()
 
 
@@ -201,7 +201,7 @@ def _autocast(x: Any) -> Iterator[None]:
         yield
         return
     device = next(leaf.device.type for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor))
-    # Without its cache of casted weights, which doesn't know one inner step's weights from another's.
+    # Without its cache of casted weights, which can't tell one inner step's weights from another's.
     with torch.autocast(device, torch.bfloat16, cache_enabled=False):
         yield
 
@@ -217,7 +217,7 @@ _copies = threading.local()
 def _of_this_thread(module: nn.Module) -> nn.Module:
     """The module, or for other threads than the first a copy that shares its tensors.
 
-    Weights are lent by putting them into the module for the time of a call, so threads can't use the same one.
+    A call puts its weights into the module for as long as it runs, so threads can't share one.
     """
     if threading.current_thread() is threading.main_thread():
         return module
@@ -308,7 +308,7 @@ def part(params: Params, name: str, fast: Fast | None = None) -> Params:
 
 
 def headless(net: Net) -> nn.Module:
-    """The blueprint without its last module with parameters: its outputs are the features before the head."""
+    """The blueprint without its last module with parameters; its outputs are the features before the head."""
     return _headless(blueprint(net))
 
 
@@ -324,7 +324,7 @@ def _headless(module: nn.Module) -> nn.Module:
 
 
 def head_alone(net: Net, weights: Params) -> tuple[nn.Module, Params]:
-    """The last module with parameters as a net of its own over what `headless` gives, flattened, and its weights."""
+    """The last module with parameters as a net over the flattened outputs of `headless`, and its weights."""
     head, _ = split_weights(net, weights, ("head",))
     name = next(iter(head)).rpartition(".")[0]
     alone = nn.Sequential(OrderedDict(head=copy.deepcopy(blueprint(net).get_submodule(name))))
@@ -332,16 +332,16 @@ def head_alone(net: Net, weights: Params) -> tuple[nn.Module, Params]:
 
 
 def output_shape(net: Net) -> tuple[int, ...]:
-    """The shape of what the net makes of one row, by which a learner sizes parts of its own.
+    """The shape of the net's output for one row, from which a learner sizes parts of its own.
 
-    Raises ValueError for a net that doesn't say it, as its attribute `output_shape`.
+    Raises ValueError for a net without the attribute `output_shape`.
     """
     module = blueprint(net)
     shape = getattr(module, "output_shape", None)
     if not isinstance(shape, tuple):
         raise ValueError(
-            f"the net ({type(module).__name__}) doesn't say what shape its outputs have, by which a part of the "
-            "learner is sized: set it, such as net.output_shape = (64,)"
+            f"the net ({type(module).__name__}) has no output_shape, from which a part of the learner is sized: "
+            "set it, such as net.output_shape = (64,)"
         )
     return shape
 

@@ -1,4 +1,4 @@
-"""Class means and distances: what every comparison of embedded rows is made of."""
+"""Class means, distances and cosines of embedded rows."""
 
 import torch
 from jaxtyping import Float

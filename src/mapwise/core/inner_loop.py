@@ -18,7 +18,7 @@ from mapwise.core import tree
 from mapwise.core.tree import Tree
 
 Rate: TypeAlias = float | Tensor | Tree | Callable[[int], Any]
-"""One number for all, a tree like the point (a number or an array per leaf), or a function of the step."""
+"""One number for all leaves, a tree like the point (a number or an array per leaf), or a function of the step."""
 StepLoss: TypeAlias = Callable[..., Tensor]
 """(point, step, *given) -> a scalar"""
 
@@ -158,12 +158,12 @@ def _gradient_of_graph(loss: Callable[[Tree], Tensor], point: Tree, constant: bo
 
 
 def curvature(loss: Callable[..., Tensor], point: Tree, vector: Tree, *, given: tuple[Any, ...] = ()) -> Tree:
-    """The product of the second derivative of a scalar loss at a point with a vector, as a constant.
+    """The Hessian-vector product of a scalar loss at a point, as a constant.
 
     loss:  (point, *given) -> a scalar.
-    given: whatever else with tensors the loss uses, as in `descend`.
+    given: all other tensors that the loss uses, as in `descend`.
 
-    Costs about two gradients; no matrix is made.
+    Costs about two gradients; the Hessian is not formed.
     """
     ends, form = pytree.tree_flatten((point, given))
     places = [i for i, leaf in enumerate(ends) if isinstance(leaf, Tensor)]
@@ -221,7 +221,7 @@ class _Curvature(Function):
 def trajectory(
     loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = (), first_order: bool = False
 ) -> Iterator[Tree]:
-    """The points after 1, 2, ... `steps` steps down the loss; see `descend`."""
+    """The points after 1, 2, ... `steps` steps on the loss; see `descend`."""
     state = rule.start(point)
     again = _recomputes.get() and (rule.deep or not first_order)
     if again:
@@ -240,14 +240,14 @@ def trajectory(
 def descend(
     loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = (), first_order: bool = False
 ) -> Tree:
-    """The point after `steps` steps, differentiable in the start, the rates and what is given.
+    """The point after `steps` steps, differentiable in the start, the rates and `given`.
 
-    loss:        (point, step, *given) -> a scalar; the step lets a loss walk through mini-batches.
-    given:       whatever else with tensors the loss uses: weights that don't move, the support rows. What a
-                 loss only closes over has no gradient when steps are recomputed.
+    loss:        (point, step, *given) -> a scalar; the step lets a loss go through mini-batches.
+    given:       all other tensors that the loss uses: weights that don't move, the support rows. A tensor that a
+                 loss only closes over gets no gradient when steps are recomputed.
     first_order: gradients enter as constants, so the derivative with respect to the start is the identity's.
 
-    Returns the starting point itself after no steps.
+    Returns the starting point itself for zero steps.
     """
     last = point
     for reached in trajectory(loss, point, rule, steps, given=given, first_order=first_order):
@@ -258,10 +258,10 @@ def descend(
 def replay(
     loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = ()
 ) -> Callable[[Tree, Rule], Iterator[Tree]]:
-    """The steps of a `trajectory` in first order as what they are a function of: their start, and their rule.
+    """The steps of a first-order `trajectory` as a function of their start and their rule.
 
-    Losses and gradients stay those of the steps from `point`, as constants. The gradient of a first-order learner is
-    by definition that of such a function (Learner.surrogate).
+    Losses and gradients are constants, those of the steps from `point`. The gradient of a first-order learner is by
+    definition that of such a function (Learner.surrogate).
     """
     points = [point, *trajectory(loss, point, rule, steps, given=given, first_order=True)]
     seen = [
@@ -283,9 +283,9 @@ _recomputes: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_reco
 
 @contextmanager
 def recomputing(on: bool) -> Iterator[None]:
-    """Within, an inner loop keeps only what goes into each step and takes the step again for the gradient.
+    """Within, an inner loop keeps only the inputs of each step and recomputes the step in the backward pass.
 
-    Memory then doesn't grow with the graphs of the steps, and each costs one more forward and backward pass.
+    Memory then doesn't grow with the graphs of the steps, and each step costs one more forward and backward pass.
     """
     token = _recomputes.set(on)
     try:
@@ -295,9 +295,9 @@ def recomputing(on: bool) -> Iterator[None]:
 
 
 def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, of which nothing but the arguments is kept for the gradient; trees in and out.
+    """The same function of trees, recomputed in the backward pass: only its arguments are kept.
 
-    The gradient reaches the tensors of the arguments, and none that the function closes over.
+    The gradient reaches the tensors of the arguments, but none that the function closes over.
     """
 
     def call(*arguments: Any) -> Any:
@@ -341,7 +341,7 @@ class _Recomputed(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        # In the context of the first time, so that layers find there what they found then.
+        # In the context of the forward pass, so that layers see what they saw then.
         _, pull = ctx.context.run(torch.func.vjp, ctx.function, *ctx.saved_tensors)
         return None, None, *pull(gradients)
 

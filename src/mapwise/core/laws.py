@@ -1,7 +1,7 @@
-"""The laws every learner keeps, and a way to ask whether one's own does.
+"""The laws every learner keeps, and `check`, which tests a learner against them.
 
-Each law is a question put to a learner and a source of tasks. Some may be waived by an
-instance that says so in `keeps`, with its reason in the docstring.
+Each law is a test of a learner on a source of tasks. An instance may waive some of them, by leaving
+them out of `keeps`, with the reason in its docstring.
 """
 
 import copy
@@ -34,18 +34,18 @@ HELD_OUT = 200
 """Validation tasks on which law 2 compares."""
 STANDARD_ERRORS = 5
 YOUNG = 10
-"""Steps after which laws 1 and 5 look: parts that start at zero have moved, and gradients are still large."""
+"""Steps after which laws 1 and 5 are tested: parts that start at zero have moved, and gradients are still large."""
 SAME = 1e-8
 """Largest difference of two float64 scores, relative to the largest of them, that counts as no difference."""
 ROUNDED = 1e-5
 """The same for float32."""
 EARLY = (0.0, 0.5)
-"""Progress of a training, at which laws 1 and 5 look most closely."""
+"""Progress of a training at which laws 1 and 5 are tested most closely."""
 MAPPED = 1e-10
 GRADIENT = 1e-6
 
 Finding = tuple[bool | None, str]
-"""(kept, or None where the law has no say here; what was seen)"""
+"""(whether the law is kept, or None where it doesn't apply; the evidence)"""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Law:
     name: str
     statement: str
     examine: Callable[["Case"], Finding]
-    """Looks at a case whether or not the learner waives the law."""
+    """Examines a case whether or not the learner waives the law."""
 
     def judge(self, case: "Case") -> Finding:
-        """What is found; whatever the learner raises is a finding about it."""
+        """The finding; an error of the learner counts as one."""
         try:
             return self.examine(case)
         except Exception as error:
@@ -67,7 +67,7 @@ class Law:
 
     @property
     def waivable(self) -> bool:
-        """Whether an instance may do without it."""
+        """Whether an instance may waive it."""
         return self.name in WAIVABLE
 
 
@@ -76,7 +76,7 @@ class Verdict(NamedTuple):
 
     law: Law
     holds: bool | None
-    """None: waived by the learner, or without a say in this case; `detail` tells which."""
+    """None: waived by the learner, or not applicable; see `detail`."""
     detail: str
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class BrokenLaw(AssertionError):
 
 
 class Verdicts(tuple[Verdict, ...]):
-    """The verdicts of all laws, in their order; print them to read them."""
+    """The verdicts of all laws, in their order; `print` shows a line for each."""
 
     __slots__ = ()
 
@@ -99,7 +99,7 @@ class Verdicts(tuple[Verdict, ...]):
         return tuple(verdict for verdict in self if verdict.holds is False)
 
     def raise_if_broken(self) -> None:
-        """Raise BrokenLaw, naming every broken law with what it says and what was seen."""
+        """Raise BrokenLaw, naming every broken law with its statement and the evidence."""
         if self.broken:
             lines = [f"law {v.law.number} `{v.law.name}`: {v.law.statement}\n    seen: {v.detail}" for v in self.broken]
             raise BrokenLaw("the learner breaks\n" + "\n".join(lines))
@@ -111,13 +111,13 @@ class Verdicts(tuple[Verdict, ...]):
 def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 100, lr: float = 0.01) -> Verdicts:
     """Examine a learner for every law, on tasks of a source.
 
-    source: what the learner trains on; its split "val" holds the tasks it hasn't seen. A small net on a
-            toy family takes seconds.
-    seed:   of the initial params and of the numbers the laws themselves draw.
-    steps:  of the training that law 2 asks for, with Adam at the rate `lr`.
+    source: what the learner trains on; its split "val" holds the unseen tasks. A small net on a toy family
+            takes seconds.
+    seed:   seed of the initial params and of the numbers that the laws draw.
+    steps:  steps of the training for law 2, with Adam at the rate `lr`.
 
-    Returns one Verdict per law; `.raise_if_broken()` turns broken ones into an error. Law 4 is asked within
-    this process, of a new object with the same fields. What a docs page must hold is not asked.
+    Returns one Verdict per law; `.raise_if_broken()` turns broken ones into an error. Law 4 is tested within
+    this process, on a new object with the same fields. The contents of a docs page are not tested.
 
     >>> mw.check(learner, source).raise_if_broken()
     """
@@ -136,7 +136,7 @@ def _judge(law: Law, case: "Case") -> Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A learner, a source, and what several laws need of them, made when first asked for."""
+    """A learner, a source, and what several laws need of them, computed at first use."""
 
     learner: Learner
     source: TaskSource
@@ -201,7 +201,7 @@ def _map(case: Case) -> Finding:
             live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
             with recomputing(remat):
                 losses = map_tasks(partial(_objective, moment, live), tasks, how)
-            # The gradient as one vector: a part of it that is zero but for rounding differs by all of itself.
+            # The gradient as one vector: a part that is zero up to rounding would have a relative difference of 1.
             gradient = [part.flatten() for part in _gradient(losses.sum(), live).values()]
             numbers += [losses.detach(), torch.cat([losses.new_zeros(0), *gradient])]
         scores = map_tasks(partial(_predict, case.double, params), unseen, how)
@@ -264,7 +264,7 @@ def _descend(learner: Learner, params: Params, source: TaskSource, steps: int, l
 
 
 def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tensor, Tensor]:
-    """How good the predictions of each held-out task are, higher being better, and how good a guess is, [E]."""
+    """The quality of the predictions for each held-out task, higher is better, and that of a guess, [E]."""
     tasks = _batch(source, HELD_OUT)
     with torch.no_grad():
         scores = _mapped(partial(_predict, learner, params), tasks)
@@ -321,7 +321,7 @@ def _travels(case: Case) -> Finding:
             parcels = [_packed(case.trained), _packed(fast)]
         except (TypeError, AttributeError, ValueError) as error:
             return False, f"params or fast is not a nested dict of tensors: {error}"
-        # What is kept on the object, and not in params and fast, is now another task's.
+        # State kept on the object, and not in params and fast, is now another task's.
         case.learner.predict(case.trained, case.learner.adapt(case.trained, other.support), other.query.x)
         params, fast = map(_unpacked, parcels, (case.trained, fast))
         elsewhere = dataclasses.replace(case.learner)
@@ -354,7 +354,7 @@ def _finite_differences(case: Case) -> Finding:
         return holds, detail
     nets: dict[str, Any] = {name: _smooth(net) for name, net in nets_of(case.learner).items()}
     if not nets:
-        return None, f"{detail}, and the learner has no net whose smooth variant could be asked"
+        return None, f"{detail}, and the learner has no net with a smooth variant"
     holds, detail = _differences(dataclasses.replace(case, learner=dataclasses.replace(case.learner, **nets)))
     if holds is None:
         return (
@@ -365,7 +365,7 @@ def _finite_differences(case: Case) -> Finding:
 
 
 def _smooth(net: nn.Module) -> nn.Module:
-    """The same net with tanh for kinks and means for maxima; a layer with others has a method `smooth`."""
+    """The same net with tanh instead of kinks and means instead of maxima; other layers have a method `smooth`."""
     net = copy.deepcopy(net)
     for part in list(net.modules()):
         for name, child in list(part.named_children()):
@@ -403,14 +403,14 @@ def _differences(case: Case) -> Finding:
         judged, worst = judged + len(defined), max([worst, *defined])
         undecided += 2 * len(defined) < len(errors)
     if undecided:
-        return None, "the loss has kinks, so differences say nothing"
+        return None, "the loss has kinks, so finite differences are undecided"
     if idle := [path for path in sorted(gradient.keys() - moved) if _is_idle(case.double, params, task, path)]:
         return False, f"nothing depends on the learned {', '.join(idle)}"
     return worst <= GRADIENT, f"differs from central differences by {worst:.1e} of the gradient, on {judged} directions"
 
 
 def _is_idle(learner: Learner, params: Params, task: Task, path: str) -> bool:
-    """Whether neither the objective nor a score depends on this leaf, be it as a constant of the gradient."""
+    """Whether neither the objective nor a score depends on this leaf, not even as a constant of the gradient."""
     leaves = tree.flatten(params)
     noise = 0.01 * random.normal(torch.tensor(0), tuple(leaves[path].shape)).double()
     other = tree.unflatten({**leaves, path: leaves[path] + noise})
@@ -500,7 +500,7 @@ def _order(case: Case) -> Finding:
 
 def _relabel(case: Case) -> Finding:
     if case.unseen.problem.columns != "classes":
-        return None, f"without a say: {case.unseen.problem.name} has no classes to permute"
+        return None, f"not applicable: {case.unseen.problem.name} has no classes to permute"
     gap = 0.0
     for task in case.tasks():
         columns = torch.arange(task.support.y.shape[1]).roll(1)
@@ -549,7 +549,7 @@ def _causal(case: Case) -> Finding:
         return True, "the learner has no causal pass"
     gap = loss = label = 0.0
     for task in case.tasks():
-        # Some padding: a row that doesn't count has scores as well, and must leave none of its label behind.
+        # With padding: a row of weight 0 has scores as well, and nothing of its label may remain.
         stream = _with_garbage(task.support, case.seed)
         places = [*range(0, len(stream.y), 2), *range(1, len(stream.y), 2)]
         stream = _pick(stream, torch.tensor(places))
@@ -587,7 +587,7 @@ def _votes(case: Case) -> Finding:
     if not isinstance(learner, Votes):
         return True, "the learner gives no votes"
     if case.unseen.problem.columns != "classes":
-        return None, f"without a say: {case.unseen.problem.name} has no classes to vote for"
+        return None, f"not applicable: {case.unseen.problem.name} has no classes to vote for"
     gap = nobody = 0.0
     for task in case.tasks():
         for support in (task.support, _with_garbage(_without_last_class(task)[1].support, case.seed)):
@@ -673,7 +673,7 @@ def _query_loss(case: Case) -> Finding:
 
 @dataclass(frozen=True)
 class _OneSplit:
-    """A source that can't be asked for another split."""
+    """A source that refuses to give another split."""
 
     source: TaskSource
 
@@ -681,7 +681,7 @@ class _OneSplit:
         return self.source(step)
 
     def split(self, name: str) -> TaskSource:
-        raise ValueError(f"measure asks for the split {name!r}, and only training tasks may be measured")
+        raise ValueError(f"measure reads the split {name!r}, and only training tasks may be measured")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.source, name)
@@ -739,7 +739,7 @@ def _learned_in_place(case: Case) -> Finding:
 
 
 def _with_another(learner: Learner, field: str) -> Learner | None:
-    """The learner with another number in this field; None where it holds no number, or takes no other close by."""
+    """The learner with another number in this field; None where it holds no number, or refuses those nearby."""
     value = getattr(learner, field)
     if not isinstance(value, float):
         return None
@@ -757,7 +757,7 @@ LAWS: tuple[Law, ...] = (
     Law(
         5,
         "gradient",
-        "the meta-gradient equals finite differences of what it is said to descend, to 1e-6",
+        "the meta-gradient equals finite differences of the surrogate that defines it, to 1e-6",
         _finite_differences,
     ),
     Law(6, "documented", "the docstring says what it does, with lines Paper, Fast, Loss and Differs", _documented),
@@ -783,7 +783,7 @@ LAWS: tuple[Law, ...] = (
 """Every law, in order."""
 
 
-# What the laws look with ---------------------------------------------------------------------------------
+# Helpers -------------------------------------------------------------------------------------------------
 
 
 def _distinct(learners: Iterable[Learner]) -> list[Learner]:
@@ -795,17 +795,17 @@ def _distinct(learners: Iterable[Learner]) -> list[Learner]:
 
 
 def _moments(learner: Learner) -> list[Learner]:
-    """The learner at every tenth of a training, each that is another once."""
+    """The distinct learners among those at every tenth of a training."""
     return _distinct(learner.at(tenth / 10) for tenth in range(11))
 
 
 def _learned(params: Params) -> dict[str, Tensor]:
-    """The leaves that training descends, by path."""
+    """The leaves that training learns, by path."""
     return tree.flatten({name: leaf for name, leaf in params.items() if name != "measured"})
 
 
 def _gradient(loss: Tensor, live: Params) -> dict[str, Tensor]:
-    """The gradient of a loss at every learned leaf; zero where the leaf plays no part."""
+    """The gradient of a loss for every learned leaf; zero where the loss doesn't depend on it."""
     leaves = _learned(live)
     if not leaves or not loss.requires_grad:
         return {path: torch.zeros_like(leaf) for path, leaf in leaves.items()}
@@ -827,7 +827,7 @@ def _predict(learner: Learner, params: Params, task: Task) -> Any:
 
 
 def _mapped(function: Callable[[Task], Any], batch: Task) -> Any:
-    """Over all tasks at once, or one by one if vmap can't; whether it can is law 1's question."""
+    """Over all tasks at once, or one by one if vmap fails; whether it works is tested by law 1."""
     try:
         return map_tasks(function, batch, "vmap")
     except RuntimeError:
@@ -886,7 +886,7 @@ def _scores_gap(scores: Any, expected: Any) -> float:
 
 
 def _gap(actual: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest number expected; infinite for NaN and for other shapes."""
+    """The largest difference, relative to the largest expected number; infinite for NaN and for unequal shapes."""
     if actual.shape != expected.shape:
         return float("inf")
     if not expected.numel():

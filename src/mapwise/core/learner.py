@@ -15,12 +15,12 @@ from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.core.tree import Fast, Params
 
 MOMENT = {"moment": True}
-"""Metadata of a field that `at` sets, and nobody else: it tells a moment of training and is no hyperparameter."""
+"""Metadata of a field that only `at` sets: it describes a moment of training and is no hyperparameter."""
 
 WAIVABLE = frozenset({"order", "relabel", "padding", "alone", "embeds", "query_loss", "weights"})
-"""The laws an instance may do without, if it says so in `keeps`."""
+"""The laws an instance may waive, by leaving them out of `keeps`."""
 BY_ROWS = frozenset({"alone", "padding", "weights"})
-"""Those that a net breaks which normalises by the rows at hand: it counts each query once."""
+"""The laws broken by a net that normalises by the rows at hand, which counts each query once."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Learner:
         return self
 
     def adapt(self, params: Params, support: Examples) -> Fast:
-        """What one support set teaches."""
+        """The state adapted to one support set."""
         raise NotImplementedError
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Scores:
@@ -61,12 +61,11 @@ class Learner:
         raise NotImplementedError
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
-        """What training descends: by default the query loss after adapting to the support.
+        """The loss that training minimises: by default the query loss after adapting to the support.
 
-        Of a stream, which has no query rows, the loss of every row before its label is seen, where the learner is
-        `Causal`.
+        For a stream, which has no query rows, a `Causal` learner takes the loss of every row before its label is seen.
 
-        Raises ValueError for a stream when there is none.
+        Raises ValueError for a stream when the learner isn't `Causal`.
         """
         if not len(task.query.y):
             if not isinstance(self, Causal):
@@ -87,14 +86,14 @@ class Learner:
         return lambda point: self.objective(point, task)
 
     def measure(self, params: Params, source: TaskSource) -> Params:
-        """Params with what is computed from training tasks rather than descended; by default nothing."""
+        """Params with statistics computed from training tasks rather than learned; by default the params alone."""
         return params
 
 
 def nets_of(learner: Learner) -> dict[str, nn.Module]:
     """The networks among a learner's fields, as blueprints by the name of the field.
 
-    Raises ValueError for a network that would change, or draw random numbers, while it runs.
+    Raises ValueError for a network that changes or draws random numbers when it runs.
     """
     values = {field: getattr(learner, field.name) for field in fields(learner)}
     return {

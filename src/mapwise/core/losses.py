@@ -1,4 +1,4 @@
-"""Row-weighted losses: the mean over the rows that count."""
+"""Losses as weighted means over rows."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias

@@ -22,7 +22,7 @@ def task_at(batch: Any, index: int) -> Any:
 
 
 def chunks(batch: Any, how: How) -> list[Any]:
-    """The batch in the pieces that are worked on at a time, each with its leading axis."""
+    """The batch cut into the pieces that are computed together, each with its leading axis."""
     total = tasks_in(batch)
     size = {"vmap": total, "loop": 1}.get(how, how) if isinstance(how, str) else how
     if not isinstance(size, int) or size < 1:

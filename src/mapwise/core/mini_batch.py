@@ -10,7 +10,7 @@ from mapwise.core.task import Examples
 def mini_batch(support: Examples, step: int, size: int) -> Examples:
     """The rows of this step: passes over the support follow one another, each in a random order of its own.
 
-    Rows of weight 0 are in no pass, and leave the order of the others as it is.
+    Rows of weight 0 are left out and don't change the order of the others.
     """
     counts = support.weight > 0  # [S]
     rows = counts.sum().clamp(min=1)

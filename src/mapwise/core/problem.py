@@ -1,4 +1,4 @@
-"""What a task asks for: how its rows are judged, how they are guessed without learning, and how reports speak of it."""
+"""What a task asks for: how its rows are judged, how they are guessed without learning, and how reports describe it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class Metric:
     """The headline number of a problem."""
 
     name: str
-    """In JSON, and wherever there is little room."""
+    """In JSON, and where space is short."""
     title: str
     """In a sentence."""
     short: str
@@ -67,7 +67,7 @@ def task_mean(values: Float[Tensor, "T *N"], weight: Float[Tensor, "T *N"]) -> F
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem, such as classification: a value without fields, of which whatever depends on it is asked."""
+    """One problem, such as classification: a value without fields that holds all that depends on the problem."""
 
     name: ClassVar[str]
     """In files and in the catalog."""
@@ -75,32 +75,32 @@ class Problem:
     columns: ClassVar[Literal["classes", "targets", "bits"]]
     """What a column of y and of the scores is. Classes may be permuted, absent, and named."""
     loss: ClassVar[str | None]
-    """What a learner with a choice of losses takes by default; None: its own default."""
+    """The default loss of learners that have a choice; None: the learner's own default."""
     task: ClassVar[str]
-    """What a task asks, in a few words, of ways and shots."""
+    """What a task asks, in a few words, a template of ways and shots."""
     asks: ClassVar[str]
     """The same for a protocol's line, with the number of queries."""
     figures_read: ClassVar[tuple[str, ...]] = ()
     """Figures that are single numbers, or dicts of them, and so come back from JSON as they are."""
     legends: ClassVar[Mapping[str, str]] = {}
-    """A sentence for those columns of a table that need one."""
+    """A sentence that explains a column of a table, for the columns that need one."""
 
     def values(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"]:
-        """The metric of each row; an episode's is their weighted mean. For sequences, of each token."""
+        """The metric of each row, or of each token of a sequence; an episode's is their weighted mean."""
         raise NotImplementedError
 
     def nll(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"] | None:
-        """The negative log-likelihood of each row, in nats; None where the scores state no probability."""
+        """The negative log-likelihood of each row, in nats; None where the scores give no probability."""
         raise NotImplementedError
 
     def guess(self, support: Examples, query: Examples) -> Float[Tensor, "T"]:
-        """The metric of a guess that ignores the inputs, of each task: what a learner must beat."""
+        """The metric, for each task, of a guess that ignores the inputs: what a learner must beat."""
         raise NotImplementedError
 
     def tally(self, answers: Answers, temperature: float | None) -> Any:
         """What `figures` needs to know of one batch of tasks.
 
-        temperature: what scores of classes are divided by, for figures after calibration; None for none.
+        temperature: class scores are divided by it, for figures after calibration; None: no calibration.
         """
         return self.mean_nll(answers)
 
@@ -112,7 +112,7 @@ class Problem:
         raise NotImplementedError
 
     def to_json(self, figures: Mapping[str, Any], values: Float[np.ndarray, "E"]) -> dict[str, Any]:
-        """The figures that are numbers, JSON-ready, and what follows from the metric of every episode."""
+        """The figures that are numbers, JSON-ready, and those that follow from the metric of every episode."""
         return {name: figures.get(name) for name in self.figures_read}
 
     def of_json(self, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Problem:
         return {name: report[name] for name in self.figures_read if report.get(name) is not None}
 
     def cells(self, figures: Mapping[str, Any], values: Float[np.ndarray, "E"]) -> dict[str, str]:
-        """What stands beside the headline in a table, by its column.
+        """The cells beside the headline in a table, by column.
 
         values: the metric of every episode.
         """
@@ -144,7 +144,7 @@ class Problem:
         raise NotImplementedError
 
     def mean_nll(self, answers: Answers) -> Float[np.ndarray, "T"]:
-        """The mean negative log-likelihood of each task's rows that count; NaN where none is stated."""
+        """The mean negative log-likelihood of each task's rows that count; NaN where there is none."""
         weight = answers.weight.double()
         each = self.nll(answers.scores, answers.y.double())
         if each is None:

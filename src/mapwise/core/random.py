@@ -1,7 +1,7 @@
 """Random numbers from a key and a counter: the same bits under vmap, in chunks and in a loop.
 
 The generator is splitmix64 (Steele, Lea, Flood 2014) in int64 arithmetic, which wraps like unsigned
-arithmetic does. A key is an int64 scalar; the counter is the place in the array asked for.
+arithmetic does. A key is an int64 scalar; the counter is the place in the array.
 """
 
 import math
@@ -37,7 +37,7 @@ def bits(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Tensor:
 
 
 def fold(key: Int64[Tensor, ""], number: int | Int64[Tensor, ""]) -> Int64[Tensor, ""]:
-    """Another key, for purpose (or step) `number` of this key's owner; an equal number gives an equal key."""
+    """Another key, for the purpose or step `number` of this key's owner; equal numbers give equal keys."""
     return _mix(_mix(key + _GOLDEN) ^ ((number + 1) * 0x2545F4914F6CDD1D & ((1 << 63) - 1)))
 
 
@@ -58,9 +58,9 @@ def permutation(key: Int64[Tensor, ""], n: int) -> Int64[Tensor, "n"]:
 
 
 def digest(x: Any) -> Int64[Tensor, "N"]:
-    """A number for every row of an array, or of a tree of them, made of the row's bits and of nothing beside them.
+    """A number for every row of an array, or of a tree of arrays, from the row's bits alone.
 
-    Equal rows have equal numbers wherever they stand, so what is drawn by them doesn't depend on an order.
+    Equal rows have equal numbers in every place, so draws that use them don't depend on the order of rows.
     """
     return torch.stack([_of_bits(leaf, place) for place, leaf in enumerate(pytree.tree_leaves(x))]).sum(0)
 

@@ -1,4 +1,4 @@
-"""Linear systems, solved in closed form or by steps; differentiable as often as asked and safe under vmap."""
+"""Linear systems, solved in closed form or iteratively; differentiable any number of times and safe under vmap."""
 
 import contextvars
 from collections.abc import Callable, Iterator
@@ -14,17 +14,17 @@ from mapwise.core.losses import without_absent
 from mapwise.core.tree import Tree
 
 STEPS = 200
-"""At most, of each of two passes, where a ridge regression is solved in matrix products."""
+"""The most steps of each of the two passes in which a ridge regression is solved by matrix products."""
 
 TOLERANCE = 1e-10
-"""The length of a residual, relative to that of the target, at which a solution is left as it is."""
+"""The norm of the residual, relative to that of the target, at which iteration stops."""
 
 _in_products: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_in_products", default=False)
 
 
 @contextmanager
 def in_products() -> Iterator[None]:
-    """Within, `ridge` is solved in matrix products, for machines that have no operator that solves a system."""
+    """Within, `ridge` is solved by matrix products, for runtimes without an operator for linear systems."""
     token = _in_products.set(True)
     try:
         yield
@@ -50,9 +50,9 @@ def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Te
 
 
 def _ridge_in_products(x: Tensor, y: Tensor, strength: float | Tensor) -> Float[Tensor, "D W"]:
-    """The same by conjugate gradients, and once more from there, for what is left.
+    """The same by conjugate gradients, and a second pass on the remaining residual.
 
-    The second pass begins at a residual made of rows and not of steps, in which the rounding of the first is seen.
+    The second pass begins at a residual computed from the rows, which shows the rounding of the first.
 
     With k = 1 + |x|^2 / strength, |x| the largest singular value, and r the rank of x, a pass of n steps divides the
     error by (1 + 2 / sqrt(k))^n / 2 or more, and is over after r steps but for rounding. So 200 are enough for supports
@@ -73,7 +73,7 @@ def _ridge_in_products(x: Tensor, y: Tensor, strength: float | Tensor) -> Float[
 
 
 def _looped(product: Callable[[Tree], Tree], target: Tensor, damping: float | Tensor) -> Tensor:
-    """Conjugate gradients as a loop of the exported graph, which unrolled would be of megabytes."""
+    """Conjugate gradients as a loop in the exported graph, which would have megabytes if unrolled."""
     from torch._higher_order_ops import while_loop
 
     squared = (target * target).sum()
@@ -102,7 +102,7 @@ def logistic(
     *,
     steps: int,
 ) -> Float[Tensor, "D W"]:
-    """The w after so many steps towards the least sum of weight * cross-entropy(x w, y) + strength / 2 |w|^2.
+    """The w after `steps` steps towards the minimum of sum of weight * cross-entropy(x w, y) + strength / 2 |w|^2.
 
     y: one-hot, or other shares of the classes; a class without a row that counts is taken out of the softmax.
 
@@ -139,12 +139,12 @@ def conjugate_gradient(
     """The x that solves (A + damping I) x = target, for a symmetric A known by its products with trees.
 
     product:   x -> A x.
-    steps:     at most so many products; as many as there are unknowns solve it but for rounding.
-    tolerance: the length of the residual, relative to the target's, at which x is left as it is.
+    steps:     the most products; as many as there are unknowns solve it up to rounding.
+    tolerance: the norm of the residual, relative to the target's, at which iteration stops.
 
-    The system should be positive definite. Where it isn't, and a direction is met along which it doesn't curve upwards,
-    x is left as it is too; if that is the first direction, x is the target. (Newton methods do so: Nocedal and
-    Wright 2006, algorithm 7.1.) So x never points against the target.
+    The system should be positive definite. Iteration also stops at a direction of non-positive curvature; if that is
+    the first direction, x is the target. (As in Newton methods: Nocedal and Wright 2006, algorithm 7.1.) So x never
+    points against the target.
     """
     squared = tree.dot(target, target)
     state = _Ascent(tree.zeros_like(target), target, target, squared, squared > 0)
@@ -154,7 +154,7 @@ def conjugate_gradient(
 
 
 class _Ascent(NamedTuple):
-    """Where conjugate gradients have come to."""
+    """The state of conjugate gradients."""
 
     solution: Tree
     residual: Tree
@@ -162,12 +162,12 @@ class _Ascent(NamedTuple):
     squared: Tensor
     """The squared length of the residual."""
     going: Tensor
-    """False when the solution is left as it is."""
+    """False once iteration has stopped."""
 
     def next(
         self, product: Callable[[Tree], Tree], damping: float | Tensor, enough: Tensor, otherwise: float
     ) -> "_Ascent":
-        """One step on; `otherwise` is its length along a direction that doesn't curve upwards."""
+        """The next state; `otherwise` is the step length along a direction of non-positive curvature."""
         image = tree.map(lambda a, d: a + damping * d, product(self.direction), self.direction)
         curve = tree.dot(self.direction, image)
         upwards = curve > 0

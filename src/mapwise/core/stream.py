@@ -1,4 +1,4 @@
-"""Streams: rows that come one after another, each of them a question before its label is known.
+"""Streams: rows in order, each predicted before its label is seen.
 
 A task without query rows is a stream: the rows of its support, in their order.
 """
@@ -22,20 +22,20 @@ def is_stream(task: Task) -> bool:
 
 
 def scored_rows(task: Task) -> Examples:
-    """The rows that a task, or a batch of them, is judged on: its queries, or every row of a stream."""
+    """The rows on which a task, or a batch of them, is judged: its queries, or every row of a stream."""
     return task.support if is_stream(task) else task.query
 
 
 def scores_along(learner: Learner, params: Params, rows: Examples) -> Scores:
-    """What a learner says of each row of a stream when it has seen the rows before it, [N, W].
+    """The scores of each row of a stream from the rows before it, [N, W].
 
-    In one pass, where the learner is `Causal`; otherwise after adapting to every prefix.
+    In one pass if the learner is `Causal`; otherwise after adapting to every prefix.
     """
     return learner.causal(params, rows) if isinstance(learner, Causal) else after_prefixes(learner, params, rows)
 
 
 def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:
-    """The same for any learner: the rows that are still to come are given the weight 0."""
+    """The same for any learner: later rows get the weight 0."""
     places = torch.arange(len(rows.y), device=rows.y.device)
 
     def one(place: torch.Tensor) -> Any:
@@ -43,7 +43,7 @@ def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:
         row = pytree.tree_map(lambda leaf: leaf.index_select(0, place[None]), rows.x)
         return learner.predict(params, learner.adapt(params, before), row)
 
-    # Whoever looked at the whole stream saw no padding, and here there is some.
+    # The whole stream may have no padding, but its prefixes do.
     with all_rows_count(False):
         try:
             scores = torch.vmap(one)(places)  # [N, 1, W]

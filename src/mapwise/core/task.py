@@ -28,7 +28,7 @@ class Examples(NamedTuple):
     x:      [N, *input], float32 and already scaled; or a dict of such tensors.
     y:      [N, W], one-hot over the task's W classes, or W regression targets, or W bits that are 0 or 1 each.
     weight: [N], 1 for a row that counts and 0 for padding.
-    key:    [], int64; all randomness of the task comes from it. 0 for data of one's own.
+    key:    [], int64; all randomness of the task comes from it. 0 for your own data.
     """
 
     x: Any
@@ -51,11 +51,11 @@ class About(NamedTuple):
     """What the data is called."""
     split: str
     ways: str
-    """"5", or "5-20" when drawn per task; "" where there are no classes."""
+    """"5", or "5-20" when drawn per task; "" without classes."""
     shots: str
-    """For bits, how long a sequence is that is read."""
+    """For bits, the length of a sequence."""
     queries: int
-    """Query rows per class; without classes per task, and at most where their number is drawn."""
+    """Query rows per class, or per task without classes; the largest number when it is drawn."""
     seed: int
 
 
@@ -74,7 +74,7 @@ class TaskSource(Protocol):
     """A distribution of tasks: a pure function of its seed and the step.
 
     Calling it with a step gives the same batch of T tasks every time, so that any episode can be
-    shown again and a run resumed exactly.
+    reproduced and a run resumed exactly.
     """
 
     @property
@@ -99,7 +99,7 @@ class TaskSource(Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was noticed in its data, such as duplicates, for people."""
+        """Remarks about its data for the user, such as duplicates."""
         ...
 
     def __call__(self, step: int) -> Task:
@@ -135,7 +135,7 @@ class Source:
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was noticed in its data, such as duplicates, for people."""
+        """Remarks about its data for the user, such as duplicates."""
         return ()
 
 

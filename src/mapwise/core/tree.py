@@ -11,7 +11,7 @@ Tree: TypeAlias = dict[str, Any]
 Params: TypeAlias = Tree
 """Slow weights: learned across tasks."""
 Fast: TypeAlias = Tree
-"""Quick weights: made from one support set."""
+"""Fast weights: made from one support set."""
 
 
 def map(function: Callable[..., Tensor], *trees: Tree) -> Tree:

@@ -1,4 +1,4 @@
-"""What a cell of a table is, a number, a gap or a word, and how a column of numbers is brought to one scale."""
+"""Cells of a table: numbers, gaps and words, and how a column of numbers is standardised."""
 
 import shlex
 
@@ -8,7 +8,7 @@ from jaxtyping import Float
 GAPS = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
 """Texts that stand for a missing value, in any case of letters."""
 MOSTLY = 0.9
-"""The share of numbers among a column's filled cells from which a word beside them is taken for a mistake."""
+"""From this share of numbers among a column's filled cells on, a word beside them is taken for a mistake."""
 FAR = 1e6
 """Standard deviations beyond which all values are equally far: distances between such rows stay finite and exact."""
 
@@ -95,7 +95,7 @@ def moments(values: Float[np.ndarray, "N"], weight: Float[np.ndarray, "N"] | Non
     share = None if weight is None else weight / weight.max()
     mean = np.average(small, weights=share)
     deviation = np.sqrt(np.average((small - mean) ** 2, weights=share))
-    # Rounding leaves a column that never changes a deviation of some 1e-16 of its size, which is no divisor.
+    # Rounding gives a constant column a deviation of some 1e-16 of its size, by which nothing should be divided.
     if not deviation > 1e-12 * abs(mean):
         return float(np.ldexp(mean, exponent)), 1.0
     return float(np.ldexp(mean, exponent)), float(np.ldexp(deviation, exponent)) or 1.0

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and claims to work that ends with the process that made them."""
+"""Atomic writes of files, and claims that end with the process that made them."""
 
 import contextlib
 import glob
@@ -12,7 +12,7 @@ from typing import BinaryIO
 def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:
     """Write a file so that it is there whole or not at all, even after a kill or a power cut.
 
-    What a crash left of an earlier attempt is removed, and what another process is writing stays.
+    Remains of a crashed attempt are removed; the part that another process is writing stays.
 
     writer: writes to the binary file it is handed. Whatever it raises is passed on, and a file that
             was at `path` before stays as it was.
@@ -40,10 +40,10 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
 
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[bool]:
-    """Whether this process has the claim of this name to itself, for the time of the block.
+    """Whether this process holds the claim of this name alone, for the time of the block.
 
-    The kernel keeps the claim and not the file, which stays: it ends with the process, however that ends.
-    Where the system has no such claims, everyone has them all.
+    The kernel keeps the claim, not the file, which stays: it ends with the process, however the process ends.
+    On systems without such claims every process gets them.
     """
     if os.name != "posix":
         yield True
@@ -54,7 +54,7 @@ def claimed(path: Path) -> Iterator[bool]:
 
 
 def _lock(file: BinaryIO, *, wait: bool) -> bool:
-    """Whether this process has an open file to itself, until it closes the file or ends."""
+    """Whether this process gets an exclusive lock on an open file, until it closes the file or ends."""
     if os.name != "posix":
         return False
     import fcntl

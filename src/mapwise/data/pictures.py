@@ -1,4 +1,4 @@
-"""A picture as it is meant to be seen, upright, on paper, in grey or in colour; and as numbers of one size."""
+"""Pictures as they are meant to be seen: upright, on a white background, grey or RGB; and as arrays of one size."""
 
 import warnings
 from contextlib import nullcontext
@@ -22,9 +22,9 @@ def picture(source: "Path | Image", near: int) -> "Image":
     """A picture in mode L, where it is stored in grey, or RGB: turned as its EXIF data say, laid on white where
     transparent, at its first frame where it moves, and 16 bits brought to 8.
 
-    near: the pixels a side that it will be shrunk to; a JPEG is decoded at a smaller scale, yet twice as large.
+    near: the pixels a side that it will be shrunk to; a JPEG is decoded at about twice that scale.
 
-    Raises Unreadable for a file that is no image, or is cut short.
+    Raises Unreadable for a file that isn't an image, or is truncated.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -33,7 +33,7 @@ def picture(source: "Path | Image", near: int) -> "Image":
             warnings.catch_warnings(),
             Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
         ):
-            warnings.simplefilter("ignore")  # oddities of metadata, which Pillow has got over
+            warnings.simplefilter("ignore")  # odd metadata that Pillow can handle
             if isinstance(source, Path):
                 image.draft(image.mode, (2 * near, 2 * near))  # several times faster
             return _flat(ImageOps.exif_transpose(image))
@@ -59,7 +59,7 @@ def open_picture(row: Any, place: int, near: int) -> "Image":
     place: the row's number, by which a picture without a path is named.
     near:  as for `picture`.
 
-    Raises ValueError, naming it, for a file that is no image and an array that is none.
+    Raises ValueError, naming it, for a file or an array that isn't an image.
     """
     try:
         if isinstance(row, str | Path):
@@ -159,5 +159,5 @@ _FAINT = 16
 
 
 def _border(values: np.ndarray) -> float:
-    """The shade of the paper: the middle one of the pixels along the border."""
+    """The shade of the paper: the median of the pixels along the border."""
     return float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))

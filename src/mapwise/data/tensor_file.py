@@ -13,19 +13,19 @@ from torch import Tensor
 from mapwise.data.files import write_atomically
 
 VERSION = 2
-"""Of the form of files; the first had no digest."""
+"""The version of the file format; the first had no digest."""
 DAMAGE = (
     *(safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError),
     OSError,
-    RuntimeError,  # torch's, for sizes that no memory holds
+    RuntimeError,  # torch's, for sizes beyond memory
 )
-"""What reading a file that was cut short, or written by an enemy, may end in."""
+"""The errors that a truncated or malicious file may raise when it is read."""
 
 _OPENING = b'{"__metadata__":{"mapwise":"{\\"digest\\": \\"'
 _PLACE = slice(8 + len(_OPENING), 8 + len(_OPENING) + 64)
-"""Where the digest stands: after the length of the header, which safetensors begins with its metadata."""
+"""The place of the digest: safetensors begins the header, which follows its length, with the metadata."""
 _BLANK = b"0" * 64
-"""What stands there while the digest is computed."""
+"""Stands there while the digest is computed."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
     what:  what the file is, such as "predictor".
     again: what to do when it can't be restored.
 
-    Raises ValueError when the file is missing, cut short, changed since it was written, not mapwise's, or of a later
+    Raises ValueError when the file is missing, truncated, changed since it was written, not mapwise's, or of a later
     version. A file of the first version has no digest, so a change in it may go unnoticed.
     """
     try:
@@ -77,7 +77,7 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
 
 
 def damaged(path: Path, what: str, problem: BaseException, again: str) -> str:
-    """The sentence for a file that holds something else than was written."""
+    """The error text for a damaged file."""
     reason = " ".join(str(problem).split())[:200] or type(problem).__name__
     reason = f"it has no {reason}" if isinstance(problem, KeyError) else reason
     return f"{path} is no whole {what} ({reason}): restore it, or {again}"

@@ -1,4 +1,4 @@
-"""How the tasks of a batch are weighed against one another."""
+"""How the tasks of a batch are weighted."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -12,7 +12,7 @@ Aggregate: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def mean(losses: Float[Tensor, "T"]) -> Float[Tensor, "T"]:
-    """Every task alike."""
+    """Equal weights."""
     return torch.full_like(losses, 1 / losses.shape[0])
 
 

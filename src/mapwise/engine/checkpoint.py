@@ -22,7 +22,7 @@ def save(path: Path, tensors: Tree, about: dict[str, Any]) -> None:
 def load(path: Path) -> tuple[Tree, dict[str, Any]]:
     """The tree and the description written by `save`; nothing in the file is executed.
 
-    Raises ValueError when the file is missing, cut short, changed, not mapwise's, or of a later version.
+    Raises ValueError when the file is missing, truncated, changed, not mapwise's, or of a later version.
     """
     tensors, about = tensor_file.load_tensors(path, "checkpoint", _AGAIN)
     return tree.unflatten(tensors), about

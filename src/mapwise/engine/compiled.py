@@ -1,10 +1,10 @@
 """A function of tensors as one compiled program.
 
-The function is run once and every operation it comes down to is written down, derivatives of derivatives
-included; torch's compiler then makes one program of the list. Whatever Python decides on the way is decided
-for good, so a program serves inputs of the same form, shapes and kinds alone, and the function must be pure.
+The function is traced once into its operations, derivatives of derivatives included, and torch's compiler
+makes one program of them. Python's branches are decided at tracing, so a program serves only inputs of the
+same form, shapes and dtypes, and the function must be pure.
 
-Compilers have faults (decision 0037): what a new program gives is compared with what the function gives.
+Compilers have faults (decision 0037): the output of a new program is compared with that of the function.
 """
 
 import math
@@ -22,7 +22,7 @@ MOST = 8
 """Programs of one owner, such as one for every moment of a learner's schedule; each takes seconds to make."""
 
 ROUNDING = 1e-4
-"""A distance from the uncompiled output, relative to its norm, that another order of sums may make anywhere."""
+"""A distance from the uncompiled output, relative to its norm, that another order of summation may cause."""
 
 
 class NotCompiled(Exception):
@@ -32,7 +32,7 @@ class NotCompiled(Exception):
 @dataclass(frozen=True)
 class _Program:
     owner: Any
-    """What decides the function, beside the inputs: a learner, a weighing."""
+    """What decides the function, beside the inputs: a learner, an aggregate."""
     form: Any
     run: Callable[..., Any] | NotCompiled
 
@@ -41,11 +41,11 @@ _programs: list[_Program] = []
 
 
 def compiled(function: Callable[..., Any], owner: Any, *inputs: Any) -> Callable[..., Any]:
-    """The program of this function for inputs of this form, made when first asked for.
+    """The program of this function for inputs of this form, compiled at first use.
 
-    owner: equal owners have equal functions; the program of one is then taken for the other.
+    owner: equal owners have equal functions and share a program.
 
-    Raises NotCompiled, every time it is asked for, when none can be made.
+    Raises NotCompiled, at every call, when the function can't be compiled.
     """
     kind = form(inputs)
     kin = [program for program in _programs if type(program.owner[0]) is type(owner[0]) and program.form == kind]
@@ -62,7 +62,7 @@ def compiled(function: Callable[..., Any], owner: Any, *inputs: Any) -> Callable
 
 
 def form(inputs: Any) -> Any:
-    """What inputs must have in common for a program to serve them: trees, shapes, kinds, devices, threads."""
+    """What inputs must have in common to share a program: trees, shapes, dtypes, devices, threads."""
     leaves, tree = pytree.tree_flatten(inputs)
     kinds = ((tuple(leaf.shape), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
     return tuple(kinds), tree, torch.get_num_threads()
@@ -81,16 +81,16 @@ def _compile(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[
         out_form[:] = [own_form]
         return out_leaves
 
-    from torch import _inductor as inductor  # here, since it takes long to import and most trainings go without
+    from torch import _inductor as inductor  # here, since it is slow to import and rarely needed
 
     tensors = [leaves[place] for place in places]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the compiler, about itself
+            warnings.simplefilter("ignore")  # the compiler's, about itself
             listed = make_fx(flat, tracing_mode="real")(*tensors)
             with torch.no_grad():
-                # The list goes to the compiler itself: torch.compile would read it again, and at every call ask
-                # anew whether it may serve, which is a tenth of the time of a small program. `compiled` knows that.
+                # Straight to the compiler: torch.compile would trace again and check its guards at every call, a
+                # tenth of the time of a small program. `compiled` checks the form itself.
                 run = inductor.compile(listed, tensors)
                 output = pytree.tree_unflatten(list(run(*tensors)), out_form[0])
                 fault = _fault(output, function, inputs)
@@ -110,12 +110,12 @@ def _compile(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[
 
 
 def _fault(output: Any, function: Callable[..., Any], inputs: tuple[Any, ...]) -> float | None:
-    """How far a program's output is from the function's, relative to its norm; None where that is rounding."""
+    """The distance of a program's output from the function's, relative to its norm; None within rounding."""
     uncompiled = function(*inputs)
     distance = relative_distance(output, uncompiled)
     if distance <= ROUNDING:
         return None
-    # In bfloat16, and where a gradient is ill-conditioned, rounding is more: float64 says by how much.
+    # In bfloat16, and for ill-conditioned gradients, rounding is larger: float64 shows how large.
     exact = function(*pytree.tree_map_only(Tensor, _widest, inputs))
     return None if relative_distance(output, exact) <= 3 * relative_distance(uncompiled, exact) else distance
 
@@ -125,7 +125,7 @@ def _widest(leaf: Tensor) -> Tensor:
 
 
 def relative_distance(output: Any, expected: Any) -> float:
-    """The distance of an output from the expected one: of each of its parts, relative to that part's norm, together."""
+    """The distance of an output from the expected one, each part relative to its norm, combined."""
 
     def norm(leaves: Iterable[Tensor]) -> float:
         return math.sqrt(sum(float(leaf.detach().double().square().sum()) for leaf in leaves))

@@ -1,4 +1,4 @@
-"""Evaluation: how good the adapted predictors are, on episodes that anyone can make again."""
+"""Evaluation: how good the adapted predictors are, on reproducible episodes."""
 
 import hashlib
 import itertools
@@ -41,19 +41,19 @@ def evaluate(
 ) -> Report:
     """Adapt to every episode of the source's split and judge the predictions on its queries.
 
-    A task without queries is a stream: each of its rows is judged by what the rows before it taught.
+    A task without queries is a stream: each of its rows is predicted from the rows before it.
 
     params:      as `train` returned them, or `learner.measure`d.
     source:      the split to judge on; its first `episodes` tasks are used, the same for every learner.
     name:        what to call the learner in the report; by default its class.
-    command:     what makes the report again, for its protocol line.
+    command:     the command that reproduces the report, for its protocol line.
     how:         how tasks are mapped; a learner without a vmap rule is looped.
-    temperature: what scores of classes are divided by for `Report.calibrated`; choose it by `fitted_temperature`, on
-                 other episodes than these.
+    temperature: class scores are divided by it for `Report.calibrated`; fit it by `fitted_temperature`, on other
+                 episodes than these.
 
     Returns a Report: accuracy (or mean squared error, or wrong bits) per episode; for classes calibration, ROC-AUC,
-    figures per real class name, and of streams accuracy by how often a class was seen; for a predictive distribution
-    of targets its likelihood and coverage. Whether the learner is transductive is measured, not believed.
+    figures per real class name, and for streams accuracy by instance of a class; for a predictive distribution of
+    targets its likelihood and coverage. Whether the learner is transductive is measured.
 
     Raises ValueError for params of another learner, for episodes or a temperature that can't be, and for an episode
     whose scores are NaN or infinite, unless its value shows it: a regression counts it as diverged.
@@ -81,7 +81,7 @@ def evaluate(
 
     about = source.about
     tasks = source(0)
-    # Of a stream: every row asked for once more, after all of them.
+    # For a stream: every row predicted once more, after all of them.
     tasks = tasks._replace(query=scored_rows(tasks))
     protocol = Protocol(
         learner=name or type(learner).__name__,
@@ -109,13 +109,13 @@ def _add_to_digest(digest: "hashlib.blake2b", tasks: Task, count: int) -> None:
 def fitted_temperature(
     learner: Learner, params: Params, source: TaskSource, *, episodes: int = 200, how: How = "vmap"
 ) -> float:
-    """What scores of classes are to be divided by so that their queries are likeliest, from 0.001 to 1000.
+    """The temperature, from 0.001 to 1000, that maximises the likelihood of the queries.
 
-    Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599, section 4.2; no prediction changes, only how sure it is.
+    Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599, section 4.2; it changes the confidence, not the predictions.
 
-    source: validation episodes; those that judge must not be among them.
+    source: validation episodes, none of them used in the evaluation.
 
-    1 where a score is not finite.
+    Returns 1 where a score is not finite.
     """
     scores, truth = [], []
     left = episodes
@@ -132,7 +132,7 @@ def fitted_temperature(
     s, y = torch.cat(scores), torch.cat(truth)
     if not bool(torch.isfinite(s).all()):
         return 1.0
-    # The mean negative log-likelihood is convex in 1 / temperature: where its slope changes sign is its least.
+    # The mean negative log-likelihood is convex in 1 / temperature: its minimum is where the derivative changes sign.
     low, high = -math.log(1000), math.log(1000)
     for _ in range(50):
         middle = (low + high) / 2
@@ -173,7 +173,7 @@ def predicts_alone(learner: Learner, params: Params, tasks: Task, checked: int =
         with torch.no_grad():
             fast = learner.adapt(params, support)
             among = _mean(learner.predict(params, fast, query.x))
-            # Absent classes and a diverged prediction say nothing about the size of a score.
+            # Absent classes and diverged predictions don't show the usual size of a score.
             sized = among[torch.isfinite(among) & (among > torch.finfo(among.dtype).min / 4)]
             spread = sized.std().clamp(min=1e-6) if sized.numel() > 1 else torch.ones(())
             for row in range(min(3, among.shape[0])):

@@ -1,4 +1,4 @@
-"""What a report shows beside its numbers: curves, one unseen task as points, one episode drawn out."""
+"""What a report shows beside its numbers: curves, the embedding of an unseen task, and an episode."""
 
 import itertools
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def measured_curve(
 
 
 def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episode | None:
-    """The source's first task with what the learner said of its queries; None without classes, and for streams."""
+    """The source's first task with the learner's predictions; None without classes, and for streams."""
     tasks = source(0)
     if source.problem.columns != "classes" or is_stream(tasks):
         return None
@@ -75,7 +75,7 @@ def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episo
 
 
 def function_fits(learner: Learner, params: Params, source: TaskSource, count: int = 3) -> list[FunctionFit]:
-    """The source's first functions and their predictions; none unless each is a number of one number."""
+    """The source's first functions and their predictions; [] unless inputs and targets are single numbers."""
     if source.problem.columns != "targets" or source.input_shape != (1,) or source.outputs != 1:
         return []
     batches = itertools.chain.from_iterable(
@@ -100,7 +100,7 @@ def _function_fit(learner: Learner, params: Params, task: Task) -> FunctionFit:
 
 
 def embedding_map(learner: Learner, params: Params, source: TaskSource) -> EmbeddingMap | None:
-    """The rows of the source's first task in the two directions in which their embedding varies most.
+    """The embedded rows of the source's first task in their first two principal components.
 
     None when the learner embeds no rows, or the source has no classes.
     """

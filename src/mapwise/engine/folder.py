@@ -22,8 +22,8 @@ METRICS = "metrics.jsonl"
 class RunFolder:
     """Where a run is kept; without a path nothing is written.
 
-    settings: decide what the run comes to, and must be the same when it is resumed.
-    chosen:   what is decided when the run begins and kept from then on; None: not decided yet.
+    settings: decide the result of the run, and must be the same when it is resumed.
+    chosen:   decided when the run begins and kept from then on; None: not decided yet.
     run:      an id of the run, which is kept in its checkpoints.
     about:    the description in the checkpoint to resume from; None: the run begins.
 
@@ -48,7 +48,7 @@ class RunFolder:
         resume: bool = False,
         ranks: Ranks = ALONE,
     ) -> "RunFolder":
-        """The folder of a run that begins, or of one to go on with where there is a checkpoint. Only rank 0 uses it.
+        """The folder of a new run, or of one to resume where there is a checkpoint. Only rank 0 uses it.
 
         earlier: settings that checkpoints of earlier versions lack, with the values those versions had.
         run:     an id of the run; by default one of its settings.
@@ -85,10 +85,10 @@ class RunFolder:
         return cls(path if ranks.leads else None, current, decided, run, about)
 
     def clear(self) -> None:
-        """Remove what another run left."""
+        """Remove the files of another run."""
         if self.path is not None:
             with self._present() as path:
-                # Last first: whatever is interrupted here, no file of an earlier run is taken for one of this.
+                # Last first: after an interruption here, no file of an earlier run is taken for one of this run.
                 for name in (LAST, BEST):
                     (path / name).unlink(missing_ok=True)
                 (path / METRICS).write_bytes(b"")

@@ -52,23 +52,23 @@ def meta_gradient(
                for a learner, the form of its inputs and these settings.
     compile:   make one program of it, which takes from seconds to minutes at the first call and pays for
                small networks. Warns, and goes on without, where it can't be made or gives another gradient.
-    remat:     keep each inner step's weights alone and take the step again for the gradient: memory then
+    remat:     keep only each inner step's weights and recompute the step in the backward pass: memory then
                hardly grows with the number of steps, and each costs about two thirds more time.
     precision: "bfloat16" lets nets compute in it (torch.autocast), forward and backward; statistics, distances and
-               losses stay as they are. "full" is the type of the params.
+               losses stay in the params' dtype. "full" is the params' dtype throughout.
     aggregate: "mean", "max", "inverse", "pyramid", or a function from detached losses [T] to weights [T] that
                sum to one.
-    ranks:     the processes that share the batch out; each gives the whole batch and gets the whole gradient.
+    ranks:     the processes that share the batch; each passes the whole batch and gets the whole gradient.
 
     Returns (gradients, loss): gradients have the form of params without its "measured" part, and are
-    sum_t weights_t grad L_t; loss is sum_t weights_t L_t. They don't depend on how, compile and remat, but
+    sum_t weights_t grad L_t; loss is sum_t weights_t L_t. They don't depend on how, compile and remat, except
     for rounding.
 
     Piecewise (loop or chunks) the tasks' graphs are freed one piece after another, so memory does not
     grow with T. Weights that depend on the losses need all of them first: piecewise, or in many processes,
     the losses are then computed once more beforehand, without a graph.
 
-    Raises ValueError for a setting that is none of these, and for params whose names aren't those of learner.init.
+    Raises ValueError for any other setting, and for params whose names aren't those of learner.init.
     """
     Execution(how=how, compile=compile, remat=remat, precision=precision)  # checks them
     weigh = aggregate_named(aggregate)
@@ -111,20 +111,20 @@ def meta_gradient(
 def _side_by_side(
     function: Callable[[Task, Tensor | None], Gradient], pieces: list[Task], shares: Sequence[Tensor | None]
 ) -> list[Gradient]:
-    """function(piece, share) of each, on a CPU as many at a time as torch has threads, each with one of them.
+    """function(piece, share) of each; on a CPU as many at a time as torch has threads, each on one thread.
 
-    A task is too little work to be shared out over threads; tasks are not. The order of sums inside a piece is
-    that of one thread, and pieces are added up in their order, so the bits don't depend on who was first.
+    One task is too little work for several threads; several tasks are enough. Sums inside a piece are in the order
+    of one thread, and pieces are added up in their order, so the bits don't depend on which piece was finished first.
 
-    Sets torch's number of threads to one in threads of its own, and where a library has one number for all, for all of
-    them: it is as before when this returns or raises, and callers in several threads take turns.
+    Sets torch's number of threads to one in its worker threads, or process-wide where a library has only one number.
+    The number is restored when this returns or raises, and callers in several threads take turns.
     """
     if torch.get_num_threads() == 1 or len(pieces) == 1 or pieces[0].query.y.device.type != "cpu":
         return [function(piece, share) for piece, share in zip(pieces, shares, strict=True)]
     with _turn:
         threads, futures = torch.get_num_threads(), []
         try:
-            # Each in its own copy of the context, where layers find what is known of the rows.
+            # Each in its own copy of the context, in which layers find whether all rows count.
             for piece, share in zip(pieces, shares, strict=True):
                 run = contextvars.copy_context().run
                 futures.append(_pool(threads, os.getpid()).submit(run, function, piece, share))
@@ -141,7 +141,7 @@ _turn = threading.Lock()
 
 @lru_cache(maxsize=1)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads that stay from step to step; another process than the one that made them has none of them."""
+    """Threads that are reused from step to step; a forked process makes its own."""
     return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
@@ -178,7 +178,7 @@ def _program(function: Callable[..., Gradient], owner: tuple[object, ...], *inpu
 
 @dataclass(frozen=True)
 class Compilation:
-    """What compiling a meta-gradient takes and brings, in seconds."""
+    """The cost and the gain of compiling a meta-gradient, in seconds."""
 
     once: float
     """Of the compilation."""
@@ -204,7 +204,7 @@ def compilation(
     aggregate: str | Aggregate = "mean",
     clock: Callable[[], float] = time.perf_counter,
 ) -> Compilation:
-    """Compile the meta-gradient of such a batch now, and measure what that brings.
+    """Compile the meta-gradient of such a batch now, and measure the gain.
 
     Raises NotCompiled, with the reason, when it can't be compiled.
     """
@@ -232,7 +232,7 @@ def fastest(
     repeats: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> How:
-    """The quickest way to map this learner over such a batch, by measuring each on the batch itself.
+    """The fastest way to map this learner over such a batch, measured on the batch itself.
 
     A way that fails (an operation without a rule under vmap) is left out; the loop always works.
     """

@@ -13,8 +13,8 @@ from mapwise.engine.ranks import ALONE, LostRank, Ranks
 def interrupts(ranks: Ranks = ALONE) -> Iterator[Callable[[], None]]:
     """Within, the first Ctrl-C is only noted, so that a step is finished and saved; a second one interrupts at once.
 
-    With several ranks so is the signal by which torchrun ends its processes: when one of them is gone, the others learn
-    of it within that step, and still report it.
+    With several ranks, the same holds for the signal with which torchrun ends its processes: when one of them is gone,
+    the others learn of it within that step, and can still report it.
 
     Yields a function that raises KeyboardInterrupt once there was a signal.
     """
@@ -30,7 +30,7 @@ def interrupts(ranks: Ranks = ALONE) -> Iterator[Callable[[], None]]:
         if noted:
             raise KeyboardInterrupt
 
-    # A process told to ignore Ctrl-C (as by nohup) goes on ignoring it, and only the main thread may listen.
+    # A process that ignores Ctrl-C (as under nohup) goes on ignoring it, and only the main thread may listen.
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield raise_noted

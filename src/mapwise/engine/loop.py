@@ -26,18 +26,18 @@ RECORDS = 1000
 """About how many records a run of known length leaves, besides those of its validations."""
 
 RECORD_SECONDS = 10.0
-"""How often a run of unknown length leaves one."""
+"""The seconds between two records of a run of unknown length."""
 
 SAVE_SECONDS = 30.0
-"""How much work a crash may cost: the last checkpoint is written at least this often, and at every validation."""
+"""The work that a crash may cost: the last checkpoint is written at least this often, and at every validation."""
 
 
 VALUE = Metric("validation", "Validation", "validation", percent=False)
-"""What a validation is in where nothing else is said: higher is better."""
+"""The default metric of a validation: higher is better."""
 
 
 class Consumed(RuntimeError):
-    """A state was asked for its values after an update had changed them in place."""
+    """The values of a state were read after an update had changed them in place."""
 
 
 class State(Protocol):
@@ -57,7 +57,7 @@ class State(Protocol):
         ...
 
     def of_file(self, tensors: Tree, about: dict[str, Any]) -> Self:
-        """The state that `to_file` wrote; raises ValueError, KeyError or TypeError for that of something else."""
+        """The state that `to_file` wrote; raises ValueError, KeyError or TypeError for any other content."""
         ...
 
 
@@ -70,14 +70,14 @@ class Progress:
 
     step: int
     steps: int | None
-    """None: nobody knows how many there will be."""
+    """None: unknown."""
     loss: float
     """Mean loss since the last record."""
     validation: float | None
     """The latest validation."""
     best: float | None
     tasks_per_second: float
-    """Or whatever an update counts. Of this process: what a resumed run did before doesn't count."""
+    """Or whatever an update counts; in this process, without the steps before a run was resumed."""
     seconds: float
     """Of the whole run."""
     record: dict[str, Any] | None = None
@@ -257,7 +257,7 @@ class _Clock:
         return float(self.earlier + self.here)
 
     def times(self) -> dict[str, float]:
-        """What a record says of them."""
+        """The times as a record holds them."""
         times: dict[str, float] = {"seconds": self.seconds}
         if self.worked_earlier is not None:
             times["processor_seconds"] = self.worked_earlier + time.process_time() - self.worked
@@ -293,4 +293,4 @@ def _restored(state: S, tensors: Tree, about: dict[str, Any], path: Path) -> tup
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} lacks {error}, so no run can go on from it: train the run again") from None
     except ValueError as error:
-        raise ValueError(f"{path} can't be gone on from: {error}") from None
+        raise ValueError(f"the run in {path} can't be resumed: {error}") from None

@@ -1,4 +1,4 @@
-"""Many processes that train as one: each takes its share of every meta-batch, and all take the same step.
+"""Processes that train together: each takes its share of every meta-batch, and all take the same step.
 
 A rank is one of these processes; rank 0 is the first. Every rank holds all params and goes through the
 same code, and the methods of `Ranks` are the only places where they meet: each must be reached by all
@@ -29,7 +29,7 @@ from mapwise.core.tree import Tree
 T = TypeVar("T")
 
 PATIENCE = datetime.timedelta(minutes=30)
-"""How long a rank waits for another that neither answers nor is known to be gone."""
+"""The time a rank waits for another that neither answers nor is known to be gone."""
 
 
 class LostRank(ConnectionError):
@@ -43,7 +43,7 @@ class LostRank(ConnectionError):
 
 
 class RaisedOnFirst(ValueError):
-    """What went wrong was the same on all ranks, or was told to rank 0, which raises it in words."""
+    """An error that rank 0 raises for all ranks, with its own words."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Ranks:
     rank:  which of them this is, from 0.
     world: how many there are.
 
-    Every method that speaks of all ranks raises LostRank when one of them is gone.
+    Every method that needs all ranks raises LostRank when one of them is gone.
     """
 
     rank: int = 0
@@ -93,11 +93,11 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this is rank 0, the one that reads and writes the run's folder and speaks."""
+        """Whether this is rank 0, which reads and writes the run's folder and prints."""
         return self.rank == 0
 
     def span(self, total: int) -> tuple[int, int]:
-        """From where to where this rank's part of so many things goes, parts as equal as can be."""
+        """Start and end of this rank's part of so many things; parts are as equal as possible."""
         return total * self.rank // self.world, total * (self.rank + 1) // self.world
 
     def share(self, batch: Any) -> Any:
@@ -141,11 +141,11 @@ class Ranks:
         return summed
 
     def either(self, flag: bool) -> bool:
-        """Whether any rank says so."""
+        """Whether it is true on any rank."""
         return flag if self.world == 1 else bool(self.gather(torch.tensor([flag])).any())
 
     def agree(self, value: T) -> T:
-        """Rank 0's value, which JSON must be able to say; what the others give is not looked at."""
+        """Rank 0's value, which must be JSON-ready; the others' values are ignored."""
         if self.world == 1:
             return value
         message = self._broadcast(json.dumps(value).encode(), 0)
@@ -155,7 +155,7 @@ class Ranks:
         return heard
 
     def hand_out(self, tensors: Tree) -> Tree:
-        """Rank 0's tree of tensors, on the device of this rank's own."""
+        """Rank 0's tree of tensors, on the device of this rank's tree."""
         if self.world == 1:
             return tensors
         own = tree.flatten(tensors)
@@ -172,10 +172,10 @@ class Ranks:
 
     @contextmanager
     def alike(self) -> Iterator[None]:
-        """An error inside, of whichever rank, ends the block on all of them: none waits for one that gave up.
+        """An error of any rank inside the block ends it on all ranks: none waits for one that has failed.
 
-        Rank 0 raises it, naming the rank when it isn't its own; the others raise RaisedOnFirst. Ranks may not
-        meet inside.
+        Rank 0 raises it, naming the rank when it isn't its own; the others raise RaisedOnFirst. Ranks must not
+        communicate inside.
         """
         if self.world == 1:
             yield
@@ -195,7 +195,7 @@ class Ranks:
         raise error if error is not None else ValueError(f"process {first} of {self.world}: {reason}")
 
     def first(self, work: Callable[[], T]) -> T:
-        """What this work comes to on rank 0, the only one that does it; its error, if any, ends all."""
+        """The result of work that only rank 0 does; its error, if any, ends all ranks."""
         result: Any = None
         with self.alike():
             if self.leads:
@@ -247,7 +247,7 @@ def _number(name: str, otherwise: int) -> int:
 
 
 def _meet(meeting: Callable[[], object]) -> None:
-    """Do what needs the other ranks; what torch.distributed raises when one is gone, as LostRank."""
+    """Run an operation that needs the other ranks; torch.distributed's error for a lost rank becomes LostRank."""
     reason = ""
     try:
         meeting()

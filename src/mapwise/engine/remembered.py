@@ -1,4 +1,4 @@
-"""What is found out once about a learner and its inputs: the fastest way to map tasks, and that the params fit."""
+"""Facts that are measured once for a learner and its inputs: the fastest way to map tasks, and that the params fit."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import fields
@@ -14,7 +14,7 @@ from mapwise.engine.compiled import form
 MOST = 64
 """Entries of each memory; the oldest is forgotten first."""
 
-# Values hold what keys name by id, so that no id is given away while it is in a key.
+# Values hold the objects that keys name by id, so that no id is reused while it is in a key.
 _ways: dict[Hashable, tuple[How, Any]] = {}
 _fitting: dict[Hashable, Any] = {}
 
@@ -46,7 +46,7 @@ def check_names(learner: Learner, params: Params) -> None:
 
 
 def _identity(learner: Learner, *, numbers: bool = True) -> Hashable:
-    """What tells learners apart, those that compare equal too: all they hold, but for the moment of training."""
+    """The identity of a learner, also among learners that compare equal: all fields except the moment of training."""
     moments = {field.name for field in fields(learner) if field.metadata == MOMENT}
     held = {name: value for name, value in vars(learner).items() if name not in moments}
     if not numbers:  # which a schedule may change at every step

@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain numbers: computed by the engine, drawn by the reports."""
+"""The results of evaluations, searches and comparisons as plain numbers: computed by the engine, drawn by reports."""
 
 import math
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Protocol:
     episodes: int
     seed: int
     transductive: bool
-    """Measured: predicting a query alone gave other scores than among its neighbours."""
+    """Measured: a query predicted alone gave other scores than among the other queries."""
     command: str = ""
 
     def line(self) -> str:
@@ -60,18 +60,18 @@ class Report:
     values: np.ndarray
     """[E], the problem's metric of every episode, in their order."""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """What the problem measures beside its metric, by name; those that every problem of today has are attributes."""
+    """What the problem measures beside its metric, by name; those of the built-in problems are attributes."""
     adapt_ms: float | None = None
     """Median milliseconds to adapt to one task and predict its queries."""
     digest: str = ""
-    """Of the episodes, inputs and labels: equal digests are equal episodes. "" in JSON of before it was kept."""
+    """The digest of the episodes' inputs and labels; "" in JSON of earlier versions, which had none."""
 
     nll = _Figure[float]()
     """Mean negative log-likelihood of a query row, in nats."""
     bits = _Figure[float]()
-    """The same in bits for each bit of an answer: the binary cross-entropy."""
+    """The same in bits, for each bit of an answer: the binary cross-entropy."""
     coverage = _Figure[dict[str, float]]()
-    """Of a predictive distribution: the share of targets, 0..1, in its central intervals of "50", "80" and "95" %."""
+    """For predictive distributions: the share of targets, 0..1, in the central intervals of "50", "80" and "95" %."""
     ece = _Figure[float]()
     """Expected calibration error, 15 equal-mass bins, 0..1."""
     auc = _Figure[float]()
@@ -80,11 +80,16 @@ class Report:
     reliability = _Figure[np.ndarray]()
     """[B, 3]: confidence, accuracy, share of rows, of each calibration bin."""
     calibrated = _Figure[Calibrated]()
-    """Calibration after a temperature that other episodes chose."""
+    """Calibration after dividing by a temperature fitted on other episodes."""
     chance = _Figure[float]()
     """The metric of a guess."""
-    sights = _Figure[dict[int, Estimate]]()
-    """Of streams: accuracy at the 1st, 2nd, ... instance of a class, over streams."""
+    instances = _Figure[dict[int, Estimate]]()
+    """For streams: accuracy at the 1st, 2nd, ... instance of a class, over streams."""
+
+    @property
+    def sights(self) -> dict[int, Estimate] | None:
+        """`instances` under its earlier name, which JSON keeps."""
+        return self.instances
 
     @property
     def problem(self) -> Problem:
@@ -168,7 +173,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Episode:
-    """One task, with what the predictor said, to be looked at."""
+    """One task with its predictions, to be drawn."""
 
     support_x: np.ndarray
     """[S, *input], float32"""
@@ -209,7 +214,7 @@ class EmbeddingMap:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """What a machine with a memory did while it went through one sequence; L counts its rows."""
+    """What a machine with a memory did on one sequence; L counts its rows."""
 
     shown: np.ndarray
     """[L, C], what it was shown"""
@@ -235,11 +240,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything a full report shows; what is None or empty is left out of the page."""
+    """Everything a full report shows; fields that are None or empty are left out of the page."""
 
     title: str
     reports: list[Report]
-    """The learner's own first, then what stands beside it (baselines, other shots)."""
+    """The learner's own first, then those beside it (baselines, other shots)."""
     training: list[Curve] = field(default_factory=list)
     """Learning curves over steps: "training loss", "validation accuracy"."""
     against_shots: list[Curve] = field(default_factory=list)
@@ -254,7 +259,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a search: the values it tried, and what came of them."""
+    """One run of a search: the values it tried, and its result."""
 
     number: int
     values: dict[str, Any]
@@ -273,29 +278,29 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """Everything a search has to show; what is empty is left out of the page."""
+    """The results of a search; fields that are empty are left out of the page."""
 
     title: str
     metric: str
     """ "accuracy", "mse" or "wrong_bits"."""
     protocol: str
-    """What judged every trial, in a line for a person."""
+    """How every trial was judged, in a line for a person."""
     steps: int
     """Meta-updates of a trial that is not pruned."""
     ranges: dict[str, str]
-    """Name -> what was searched, as it was written."""
+    """Name -> the searched range, as it was written."""
     logarithmic: frozenset[str]
     trials: list[Trial]
     """In the order they began."""
     importances: dict[str, float] = field(default_factory=dict)
-    """Name -> its share of what moved the validation, 0..1."""
+    """Name -> its share of the variation of the validation, 0..1."""
     command: str = ""
     best_command: str = ""
-    """Trains the best trial's run again."""
+    """The command that trains the best trial's run again."""
 
     @property
     def ranked(self) -> list[Trial]:
-        """Best first: those that were completed, then the pruned ones, then the rest in their order."""
+        """Best first: completed trials, then pruned ones, then the rest in their order."""
         states = ["complete", "pruned"]
         sign = 1 if metric_named(self.metric).lower_is_better else -1
 
@@ -308,7 +313,7 @@ class Search:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that was completed; None when there is none."""
+        """The best completed trial; None when no trial was completed."""
         first = self.ranked[:1]
         return first[0] if first and first[0].state == "complete" else None
 
@@ -319,16 +324,16 @@ class Contender:
 
     name: str
     own: Report
-    """With the norm it was trained with."""
+    """Evaluated with the norm it was trained with."""
     by_rows: Report | None
-    """Normalised by the rows at hand, the queries among them; None where that changes nothing."""
+    """Evaluated with norms that use the rows at hand, the queries among them; None where that changes nothing."""
     seconds: float
-    """Of its training by the clock, without validation."""
+    """Seconds of its training by the clock, without validation."""
     processor_seconds: float
     peak_mb: float | None
-    """Memory that its training took, beyond what the process held before the first gradient."""
+    """Peak memory of its training, beyond what the process held before the first gradient."""
     adapted: int
-    """Numbers that a task changes: those of all floating-point tensors in fast that differ between two tasks."""
+    """How many numbers a task changes: those of all floating-point tensors in fast that differ between two tasks."""
     chosen: dict[str, Any] = field(default_factory=dict)
     """The rates that were chosen on the validation split, by name."""
 
@@ -339,11 +344,11 @@ class Contender:
 
     @property
     def transductive(self) -> Report | None:
-        """With what the queries of a task say of each other; None where that changes nothing."""
+        """Every prediction uses the other queries of its task; None where that changes nothing."""
         return self.own if self.own.protocol.transductive else self.by_rows
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but its own report's numbers, JSON-ready; of every episode, how many answers were right."""
+        """Everything but its own report's numbers, JSON-ready, with the number of right answers of every episode."""
         return {
             "chosen": self.chosen,
             "seconds": round(self.seconds, 1),
@@ -356,7 +361,7 @@ class Contender:
 
     @classmethod
     def from_json(cls, own: Mapping[str, Any], rest: Mapping[str, Any]) -> "Contender":
-        """The contender of its own report's numbers, and of the rest."""
+        """The contender from its own report's numbers and the rest."""
         by_rows = rest["by_rows"]
         plain = {name: rest[name] for name in ("seconds", "processor_seconds", "peak_mb", "adapted", "chosen")}
         return cls(
@@ -368,7 +373,7 @@ class Contender:
 
 
 def _right(report: Report) -> str:
-    """Right answers of every episode: short, exact, and one line of JSON."""
+    """The number of right answers of every episode: short, exact, and one line of JSON."""
     answers = report.protocol.queries * int(report.protocol.ways)
     return " ".join(str(round(answers * float(value))) for value in report.values)
 

@@ -14,7 +14,7 @@ from mapwise.engine.optimizer import optimizer_of, schedule_of
 
 @dataclass
 class _Memory:
-    """What torch changes in place, and the number of the state that it holds; None: it is in the middle of a step."""
+    """What torch changes in place, and the number of the state that it holds; None in the middle of a step."""
 
     leaves: dict[str, Tensor]
     optimizer: torch.optim.Optimizer | None

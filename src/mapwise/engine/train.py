@@ -22,12 +22,12 @@ from mapwise.engine.settings import Execution, Training
 from mapwise.engine.state import OptimizerState
 
 _EARLIER = {"warmup": 0, "compile": False, "remat": False, "precision": "full"}
-"""Settings that runs of earlier versions lack, and what those did."""
+"""Settings that runs of earlier versions lack, with the values those had."""
 
 
 @dataclass(frozen=True)
 class Trained(Outcome):
-    """What a training leaves: the selected params, measured, and how it went."""
+    """The result of a training: the selected params, measured, and its records."""
 
     how: How
 
@@ -67,20 +67,20 @@ def train(
     optimizer:  a torch.optim name with options: "Adam lr=0.001", "SGD lr=0.1 momentum=0.9".
     schedule:   "cosine", "linear", or a torch.optim.lr_scheduler name with options:
                 "StepLR step_size=2000 gamma=0.5". It moves once a step.
-    warmup:     so many first steps rise linearly to the rate the schedule begins with, which is the
-                optimizer's but for schedules that set their own; the schedule covers the steps after them.
+    warmup:     number of first steps in which the rate rises linearly to the rate the schedule begins with, which is
+                the optimizer's except for schedules that set their own; the schedule covers the steps after them.
     clip:       largest norm of the meta-gradient; None: no clipping.
-    aggregate:  how tasks are weighed, see `meta_gradient`.
-    seed:       of the initial params.
+    aggregate:  how tasks are weighted, see `meta_gradient`.
+    seed:       seed of the initial params.
     params:     params to start from, instead of the seed's.
-    validate_every, validation_episodes: a validation on so many episodes after every so many steps
-                (default: ten in all).
-    patience:   stop after so many validations without a better one.
+    validate_every, validation_episodes: steps between two validations (default: ten validations in all), and
+                episodes of each.
+    patience:   stop after this many validations without an improvement.
     select:     return the params of the "best" validation, or the "last".
     how:        how tasks are mapped; "auto" measures once before the first step.
     compile, remat, precision: see `meta_gradient`; validation is always in full precision.
-    out:        a folder for checkpoints and metrics.jsonl; None keeps all in memory. Checkpoints that a
-                run left there before are replaced, unless it is resumed.
+    out:        a folder for checkpoints and metrics.jsonl; None keeps all in memory. Checkpoints of an
+                earlier run there are replaced, unless it is resumed.
     run:        an id of the run, which is kept in its checkpoints; by default one of these arguments.
     resume:     go on from the folder's last checkpoint, or begin when there is none. The final params
                 are, on a CPU with the same `how` and threads, bit for bit those of a run that was never
@@ -90,9 +90,9 @@ def train(
     ranks:      the processes that train together, all with the same arguments. Every one returns the same;
                 only rank 0 reads and writes `out`. Another number of them may resume the run.
 
-    Raises ValueError for settings that can't be, for a resumed run that was begun with others, for a
-    damaged checkpoint, when the loss stops being a number, and when the folder is deleted meanwhile;
-    LostRank when another process is gone.
+    Raises ValueError for invalid settings, for a run that was begun with other settings, for a damaged
+    checkpoint, when the loss stops being a number, and when the folder is deleted meanwhile; LostRank when
+    another process is gone.
     """
     training = Training(
         steps=steps,
@@ -139,7 +139,7 @@ def train(
         return state.updated(gradient, step, clip), float(loss), tasks_in(batch)
 
     def measured(state: OptimizerState) -> Params:
-        # Nothing was trained in no steps: what was measured for the given params is still true of them.
+        # With zero steps nothing was trained: statistics measured for the given params are still right.
         measured_before = {name: start[name] for name in start if name == "measured" and steps == 0}
         return learner.measure({**tree.detach(state.params), **measured_before}, source)
 

@@ -1,4 +1,4 @@
-"""What tasks may ask for, one file each; a problem is known by its name, and by its metric's name or title."""
+"""What tasks may ask for, a file for each; problems are looked up by name, or by their metric's name or title."""
 
 from collections.abc import Container
 
@@ -22,14 +22,14 @@ def metric_named(name: str) -> Metric:
 
 
 def metric_titled(title: str) -> Metric | None:
-    """The metric of this title; None for another quantity, such as a loss."""
+    """The metric with this title; None for any other quantity, such as a loss."""
     return next((metric for metric in metrics().values() if metric.title == title), None)
 
 
 def problem_of_metric(names: Container[str]) -> Problem:
     """The first problem whose metric's name is in a container of names, such as a report's JSON.
 
-    Raises ValueError when there is none.
+    Raises ValueError when no metric's name is.
     """
     for problem in PROBLEMS.values():
         if problem.metric.name in names:

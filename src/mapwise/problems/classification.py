@@ -16,9 +16,9 @@ from mapwise.core.problem import Answers, Metric, Problem, finite
 from mapwise.core.task import Examples
 
 BINS = 15
-"""Equal-mass bins of the calibration error."""
+"""Equal-mass bins for the calibration error."""
 
-SIGHTS = (1, 2, 3, 5, 10)
+INSTANCES = (1, 2, 3, 5, 10)
 """Instances of a class in a stream at which accuracy is reported; at the first, its label was never seen."""
 
 
@@ -41,7 +41,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Figures after the scores were divided by a temperature that other episodes chose."""
+    """Figures after the scores were divided by a temperature fitted on other episodes."""
 
     temperature: float
     nll: float
@@ -62,14 +62,14 @@ class _Tally(NamedTuple):
     rows: "Rows"
     names: list[list[str]]
     instances: Float[np.ndarray, "T I"] | None
-    """Accuracy at each of SIGHTS, of streams."""
+    """For streams, the accuracy at each of INSTANCES."""
     temperature: float | None
     calibrated_nll: Float[np.ndarray, "T"] | None
     calibrated_confidence: Float[np.ndarray, "R"] | None
 
 
 class Rows(NamedTuple):
-    """Query rows that count; every array is [R]."""
+    """The query rows that count; every array is [R]."""
 
     task: np.ndarray
     """The place of the row's task in its batch."""
@@ -104,7 +104,7 @@ class Classification(Problem):
         """By the softmax of the scores."""
         scores = means(scores)
         likelihood = torch.log_softmax(scores.double(), -1)
-        # A class that can't be chosen has no likelihood, and the size of its score says nothing.
+        # A class that can't be chosen has no likelihood, and the size of its score means nothing.
         barred = torch.where(scores > torch.finfo(scores.dtype).min / 4, 0.0, torch.inf)
         return torch.where(y > 0, barred - y * likelihood, 0.0).sum(-1)
 
@@ -151,12 +151,12 @@ class Classification(Problem):
         mean_nll = finite(nll.mean())
         streams = [tally.instances for tally in tallies if tally.instances is not None]
         return {
-            "sights": _over_streams(np.concatenate(streams)) if streams else None,
+            "instances": _over_streams(np.concatenate(streams)) if streams else None,
             "nll": mean_nll,
             "ece": _calibration_error(reliability),
             "auc": float(np.nanmean(auc)) if np.isfinite(auc).any() else None,
             "chance": float(np.mean([1 / sum(1 for name in of_task if name) for of_task in names])),
-            # Without a likelihood, as of classes that were barred, a temperature has nothing to better.
+            # Without a likelihood, as with classes that can't be chosen, there is nothing to calibrate.
             "calibrated": None if mean_nll is None else _calibrated(tallies, right),
             "classes": _class_figures(rows, names),
             "reliability": reliability,
@@ -164,10 +164,10 @@ class Classification(Problem):
 
     def to_json(self, figures: Mapping[str, Any], values: Float[np.ndarray, "E"]) -> dict[str, Any]:
         """With accuracy by instance of a class, and the figures after calibration."""
-        sights, calibrated = figures.get("sights"), figures.get("calibrated")
-        instances = {str(n): {"accuracy": one.mean, "ci95": one.ci95} for n, one in (sights or {}).items()}
+        instances, calibrated = figures.get("instances") or {}, figures.get("calibrated")
+        by_number = {str(n): {"accuracy": one.mean, "ci95": one.ci95} for n, one in instances.items()}
         return (
-            {"sights": instances or None}
+            {"sights": by_number or None}
             | super().to_json(figures, values)
             | {"calibrated": None if calibrated is None else calibrated.to_json()}
         )
@@ -195,7 +195,7 @@ class Classification(Problem):
         figures: Mapping[str, Any],
         values: Float[np.ndarray, "E"],
     ) -> str:
-        """What is given, and how often the right class is named."""
+        """How many examples are given, and how often the right class is named."""
         examples = "one example" if shots == "1" else f"{shots} examples"
         return f"Given {examples} each of {ways} classes {seen}, {learner} names the right one {headline} of the time"
 
@@ -212,13 +212,13 @@ def _calibrated(tallies: Sequence[_Tally], right: np.ndarray) -> Calibrated | No
 
 
 def _by_instance(right: np.ndarray, truth: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Accuracy at the 1st, 2nd, ... instance of a class, in each stream, [T, len(SIGHTS)].
+    """Accuracy at the 1st, 2nd, ... instance of a class, in each stream, [T, len(INSTANCES)].
 
-    All are [T, N]. NaN where no class of a stream comes so often.
+    All arguments are [T, N]. NaN where no class of a stream comes that often.
     """
     of_class = (truth[:, :, None] == np.arange(truth.max() + 1)) & counted[:, :, None]  # [T, N, W]
     instance = (of_class.cumsum(1) * of_class).sum(-1)  # [T, N]
-    at = instance[:, :, None] == np.array(SIGHTS)  # [T, N, I]
+    at = instance[:, :, None] == np.array(INSTANCES)  # [T, N, I]
     counts = at.sum(1)
     hits = (at & right[:, :, None]).sum(1)
     shares: np.ndarray = np.divide(hits, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
@@ -227,7 +227,7 @@ def _by_instance(right: np.ndarray, truth: np.ndarray, counted: np.ndarray) -> n
 
 def _over_streams(shares: np.ndarray) -> dict[int, Estimate]:
     """The mean over streams, each of which counts once: the instances of one stream depend on each other."""
-    columns = {instance: column[np.isfinite(column)] for instance, column in zip(SIGHTS, shares.T, strict=True)}
+    columns = {instance: column[np.isfinite(column)] for instance, column in zip(INSTANCES, shares.T, strict=True)}
     return {instance: Estimate.of(column) for instance, column in columns.items() if len(column)}
 
 
@@ -279,7 +279,7 @@ def _ranks(p: np.ndarray) -> np.ndarray:
 
 def _class_figures(rows: Rows, names_of_tasks: list[list[str]]) -> ClassFigures:
     names = sorted({name for of_task in names_of_tasks for name in of_task if name})
-    # An absent column has a place of its own, after the names: a learner that chooses it is wrong, not an error.
+    # An absent column has a place of its own, after the names: choosing it is wrong, but not an error.
     place = {name: i for i, name in enumerate([*names, ""])}
     index = np.array([[place[name] for name in of_task] for of_task in names_of_tasks])  # [E, W]
     true, predicted = index[rows.task, rows.true], index[rows.task, rows.predicted]

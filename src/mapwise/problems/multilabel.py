@@ -1,4 +1,4 @@
-"""Multilabel: every row has W bits, and each is judged by itself."""
+"""Multilabel: every row has W bits, each judged by itself."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Multilabel(Problem):
     task: ClassVar[str] = "length {shots}"
     asks: ClassVar[str] = "length {shots}, at most {queries} answers"
     figures_read: ClassVar[tuple[str, ...]] = ("nll", "bits", "chance")
-    legends: ClassVar[Mapping[str, str]] = {"bits a bit": "Bits a bit is the binary cross-entropy; a coin has 1. "}
+    legends: ClassVar[Mapping[str, str]] = {"bits a bit": "Bits a bit is the binary cross-entropy; a coin toss has 1. "}
 
     def values(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"]:
         """The share of wrong bits."""
@@ -65,7 +65,7 @@ class Multilabel(Problem):
         figures: Mapping[str, Any],
         values: Float[np.ndarray, "E"],
     ) -> str:
-        """What is read, and how much of the answer is wrong."""
+        """The length of the sequence, and how much of the answer is wrong."""
         return (
             f"Having read a sequence of length {shots} {seen}, {learner} gets {headline} of the bits of its "
             f"answer wrong, at {plain(figures.get('bits'), 4)} bits for each of them"

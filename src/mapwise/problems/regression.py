@@ -23,7 +23,7 @@ DIVERGED = 100.0
 """An episode with a mean squared error above this (or NaN) counts as diverged."""
 
 COVERAGE = f"% in {', '.join(LEVELS)} %"
-"""The column of how many targets lie in intervals that should hold so many."""
+"""The column with the coverage of the predictive intervals."""
 
 
 class _Tally(NamedTuple):
@@ -46,7 +46,7 @@ class Regression(Problem):
     figures_read: ClassVar[tuple[str, ...]] = ("nll", "coverage")
     legends: ClassVar[Mapping[str, str]] = {
         "NLL": "NLL is in nats for a query row. ",
-        COVERAGE: "The last counts targets within the intervals that should hold so many. ",
+        COVERAGE: "The last is the share of targets within each predictive interval. ",
     }
 
     def values(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"]:
@@ -54,7 +54,7 @@ class Regression(Problem):
         return ((means(scores) - y) ** 2).mean(-1)
 
     def nll(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"] | None:
-        """Of a Gaussian, summed over targets; plain predictions state no density."""
+        """For a Gaussian, summed over targets; plain predictions have no density."""
         if not isinstance(scores, Gaussian):
             return None
         z = (y - scores.mean) / scores.scale
@@ -72,7 +72,7 @@ class Regression(Problem):
         return _Tally(self.mean_nll(answers), covered)
 
     def figures(self, tallies: Sequence[_Tally]) -> dict[str, Any]:
-        """Of a predictive distribution, its likelihood and coverage."""
+        """For predictive distributions, likelihood and coverage."""
         covered = [tally.coverage for tally in tallies if tally.coverage is not None]
         shares = np.concatenate(covered).mean(0).tolist() if covered else []
         return {
@@ -105,7 +105,7 @@ class Regression(Problem):
         figures: Mapping[str, Any],
         values: Float[np.ndarray, "E"],
     ) -> str:
-        """What is given, and how far off the rest is."""
+        """How many points are given, and how far off the rest is."""
         examples = "one point" if shots == "1" else f"{shots} points"
         median, diverged = median_and_diverged(values)
         return (

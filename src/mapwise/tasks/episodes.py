@@ -97,7 +97,7 @@ class Episodes(Source):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was noticed when the rows were read."""
+        """Remarks from reading the rows."""
         return self.rows.notes
 
     @property

@@ -1,4 +1,4 @@
-"""Streams of labelled rows: a few classes in random order, each row asked for before its label is seen."""
+"""Streams of labelled rows: a few classes in random order, each row predicted before its label is seen."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ class Stream(Source):
     """Streams of `length` rows of `ways` classes, whose columns are dealt out anew for every stream.
 
     Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, section 4.2. A task is one stream: its rows are the support,
-    in their order, and there is no query, since every row is one until its label is seen.
+    in their order, and there is no query, since every row is a query until its label is seen.
 
     ways:    classes of a stream.
     tasks:   T, streams in a batch.
@@ -28,8 +28,8 @@ class Stream(Source):
     augment: applied to training rows only; other splits drop it.
     shuffle_labels: deal a stream's labels out at random among its rows, a check that nothing leaks.
     device:  where the rows live and the streams are gathered.
-    length:  rows of a stream. Each is of any of the classes, with equal chances until a class has shown as many rows as
-             the split's smallest class has: what came before says nothing of which class comes next.
+    length:  rows of a stream. Each is of any class with equal probability, until a class has come as often as the
+             split's smallest class has rows: earlier rows don't reveal which class comes next.
 
     Raises ValueError for a length that the classes can't fill, and as Episodes does.
 
@@ -52,8 +52,7 @@ class Stream(Source):
     def __post_init__(self) -> None:
         if self.ways < 2 or self.length < self.ways:
             raise ValueError(
-                f"a stream of {self.length} rows and {self.ways} classes was asked for: give 2 classes or more, and at "
-                "least as many rows"
+                f"length is {self.length} and ways is {self.ways}: give 2 classes or more, and at least as many rows"
             )
         among = self.rows.splits.get(self.part, np.zeros(0, int))
         most = int(np.diff(self.rows.starts)[among].min(initial=self.length))
@@ -64,7 +63,7 @@ class Stream(Source):
             )
         # Beside the field, as the split's classes decide it.
         object.__setattr__(self, "_most", most)
-        # Whatever else can be wrong with a split or its classes is so for episodes as well.
+        # Anything else that can be wrong with a split or its classes is checked by the episodes.
         object.__setattr__(self, "_episodes", self._as_episodes())
 
     def _as_episodes(self) -> Episodes:
@@ -74,7 +73,7 @@ class Stream(Source):
 
     @property
     def episodes(self) -> Episodes:
-        """Episodes of 1 shot of the same classes, for learners that are trained on such."""
+        """Episodes of 1 shot of the same classes, for learners that train on episodes."""
         episodes: Episodes = self._episodes  # type: ignore[attr-defined]
         return episodes
 
@@ -86,13 +85,13 @@ class Stream(Source):
 
     @property
     def about(self) -> About:
-        """What the tasks are, for reports: how many rows of its class came before one, and a class's mean number."""
+        """What the tasks are, for reports; shots are the earlier rows of a row's class, queries a class's mean rows."""
         name = f"{self.rows.name} stream" + (" with shuffled labels" if self.shuffle_labels else "")
         return About(name, self.part, str(self.ways), f"0-{self.most - 1}", self.length // self.ways, self.seed)
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What was noticed when the rows were read."""
+        """Remarks from reading the rows."""
         return self.rows.notes
 
     @property
@@ -167,7 +166,7 @@ def streamed(
     length: int = 50,
     size: int = 28,
 ) -> Stream:
-    """Streams of pictures that can be had in any size.
+    """Streams of pictures of any size.
 
     read:   pictures of so many pixels a side.
     length: rows of a stream, each of any of its classes.

@@ -20,12 +20,12 @@ from mapwise.core.tree import Fast, Params
 LEVELS = 5
 """Moments of the annealing; each is another program to compile."""
 RATE = 0.01
-"""Of the hyper-prior of a precision, an exponential distribution: Gamma(1, 0.01)."""
+"""The rate of the hyper-prior of a precision, an exponential distribution: Gamma(1, 0.01)."""
 
 
 @dataclass(frozen=True)
 class ABML(FixedHeadLearner):
-    """A normal distribution of every weight is prior and start; gradient steps make a task's posterior of it.
+    """A normal distribution over weights is both prior and start; gradient steps turn it into a task's posterior.
 
     Paper:   Ravi, Beatson 2019, Amortized Bayesian Meta-Learning, ICLR, section 3; `vampire`: Nguyen, Do, Carneiro
              2020, arXiv:1907.11864.
@@ -109,7 +109,7 @@ class ABML(FixedHeadLearner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """lambda' = lambda - inner_lr * grad (E_q[L_support] + inner_kl KL(q || p)), K times from the prior."""
         prior, shapes, present = self._prior(params), self._shapes(params), self.present_in(support)
-        # Drawn beforehand: a key is no number, and a step that is taken again sees only those.
+        # Drawn beforehand: a key isn't floating-point, and a recomputed step sees only what is.
         shape = (self.inner_steps, self.inner_samples, len(prior["mean"]))
         noise = random.normal(random.fold(support.key, 0), shape).to(prior["mean"])
 
@@ -126,7 +126,7 @@ class ABML(FixedHeadLearner):
         return self._fast(params, self._prior(params), support)
 
     def _fast(self, params: Params, q: Params, support: Examples) -> Fast:
-        """What a predictor needs of a distribution over nets."""
+        """What `predict` needs of a distribution over nets."""
         fast = {**q, "key": support.key, **self.present_in(support)}
         if "statistics" in functional.statistics_kept(self.net):
             seen = [self.fast_of(weights, support)["statistics"] for weights in self._drawn(fast, self._shapes(params))]

@@ -22,32 +22,32 @@ from mapwise.nets.mlp import MLP
 
 @dataclass(frozen=True)
 class CNP(EmbeddingLearner):
-    """The support rows, each encoded and all averaged, tell a decoder what to say of any query, and how surely.
+    """The support rows are encoded and averaged, and a decoder predicts any query from the mean, with its uncertainty.
 
     Paper:   Garnelo, Rosenbaum, Maddison, Ramalho, Saxton, Shanahan, Teh, Rezende, Eslami 2018, arXiv:1807.01613,
              eq. 3-5 and section 4.
     Fast:    {"r": [R]} for targets; {"r": [W, D], "present": [W]} for classes; with norm "support" also
              {"statistics": ...}.
     Loss:    negative log-likelihood of the queries, a normal density or the cross-entropy.
-    Differs: with classes, the decoder is asked about one class after another, with that class's r. The paper hands it
-             all of them side by side, so that its answer depends on their order and their number is fixed. Queries
-             alone are judged; the paper's targets include the support rows.
+    Differs: with classes, the decoder scores one class at a time, from that class's r. The paper's decoder reads all
+             of them side by side, so its answer depends on their order and their number is fixed. Only queries
+             are judged; the paper's targets include the support rows.
 
-    encoder:        [N, *input] -> [N, D], with its attribute `output_shape`; what is known of x, of support and query.
+    encoder:        [N, *input] -> [N, D], with its attribute `output_shape`; the features of x, in support and query.
     loss:           "gaussian" for targets, "cross_entropy" for classes.
     targets:        numbers in a row's y; without effect on classes.
     width:          units of every layer of h and g, and the length of r for targets.
     layers:         of h, which makes r of a support row's features and targets; without effect on classes.
     decoder_layers: of g, which reads a query's features and r.
-    least_scale:    the smallest standard deviation it can say, in the unit of y.
+    least_scale:    the smallest standard deviation it can predict, in the unit of y.
 
-    Without any support row r is 0, and predictions are what it has learned of all tasks.
+    Without support rows r is 0, and the prediction is the prior learned from all tasks.
 
-    With "gaussian", columns are targets that have weights of their own and no classes, so `relabel` isn't kept. A net
+    With "gaussian", columns are targets with weights of their own and not classes, so `relabel` isn't kept. A net
     with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
-    Raises ValueError for another loss, counts and scales below their least, an encoder that doesn't say its output
-    shape, and tasks with another number of targets.
+    Raises ValueError for another loss, counts and scales that are too small, an encoder without `output_shape`, and
+    tasks with another number of targets.
 
     >>> fast = learner.adapt(params, support)
     >>> mean, scale = learner.predict(params, fast, query.x)

@@ -43,7 +43,7 @@ class VERSA(EmbeddingLearner):
     breaks `embeds` and `weights` unless `samples` is 0.
     A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
-    Raises ValueError for an encoder that doesn't say its output shape, and for fewer than 0 samples.
+    Raises ValueError for an encoder without `output_shape`, and for fewer than 0 samples.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["heads"].shape

@@ -1,1 +1,1 @@
-"""Adaptation by remembering: rows are read one after another and kept where they are found again."""
+"""Adaptation by memory: rows are read one after another and stored for later reading."""

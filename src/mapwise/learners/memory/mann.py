@@ -19,7 +19,7 @@ from mapwise.nets.initial import linear_weights
 from mapwise.nets.lstm import lstm_gated, lstm_weights
 
 STRENGTH = 10.0
-"""About what a likeness is multiplied by at the start."""
+"""Roughly what a similarity is multiplied by at the start."""
 CLOSED = -2.0
 """Where the write gate starts, before its sigmoid: little goes to what was read last, most to the least used."""
 
@@ -31,12 +31,12 @@ class MANN(EmbeddingLearner):
     Paper:   Santoro, Bartunov, Botvinick, Wierstra, Lillicrap 2016, Meta-Learning with Memory-Augmented Neural
              Networks, ICML (arXiv:1605.06065), sections 3.1 and 3.2.
     Fast:    what there is after the last row: {"h": [R], "c": [R], "seen": [H M], "memory": [N, M], "reads": [H, N],
-             "usage": [N], "label": [W]}, the label not yet told to the LSTM; with norm "support" also "statistics".
+             "usage": [N], "label": [W]}, the label the LSTM hasn't read yet; with norm "support" also "statistics".
     Loss:    cross-entropy of the queries; of a stream, of every row before its label is seen.
-    Differs: a likeness is multiplied by a strength that the LSTM says, as in Neural Turing Machines, from about 10 at
-             the start; without one, a slot that is just like the key gets 2 % of 128 slots. What is written is said
-             apart from the key. Each head writes into a slot of its own, the first into the one used least, and all
-             of them are zeroed before. An encoder embeds the rows; the paper's are pixels, as with one that flattens.
+    Differs: a similarity is multiplied by a strength that the LSTM outputs, as in Neural Turing Machines, about 10 at
+             the start; without it, a slot equal to the key gets 2 % of the weight of 128 slots. The LSTM outputs
+             what is written apart from the key. Each head writes into its own slot, the first into the least used
+             one, and these slots are zeroed before. An encoder embeds the rows; the paper reads pixels.
 
     encoder:  [N, *input] -> [N, D], with its attribute `output_shape`.
     units:    R, of the LSTM.
@@ -49,12 +49,12 @@ class MANN(EmbeddingLearner):
     Params: {"encoder", "lstm": see `lstm_cell`, "heads" and "out": {"weight", "bias"}}.
 
     The rows are read in their order, which breaks `order` and `weights`; each column of a label has weights of its own,
-    which breaks `relabel`; and a class that wasn't seen yet may well come next, so it can be chosen, which breaks
+    which breaks `relabel`; and a class that has not been seen may come next, so it can be chosen, which breaks
     `padding`. Rows of weight 0 change nothing.
     A net with norm "batch" also breaks `alone`, and "frozen" does until measured.
 
-    Raises ValueError for a task of more than `max_ways` classes, an encoder that doesn't say its output shape, and
-    fewer slots than heads.
+    Raises ValueError for a task of more than `max_ways` classes, an encoder without `output_shape`, and fewer slots
+    than heads.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["memory"].shape
@@ -84,16 +84,16 @@ class MANN(EmbeddingLearner):
         return super().keeps - {"order", "relabel", "padding", "weights"}
 
     def init(self, seed: int) -> Params:
-        """The encoder's weights, an LSTM, and what makes heads and scores of what it says."""
+        """The weights of the encoder, of the LSTM, and of the layers from its output to heads and scores."""
         keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
         features = math.prod(functional.output_shape(self.encoder))
         size = self.units + self.heads * self.width
         cell = lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=size)
-        # By torch's bounds, which look at the units alone, all rows would look alike and labels be hardly seen.
+        # With torch's bounds, which depend on the units alone, rows would look alike and labels have little effect.
         cell["input"][:, :features] *= (3 * self.units / features) ** 0.5  # variance 1 / features
         cell["input"][:, features:] *= self.units**0.5  # up to 1
         heads = linear_weights(keys[1], self.units, self.heads * (2 * self.width + 2))
-        heads["weight"] *= 3  # what an LSTM says is about a third in size
+        heads["weight"] *= 3  # an LSTM's outputs are about a third in size
         heads["bias"].view(self.heads, -1)[:, -2:] = torch.tensor([CLOSED, STRENGTH])
         return {
             "encoder": functional.initial_weights(self.encoder, seed),
@@ -103,12 +103,12 @@ class MANN(EmbeddingLearner):
         }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
-        """What there is after the last row."""
+        """The state after the last row."""
         _, fast = self._read(params, support)
         return fast
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
-        """Scores of every query as if it were the next row, and none of the others came."""
+        """Scores of every query as if it were the next row, without the other queries."""
         label, state = fast["label"], {name: fast[name] for name in _STATE}
         gate_inputs = self._gate_inputs(params, self.embed(params, fast, x), label)  # [Q, 4 R]
         after = torch.vmap(partial(self._step, params, state))(gate_inputs)
@@ -120,11 +120,11 @@ class MANN(EmbeddingLearner):
         return scores
 
     def _read(self, params: Params, rows: Examples) -> tuple[Float[Tensor, "N W"], Fast]:
-        """One pass over all rows: scores for each of them, and what there is after the last."""
+        """One pass over all rows: scores for each of them, and the state after the last."""
         ways = rows.y.shape[1]
         if ways > self.max_ways:
             raise ValueError(
-                f"the task has {ways} classes and the learner was made for {self.max_ways}: train with max_ways "
+                f"the task has {ways} classes and the learner was built for {self.max_ways}: train with max_ways "
                 f"{ways} (--max-ways {ways}), or take a learner of any ways, such as ProtoNet"
             )
         z, statistics = self.embed_support(params, rows)
@@ -134,7 +134,7 @@ class MANN(EmbeddingLearner):
             labels.append(torch.where(here, y, labels[-1]))
         # The rows' part of the gates for all steps at once: no step waits for it.
         gate_inputs = self._gate_inputs(params, z, torch.stack(labels)[:-1])  # [N, 4 R]
-        # A step back from a row of weight 0 is a copy of the whole state, so it is left out where there is none.
+        # Undoing the step of a row of weight 0 copies the whole state, so it is left out where all rows count.
         whole = functional.whether_all_rows_count()
         state, h, seen = self._start(z), [], []
         for gate_input, here in zip(gate_inputs, counts, strict=True):
@@ -146,14 +146,14 @@ class MANN(EmbeddingLearner):
         return scores, {**state, "label": labels[-1], **statistics}
 
     def _gate_inputs(self, params: Params, z: Tensor, label: Tensor) -> Float[Tensor, "N 4R"]:
-        """What a row and the label before it add to the gates of the LSTM, whose input is features and label."""
+        """What a row and the label before it add to the gates of the LSTM; its input is features and label."""
         weight = params["lstm"]["input"]
         of_rows, of_labels = weight[:, : z.shape[-1]], weight[:, z.shape[-1] : z.shape[-1] + label.shape[-1]]
         sums: Tensor = z @ of_rows.T + label @ of_labels.T + params["lstm"]["bias"]
         return sums
 
     def _start(self, like: Tensor) -> Params:
-        """Nothing was read, and everything there is to be read lies in the first slot."""
+        """The state before the first row: nothing has been read, and all heads read the first slot."""
         first = torch.cat([like.new_ones(1), like.new_zeros(self.slots - 1)])
         return {
             "h": like.new_zeros(self.units),
@@ -165,7 +165,7 @@ class MANN(EmbeddingLearner):
         }
 
     def _step(self, params: Params, state: Params, gate_input: Float[Tensor, "4R"]) -> Params:
-        """One row: the LSTM takes it in with what was read before, then writes, then reads."""
+        """One row: the LSTM reads it with what the heads read before, then writes, then reads."""
         gates = gate_input + torch.cat([state["h"], state["seen"]]) @ params["lstm"]["recurrent"].T
         h, c = lstm_gated(gates, state["c"])
         outputs = (h @ params["heads"]["weight"].T + params["heads"]["bias"]).reshape(self.heads, -1)  # [H, 2 M + 2]
@@ -189,7 +189,7 @@ _STATE = ("h", "c", "seen", "memory", "reads", "usage")
 
 
 def _scores(params: Params, h: Tensor, seen: Tensor, ways: int) -> Float[Tensor, "N W"]:
-    """Of what the LSTM says and of what it has just read."""
+    """Scores from the LSTM's output and from what the heads have just read."""
     weight, bias = params["out"]["weight"][:ways], params["out"]["bias"][:ways]
     scores: Tensor = torch.cat([h, seen], -1) @ weight.T + bias
     return scores

@@ -22,7 +22,7 @@ from mapwise.nets.log_and_sign import log_and_sign
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 P = 7.0
-"""Gradients below exp(-P) in size are not told by their logarithm."""
+"""Gradients below exp(-P) in size are read as they are, not by their logarithm."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class MetaNetworks(EmbeddingLearner):
     read in order, cut by the number of rows.
     A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
-    Raises ValueError for a task of more classes than `most_ways`, and for an encoder that doesn't say its output shape.
+    Raises ValueError for a task of more classes than `most_ways`, and for an encoder without `output_shape`.
 
     >>> learner.adapt(params, support)["memory"]["head"].shape
     torch.Size([5, 5, 64])
@@ -114,7 +114,7 @@ class MetaNetworks(EmbeddingLearner):
         ways = support.y.shape[1]
         if ways > self.most_ways:
             raise ValueError(
-                f"the slow heads have a row for {self.most_ways} classes and the task has {ways}: set most_ways to "
+                f"the slow heads have rows for {self.most_ways} classes and the task has {ways}: set most_ways to "
                 f"{ways} before training, or take a learner without rows of its own for them, such as protonet"
             )
         base, key = (_of_ways(tree.detach(params[name]), ways) for name in ("base", "key"))

@@ -21,7 +21,7 @@ from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 
 class MachineState(NamedTuple):
-    """What a machine is between two rows."""
+    """The state of a machine between two rows."""
 
     h: Float[Tensor, "units"]
     c: Float[Tensor, "units"]
@@ -32,16 +32,16 @@ class MachineState(NamedTuple):
 
 @dataclass(frozen=True)
 class NTM(Learner):
-    """A recurrent controller reads and writes slots of an external memory through heads that are differentiable.
+    """A recurrent controller reads and writes slots of an external memory through differentiable heads.
 
     Paper:   Graves, Wayne, Danihelka 2014, arXiv:1410.5401, sections 3.1-3.3.
     Fast:    {"scores": [S, W], "number": [S]}: the scores of every row, and the number of the answer due there, or 0.
     Loss:    binary cross-entropy of the answers.
-    Differs: what the paper leaves open. A head reads what was there before the row's writing. Every head starts at
-             slot 0 and every number of the memory at 1e-6, so nothing that is learned depends on the number of slots,
-             and a machine may be judged with more of them than it was trained with.
+    Differs: what the paper leaves open. A head reads the memory before the row's writes. Every head starts at slot 0
+             and every number of the memory at 1e-6, so nothing learned depends on the number of slots, and a machine
+             may be evaluated with more of them than it was trained with.
 
-    inputs:  numbers of a row, the last of them the answer's, which the machine isn't shown.
+    inputs:  numbers of a row; the last is the number of the answer, which the machine doesn't read.
     outputs: bits of an answer.
     units:   of the controller, an LSTM.
     slots:   of the memory.
@@ -51,8 +51,8 @@ class NTM(Learner):
     reach:   how far a head may move in a row, in slots.
     loss:    a loss's name, or a function (scores, rows) -> scalar.
 
-    The support is read once, in its order; a row of weight 0 is passed over. A query row names an answer by the number
-    in its last column, and gets what was said in the support's silent row of that number; zeros where there is none.
+    The support is read once, in its order; a row of weight 0 is skipped. A query row names an answer by the number
+    in its last column, and gets the scores of the support's silent row of that number, or zeros without such a row.
 
     Breaks `order` and `weights`: a sequence read in another order, or with a row twice, is another sequence.
     Breaks `relabel`: a bit has its own column.
@@ -100,7 +100,7 @@ class NTM(Learner):
         }
 
     def adapt(self, params: Params, support: Examples) -> Fast:
-        """Go through the support, and keep what was said."""
+        """Read the support, and keep the scores of every row."""
         return self.trace(params, support).fast
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
@@ -110,9 +110,9 @@ class NTM(Learner):
         return scores
 
     def trace(self, params: Params, support: Examples) -> Trace:
-        """What the machine does in every row of a support, in their order."""
+        """What the machine does at every row of a support, in their order."""
         x = support.x[:, :-1]
-        # Asked for once and not in every row: when all count, there is nothing to pass over.
+        # Checked once and not at every row: when all count, there is nothing to skip.
         live = None if whether_all_rows_count() else support.weight > 0
         state = self._start(support.x)
         outs, places = [], []
@@ -122,7 +122,7 @@ class NTM(Learner):
             places.append(state.weights)
         scores = torch.stack(outs) @ params["out"]["weight"].T + params["out"]["bias"]
         weights = torch.stack(places)  # [L, R + H, N]
-        # No query asks for padding, whatever stands there.
+        # No query may match padding, whatever its number.
         fast = {"scores": scores, "number": support.x[:, -1] * (support.weight > 0)}
         return Trace(fast, scores, weights[:, : self.reads], weights[:, self.reads :])
 
@@ -155,7 +155,7 @@ class NTM(Learner):
         seen = slots.read(state.memory, weights[:reads])
         add, erase = add.tanh(), erase.sigmoid()
         if live is not None:
-            # By what is written, and not by a choice between two memories: that is the largest part of the state.
+            # By masking what is written, not by choosing between two memories, the largest part of the state.
             add, erase = add * live, erase * live
             small = zip((h, c, seen, weights), state[:4], strict=True)
             h, c, seen, weights = (torch.where(live, new, old) for new, old in small)
@@ -165,7 +165,7 @@ class NTM(Learner):
 
     @property
     def _head_sizes(self) -> tuple[int, ...]:
-        """How many numbers the controller tells the heads of each kind: keys, strengths, ..., erase, add."""
+        """How many numbers of each kind the controller outputs for the heads: keys, strengths, ..., erase, add."""
         heads = self.reads + self.writes
         each = self.writes * self.width
         return heads * self.width, heads, heads, heads * (2 * self.reach + 1), heads, each, each

@@ -18,7 +18,7 @@ from mapwise.core.tree import Fast, Params
 
 @dataclass(frozen=True)
 class KernelMean(EmbeddingLearner):
-    """A query's answer is the mean of the support's targets, those of near rows counting more.
+    """Predict a query by the mean of the support's targets, weighted by how near their rows are.
 
     Paper:   Nadaraya 1964, Theory of Probability and Its Applications 9(1), and Watson 1964, Sankhya A 26(4): the
              kernel regression.
@@ -28,9 +28,9 @@ class KernelMean(EmbeddingLearner):
              is the target of the nearest, where the ratio of the papers becomes 0 / 0.
 
     encoder:   [N, *input] -> [N, D].
-    bandwidth: the distance over which a row's say falls to exp(-1/2), at the start; learned as its logarithm.
+    bandwidth: the distance at which a row's weight falls to exp(-1/2), at the start; learned as its logarithm.
 
-    For targets alone: columns of y have no classes.
+    For targets only: columns of y are not classes.
     A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
     Raises ValueError for a bandwidth that isn't positive.

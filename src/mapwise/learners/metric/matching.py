@@ -44,7 +44,7 @@ class Matching(EmbeddingLearner):
     row read twice is another sequence, so it breaks `weights`.
     A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
-    Raises ValueError, with full context, for an encoder that doesn't say its output shape.
+    Raises ValueError, with full context, for an encoder without `output_shape`.
 
     >>> fast = learner.adapt(params, support)
     >>> fast["rows"].shape
@@ -118,14 +118,14 @@ class Matching(EmbeddingLearner):
     def votes(self, params: Params, fast: Fast, support: Examples, x: Any) -> Float[Tensor, "Q S W"]:
         """Every support row votes for its own class, by the attention it receives, 0..1.
 
-        Attention adds up to probabilities, whose logarithms are the scores. With full context a row says something of
-        the others too, and that is part of its vote.
+        Attention adds up to probabilities, whose logarithms are the scores. With full context an embedded row depends
+        on the others too, and so does its vote.
         """
         each = self._attention(params, fast, x)
         return each.flatten(1).softmax(-1).reshape(each.shape)
 
     def _attention(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q S W"]:
-        """The logarithm of what each row gives to each class, up to a number that is the same for all of a query."""
+        """The logarithm of each row's vote for each class, up to a number that is the same for all votes of a query."""
         alike = params["log_temperature"].exp() * cosines(self.embed(params, fast, x), fast["rows"])  # [Q, S]
         labels, least = fast["labels"], torch.finfo(alike.dtype).min / 2
         # The sums of a product, as logarithms: a distant row's attention would vanish in rounding, and its gradient.
@@ -142,7 +142,7 @@ class Matching(EmbeddingLearner):
 
 
 def _read_lstm(cell: Params, z: Tensor, rows: Tensor, weight: Tensor, steps: int) -> Float[Tensor, "N D"]:
-    """attLSTM(z, rows, steps): read what looks like the present state, and take it in, step by step (A.1)."""
+    """attLSTM(z, rows, steps): in every step, read the rows that are similar to the state, and update it (A.1)."""
     h, c = torch.zeros_like(z), torch.zeros_like(z)  # [N, D]
     for _ in range(steps):
         alike = h @ rows.T + weight.clamp(min=1e-30).log()  # [N, S]
@@ -153,7 +153,7 @@ def _read_lstm(cell: Params, z: Tensor, rows: Tensor, weight: Tensor, steps: int
 
 
 def _run_lstm(cell: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
-    """What an LSTM says at each row, from the first to the last; a row of weight 0 is passed over."""
+    """The output of an LSTM at each row, from the first to the last; a row of weight 0 is skipped."""
     state = torch.zeros_like(z[0]), torch.zeros_like(z[0])
     outputs = []
     for row, counts in zip(z, weight > 0, strict=True):

@@ -23,7 +23,7 @@ PairNorm = Literal["frozen", "batch", "group", "layer"]
 
 @dataclass(frozen=True)
 class Relation(EmbeddingLearner):
-    """A second network looks at a query's feature maps beside a class's, and says how much they are related.
+    """A second network compares a query's feature maps with a class's, and scores how much they are related.
 
     Paper:   Sung, Yang, Zhang, Xiang, Torr, Hospedales 2018, arXiv:1711.06025, eq. 1-2 and section 3.4.
     Fast:    {"maps": [W, C, h, w], "present": [W]}; with an encoder of norm "support" also {"statistics": ...}.
@@ -43,7 +43,7 @@ class Relation(EmbeddingLearner):
     Breaks `query_loss`: it trains on relations, whose softmax the scores are only afterwards.
     Norm "batch", of the encoder or of pairs, breaks `alone`, `padding` and `weights`; "frozen" does so until measured.
 
-    Raises ValueError for an encoder that doesn't say its output shape, or of other outputs than maps and vectors.
+    Raises ValueError for an encoder without `output_shape`, or whose outputs are neither maps nor vectors.
 
     >>> fast = learner.adapt(params, support)
     >>> learner.predict(params, fast, query.x).sigmoid()  # the relation to each class, 0..1
@@ -107,7 +107,7 @@ class Relation(EmbeddingLearner):
         """The mean of (r_ij - 1(y_i == y_j))^2 over all pairs (eq. 2)."""
         fast = self.adapt(params, task.support)
         relations = self.predict(params, fast, task.query.x).sigmoid()
-        # An absent class has relation 0 to all, which is right of it, and makes no pairs.
+        # An absent class has relation 0 to all, which is right, and makes no pairs.
         present: Tensor = fast["present"]
         return squared_error(relations, task.query) * (len(present) / present.sum().clamp(min=1))
 

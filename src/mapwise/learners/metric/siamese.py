@@ -18,7 +18,7 @@ from mapwise.core.tree import Fast, Params
 
 @dataclass(frozen=True)
 class Siamese(EmbeddingLearner):
-    """Two rows go through twins of one encoder, and a unit says from their differences whether they are of one class.
+    """One encoder embeds two rows, and a unit decides from their differences whether they are of the same class.
 
     Paper:   Koch, Zemel, Salakhutdinov 2015, Siamese Neural Networks for One-shot Image Recognition, section 3.
     Fast:    {"rows": [S, D], "classes": [S, W], "present": [W]}; with norm "support" also {"statistics": ...}.
@@ -28,10 +28,10 @@ class Siamese(EmbeddingLearner):
 
     encoder: [N, *input] -> [N, D], with its attribute `output_shape`.
 
-    Breaks `query_loss`: it trains on pairs, of which scores are made only afterwards.
+    Breaks `query_loss`: it trains on pairs, which are combined into scores only afterwards.
     A net with norm "batch" breaks `alone`, `padding` and `weights`; one with "frozen" does so until measured.
 
-    Raises ValueError for an encoder that doesn't say its output shape.
+    Raises ValueError for an encoder without `output_shape`.
 
     >>> fast = learner.adapt(params, support)
     >>> learner.predict(params, fast, query.x).sigmoid()  # the probability of "same", class by class
@@ -43,13 +43,13 @@ class Siamese(EmbeddingLearner):
         return super().keeps - {"query_loss"}
 
     def init(self, seed: int) -> Params:
-        """The encoder's weights, and a head to which the farther is the less the same."""
+        """The encoder's weights, and a head for which a larger difference means less similar."""
         width = math.prod(functional.output_shape(self.encoder))
         head = {"weight": torch.full((width,), -(width**-0.5)), "bias": torch.ones(())}
         return {"encoder": functional.initial_weights(self.encoder, seed), "head": head}
 
     def adapt(self, params: Params, support: Examples) -> Fast:
-        """Remember the embedded rows, and which class each one speaks for."""
+        """Store the embedded rows, and the class of each."""
         z, seen = self.embed_support(params, support)
         classes = support.y * support.weight[:, None]  # a padding row speaks for none
         return {"rows": z, "classes": classes, "present": present_classes(support), **seen}

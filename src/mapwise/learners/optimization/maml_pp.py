@@ -26,7 +26,7 @@ _NORMS = (Norm, _NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 @dataclass(frozen=True)
 class MAMLPlusPlus(FixedHeadLearner):
-    """MAML with a learned rate for every layer and step, norms of their own in every step, and a say for every step.
+    """MAML with a learned rate for every layer and step, separate norms for every step, and a loss after every step.
 
     Paper:   Antoniou, Edwards, Storkey 2019, arXiv:1810.09502, section 4.
     Fast:    the moved weights by name and the last step's scales and shifts of the norms; with norm "support"

@@ -25,7 +25,7 @@ SMALL = 0.01
 
 @dataclass(frozen=True)
 class MetaLSTM(FixedHeadLearner):
-    """Weights are the cell state of an LSTM that reads their gradients: it says what to forget and how far to step.
+    """Weights are the cell state of an LSTM that reads their gradients; its gates set how much to keep and to step.
 
     Paper:   Ravi, Larochelle 2017, Optimization as a Model for Few-Shot Learning, ICLR, section 3 and algorithm 1.
     Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
@@ -109,13 +109,13 @@ class Gates:
         return self
 
     def start(self, point: Params) -> Params:
-        """An LSTM that has seen nothing; everything was kept and nothing entered."""
+        """The LSTM's state before the first step, with f = 1 and i = 0."""
         flat = _flat(point)
         empty = flat.new_zeros(len(flat), self.lstm["recurrent"].shape[1])  # [C, hidden]
         return {"h": empty, "c": empty, "f": torch.ones_like(flat), "i": torch.zeros_like(flat)}
 
     def step(self, point: Params, gradient: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
-        """f and i of every coordinate from what the LSTM made of gradient and loss, theta, and their own last."""
+        """f and i of every coordinate from the LSTM's reading of gradient and loss, theta, and the last f and i."""
         theta, g = _flat(point), _flat(gradient)  # each [C]
         seen = torch.cat([log_and_sign(g), log_and_sign(value).expand(len(g), 2)], 1)  # [C, 4]
         h, c = lstm_cell(seen, (state["h"], state["c"]), self.lstm)

@@ -17,20 +17,20 @@ from mapwise.core.tree import Fast, Params
 
 @dataclass(frozen=True)
 class Prox(FixedHeadLearner):
-    """Learn the start from which a task is learned best by going only a little way.
+    """Learn a start from which every task is learned best under a proximal pull back to it.
 
     Paper:   Zhou, Yuan, Xu, Yan, Feng 2019, Efficient Meta Learning via Minibatch Proximal Update, NeurIPS.
     Fast:    the moved weights by name; with norm "support" also {"statistics": ...}; with the
              cross-entropy also {"present": [W]}.
     Loss:    value of the query loss at weights that have learned from the query too; gradient of the smallest
              sum of the loss of all rows and the pull.
-    Differs: inner steps are plain gradient descent, which comes to rest at the minimum; the published code has Adam.
+    Differs: inner steps are plain gradient descent, which converges to the minimum; the published code has Adam.
 
     net:         [N, *input] -> [N, W]; its head is fixed in ways.
     pull:        lambda, the weight of |phi - params|^2 / 2 beside the loss; 0.1 is the published code's for 5 ways.
     inner_steps: K, mini-batches of an adaptation, in training and after it.
-    inner_batch: rows in each, as in Reptile; None: all of them. With all, a start is found from which all rows are soon
-                 known by heart, and little that serves others.
+    inner_batch: rows in each, as in Reptile; None: all of them. With all, the start is good for memorising the rows,
+                 and generalises little.
     inner_lr:    their rate.
     loss:        "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
 
