@@ -111,7 +111,6 @@ def test_no_folder_has_more_than_four_floors_inside():
     assert not deep, deep
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms are being put in order")
 def test_files_are_short_enough_to_read():
     lengths = {module: len(text.splitlines()) for module, (text, _) in modules().items()}
     long = {module: length for module, length in lengths.items() if length > LONGEST and module not in LONG}

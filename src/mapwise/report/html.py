@@ -35,7 +35,7 @@ def document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str
 </html>
 """
     # A lone surrogate, as from an odd file name, could not be written to a file.
-    return plots.printable(whole)
+    return plots.xml_text(whole)
 
 
 def section(title: str, body: str) -> str:

@@ -16,7 +16,7 @@ from mapwise.report.plots.lines import (
 )
 from mapwise.report.plots.memory import memory_map, slots_used
 from mapwise.report.plots.search import importance_bars, search_history, search_slice, search_top
-from mapwise.report.plots.style import printable, short, standalone
+from mapwise.report.plots.style import short, standalone, xml_text
 
 __all__ = [
     "against_coverage",
@@ -35,7 +35,6 @@ __all__ = [
     "interval",
     "learning_curve",
     "memory_map",
-    "printable",
     "reliability",
     "search_history",
     "search_slice",
@@ -44,4 +43,5 @@ __all__ = [
     "slots_used",
     "standalone",
     "with_more_examples",
+    "xml_text",
 ]

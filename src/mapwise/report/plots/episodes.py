@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from mapwise.engine.results import Episode
-from mapwise.report.plots.style import COLOURS, FAINT, INK, RIGHT, SOFT, WRONG, printable, short
+from mapwise.report.plots.style import COLOURS, FAINT, INK, RIGHT, SOFT, WRONG, short, xml_text
 
 TILE = 56
 
@@ -32,7 +32,7 @@ def episode(found: Episode, *, classes: int = 10, shots: int = 5, width: int = 9
     columns = max([min(room, found.query_names.count(name)) for name in names[:classes]], default=1)
     full = max(left + columns * SLOT, left + 245)
     for name, rows in zip(names[:classes], per_class, strict=False):
-        title = f"<title>{escape(printable(name))}</title>"
+        title = f"<title>{escape(xml_text(name))}</title>"
         parts.append(f"<g>{title}{_label(0, height + 9, short(name, full // 8), INK, 12.5, 600)}</g>")
         top = height + 18
         for k, i in enumerate(rows[:drawn]):
@@ -73,7 +73,7 @@ def _query(found: Episode, i: int, tile: str, x: float, y: float) -> str:
     told = f"{found.query_names[i]}, named {found.predicted[i]}, confidence {100 * float(found.confidence[i]):.0f} %"
     below = y + TILE + 14
     return (
-        f"<g><title>{escape(printable(told))}</title>{_placed(tile, x, y, colour, 1 if right else 3)}"
+        f"<g><title>{escape(xml_text(told))}</title>{_placed(tile, x, y, colour, 1 if right else 3)}"
         f'<path d="{mark}" transform="translate({x} {below - 8})" fill="none" stroke="{colour}" stroke-width="2"/>'
         f"{_label(x + 12, below, f'{100 * float(found.confidence[i]):.0f} %', colour, 11, 600)}"
         f"{_label(x, below + 13, short(found.predicted[i], 12), SOFT if right else colour, 10)}</g>"
@@ -82,7 +82,7 @@ def _query(found: Episode, i: int, tile: str, x: float, y: float) -> str:
 
 def _label(x: float, y: float, text: str, colour: str, size: float, weight: int = 400) -> str:
     style = f'font-size="{size}" font-weight="{weight}" fill="{colour}"'
-    return f'<text x="{x}" y="{y}" {style}>{escape(printable(text))}</text>'
+    return f'<text x="{x}" y="{y}" {style}>{escape(xml_text(text))}</text>'
 
 
 def _placed(tile: str, x: float, y: float, colour: str, wide: float) -> str:

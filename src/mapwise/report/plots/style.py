@@ -71,7 +71,7 @@ def short(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"
 
 
-def printable(text: str) -> str:
+def xml_text(text: str) -> str:
     """Without the control characters that XML forbids."""
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
 
@@ -151,7 +151,7 @@ def to_svg(figure: "Figure") -> str:
     """The figure as one SVG without namespaces, dates or references."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    root = ElementTree.fromstring(printable(buffer.getvalue()))
+    root = ElementTree.fromstring(xml_text(buffer.getvalue()))
     # Several figures stand in one page, so their ids must differ: each takes a prefix from its content.
     prefix = f"f{zlib.crc32(buffer.getvalue().encode('utf-8')):08x}"
     used = set(re.findall(r"""(?:url\(|href=")#([^)"]+)""", buffer.getvalue()))
