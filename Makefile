@@ -8,15 +8,18 @@ CODE := src tests $(wildcard benchmarks docs/*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench release clean
+.PHONY: help demo test test-all check docs bench release clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP) ## train on drawn letters, judge on alphabets never seen, write a report (90 seconds)
 	$(RUN) -m mapwise demo
 
-test: $(STAMP) ## run every test (at most 10 minutes on 2 cores)
+test: $(STAMP) ## run every test but the slow ones
+	$(RUN) -m pytest -q -n auto --maxprocesses=4 --dist worksteal -m "not slow" $(ARGS)
+
+test-all: $(STAMP) ## run every test, the slow ones too
 	$(RUN) -m pytest -q -n auto --maxprocesses=4 --dist worksteal $(ARGS)
 
 check: $(STAMP) ## format, lint, types, floors
