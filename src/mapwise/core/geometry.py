@@ -11,7 +11,8 @@ def class_means(z: Float[Tensor, "N D"], rows: Examples) -> Float[Tensor, "W D"]
     """The weighted mean of each class's rows; zeros for a class without any."""
     tiny = torch.finfo(rows.weight.dtype).tiny
     share = rows.y * rows.weight[:, None]  # [N, W]
-    share = share / share.amax(0).clamp(min=tiny)  # weights may be too small for their products
+    # Weights may be too small for their products. A stream begins without rows, of which there is no maximum.
+    share = share / share.amax(0).clamp(min=tiny) if len(share) else share
     return (share.T @ z) / share.sum(0).clamp(min=tiny)[:, None]
 
 
