@@ -177,17 +177,17 @@ class Remembers(Learner):
         return (x[:, None, 0] == fast["x"][None, :, 0]).to(fast["y"]) @ fast["y"]
 
 
-def test_accuracy_by_sight_is_told_once_a_stream():
+def test_accuracy_by_instance_counts_every_stream_once():
     report = evaluate(Remembers(), {}, stream(part="test", length=36), episodes=10)
     # At the first sight of three classes nothing is right, and everything after it.
-    assert report.sights is not None and list(report.sights) == list(INSTANCES) and report.sights is report.instances
-    assert [one.mean for one in report.sights.values()] == [0, 1, 1, 1, 1]
-    assert {one.episodes for one in report.sights.values()} == {10}
+    assert report.instances is not None and list(report.instances) == list(INSTANCES)
+    assert [one.mean for one in report.instances.values()] == [0, 1, 1, 1, 1]
+    assert {one.episodes for one in report.instances.values()} == {10}
     assert report.values.tolist() == pytest.approx([33 / 36] * 10)
     assert report.to_json()["sights"]["2"] == {"accuracy": 1.0, "ci95": 0.0}
     assert report.chance == pytest.approx(1 / 3) and not report.protocol.transductive
     short = evaluate(Remembers(), {}, stream(part="test", length=4), episodes=3)
-    assert short.sights is not None and 5 not in short.sights
+    assert short.instances is not None and 5 not in short.instances
 
 
 def test_an_interval_is_over_streams_and_not_over_rows():
@@ -201,7 +201,7 @@ def test_an_interval_is_over_streams_and_not_over_rows():
             return Task(rows._replace(y=torch.where(odd, noise, rows.y)), none)
 
     report = evaluate(Remembers(), {}, Half(table(), 3, 4, part="test", length=36), episodes=40)
-    second = report.sights[2]
+    second = report.instances[2]
     per_stream = np.array([1.0, 0.0] * 20)
     assert second.ci95 > 0.5 * 1.96 * per_stream.std(ddof=1) / 40**0.5
 
@@ -209,7 +209,7 @@ def test_an_interval_is_over_streams_and_not_over_rows():
 def test_a_learner_that_bars_unseen_classes_has_no_likelihood_on_a_stream():
     learner = protonet()
     report = evaluate(learner, learner.init(0), stream(part="test"), episodes=4, temperature=2.0)
-    assert report.nll is None and report.calibrated is None and report.sights is not None
+    assert report.nll is None and report.calibrated is None and report.instances is not None
     assert evaluate(learner, learner.init(0), stream().episodes.split("test"), episodes=4).nll is not None
 
 

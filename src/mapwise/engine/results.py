@@ -87,11 +87,6 @@ class Report:
     """For streams: accuracy at the 1st, 2nd, ... instance of a class, over streams."""
 
     @property
-    def sights(self) -> dict[int, Estimate] | None:
-        """`instances` under its earlier name, which JSON keeps."""
-        return self.instances
-
-    @property
     def problem(self) -> Problem:
         """What the tasks asked for."""
         return self.protocol.problem

@@ -147,7 +147,7 @@ def sights_table(reports: Sequence[Report]) -> "Table":
 
 def sights_rows(reports: Sequence[Report]) -> tuple[list[str], list[list[str]]]:
     """The columns and cells of accuracy by sight, a row for each report that has them."""
-    told = {report.protocol.learner: report.sights for report in reports if report.sights}
+    told = {report.protocol.learner: report.instances for report in reports if report.instances}
     sights = sorted({sight for found in told.values() for sight in found})
     endings = {1: "st", 2: "nd", 3: "rd"}
     head = ["learner", *(f"{sight}{endings.get(sight, 'th')}" for sight in sights)]

@@ -186,7 +186,7 @@ def eval_(
     if json:
         answer(result)
     else:
-        show(accuracy_table(reports, title=str(run)), *([sights_table(reports)] if reports[0].sights else []))
+        show(accuracy_table(reports, title=str(run)), *([sights_table(reports)] if reports[0].instances else []))
 
 
 @app.command(epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
