@@ -162,8 +162,8 @@ def test_dealt_classes_cover_everything_once_and_leave_no_split_empty():
     [
         ({"shots": 4, "queries": 4}, r"class 'c001' has 7 rows, and 4 shots \+ 4 queries need 8: lower shots"),
         ({"shots": 7}, r"class 'c001' has 7 rows, and 7 shots \+ 1 queries need 8"),
-        ({"ways": 9}, "9 ways are asked of the train split of arrays, which has 4 classes: lower ways to at most 4"),
-        ({"ways": (2, 9)}, "9 ways are asked"),
+        ({"ways": 9}, "ways is 9 and the train split of arrays has 4 classes: lower ways to at most 4"),
+        ({"ways": (2, 9)}, "ways is 9"),
         ({"ways": 1}, "ways is 1: at least 2 classes"),
         ({"ways": (3, 2)}, r"ways is \(3, 2\): give a number from 1 up, or a range"),
         ({"shots": 0}, "shots is 0: give a number from 1 up"),

@@ -273,7 +273,7 @@ DOWN, UP = f"encoder/{LAYER}/down", f"encoder/{LAYER}/up"
         (lambda tensors, about: tensors.pop(UP), "each layer has two matrices"),
         (lambda tensors, about: tensors.update({UP: tensors[UP] * np.nan}), "or holds NaN"),
         (lambda tensors, about: tensors.update({UP: tensors[UP].astype(np.float64)}), "is float64"),
-        (lambda tensors, about: tensors.update({UP: tensors[UP][:, :3]}), "whose product is none"),
+        (lambda tensors, about: tensors.update({UP: tensors[UP][:, :3]}), "which can't be multiplied"),
         (lambda tensors, about: tensors.update({UP: tensors[UP].ravel()}), "each layer has two matrices"),
         (lambda tensors, about: tensors.update({"encoder/odd": tensors[UP]}), "is no part of an adapter"),
         (lambda tensors, about: about["encoder"].update(state={LAYER + "/up": 1}), "has no arrays"),

@@ -58,9 +58,9 @@ def test_a_page_draws_what_the_memory_did_and_crosses_out_wrong_bits():
     assert "What its memory did" in right and "0 of 4 bits are wrong" in right and "(crosses)" not in right
     assert "4 of 12 slots" in right
     said = np.array([[0.5, 0.5]] * 3 + [[0.6, 0.9], [0.8, 0.7]])
-    wrong = run_page(Findings("copying", [own()], memory=use(said=said)))
+    wrong = run_page(Findings("copying", [own()], memory=use(outputs=said)))
     assert "1 of 4 bits is wrong (crosses)" in wrong
-    assert crosses(plots.memory_map(use())) == 0 and crosses(plots.memory_map(use(said=said))) == 1
+    assert crosses(plots.memory_map(use())) == 0 and crosses(plots.memory_map(use(outputs=said))) == 1
     assert "What its memory did" not in run_page(Findings("copying", [own()]))
 
 
@@ -75,13 +75,13 @@ def test_the_longest_sequence_of_a_batch_is_recorded_without_its_padding():
     learner = NTM(4, 2, units=5, slots=SLOTS, width=3, reads=2)
     params = learner.init(0)
     found = memory_use(learner, params, source)
-    assert found.shown.shape == (9, 3) and found.reads.shape == (9, 2, SLOTS) and found.writes.shape == (9, 1, SLOTS)
-    assert np.array_equal(found.due[5:], found.shown[:4, :2]) and np.isnan(found.due[:5]).all()
+    assert found.inputs.shape == (9, 3) and found.reads.shape == (9, 2, SLOTS) and found.writes.shape == (9, 1, SLOTS)
+    assert np.array_equal(found.targets[5:], found.inputs[:4, :2]) and np.isnan(found.targets[:5]).all()
     batch = source(0)
     longest = int(batch.support.weight.sum(1).argmax())
     rows = type(batch.support)(*(part[longest] for part in batch.support))
     wanted = learner.trace(params, rows).scores[rows.weight > 0].sigmoid()
-    torch.testing.assert_close(torch.from_numpy(found.said), wanted)
+    torch.testing.assert_close(torch.from_numpy(found.outputs), wanted)
     assert memory_use(object(), params, source) is None
 
 

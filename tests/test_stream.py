@@ -122,7 +122,7 @@ def test_streams_that_cannot_be_are_refused():
         ({"length": 2}, "length is 2 and ways is 3"),
         ({"length": 37}, "has 12 rows, so 3 classes may not fill a stream of 37"),
         ({"part": "dev"}, "no split 'dev'"),
-        ({"ways": 29, "length": 58}, "29 ways are asked of the train split"),
+        ({"ways": 29, "length": 58}, "ways is 29 and the train split"),
     ):
         with pytest.raises(ValueError, match=fault):
             stream(**settings)

@@ -1,4 +1,4 @@
-"""What a raw row is, byte for byte: by that an example is known again, wherever it comes from."""
+"""The content of a raw row, byte for byte: it identifies an example, wherever it comes from."""
 
 import hashlib
 import json
@@ -54,5 +54,5 @@ def digests(reads: Modality, rows: Sequence[Any] | Mapping[str, np.ndarray]) -> 
 
 
 def together(each: Int64[np.ndarray, "N"]) -> str:
-    """One digest for all of them, in any order: two predictors with the same one were taught the same examples."""
+    """One digest for all rows, in any order: two predictors with the same digest were fitted on the same examples."""
     return hashlib.sha256(np.sort(each).astype(">i8").tobytes()).hexdigest()[:16]

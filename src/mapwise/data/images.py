@@ -146,7 +146,7 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 def _longest(file: Path) -> int:
-    """The longer side of an image in pixels; 0 where the file is none, which is told when it is read."""
+    """The longer side of an image in pixels; 0 for a file that is not an image, which raises when it is read."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""What a costly encoder gave, kept on the disk: a row that was seen before isn't encoded again."""
+"""A cache on disk for a slow encoder: a row that was encoded before isn't encoded again."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Kept:
-    """An encoder whose arrays are kept, by its version and the content of a row; otherwise the encoder that it wraps.
+    """An encoder whose arrays are cached by its version and the content of a row.
 
     encoder: texts or pictures -> [N, D], float32.
     file:    an SQLite file, which may be deleted at any time. Several processes may use it at once.
 
-    Nothing about the file is an error. Where it can't be read or written, every row is encoded; an array that doesn't
-    have its checksum is made again, and a file that is none is begun anew.
+    The file never raises an error. Where it can't be read or written, every row is encoded; an array with a wrong
+    checksum is computed again, and a damaged file is replaced.
     """
 
     encoder: Costly
@@ -175,7 +175,7 @@ class _Store:
         return {key: np.frombuffer(array, "<f4") for key, total, array in rows if _whole(array, total)}
 
     def put(self, arrays: Mapping[bytes, Float[np.ndarray, "D"]]) -> None:
-        """Keep these too, and let go of the oldest where that makes too many."""
+        """Store these too, and drop the oldest where that makes too many."""
         if self.link is None:
             return
         import sqlite3
@@ -196,7 +196,7 @@ class _Store:
             self._go_without(problem)
 
     def _size(self) -> int:
-        """Bytes in use; pages that were let go of are filled again before the file grows."""
+        """Bytes in use; freed pages are filled again before the file grows."""
         assert self.link is not None
         pages, free, size = (
             self.link.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")

@@ -1,4 +1,4 @@
-"""What an encoder is: a mapping from raw rows to arrays, which may first look at the rows it will be used on."""
+"""Encoders: mappings from raw rows to arrays, which may first be fitted to the rows they will be used on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
@@ -22,7 +22,7 @@ class Spread(NamedTuple):
 
 
 class Encoder(Protocol):
-    """Raw rows to an array; a value, so that looking at rows returns another encoder."""
+    """A mapping from raw rows to an array; a value, so that fitting returns another encoder."""
 
     @property
     def name(self) -> str:
@@ -36,25 +36,25 @@ class Encoder(Protocol):
 
     @property
     def version(self) -> str:
-        """Another one gives other arrays."""
+        """The version; encoders of another version give other arrays."""
         ...
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """What it saw of the rows it was fitted on, JSON-ready or arrays of numbers; {} when that is nothing."""
+        """What it learned from the rows it was fitted on, JSON-ready or arrays of numbers; {} if nothing."""
         ...
 
     @property
     def usual(self) -> Spread | None:
-        """How far rows lie from their class, measured on classes it was not trained on; None where nobody measured."""
+        """The usual distance of rows from their class, on classes it was not trained on; None if not measured."""
         ...
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
-        """The encoder that has seen this; raises ValueError for what no such encoder has."""
+        """The encoder restored from its state; raises ValueError for an invalid state."""
         ...
 
     def fitted(self, rows: Any, weight: np.ndarray) -> Self:
-        """The encoder for rows like these, of which each counts as often as its weight, [N], says."""
+        """The encoder fitted to these rows, each counted as often as its weight, [N]."""
         ...
 
     def __call__(self, rows: Any) -> np.ndarray:
@@ -64,24 +64,24 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Costly(Encoder, Protocol):
-    """An encoder of texts or pictures that takes so long for a row that what it gave is kept: float32, row by row."""
+    """An encoder of texts or pictures so slow that its outputs are cached: float32, row by row."""
 
     def content(self, row: Any, place: int) -> bytes:
-        """All that the array of a row depends on, quickly had; raises ValueError for a row it can't read, naming it."""
+        """The bytes that decide a row's array, without encoding; raises ValueError for an unreadable row, naming it."""
         ...
 
 
 @runtime_checkable
 class Tunable(Encoder, Protocol):
-    """An encoder that labelled rows can move a little, so that their classes lie apart; its state holds by what.
+    """An encoder that can be tuned on labelled rows to separate their classes; its state holds the changes.
 
-    Such rows can't say how good it is: it saw their labels.
+    These rows can't be used to evaluate it, since it has seen their labels.
     """
 
     def tuned(self, rows: Sequence[Any], columns: Int64[np.ndarray, "N"], weight: Float[np.ndarray, "N"]) -> Self:
-        """The encoder that was moved, by rows of these classes; raises ValueError where it can't be."""
+        """The encoder tuned on rows of these classes; raises ValueError where it can't be tuned."""
         ...
 
     def tuning_seconds(self, rows: Sequence[Any]) -> float:
-        """About how long that takes for such rows; raises ValueError where it can't be."""
+        """About how many seconds tuning takes for such rows; raises ValueError where it can't be tuned."""
         ...

@@ -1,4 +1,4 @@
-"""Where a pretrained model lies, what it reads, and which one it is: all that can be told without loading it."""
+"""The folder of a pretrained model: its path, what it reads, and its digest, all without loading it."""
 
 import hashlib
 import json

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_TOKENS = 8192
-"""Of a text, where the model names no bound, or a larger one."""
+"""The most tokens of a text, where the model has no limit or a larger one."""
 _TOGETHER = 1 << 14
 """Tokens of texts that are encoded together."""
 _BATCH = 32
@@ -35,7 +35,7 @@ _UNMOVED = Adapter()
 
 @dataclass(frozen=True)
 class Network:
-    """A model that was loaded, and the two ways in which texts or RGB pictures are put to it or to a copy of it."""
+    """A loaded model, and two functions that apply it, or a copy of it, to texts or RGB pictures."""
 
     model: nn.Module
     encode: Callable[[nn.Module, Sequence[Any]], Float[np.ndarray, "N D"]]
@@ -45,7 +45,7 @@ class Network:
 
 
 def hugging_face(name: str, fetch: bool) -> Costly:
-    """The encoder of a model's folder, or of a model of the hub; what it reads, the folder says.
+    """The encoder of a model's folder, or of a model on the hub; the folder determines what it reads.
 
     fetch: whether a model that isn't on this machine is downloaded.
 
@@ -58,7 +58,7 @@ def hugging_face(name: str, fetch: bool) -> Costly:
 
 @dataclass(frozen=True)
 class _Pretrained:
-    """A model in a folder; loaded when it is first asked, and then shared by all encoders of this folder.
+    """A model in a folder, loaded at first use and shared by all encoders of this folder.
 
     name:    what it is called, with hf: before it.
     folder:  settings and weights as save_pretrained writes them. No code is taken from it, and no pickle.
@@ -81,10 +81,10 @@ class _Pretrained:
 
     @property
     def usual(self) -> None:
-        """Not measured: which classes the model was trained on, nobody can say."""
+        """Not measured: the classes the model was trained on are unknown."""
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
-        """The model with this adapter; raises ValueError for what is none."""
+        """The model with this adapter; raises ValueError for an invalid adapter."""
         return replace(self, adapter=Adapter.of_state(state))
 
     def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
@@ -92,7 +92,7 @@ class _Pretrained:
         return replace(self, adapter=_UNMOVED)
 
     def tuned(self, rows: Sequence[Any], columns: Int64[np.ndarray, "N"], weight: Float[np.ndarray, "N"]) -> Self:
-        """The model with an adapter by which these rows' classes lie apart; it begins as it lies in its folder.
+        """The model with an adapter tuned to separate these rows' classes, starting from the weights in its folder.
 
         Raises ValueError for rows it can't read, a model without linear layers, and when peft isn't installed.
         """
@@ -100,7 +100,7 @@ class _Pretrained:
         return replace(self, adapter=learned(network.model, network.embed, self._read(rows), columns, weight))
 
     def tuning_seconds(self, rows: Sequence[Any]) -> float:
-        """About how long that takes, told by a step of it; raises ValueError as it does."""
+        """About how many seconds tuning takes, estimated from a step of it; raises ValueError as `tuned` does."""
         network = self._network(_UNMOVED)
         return seconds_for(network.model, network.embed, self._read(rows))
 
@@ -128,7 +128,7 @@ class _Pretrained:
 class Sentences(_Pretrained):
     """Each text as the model of sentence-transformers in this folder embeds it, prompt and pooling as it says itself.
 
-    Of a long text the model reads the beginning.
+    Long texts are truncated.
     """
 
     @property
@@ -157,8 +157,8 @@ class Sentences(_Pretrained):
 class Pictures(_Pretrained):
     """Each picture as the vision model in this folder sees it, resized and scaled as its image processor says.
 
-    What is kept of the model's answer is its pooled output, projected where texts are embedded beside pictures; of a
-    model without one, the mean over the places of the picture.
+    The output is the model's pooled output, projected for models of texts and pictures; for a model without one, the
+    mean over the places of the picture.
     """
 
     @property

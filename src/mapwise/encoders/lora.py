@@ -1,4 +1,4 @@
-"""Low-rank adapters: the little that a few labelled rows move of a pretrained network (Hu et al. 2022)."""
+"""Low-rank adapters that tune a pretrained network on a few labelled rows (Hu et al. 2022)."""
 
 import copy
 import hashlib
@@ -21,10 +21,10 @@ Embed: TypeAlias = Callable[[nn.Module, Sequence[Any]], Float[Tensor, "N D"]]
 
 RANK = 8
 PASSES, FEWEST_STEPS = 6, 16
-"""How often every row is shown, and how many batches there are at least."""
+"""Epochs, and the least number of batches."""
 BATCH = 16
 RATE = 1e-3
-"""Of AdamW, reached after a tenth of the steps and falling to nothing."""
+"""The peak learning rate of AdamW, reached after a tenth of the steps and falling to zero."""
 SHARPNESS = 20.0
 """What a cosine is multiplied by before the softmax."""
 _DOWN, _UP = "/down", "/up"
@@ -42,14 +42,14 @@ class Adapter:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Self:
-        """The adapter of an encoder's state; raises ValueError for what is none."""
+        """The adapter of an encoder's state; raises ValueError for an invalid state."""
         for name, array in state.items():
             layer = name.removesuffix(_DOWN).removesuffix(_UP)
             up, down = (state.get(layer + end) for end in (_UP, _DOWN))
             if layer in ("", name) or not (_is_matrix(up) and _is_matrix(down)):
                 raise ValueError(f"{name!r} is no part of an adapter: each layer has two matrices")
             if up.shape[1] != down.shape[0] or not 0 < len(down) <= _MOST_RANK:
-                raise ValueError(f"the matrices of {layer} are {up.shape} and {down.shape}, whose product is none")
+                raise ValueError(f"the matrices of {layer} are {up.shape} and {down.shape}, which can't be multiplied")
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"{name} is {array.dtype}, or holds NaN")
         return cls(dict(state))
@@ -107,12 +107,12 @@ def learned(
     columns: Int64[np.ndarray, "N"],
     weight: Float[np.ndarray, "N"],
 ) -> Adapter:
-    """The adapter with which a row lies near the other rows of its class, and apart from those of other classes.
+    """The adapter that brings rows near the other rows of their class, and away from those of other classes.
 
-    Each row is asked of the means of the classes, that of its own taken without it: what it would be asked of a
-    predictor that didn't see it, so that nothing is gained by moving every row to a place of its own. The loss is the
-    cross-entropy of sharpened cosines, each row counting as its weight. Means are of what was last seen of every row.
-    All else of the network is frozen and nothing is dropped out, so the same rows give the same adapter.
+    The loss is a leave-one-out prototype loss: each row is classified against the class means, its own left out of its
+    class, so that memorising single rows gains nothing. It is the cross-entropy of sharpened cosines, weighted by row.
+    Means use the latest embedding of every row. All other weights are frozen and there is no dropout, so the same rows
+    give the same adapter.
 
     Paper:   Hu et al. 2022, arXiv:2106.09685, eq. 3, with alpha = r. The loss is that of prototypical networks
              (Snell, Swersky, Zemel 2017, arXiv:1703.05175), its prototypes held in a memory (Wu et al. 2018,
@@ -131,7 +131,7 @@ def learned(
 
 
 def seconds_for(model: nn.Module, embed: Embed, rows: Sequence[Any]) -> float:
-    """About how long `learned` takes for these rows, told by a step of it; raises ValueError as that does."""
+    """About how many seconds `learned` takes for these rows, estimated from a step; raises ValueError as that does."""
     every = max(1, len(rows) // BATCH)
     some = [rows[place] for place in range(0, len(rows), every)][:BATCH]
     with torch.random.fork_rng(devices=[]):
@@ -193,7 +193,7 @@ class _Tuning:
         return loss.item()
 
     def adapter(self) -> Adapter:
-        """What was learned; a layer that no row reaches, such as a pooler that isn't asked, is left out."""
+        """The learned adapter; a layer that no row reaches, such as an unused pooler, is left out."""
         layers = dict(self.model.named_modules())
         arrays: dict[str, np.ndarray] = {}
         for name in self.layers:

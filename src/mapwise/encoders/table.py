@@ -141,7 +141,7 @@ class Table:
         return type(self)(seen)
 
     def fitted(self, rows: Columns, weight: Float[np.ndarray, "N"]) -> Self:
-        """With what these rows say of their columns."""
+        """The encoder fitted to the columns of these rows."""
         return type(self)({name: _seen(name, cells, weight) for name, cells in rows.items()})
 
     def __call__(self, rows: Columns) -> Float[np.ndarray, "N D"]:

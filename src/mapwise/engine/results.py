@@ -211,16 +211,16 @@ class EmbeddingMap:
 class MemoryUse:
     """What a machine with a memory did on one sequence; L counts its rows."""
 
-    shown: np.ndarray
-    """[L, C], what it was shown"""
-    due: np.ndarray
+    inputs: np.ndarray
+    """[L, C], the rows it read"""
+    targets: np.ndarray
     """[L, W], the bits that were due; NaN in rows without an answer"""
-    said: np.ndarray
-    """[L, W], the probability it gave each bit of being 1"""
+    outputs: np.ndarray
+    """[L, W], the predicted probability that each bit is 1"""
     reads: np.ndarray
     """[L, R, N], how much each head read from each slot"""
     writes: np.ndarray
-    """[L, H, N], the same of writing"""
+    """[L, H, N], how much each head wrote to each slot"""
 
 
 @dataclass(frozen=True)

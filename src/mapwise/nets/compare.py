@@ -1,4 +1,4 @@
-"""A small network that says how alike two feature maps are."""
+"""A small network that scores how similar two feature maps are."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How gradients are shown to a network that reads them one by one."""
+"""Gradients as inputs of a network that reads them one by one."""
 
 import math
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def log_and_sign(x: Tensor, p: float = 10.0) -> Float[Tensor, "*shape 2"]:
-    """(log|x| / p, sign x), and (-1, e^p x) for |x| < e^-p, so that every size is told.
+    """(log|x| / p, sign x), and (-1, e^p x) for |x| < e^-p, so that gradients of every size are represented.
 
     Andrychowicz et al. 2016, arXiv:1606.04474, appendix A.
 
-    p: numbers below exp(-p) in size are not told by their logarithm.
+    p: numbers below exp(-p) in size are represented by themselves, not by their logarithm.
     """
     large = x.abs() >= math.exp(-p)
     size = torch.where(large, x.abs(), 1).log() / p

@@ -7,7 +7,7 @@ from mapwise.core import random
 from mapwise.core.tree import Params
 
 State = tuple[Tensor, Tensor]
-"""(h, c): what a cell said last, and what it holds."""
+"""(h, c): a cell's last output, and its cell state."""
 
 
 def lstm_cell(x: Float[Tensor, "*N I"], state: State, weights: Params) -> State:
@@ -24,7 +24,7 @@ def lstm_cell(x: Float[Tensor, "*N I"], state: State, weights: Params) -> State:
 
 
 def lstm_gated(gates: Float[Tensor, "*N 4H"], c: Float[Tensor, "*N H"]) -> State:
-    """The new h and c, by gates before their squashing: for who computes a part of them for many steps at once."""
+    """The new h and c from gates before their squashing, a part of which may be computed for all steps at once."""
     let_in, keep, candidate, let_out = gates.chunk(4, -1)
     c = keep.sigmoid() * c + let_in.sigmoid() * candidate.tanh()
     return let_out.sigmoid() * c.tanh(), c

@@ -17,7 +17,7 @@ EPS = 1e-8
 def content_weights(
     memory: Float[Tensor, "N M"], keys: Float[Tensor, "H M"], strengths: Float[Tensor, "H"]
 ) -> Float[Tensor, "H N"]:
-    """The slots by their likeness to a key: softmax of strength times cosine (Graves, Wayne, Danihelka 2014, eq. 5-6).
+    """The slots by similarity to a key: softmax of strength times cosine (Graves, Wayne, Danihelka 2014, eq. 5-6).
 
     The cosine is a.b / sqrt((a.a + EPS) (b.b + EPS)), smooth and zero where a vector is zero.
     """

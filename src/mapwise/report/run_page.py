@@ -297,12 +297,14 @@ def _fit(fit: FunctionFit) -> str:
 
 def _memory(findings: Findings) -> str:
     use = findings.memory
-    if use is None or not len(use.shown):
+    if use is None or not len(use.inputs):
         return ""
-    answers = np.isfinite(use.due).all(1)
-    wrong = int(np.sum((use.said > 0.5)[answers] != (use.due > 0.5)[answers]))
-    said = f"{wrong:,} of {use.due[answers].size:,} bits {'is' if wrong == 1 else 'are'} wrong"
-    alt = f"One sequence of {len(use.shown)} rows and where the heads wrote and read while it was gone through; {said}."
+    answers = np.isfinite(use.targets).all(1)
+    wrong = int(np.sum((use.outputs > 0.5)[answers] != (use.targets > 0.5)[answers]))
+    said = f"{wrong:,} of {use.targets[answers].size:,} bits {'is' if wrong == 1 else 'are'} wrong"
+    alt = (
+        f"One sequence of {len(use.inputs)} rows and where the heads wrote and read while it was gone through; {said}."
+    )
     caption = (
         "From the top: what was shown, what was due, what was said, and where each head wrote and read; the line is "
         f"where reading ends and answering begins. Here {said}{' (crosses)' if wrong else ''}. "

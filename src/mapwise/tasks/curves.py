@@ -14,7 +14,7 @@ from mapwise.tasks.random_streams import PARTS, random_stream
 
 @dataclass(frozen=True, eq=False)
 class Curves(Source):
-    """A family of curves, each said by a few numbers that are uniform in a range: what the sources of curves share.
+    """A family of curves, each given by a few numbers that are uniform in a range: what the sources of curves share.
 
     A source that extends this writes `name`, `ranges` and `y`. x is uniform in -5..5, support and query drawn alike and
     independently.
@@ -59,7 +59,7 @@ class Curves(Source):
 
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:
-        """The smallest and the largest of each number that says a curve."""
+        """The smallest and the largest of each number that gives a curve."""
         raise NotImplementedError
 
     def y(self, x: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ class Curves(Source):
         return [[] for _ in range(self.tasks)]
 
     def curves(self, step: int) -> tuple[np.ndarray, ...]:
-        """The numbers that say the curves of this step, [T] each, in the order of `ranges`."""
+        """The numbers that give the curves of this step, [T] each, in the order of `ranges`."""
         random = random_stream(self.seed, step, self.part)
         return tuple(random.uniform(low, high, self.tasks) for low, high in self.ranges)
 

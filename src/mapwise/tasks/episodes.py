@@ -62,8 +62,8 @@ class Episodes(Source):
         fewest, most = _span(self.ways, "ways")
         if most > len(classes):
             raise ValueError(
-                f"{most} ways are asked of the {self.part} split of {self.rows.name}, "
-                f"which has {len(classes)} classes: lower ways to at most {len(classes)}, or add classes"
+                f"ways is {most} and the {self.part} split of {self.rows.name} "
+                f"has {len(classes)} classes: lower ways to at most {len(classes)}, or add classes"
             )
         if fewest < 2:
             raise ValueError(f"ways is {fewest}: at least 2 classes are needed in a task")

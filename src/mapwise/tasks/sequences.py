@@ -1,4 +1,4 @@
-"""Sequences of random bits that are read to the end and then asked about: what a memory is tried on."""
+"""Sequences of random bits that are read to the end before they are queried: tests of a memory."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
@@ -14,13 +14,13 @@ from mapwise.tasks.random_streams import PARTS, random_stream
 
 @dataclass(frozen=True, eq=False)
 class Sequences(Source):
-    """A family of sequences: a task is one of them, its support what is read and its query what is then asked.
+    """A family of sequences: a task is one of them, its support is the sequence and its query asks for the answers.
 
     The support rows are the sequence in its order, and after it one silent row for every answer: rows without any
     input, numbered 1, 2, ... in their last column, which is 0 in all others. In the silent row k the k-th answer is
     due, and the query row that asks for it has the number k in the same column and is silent, too. The support's y is
-    zero: nothing of an answer is told. Shorter sequences have rows of weight 0, which stand where a longer one has its
-    rows, and are to be passed over.
+    zero and reveals nothing of an answer. Shorter sequences have rows of weight 0 where a longer one has its rows;
+    learners skip these.
 
     tasks:  T, sequences in a batch.
     part:   "train", "val" or "test": streams of sequences that share no random numbers.
@@ -83,7 +83,7 @@ class Sequences(Source):
 
 @dataclass(frozen=True, eq=False)
 class Copy(Sequences):
-    """Say a sequence of random bit vectors again, after a mark has ended it.
+    """Repeat a sequence of random bit vectors after the mark that ends it.
 
     Graves, Wayne, Danihelka 2014, arXiv:1410.5401, section 4.1. How rows are laid out: see `Sequences`; the input of a
     row is `width` bits, and the mark.
@@ -148,7 +148,7 @@ class Copy(Sequences):
 
 @dataclass(frozen=True, eq=False)
 class AssociativeRecall(Sequences):
-    """Say the item that came after the one that is shown again.
+    """Recall the item that came after the one that is shown again.
 
     Graves, Wayne, Danihelka 2014, arXiv:1410.5401, section 4.3: an item is a few bit vectors with a mark before it;
     then one of them, but not the last, is shown again between two marks of another kind. How rows are laid out: see

@@ -33,7 +33,7 @@ def memory_map(use: MemoryUse) -> str:
         several = weights.shape[1] > 1
         return [(f"{what} {i + 1}" if several else what, weights[:, i, slots]) for i in range(weights.shape[1])]
 
-    panels = [("shown", use.shown), ("due", use.due), ("said", use.said)]
+    panels = [("input", use.inputs), ("target", use.targets), ("output", use.outputs)]
     bits = len(panels)
     panels += heads("writes", use.writes) + heads("reads", use.reads)
     # Bits are few and slots may be many: none so small that it is lost, none so large that it hides the others.
@@ -44,7 +44,7 @@ def memory_map(use: MemoryUse) -> str:
     with styled():
         figure = Figure(figsize=(820 / 72, (sum(tall) + 12 * len(tall) + 50) / 72), dpi=72, layout="constrained")
         drawn = figure.subplots(len(panels), 1, sharex=True, height_ratios=tall, squeeze=False)[:, 0]
-        begin = int(np.isfinite(use.due).all(1).argmax()) - 0.5
+        begin = int(np.isfinite(use.targets).all(1).argmax()) - 0.5
         for i, (axes, (name, panel)) in enumerate(zip(drawn, panels, strict=True)):
             colour = INK if i < bits else COLOURS[1] if name.startswith("writes") else COLOURS[0]
             ramp = LinearSegmentedColormap.from_list(name, ["#ffffff", colour]).with_extremes(bad="#f1efea")
@@ -59,8 +59,8 @@ def memory_map(use: MemoryUse) -> str:
             else:
                 places = np.unique(np.linspace(0, len(slots) - 1, min(len(slots), 6)).round().astype(int))
                 axes.set_yticks(places, [str(slots[place]) for place in places])
-            if name == "said":
-                rows, columns = np.nonzero(np.isfinite(use.due) & ((use.said > 0.5) != (use.due > 0.5)))
+            if name == "output":
+                rows, columns = np.nonzero(np.isfinite(use.targets) & ((use.outputs > 0.5) != (use.targets > 0.5)))
                 axes.scatter(rows, columns, marker="x", s=26, color=WRONG, linewidth=1.4)
         drawn[-1].set_xlabel("rows of the sequence")
         whole_numbers(drawn[-1])
