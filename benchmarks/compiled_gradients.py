@@ -18,7 +18,9 @@ import torch
 
 import mapwise as mw
 import row
-from mapwise import catalog
+from mapwise.catalog.learners import LEARNERS
+from mapwise.catalog.rows import BLUEPRINTS
+from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.task import Task, TaskSource
@@ -36,19 +38,19 @@ SMALL = {"inner_steps": 2, "train_steps": 2, "units": 8, "hidden": 8, "width": 8
 
 def problem(name: str) -> tuple[Learner, Task]:
     """The learner as training begins with it, and three tasks that it is for."""
-    line = catalog.LEARNERS[name]
+    line = LEARNERS[name]
     functions = ("cnp", "hypernet")
     if not line.takes("classification"):
         source: TaskSource = Copy(length="2", width=2, tasks=3)
     elif name in functions:
         source = mw.Sinusoid(shots=5, queries=4, tasks=3)
     else:
-        source = catalog.training_source(line, mw.Episodes(digits(), ways=3, shots=2, queries=3, tasks=3))
+        source = training_source(line, mw.Episodes(digits(), ways=3, shots=2, queries=3, tasks=3))
     fields: dict[str, Any] = {key: value for key, value in SMALL.items() if key in line.fields}
     if name in functions:
         fields["loss"] = {"cnp": "gaussian", "hypernet": "squared_error"}[name]
     fields |= line.sizes(source)
-    outputs = source.outputs if line.blueprint and catalog.BLUEPRINTS[line.blueprint] else None
+    outputs = source.outputs if line.blueprint and BLUEPRINTS[line.blueprint] else None
     net = partial(MLP, source.input_shape, outputs, hidden=(8,), activation="tanh")
     return line.build(net if line.blueprint else None, fields).at(0.0), source(0)
 
@@ -89,7 +91,7 @@ def distance(learner: Learner, tasks: Task, how: How, *, programs: bool = False)
 def measured(settings: argparse.Namespace) -> Row:
     """The table of all learners."""
     settings.rounds = None  # nothing is timed
-    names = settings.learners or (["maml", "protonet"] if settings.quick else list(catalog.LEARNERS))
+    names = settings.learners or (["maml", "protonet"] if settings.quick else list(LEARNERS))
     lines: list[Line] = []
     distances: list[float] = []
     refused = []

@@ -214,7 +214,7 @@ def test_a_sum_that_the_compiler_gets_wrong_is_seen(monkeypatch):
     def step(point, direction, rate):
         return inner_loop.tree.map(lambda p, d: torch.add(p, d, alpha=-rate), point, direction)
 
-    monkeypatch.setattr(inner_loop, "_moved", step)
+    monkeypatch.setattr(inner_loop, "_step_along", step)
     assert "differs from the uncompiled one" in compiled.distance(*compiled.problem("maml"), "loop")
 
 

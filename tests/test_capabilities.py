@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import torch
 
 import mapwise
@@ -15,6 +14,7 @@ from mapwise.core import capabilities, tree
 from mapwise.core.capabilities import Embeds
 from mapwise.core.embedding import learned_features
 from mapwise.core.task import Examples
+from mapwise.data.tensor_file import load_tensors, save_tensors
 from mapwise.encoders.pixels import Ink
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.heads.trained_learner import TrainedLearner
@@ -82,11 +82,9 @@ def test_a_file_that_holds_raw_rows_opens_as_one_that_holds_embedded_ones(tmp_pa
     whole = dataclasses.replace(behind_a_predictor("supervised"), encoder=encoder)
     kept = Predictor(encoder, whole, whole.encode(x), columns, np.ones(6), ("a", "b", "c"))
     kept.save(tmp_path / "embedded.safetensors")
-    with safetensors.safe_open(tmp_path / "embedded.safetensors", framework="np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        header = file.metadata()
+    tensors, about = load_tensors(tmp_path / "embedded.safetensors", "predictor", "")
     assert tensors["rows"].shape == (6, 4)
-    safetensors.numpy.save_file({**tensors, "rows": x}, tmp_path / "raw.safetensors", header)
+    save_tensors(tmp_path / "raw.safetensors", {**tensors, "rows": torch.from_numpy(x)}, about)
     opened = Predictor.load(tmp_path / "raw.safetensors")
     np.testing.assert_array_equal(opened.rows, kept.rows)
     np.testing.assert_array_equal(opened.scores_of(kept.rows), kept.scores_of(kept.rows))

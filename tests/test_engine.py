@@ -308,7 +308,7 @@ def test_what_cannot_be_compiled_runs_uncompiled_with_one_line():
 
 def test_a_learner_that_changes_all_the_time_is_not_compiled_all_the_time(monkeypatch):
     made = []
-    monkeypatch.setattr(compiling, "_made", lambda function, inputs: made.append(1) or function)
+    monkeypatch.setattr(compiling, "_compile", lambda function, inputs: made.append(1) or function)
     monkeypatch.setattr(compiling, "_programs", [])
     learner, params, tasks = maml()
     for i in range(compiling.MOST):

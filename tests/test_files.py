@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mapwise.data.files import claimed, write_atomically
-from mapwise.engine.train import METRICS
+from mapwise.engine.folder import METRICS
 
 WRITER = """
 import sys, time

@@ -14,6 +14,7 @@ from mapwise.interfaces.cli import main
 from mapwise.learners.memory.ntm import NTM
 from mapwise.problems import PROBLEMS
 from mapwise.report import plots
+from mapwise.report.plots.style import WRONG
 from mapwise.report.run_page import run_page
 from mapwise.tasks.sequences import Copy
 
@@ -50,7 +51,7 @@ def own():
 
 def crosses(svg):
     """Marks of a scatter: what is used where a path is defined once."""
-    return len(re.findall(r"<use [^>]*#d55e00|<use [^>]*" + plots.WRONG, svg))
+    return len(re.findall(r"<use [^>]*#d55e00|<use [^>]*" + WRONG, svg))
 
 
 def test_a_page_draws_what_the_memory_did_and_crosses_out_wrong_bits():

@@ -292,7 +292,10 @@ def test_an_encoder_of_other_rows_or_other_data_is_refused(protonet, drawn):
         (lambda about, tensors: about["head"].update(shape=["regression", [1, 28, 28], 5]), "of kind regression"),
         (lambda about, tensors: about.update(head={}), "no whole predictor"),
         (lambda about, tensors: tensors.update({next(n for n in tensors if n[:8] == "learner/"): NAN}), "hold NaN"),
-        (lambda about, tensors: tensors.pop(next(n for n in tensors if n[:8] == "learner/")), "weights are not those"),
+        (
+            lambda about, tensors: tensors.pop(next(n for n in tensors if n.endswith(".weight"))),
+            "weights are not those",
+        ),
     ],
 )
 def test_a_learner_that_an_enemy_wrote_is_refused(tmp_path, protonet, drawn, change, words):

@@ -28,6 +28,7 @@ CORE = {
     "pydantic": ("pydantic", "2.14"),
     "narwhals": ("narwhals", "2.29"),
     "jaxtyping": ("jaxtyping", "0.3.11"),
+    "lazy-loader": ("lazy_loader", "0.4"),
 }
 PATIENCE = 120.0
 """Seconds an import may take before it counts as broken."""

@@ -26,6 +26,8 @@ from mapwise.runs.settings import RunSettings
 
 _EMBEDDED = 256
 """Rows that a network is given together."""
+LARGEST = 1 << 24
+"""Numbers of one row that a file may ask for: a picture of 4096 x 4096."""
 _WEIGHTS = "learner/"
 """Before the path of a weight, in a file."""
 
@@ -106,6 +108,9 @@ class TrainedLearner:
             for path, leaf in tensors.items()
             if path.startswith(_WEIGHTS)
         }
+        shape = settings.shape.input_shape
+        if math.prod(shape) > LARGEST:
+            raise ValueError(f"its learner takes rows of shape {shape}, more than {LARGEST:,} numbers each")
         head = cls.of(settings, tree.unflatten(weights), encoder)
         if head.row_shape != settings.shape.input_shape == tensors["rows"].shape[1:]:  # an earlier file
             tensors["rows"] = head.encode(tensors["rows"])
