@@ -87,19 +87,23 @@ def test_help_takes_less_than_half_a_second(tmp_path):
     assert best < 0.5
 
 
-def test_the_imports_of_all_commands_together_take_less_than_three_seconds():
+def test_the_imports_of_all_commands_take_little_beside_those_of_torch():
     names = [f"workflows.{name}" for name in ("train", "tune", "evaluate", "report", "bench", "demo")]
     names += [f"interfaces.{name}" for name in ("doctor", "listing", "shown", "cli")]
-    imports = "; ".join(f"import mapwise.{name}" for name in names)
-    code = f"import sys, time; {imports}; print(time.process_time())"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
+    def seconds(imports):
+        code = f"import sys, time; {imports}; print(time.process_time())"
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    ours = "; ".join(f"import mapwise.{name}" for name in names)
     best = 9.0
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-        best = min(best, float(done.stdout))
-        if best < 3:
+        best = min(best, seconds(ours) - seconds("import torch"))
+        if best < 1.5:
             break
-    assert best < 3
+    assert best < 1.5
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ def class_means(z: Float[Tensor, "N D"], rows: Examples) -> Float[Tensor, "W D"]
     """The weighted mean of each class's rows; zeros for a class without any."""
     tiny = torch.finfo(rows.weight.dtype).tiny
     share = rows.y * rows.weight[:, None]  # [N, W]
-    # Weights may be too small for their products. A stream begins without rows, of which there is no maximum.
-    share = share / share.amax(0).clamp(min=tiny) if len(share) else share
+    # Weights may be too small for their products. A row of zeros is added, since a stream begins without any.
+    largest = torch.nn.functional.pad(share, (0, 0, 0, 1)).amax(0)
+    share = share / largest.clamp(min=tiny)
     return (share.T @ z) / share.sum(0).clamp(min=tiny)[:, None]
 
 
