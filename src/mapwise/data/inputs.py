@@ -12,7 +12,7 @@ from mapwise.data.modality import Columns, Modality
 
 _SUFFIXES = "png jpg jpeg gif bmp tif tiff webp ppm pgm pbm jp2 ico avif"
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
-"""By which a string is taken for the path of a picture, unless the caller decides."""
+"""By which a string is known for the path of a picture, where nobody says."""
 
 
 def is_frame(X: Any) -> bool:
@@ -25,7 +25,7 @@ def is_frame(X: Any) -> bool:
 
 
 def modality_of(X: Any) -> Modality:
-    """What rows X holds, by their form; a string with the suffix of a picture is its path."""
+    """What rows X holds, told by what it looks like; a string with the suffix of a picture is its path."""
     if is_frame(X) or hasattr(X, "toarray"):
         return "table"
     if isinstance(X, np.ndarray) and (X.ndim > 2 or X.ndim == 0):
@@ -89,7 +89,7 @@ def columns(X: Any) -> Columns:
     frame = nw.from_native(X, eager_only=True)
     if not frame.columns:
         raise ValueError("X is a table of 0 columns: give at least one")
-    columns = {}
+    table = {}
     for name, series in zip(frame.columns, frame.iter_columns(), strict=True):
         if series.dtype.is_temporal():
             raise ValueError(f"column {name!r} holds dates or times: make numbers of it, or drop it")
@@ -98,10 +98,10 @@ def columns(X: Any) -> Columns:
             cells = np.asarray([np.nan if gap else value for gap, value in zip(gaps, series, strict=True)], np.float64)
         else:
             cells = np.asarray([None, *series.to_list()], dtype=object)[1:]
-        columns[str(name)] = _cells(str(name), cells)
+        table[str(name)] = _cells(str(name), cells)
         if series.dtype in (nw.Categorical, nw.Enum):
-            columns[str(name)] = words(columns[str(name)])
-    return columns
+            table[str(name)] = words(table[str(name)])
+    return table
 
 
 def words(cells: np.ndarray) -> np.ndarray:
@@ -116,10 +116,10 @@ def _cells(name: str, cells: np.ndarray) -> np.ndarray:
             row = int(np.isinf(numbers).argmax())
             raise infinite(name, row, cells[row])
         return numbers
-    texts = np.empty(len(cells), dtype=object)
+    column = np.empty(len(cells), dtype=object)
     for row, cell in enumerate(cells):
-        texts[row] = _cell(name, row, cell)
-    return texts
+        column[row] = _cell(name, row, cell)
+    return column
 
 
 def _cell(name: str, row: int, cell: Any) -> str | None:

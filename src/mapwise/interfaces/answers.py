@@ -91,34 +91,34 @@ def predict(file: Path, inputs: Sequence[str], refuse: float) -> tuple[dict[str,
     """
     if not 0 <= refuse < 1:
         raise ValueError(f"--refuse is {100 * refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
-    taught = Predictor.load(file)
-    said, rows = asked(taught, inputs)
-    with placed(said):
-        encoded = taught.encoded(rows)
-    unknown, why = _unknown(taught, encoded, refuse)
-    found: list[dict[str, Any]] = [
+    predictor = Predictor.load(file)
+    sources, rows = asked(predictor, inputs)
+    with placed(sources):
+        encoded = predictor.encoded(rows)
+    unknown, why = _unknown(predictor, encoded, refuse)
+    predictions: list[dict[str, Any]] = [
         {
             "input": what,
-            "label": taught.classes[int(chance.argmax())],
+            "label": predictor.classes[int(chance.argmax())],
             "probability": float(chance.max()),
             "unknown": no,
         }
-        for what, chance, no in zip(said, taught.probabilities_of(encoded), unknown, strict=True)
+        for what, chance, no in zip(sources, predictor.probabilities_of(encoded), unknown, strict=True)
     ]
-    names = [f"none of these (nearest {one['label']})" if one["unknown"] else one["label"] for one in found]
+    names = [f"none of these (nearest {one['label']})" if one["unknown"] else one["label"] for one in predictions]
     width = max(map(len, names))
     shown = [
         f"{name:{width}}  {100 * one['probability']:5.1f} %  {one['input']}"
-        for name, one in zip(names, found, strict=True)
+        for name, one in zip(names, predictions, strict=True)
     ]
     sheet = io.StringIO()
     written = csv.DictWriter(sheet, ["input", "label", "probability", "unknown"], lineterminator="\n")
     written.writeheader()
     yes_or_no = {True: "yes", False: "no", None: ""}
-    for one in found:
+    for one in predictions:
         cells = {name: spreadsheet_cell(one[name]) for name in ("input", "label")}
         written.writerow({**one, **cells, "unknown": yes_or_no[one["unknown"]]})
-    about = {"file": str(file), "refuse": refuse, "predictions": found, "why": why}
+    about = {"file": str(file), "refuse": refuse, "predictions": predictions, "why": why}
     return about, [*shown, *([f"note: {why}"] if why else [])], sheet.getvalue().rstrip("\n")
 
 
@@ -157,14 +157,14 @@ def export(file: Path, out: Path | None) -> tuple[dict[str, Any], list[str]]:
     path = file.with_suffix(".onnx") if out is None else out
     if path.suffix != ".onnx":
         raise ValueError(f"an ONNX file is asked for and {path} ends otherwise: call it {path.stem}.onnx")
-    taught = Predictor.load(file)
-    written = export_onnx(taught, path)
-    found = {"file": str(path), "bytes": written.bytes, "encoder": taught.encoder.name, "farthest": written.farthest}
+    predictor = Predictor.load(file)
+    written = export_onnx(predictor, path)
+    about = {"file": str(path), "bytes": written.bytes, "encoder": predictor.encoder.name, "farthest": written.farthest}
     shown = [
-        f"{path}: {written.bytes:,} bytes, for rows of the encoder {taught.encoder.name}; asked beside the "
+        f"{path}: {written.bytes:,} bytes, for rows of the encoder {predictor.encoder.name}; asked beside the "
         f"predictor's learner, its probabilities are within {written.farthest:.0e} of that one's"
     ]
-    return found, shown
+    return about, shown
 
 
 def _choices(tried: Sequence[Tried]) -> list[str]:
@@ -172,10 +172,10 @@ def _choices(tried: Sequence[Tried]) -> list[str]:
     shared = {one.why for one in tried if one.chosen}
     lines = []
     for one in tried:
-        said = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
+        accuracy = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
         why = one.why if one.chosen or one.why not in shared else ""
-        told = f"  {said:5}  {one.seconds:4.1f} s" if said else f"  {why:12}"
-        lines.append(f"  {one.learner:12}{told}{'  chosen' if one.chosen else ''}".rstrip())
+        outcome = f"  {accuracy:5}  {one.seconds:4.1f} s" if accuracy else f"  {why:12}"
+        lines.append(f"  {one.learner:12}{outcome}{'  chosen' if one.chosen else ''}".rstrip())
     return lines
 
 
@@ -190,12 +190,12 @@ def _tried_as_json(one: Tried) -> dict[str, Any]:
     }
 
 
-def _unknown(taught: Predictor, encoded: np.ndarray, refuse: float) -> tuple[list[bool | None], str]:
+def _unknown(predictor: Predictor, encoded: np.ndarray, refuse: float) -> tuple[list[bool | None], str]:
     """Whether each row is none of the classes, None where nobody can say; and why not."""
     if refuse == 0:
         return [False] * len(encoded), ""
     try:
-        return novelty.unknown(taught, encoded, refuse).tolist(), ""
+        return novelty.unknown(predictor, encoded, refuse).tolist(), ""
     except ValueError as few:
         return [None] * len(encoded), f"what is none of these can't be told: {few}"
 
@@ -207,11 +207,11 @@ def _folder(data: Path) -> tuple[list[Path], list[str], Modality, list[str]]:
     classes = [path for path in visible(data) if path.is_dir()]
     if not classes:
         raise ValueError(f"{data} has no folders in it: put the pictures of each class into a folder of its own")
-    found = [(path, folder.name) for folder in classes for path in files_in(folder)]
-    if not found:
+    pictures = [(path, folder.name) for folder in classes for path in files_in(folder)]
+    if not pictures:
         raise ValueError(f"the class folders in {data} hold no files: put at least one picture into each")
-    sources = [path.relative_to(data).as_posix() for path, _ in found]
-    return [path for path, _ in found], [name for _, name in found], "pictures", sources
+    sources = [path.relative_to(data).as_posix() for path, _ in pictures]
+    return [path for path, _ in pictures], [name for _, name in pictures], "pictures", sources
 
 
 def _table(
@@ -232,8 +232,8 @@ def _table(
             raise ValueError(f"{data} has no column {text!r}: its columns are {', '.join(header[:20])}")
         return [row[header.index(text)] for row in cells], names, "texts", sources
     rest = [i for i in range(len(header)) if i != place]
-    found = _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
-    return found | {name: words(found[name]) for name in categories}, names, "table", sources
+    table = _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
+    return table | {name: words(table[name]) for name in categories}, names, "table", sources
 
 
 def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
@@ -247,29 +247,29 @@ def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndar
     return {name: by_place[str(place)] for place, name in enumerate(header)}
 
 
-def asked(taught: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
+def asked(predictor: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
     """What each answer is about, and the raw rows."""
-    reads = taught.encoder.reads
+    reads = predictor.encoder.reads
     if reads == "pictures":
         from mapwise.data.images import files_in
 
         paths = [Path(given).expanduser() for given in inputs]
-        found = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
-        if not found:
+        pictures = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
+        if not pictures:
             raise ValueError(f"{inputs[0]} holds no files: give pictures, or a folder of them")
-        return [str(path) for path in found], Watched(found, "reading pictures")
+        return [str(path) for path in pictures], Watched(pictures, "reading pictures")
     if reads == "texts":
         texts: list[str] = []
         for given in inputs:
-            texts += _texts_of(given, taught.note)
+            texts += _texts_of(given, predictor.note)
         return texts, Watched(texts, "reading texts")
     tables = [(given, *_cells(Path(given).expanduser())) for given in inputs]
     first = tables[0][1]
     for given, header, _, _ in tables:
         if header != first:
             raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
-    said = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
-    return said, _columns(first, [row for _, _, _, cells in tables for row in cells])
+    sources = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
+    return sources, _columns(first, [row for _, _, _, cells in tables for row in cells])
 
 
 @contextmanager
@@ -333,10 +333,10 @@ def _lines(path: Path) -> list[str]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError):
         raise ValueError(f"{path} can't be read as text in UTF-8: give a file with one text a line") from None
-    found = [line for line in lines if line]
-    if not found:
+    texts = [line for line in lines if line]
+    if not texts:
         raise ValueError(f"{path} holds no text: give a file with one text a line")
-    return found
+    return texts
 
 
 def _pictures(data: Path) -> list[Path]:
@@ -344,26 +344,26 @@ def _pictures(data: Path) -> list[Path]:
 
     if not data.is_dir():
         raise ValueError(f"{data} is no folder: give a folder of pictures of the class")
-    found = list(files_in(data))
-    if not found:
+    pictures = list(files_in(data))
+    if not pictures:
         raise ValueError(f"{data} holds no files: put at least one picture into it")
-    return found
+    return pictures
 
 
-def as_json(found: HeldOut) -> dict[str, Any]:
+def as_json(report: HeldOut) -> dict[str, Any]:
     """What a support says of itself, JSON-ready."""
     return {
-        "accuracy": found.accuracy,
-        "low": found.low,
-        "high": found.high,
-        "rows": found.rows,
-        "balanced": None if found.balanced is None else found.balanced._asdict(),
-        "chance": found.chance,
-        "optimism": found.optimism,
-        "training_share": found.training_share,
-        "classes": {name: {"accuracy": share, "rows": rows} for name, (share, rows) in found.classes.items()},
-        "more": {more: told._asdict() for more, told in found.more.items()},
-        "by_coverage": [{"coverage": share, "accuracy": right} for share, right in found.by_coverage],
-        "confusions": [{"class": a, "taken_for": b, "share": share} for a, b, share in found.confusions],
-        "why": found.why,
+        "accuracy": report.accuracy,
+        "low": report.low,
+        "high": report.high,
+        "rows": report.rows,
+        "balanced": None if report.balanced is None else report.balanced._asdict(),
+        "chance": report.chance,
+        "optimism": report.optimism,
+        "training_share": report.training_share,
+        "classes": {name: {"accuracy": share, "rows": rows} for name, (share, rows) in report.classes.items()},
+        "more": {more: expected._asdict() for more, expected in report.more.items()},
+        "by_coverage": [{"coverage": share, "accuracy": right} for share, right in report.by_coverage],
+        "confusions": [{"class": a, "taken_for": b, "share": share} for a, b, share in report.confusions],
+        "why": report.why,
     }

@@ -75,23 +75,23 @@ def show_checks(checks: list[Check]) -> None:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     wanted = ".".join(map(str, PYTHON))
     repair = f"install Python {wanted} or later and make a new environment with it: python{wanted} -m venv .venv"
-    return Check("python", found, sys.version_info >= PYTHON, repair)
+    return Check("python", version, sys.version_info >= PYTHON, repair)
 
 
 def core(name: str, import_fault: Callable[[str], str] | None = None) -> Check:
     """A core dependency: is it there, new enough, and does it import (in a process of its own)."""
     module, least = CORE[name]
     repair = f'{_pip()} install --force-reinstall "{name}>={least}"{_index() if name == "torch" else ""}'
-    found = _version(name)
-    if found is None:
+    version = _version(name)
+    if version is None:
         return Check(name, "missing", False, repair)
-    if _numbers(found) < _numbers(least):
-        return Check(name, f"{found}, and {least} or later is needed", False, repair)
+    if _numbers(version) < _numbers(least):
+        return Check(name, f"{version}, and {least} or later is needed", False, repair)
     fault = (import_fault or _import_fault)(module)
-    return Check(name, f"{found}, broken: {fault}" if fault else found, not fault, repair)
+    return Check(name, f"{version}, broken: {fault}" if fault else version, not fault, repair)
 
 
 def torchvision(
@@ -99,20 +99,20 @@ def torchvision(
 ) -> Check:
     """torchvision isn't needed; one built for another torch breaks whatever imports it."""
     look = version or _version
-    found, torch = look("torchvision"), look("torch")
-    if found is None:
+    installed, torch = look("torchvision"), look("torch")
+    if installed is None:
         return Check("torchvision", "absent, and not needed")
     if torch is None:
-        return Check("torchvision", f"{found} without torch", False, f"{_pip()} uninstall -y torchvision")
+        return Check("torchvision", f"{installed} without torch", False, f"{_pip()} uninstall -y torchvision")
     major, minor = _numbers(torch)[:2]
     wanted = f"0.{minor + 15}" if major == 2 else ""  # torch 2.0 came with torchvision 0.15, and so on
     repair = f'{_pip()} install --force-reinstall --no-deps "torchvision=={wanted}.*"{_index(torch)}'
     if not wanted:
         repair = f"{_pip()} uninstall -y torchvision"
-    if wanted and _numbers(found)[:2] != _numbers(wanted):
-        return Check("torchvision", f"{found}, and torch {torch} needs {wanted}", False, repair)
+    if wanted and _numbers(installed)[:2] != _numbers(wanted):
+        return Check("torchvision", f"{installed}, and torch {torch} needs {wanted}", False, repair)
     fault = (import_fault or _import_fault)("torchvision")
-    return Check("torchvision", f"{found}, broken: {fault}" if fault else found, not fault, repair)
+    return Check("torchvision", f"{installed}, broken: {fault}" if fault else installed, not fault, repair)
 
 
 def _extras() -> list[Check]:
@@ -128,16 +128,16 @@ def _extras() -> list[Check]:
             wanted.setdefault(parts[3], []).append((parts[1], parts[2] or "0"))
     checks = []
     for extra, members in wanted.items():
-        found = {name: _version(name) for name, _ in members}
-        old = [f"{n} {v}" for n, least in members if (v := found[n]) is not None and _numbers(v) < _numbers(least)]
-        missing = [name for name, version in found.items() if version is None]
+        versions = {name: _version(name) for name, _ in members}
+        old = [f"{n} {v}" for n, least in members if (v := versions[n]) is not None and _numbers(v) < _numbers(least)]
+        missing = [name for name, version in versions.items() if version is None]
         if old:
-            said = f"too old: {', '.join(old)}"
+            state = f"too old: {', '.join(old)}"
         else:
-            said = (
+            state = (
                 "complete" if not missing else f"not installed ({', '.join(missing)}), and needed only for its purpose"
             )
-        checks.append(Check(f"extra {extra}", said, not old, f"{_pip()} install --upgrade 'mapwise[{extra}]'"))
+        checks.append(Check(f"extra {extra}", state, not old, f"{_pip()} install --upgrade 'mapwise[{extra}]'"))
     return checks
 
 
@@ -175,8 +175,8 @@ def _fonts() -> Check:
     if package is None:
         return Check("fonts", "matplotlib is incomplete", False, repair)
     folder = Path(str(package.locate())).parent / "mpl-data" / "fonts" / "ttf"
-    found = len(list(folder.glob("DejaVu*.ttf")))
-    return Check("fonts", f"{found} DejaVu faces in {folder}", found >= 12, repair)
+    faces = len(list(folder.glob("DejaVu*.ttf")))
+    return Check("fonts", f"{faces} DejaVu faces in {folder}", faces >= 12, repair)
 
 
 def _version(name: str) -> str | None:

@@ -119,11 +119,11 @@ def show_everything(content: dict[str, list[dict[str, Any]]]) -> None:
     show("mapwise list LEARNER shows a learner's flags")
 
 
-def show_one(found: dict[str, Any]) -> None:
+def show_one(content: dict[str, Any]) -> None:
     """A learner's flags as tables."""
-    show(f"{found['name']} ({found['paper']}): {found['summary']}")
-    groups = [("its fields", found["fields"]), ("how it is trained", found["recipe"])]
-    groups += [(f"net {net}", options) for net, options in found["nets"].items()]
+    show(f"{content['name']} ({content['paper']}): {content['summary']}")
+    groups = [("its fields", content["fields"]), ("how it is trained", content["recipe"])]
+    groups += [(f"net {net}", options) for net, options in content["nets"].items()]
     for title, flags in groups:
         _show_flags(title, flags)
 

@@ -33,10 +33,10 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
-def answer(found: dict[str, Any]) -> None:
+def answer(content: dict[str, Any]) -> None:
     """One JSON object on standard output; numbers that JSON can't say become null."""
     if speaks():
-        text = json.dumps(_sayable(found), ensure_ascii=False)
+        text = json.dumps(_sayable(content), ensure_ascii=False)
         print(_CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 

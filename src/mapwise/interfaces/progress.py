@@ -51,7 +51,7 @@ class Bar:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[said]}"),
+                TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
@@ -70,10 +70,10 @@ class Bar:
         if self.bar is None:
             return
         if self.line is None:
-            self.line = self.bar.add_task(self.title, total=progress.steps, said="", completed=progress.step)
+            self.line = self.bar.add_task(self.title, total=progress.steps, status="", completed=progress.step)
         validation = "" if progress.validation is None else f"  {self._said(progress.validation)}"
-        said = f"loss {progress.loss:.3f}{validation}  {progress.tasks_per_second:,.0f} tasks/s"
-        self.bar.update(self.line, completed=progress.step, said=said)
+        status = f"loss {progress.loss:.3f}{validation}  {progress.tasks_per_second:,.0f} tasks/s"
+        self.bar.update(self.line, completed=progress.step, status=status)
 
     def _said(self, value: float) -> str:
         return f"val {self.metric.short} {f'{100 * value:.1f} %' if self.metric.percent else f'{value:.3f}'}"

@@ -17,23 +17,25 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
 
     Raises ValueError as `predict` does, for a file of one class, and for regions of what is no picture.
     """
-    taught = Predictor.load(file)
-    said, rows = asked(taught, inputs)
-    with placed(said):
-        why = explanation.explain(taught, rows, regions=regions is not None)
-    found: list[dict[str, Any]] = [{"input": what, **one.to_json()} for what, one in zip(said, why, strict=True)]
-    shown = [f"{what}: {one}" for what, one in zip(said, why, strict=True)]
+    predictor = Predictor.load(file)
+    sources, rows = asked(predictor, inputs)
+    with placed(sources):
+        explanations = explanation.explain(predictor, rows, regions=regions is not None)
+    about: list[dict[str, Any]] = [
+        {"input": what, **one.to_json()} for what, one in zip(sources, explanations, strict=True)
+    ]
+    shown = [f"{what}: {one}" for what, one in zip(sources, explanations, strict=True)]
     if regions is not None:
         from mapwise.predictors.evidence.occlusion import reddened
 
         regions.mkdir(parents=True, exist_ok=True)
-        for place, (what, one) in enumerate(zip(said, why, strict=True)):
+        for place, (what, one) in enumerate(zip(sources, explanations, strict=True)):
             assert one.region is not None
             path = regions / f"{place}-{Path(what).stem}.png"
             reddened(what, place, one.region).save(path)
-            found[place]["region"]["picture"] = str(path)
+            about[place]["region"]["picture"] = str(path)
             shown[place] += f"\n  see {path}"
-    return {"file": str(file), "explanations": found}, shown
+    return {"file": str(file), "explanations": about}, shown
 
 
 def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple[dict[str, Any], list[str]]:
@@ -43,9 +45,9 @@ def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple
 
     Raises ValueError as `predict` does, for a file of one class, and for an n that the inputs don't allow.
     """
-    taught = Predictor.load(file)
-    said, rows = asked(taught, inputs)
-    with placed(said):
-        found = active.which_next(taught, rows, min(5, len(said)) if n is None else n)
-    shown = [f"{said[one.row]}: {one.reason}" for one in found]
-    return {"file": str(file), "next": [{"input": said[one.row], **one.to_json()} for one in found]}, shown
+    predictor = Predictor.load(file)
+    sources, rows = asked(predictor, inputs)
+    with placed(sources):
+        suggestions = active.which_next(predictor, rows, min(5, len(sources)) if n is None else n)
+    shown = [f"{sources[one.row]}: {one.reason}" for one in suggestions]
+    return {"file": str(file), "next": [{"input": sources[one.row], **one.to_json()} for one in suggestions]}, shown

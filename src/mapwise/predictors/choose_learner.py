@@ -54,7 +54,7 @@ def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Pred
     for place, head in enumerate(heads):
         start = time.monotonic()
         why = _hindrance(predictor, head, X, end - start) if candidates else ""
-        found = None
+        held_out = None
         if not why:
             share = (end - time.monotonic()) / (len(heads) - place)
             candidate = predictor.with_head(head, X, share)
@@ -64,8 +64,8 @@ def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Pred
                 chosen = replace(predictor, head=predictor.head_of(USUAL))
                 return chosen, [Tried(name, None, 0.0, name == USUAL, why) for name in heads]
             if not why:
-                candidates[head], found = (candidate, judged), judged
-        tried.append(Tried(head, found, time.monotonic() - start if found else 0.0, False, why))
+                candidates[head], held_out = (candidate, judged), judged
+        tried.append(Tried(head, held_out, time.monotonic() - start if held_out else 0.0, False, why))
     best = max(candidates, key=lambda head: (candidates[head][1].accuracy or 0.0, head == USUAL))
     chosen = replace(candidates[best][0], optimism=optimism(*_out_of_fold(list(candidates.values()))))
     return chosen, [replace(one, chosen=one.learner == best) for one in tried]
@@ -118,9 +118,9 @@ def _hindrance(predictor: Predictor, head: str, X: Any, left: float) -> str:
 
 def seconds_of(budget: str | float) -> float:
     """The seconds that "30s", "2m", "1h" or a number mean; raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", str(budget).strip())
-    if not found or not float(found[1]) > 0:
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", str(budget).strip())
+    if not match or not float(match[1]) > 0:
         raise ValueError(
             f"the budget is {budget!r} and a time above zero is needed: give 30s, 2m or a number of seconds"
         )
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

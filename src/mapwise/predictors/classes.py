@@ -86,9 +86,9 @@ class Predictor(Taught):
         """
         assert self.crossed is None  # what was said of its rows was by the head it has
         head = self.head_of(learner)
-        made = replace(self, head=head, optimism=0.0)
+        other = replace(self, head=head, optimism=0.0)
         if not head.tunes:
-            return made
+            return other
         encoder = self.encoder
         if not isinstance(encoder, Tunable):
             raise ValueError(
@@ -98,8 +98,8 @@ class Predictor(Taught):
         start = time.monotonic()
         tuned = encoder.tuned(X, self.columns, self.weight)
         took = time.monotonic() - start
-        told = crossed(encoder, X, self.support, self.digests, self.classes, head.learner_for, seconds - took, took)
-        return replace(made, encoder=tuned, rows=tuned(X), crossed=told)
+        folds = crossed(encoder, X, self.support, self.digests, self.classes, head.learner_for, seconds - took, took)
+        return replace(other, encoder=tuned, rows=tuned(X), crossed=folds)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The softmax of the scores of raw rows."""
@@ -155,7 +155,7 @@ class Predictor(Taught):
             rows=self.rows[others],
             columns=left - (left > place),
             weight=self.weight[others],
-            sources=tuple(source for source, kept in zip(self.sources, others, strict=False) if kept),
+            sources=tuple(source for source, stays in zip(self.sources, others, strict=False) if stays),
             digests=self.digests_with(np.zeros(0, np.int64))[others],
             classes=tuple(other for other in self.classes if other != name),
             crossed=self._outdated,
@@ -199,8 +199,8 @@ class Predictor(Taught):
         columns = {"columns": self.columns.astype(np.int64)}
         if self.crossed is None:
             return about, columns
-        kept = {_CROSSED + name: array for name, array in self.crossed.arrays.items()}
-        return {**about, "crossed": {"taught": self.crossed.taught, "why": self.crossed.why}}, columns | kept
+        arrays = {_CROSSED + name: array for name, array in self.crossed.arrays.items()}
+        return {**about, "crossed": {"taught": self.crossed.training_share, "why": self.crossed.why}}, columns | arrays
 
     @classmethod
     def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
@@ -226,8 +226,8 @@ class Predictor(Taught):
     def _crossed_of(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Crossed | None:
         if "crossed" not in about:
             return None
-        kept = {name.removeprefix(_CROSSED): array for name, array in tensors.items() if name.startswith(_CROSSED)}
-        return Crossed.of_file(about["crossed"], kept, len(tensors["rows"]), len(about["classes"]))
+        arrays = {name.removeprefix(_CROSSED): array for name, array in tensors.items() if name.startswith(_CROSSED)}
+        return Crossed.of_file(about["crossed"], arrays, len(tensors["rows"]), len(about["classes"]))
 
     @classmethod
     def _of_file(
@@ -235,8 +235,8 @@ class Predictor(Taught):
     ) -> Self:
         rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
         classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
-        made = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
-        return replace(made, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
+        predictor = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
+        return replace(predictor, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
 
 
 _CROSSED = "crossed/"

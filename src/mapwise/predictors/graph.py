@@ -134,7 +134,7 @@ def _serialized(program: torch.export.ExportedProgram, name: str, about: Mapping
 
     try:
         with _quiet():
-            made = torch.onnx.export(
+            exported = torch.onnx.export(
                 program, dynamo=True, input_names=list(_FREE), output_names=["scores", "probabilities"], verbose=False
             )
     except torch.onnx.errors.OnnxExporterError as problem:
@@ -143,8 +143,8 @@ def _serialized(program: torch.export.ExportedProgram, name: str, about: Mapping
             f"{name} can't be exported, since ONNX has no operator for {lacking[1] if lacking else _short(problem)}: "
             "take a learner that needs none, such as nearest_mean or ridge"
         ) from None
-    assert made is not None
-    model: Any = made.model
+    assert exported is not None
+    model: Any = exported.model
     ClearMetadataAndDocStringPass()(model)  # where in which file of this machine each node was made
     model.producer_name, model.producer_version = "mapwise", __version__
     model.doc_string = NOTE
@@ -218,5 +218,7 @@ def answered(path: str | Path | bytes, support: Examples, query: Any) -> Float[n
 
     session = onnxruntime.InferenceSession(path if isinstance(path, bytes) else str(path))
     given = {"support": support.x, "labels": support.y, "weight": support.weight, "query": query}
-    found: np.ndarray = session.run(["probabilities"], {k: np.asarray(v, np.float32) for k, v in given.items()})[0]
-    return found
+    probabilities: np.ndarray = session.run(
+        ["probabilities"], {k: np.asarray(v, np.float32) for k, v in given.items()}
+    )[0]
+    return probabilities

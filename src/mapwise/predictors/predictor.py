@@ -126,8 +126,8 @@ class Taught:
     def checked(self) -> Self:
         """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
         with torch.no_grad():
-            said = means(self.learner.predict(self.params, self.fast, self.support.x[:1]))
-        if not said.isfinite().all():
+            scores = means(self.learner.predict(self.params, self.fast, self.support.x[:1]))
+        if not scores.isfinite().all():
             raise ValueError(
                 "its learner answers NaN or infinity: leave out rows of extreme numbers, or take another learner"
             )
@@ -139,7 +139,7 @@ class Taught:
         Raises ValueError for a custom learner, and OSError when the folder can't be written.
         """
         head, head_tensors = self.head.to_file()
-        said, labels = self._kept_labels()
+        header, labels = self._kept_labels()
         arrays = {name: part for name, part in self.encoder.state.items() if isinstance(part, np.ndarray)}
         state = {name: part for name, part in self.encoder.state.items() if name not in arrays}
         about = {
@@ -149,7 +149,7 @@ class Taught:
             "head": head,
             "reads": self.note,
             "sources": self.sources,
-            **said,
+            **header,
         }
         tensors = {"rows": self.rows, "weight": self.weight.astype(np.float64), **labels}
         tensors["digests"] = self.digests_with(np.zeros(0, np.int64))
@@ -234,11 +234,11 @@ def _encoder(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Enc
             "gives other numbers: fit it again"
         )
     arrays = {path.removeprefix(_ENCODER): part for path, part in tensors.items() if path.startswith(_ENCODER)}
-    found = encoder.with_state({**state, **arrays})
+    restored = encoder.with_state({**state, **arrays})
     # A name in both, or an array for an encoder that has none, is nothing that was saved.
-    if arrays and (state.keys() & arrays.keys() or not arrays.keys() <= found.state.keys()):
+    if arrays and (state.keys() & arrays.keys() or not arrays.keys() <= restored.state.keys()):
         raise ValueError(f"the encoder {name} has no arrays {', '.join(sorted(arrays))[:80]}")
-    return found
+    return restored
 
 
 def _fault(

@@ -36,14 +36,14 @@ class Crossed:
     rows:    which rows were asked, [A].
     scores:  what was said of them, [A, W].
     novelty: how far each lay from the classes, as its predictor's encoder sees it, [A].
-    taught:  the share of the rows that each predictor was taught.
+    training_share: the share of the rows that each predictor was fitted to.
     why:     why there are none; "" where there are.
     """
 
     rows: Int64[np.ndarray, "A"] = field(default_factory=lambda: np.empty(0, np.int64))
     scores: Float[np.ndarray, "A W"] = field(default_factory=lambda: np.empty((0, 0)))
     novelty: Float[np.ndarray, "A"] = field(default_factory=lambda: np.empty(0))
-    taught: float = (FOLDS - 1) / FOLDS
+    training_share: float = (FOLDS - 1) / FOLDS
     why: str = ""
 
     @property
@@ -94,7 +94,7 @@ class Crossed:
         counts = np.bincount(columns)
         far = np.full(len(columns), np.nan)
         far[self.rows] = self.novelty
-        answers = OutOfFold(self.rows, self.scores, (1 - self.taught) * counts[counts > 0])
+        answers = OutOfFold(self.rows, self.scores, (1 - self.training_share) * counts[counts > 0])
         return summary([answers], columns, weight, names, np.arange(len(columns)), far)
 
 
@@ -108,13 +108,13 @@ def crossed(
     seconds: float,
     tuning: float,
 ) -> Crossed:
-    """Ask each third of the rows of a predictor that was taught the others, its encoder tuned on them too.
+    """Predict each third of the rows by a predictor fitted to the others, its encoder tuned on them too.
 
     X:        raw rows, [S].
     support:  the same as the encoder gives them when it isn't tuned.
     digests:  of each raw row's content: copies, by these or by their encoded rows, are in one fold.
     made_for: the learner for a support.
-    seconds:  that all of it may take; a third for which none are left is not asked.
+    seconds:  that all of it may take; a third for which none are left is not predicted.
     tuning:   seconds that tuning takes on all rows.
     """
     end = time.monotonic() + seconds
@@ -129,13 +129,15 @@ def crossed(
         if time.monotonic() + took > end:
             break
         start = time.monotonic()
-        rest, asked = np.flatnonzero(fold != place), np.flatnonzero(fold == place)
+        rest, queries = np.flatnonzero(fold != place), np.flatnonzero(fold == place)
         tuned = encoder.tuned([X[int(row)] for row in places[rest]], columns[rest], weight[rest])
-        z = torch.as_tensor(tuned([X[int(row)] for row in places[np.concatenate([rest, asked])]]), dtype=torch.float64)
-        taught = known._replace(x=z[: len(rest)], y=known.y[rest], weight=known.weight[rest])
-        rows.append(places[asked])
-        scores.append(_scores(made_for(taught), taught, z[len(rest) :]))
-        far.append(novelty(taught, z[len(rest) :]))
+        z = torch.as_tensor(
+            tuned([X[int(row)] for row in places[np.concatenate([rest, queries])]]), dtype=torch.float64
+        )
+        training = known._replace(x=z[: len(rest)], y=known.y[rest], weight=known.weight[rest])
+        rows.append(places[queries])
+        scores.append(_scores(made_for(training), training, z[len(rest) :]))
+        far.append(novelty(training, z[len(rest) :]))
         took = time.monotonic() - start
     if not rows:
         return Crossed(

@@ -224,7 +224,7 @@ def summary(
     correct = [_correct(one.rows, one.scores.argmax(1) == columns[one.rows]) for one in answers]
     by_class = np.stack([_by_class(one, columns, len(names)) for one in correct])  # [sizes, W]
     rows = np.array(list(correct[0]))
-    asked = np.bincount(columns[rows], minlength=len(names))
+    per_class = np.bincount(columns[rows], minlength=len(names))
     errors = 1 - by_class @ share
     sizes = np.array([_size(counts - one.left_out) for one in answers])
     power = 0.0
@@ -234,15 +234,15 @@ def summary(
     def expected(more: int, weights: Float[np.ndarray, "W"]) -> Expected:
         size = _size(counts + more)
         error = float(1 - by_class[0] @ weights) * (size / sizes[0]) ** power
-        independent = 1 / (weights**2 / np.maximum(asked, 1)).sum()
+        independent = 1 / (weights**2 / np.maximum(per_class, 1)).sum()
         together = _SPREAD + _FARTHER * math.log(size / _size(counts))
         return Expected(1 - error, *wilson(1 - error, independent / together))
 
     balanced = expected(0, alike)
     classes, confusions, doubtful = _confused(answers[0].rows, answers[0].scores, columns, names)
     nearest = rows[np.argsort(novelty[rows], kind="stable")]
-    kept = sorted({max(1, round(part * len(rows))) for part in _COVERAGES}, reverse=True)
-    of_row = share[columns] / np.maximum(asked, 1)[columns]
+    coverages = sorted({max(1, round(part * len(rows))) for part in _COVERAGES}, reverse=True)
+    of_row = share[columns] / np.maximum(per_class, 1)[columns]
     right = np.array([correct[0][row] for row in nearest])
     return HeldOut(
         *expected(0, share),
@@ -251,7 +251,7 @@ def summary(
         confusions=confusions,
         doubtful=[(int(places[row]), name, taken) for row, name, taken in doubtful],
         more={more: expected(more, share) for more in MORE} if len(answers) > 1 else {},
-        by_coverage=[(n / len(rows), float(np.average(right[:n], weights=of_row[nearest[:n]]))) for n in kept],
+        by_coverage=[(n / len(rows), float(np.average(right[:n], weights=of_row[nearest[:n]]))) for n in coverages],
         balanced=balanced,
         chance=float(share.max()),
         training_share=None if len(answers) > 1 else float(sizes[0] / _size(counts)),
@@ -293,9 +293,9 @@ def _out_of_fold(
         for rows in np.split(folds, range(together, len(folds), together)):
             if parts and time.monotonic() > end:
                 break
-            kept = np.tile(weight, (len(rows), 1))
-            np.put_along_axis(kept, rows, 0, 1)
-            scores = scores_under(learner, params, support, kept, support.x[torch.as_tensor(rows)])
+            weights = np.tile(weight, (len(rows), 1))
+            np.put_along_axis(weights, rows, 0, 1)
+            scores = scores_under(learner, params, support, weights, support.x[torch.as_tensor(rows)])
             parts.setdefault(fewer, []).append((rows.ravel(), scores.reshape(rows.size, -1)))
     return [
         OutOfFold(
@@ -338,7 +338,7 @@ def _size(counts: np.ndarray) -> float:
     return float(1 / np.mean(1 / counts))
 
 
-def _power(sizes: np.ndarray, errors: np.ndarray, by_guessing: float, asked: int) -> float:
+def _power(sizes: np.ndarray, errors: np.ndarray, by_guessing: float, count: int) -> float:
     """The power of the number of rows by which errors fall, between 0 and -1; 0 without evidence of any learning.
 
     errors:      0..1, the largest size's first.
@@ -347,11 +347,11 @@ def _power(sizes: np.ndarray, errors: np.ndarray, by_guessing: float, asked: int
     if not errors.any() or not by_guessing:
         return 0.0
     least = min(1.0, float(errors[0]))
-    kappa, its_error = 1 - least / by_guessing, math.sqrt(least * (1 - least) / asked) / by_guessing
+    kappa, its_error = 1 - least / by_guessing, math.sqrt(least * (1 - least) / count) / by_guessing
     learned = min(1.0, max(0.0, kappa - its_error) / _LEARNED)
-    logs = np.log(np.maximum(errors, 0.5 / asked))
+    logs = np.log(np.maximum(errors, 0.5 / count))
     seen = np.polyfit(np.log(sizes), logs, 1, w=np.sqrt(sizes))[0]
-    evidence = asked * errors.mean() * np.log(sizes.max() / sizes.min() + 1)
+    evidence = count * errors.mean() * np.log(sizes.max() / sizes.min() + 1)
     return learned * float(np.clip((evidence * seen + _ERRORS * _USUAL) / (evidence + _ERRORS), -1, 0))
 
 
@@ -379,20 +379,20 @@ _Confused = tuple[dict[str, tuple[float, int]], list[tuple[str, str, float]], li
 
 def _confused(rows: np.ndarray, scores: np.ndarray, columns: np.ndarray, names: Sequence[str]) -> _Confused:
     """What classes were taken for, and which rows are doubtful."""
-    said, true = scores.argmax(1), columns[rows]
+    predictions, true = scores.argmax(1), columns[rows]
     classes: dict[str, tuple[float, int]] = {}
     confusions: list[tuple[str, str, float]] = []
     doubtful: list[tuple[float, tuple[int, str, str]]] = []
     for c in np.unique(true):
-        answers = np.bincount(said[true == c], minlength=len(names)) / (true == c).sum()
+        answers = np.bincount(predictions[true == c], minlength=len(names)) / (true == c).sum()
         classes[names[c]] = (float(answers[c]), len(np.unique(rows[true == c])))
         confusions += [(names[c], names[k], float(share)) for k, share in enumerate(answers) if k != c and share > 0]
     lead = scores.max(1) - scores[np.arange(len(rows)), true]
     for row in np.unique(rows):
-        asked = rows == row
-        if (said[asked] != true[asked]).all():
-            taken = int(np.bincount(said[asked]).argmax())
-            doubtful.append((float(lead[asked].mean()), (int(row), names[columns[row]], names[taken])))
+        own = rows == row
+        if (predictions[own] != true[own]).all():
+            taken = int(np.bincount(predictions[own]).argmax())
+            doubtful.append((float(lead[own].mean()), (int(row), names[columns[row]], names[taken])))
     confusions.sort(key=lambda pair: -pair[2])
     doubtful.sort(key=lambda pair: -pair[0])
     return classes, confusions, [row for _, row in doubtful]

@@ -97,7 +97,7 @@ def which_next(
 
     # A row is worth no more after others than before them: an old figure is a bound (Minoux 1978), few are made anew.
     bound = _by_parts(worth, rows, len(judges))
-    found = []
+    suggestions = []
     for _ in range(n):
         while True:
             row = int(bound.argmax())
@@ -109,18 +109,18 @@ def which_next(
         like[row] = False
         label, runner_up = (names[place] for place in best[row])
         unlike = bool(far[row] > usual)
-        found.append(Suggestion(row, label, runner_up, bool(lead[row] < middle / 2), unlike, int(like.sum())))
+        suggestions.append(Suggestion(row, label, runner_up, bool(lead[row] < middle / 2), unlike, int(like.sum())))
         bound[row], far = -np.inf, np.minimum(far, near)
-    return found
+    return suggestions
 
 
-def _by_parts(made: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, beside: int) -> np.ndarray:
+def _by_parts(figure: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, beside: int) -> np.ndarray:
     """Something of every row, so many at a time that their distances to others find room."""
     together = max(1, _TOGETHER // max(1, beside))
-    return np.concatenate([made(rows[start : start + together]) for start in range(0, len(rows), together)])
+    return np.concatenate([figure(rows[start : start + together]) for start in range(0, len(rows), together)])
 
 
 def _distances(a: Float[np.ndarray, "N D"], b: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "N M"]:
     squared = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)[None]
-    found: np.ndarray = np.sqrt(squared.clip(min=0))
-    return found
+    distances: np.ndarray = np.sqrt(squared.clip(min=0))
+    return distances

@@ -39,12 +39,12 @@ def held_out_novelty(support: Examples) -> Float[np.ndarray, "S"]:
     return torch.where(rest > 1e-9 * counts[column], near.min(1).values, math.nan).numpy()
 
 
-def limit(found: Float[np.ndarray, "S"], share: float, known: Spread | None = None) -> float:
+def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None = None) -> float:
     """The novelty that a share of the rows of the known classes exceeds.
 
-    found: novelties of rows of the known classes; NaN is none.
+    novelties: of rows of the known classes; NaN is none.
     share: in (0, 1): of known rows that may be refused.
-    known: what was measured before, which counts as rows beside those found.
+    known: what was measured before, which counts as rows beside those.
 
     The logarithm of a novelty is taken for normal, and the limit is a quantile of the next one: by Student's t, wider
     the fewer rows there are (Hahn and Meeker 1991, chapter 4). Raises ValueError for another share, and when fewer
@@ -52,15 +52,15 @@ def limit(found: Float[np.ndarray, "S"], share: float, known: Spread | None = No
     """
     if not 0 < share < 1:
         raise ValueError(f"the share of known rows to refuse is {share}: give one above 0 and below 1, such as 0.05")
-    told = found[np.isfinite(found)]
-    if known is None and len(told) < FEWEST:
+    finite = novelties[np.isfinite(novelties)]
+    if known is None and len(finite) < FEWEST:
         raise ValueError(
-            f"{len(told)} of the examples have another of their class beside them, and {FEWEST} are needed to tell "
+            f"{len(finite)} of the examples have another of their class beside them, and {FEWEST} are needed to tell "
             "what is none of the classes: give a second example of each"
         )
     from scipy.special import stdtrit  # here, since most who load this never ask
 
-    logs = np.log(np.maximum(told, _FLOOR * told.mean() + 1e-300)) if len(told) else told
+    logs = np.log(np.maximum(finite, _FLOOR * finite.mean() + 1e-300)) if len(finite) else finite
     before = Spread(0.0, 0.0, 0.0) if known is None else known
     rows = len(logs) + before.rows
     mean = (logs.sum() + before.rows * before.mean) / rows

@@ -59,9 +59,9 @@ class Region:
     def top(self, share: float = 0.1) -> Bool[np.ndarray, "H W"]:
         """The pixels that matter most, this share of all."""
         order = np.argsort(-self.fall, axis=None, kind="stable")
-        found = np.zeros(self.fall.size, dtype=bool)
-        found[order[: max(1, round(share * self.fall.size))]] = True
-        return found.reshape(self.fall.shape)
+        mask = np.zeros(self.fall.size, dtype=bool)
+        mask[order[: max(1, round(share * self.fall.size))]] = True
+        return mask.reshape(self.fall.shape)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -167,7 +167,7 @@ def explained(
     order = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :2]
     columns = support.y.argmax(1).numpy()
     together = max(1, _TOGETHER // max(1, support.y.numel()))
-    found = []
+    explanations = []
     for start in range(0, len(x), together):
         part = slice(start, start + together)
         votes = _votes(learner, params, fast, support, x[part])
@@ -188,8 +188,8 @@ def explained(
             )
             scale = learner.votes_add_to if isinstance(learner, Votes) else None
             answer = float(chances[place, first])
-            found.append(Explanation(names[first], answer, names[second], examples, each, scale))
-    return found
+            explanations.append(Explanation(names[first], answer, names[second], examples, each, scale))
+    return explanations
 
 
 def _votes(

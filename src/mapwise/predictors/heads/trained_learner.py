@@ -60,7 +60,7 @@ class TrainedLearner:
                 f"{folder} writes that down, where its data are"
             )
         make = SOURCES[on.source].encoder
-        made = LearnerSettings(
+        learner_settings = LearnerSettings(
             learner=settings.learner,
             fields=settings.fields,
             net=on.net,
@@ -68,7 +68,7 @@ class TrainedLearner:
             shape=on.shape,
         )
         try:
-            return cls.of(made, params, make and make(on.shape.input_shape))
+            return cls.of(learner_settings, params, make and make(on.shape.input_shape))
         except ValueError as problem:
             raise ValueError(f"{folder} can't stand behind a predictor: {problem}") from None
 
@@ -231,17 +231,17 @@ def _sizes(value: Any) -> Iterator[float]:
 
 def _check_measured(learner: Learner, params: Params) -> None:
     """Raises ValueError unless every layer that needs measured statistics has them."""
-    found = tree.flatten(params.get("measured", {}))
+    statistics = tree.flatten(params.get("measured", {}))
     needed = {
         name: layer
         for net in nets_of(learner).values()
         for name, layer in net.named_modules()
         if getattr(layer, "keep_in", None) == "measured"
     }
-    if missing := sorted(needed.keys() - found.keys()):
+    if missing := sorted(needed.keys() - statistics.keys()):
         raise ValueError(f"it has no statistics of layer {missing[0]!r}")
     for name, layer in needed.items():
-        if found[name].shape != (2, len(layer.weight)) or bool((found[name][1] < 0).any()):
+        if statistics[name].shape != (2, len(layer.weight)) or bool((statistics[name][1] < 0).any()):
             raise ValueError(f"the statistics of layer {name!r} are no means and variances of its channels")
 
 
