@@ -12,7 +12,7 @@ from mapwise.data.modality import Columns, Modality
 
 _SUFFIXES = "png jpg jpeg gif bmp tif tiff webp ppm pgm pbm jp2 ico avif"
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
-"""By which a string is known for the path of a picture, where nobody says."""
+"""By which a string is known for the path of a picture, where no modality is given."""
 
 
 def is_frame(X: Any) -> bool:
@@ -25,7 +25,7 @@ def is_frame(X: Any) -> bool:
 
 
 def modality_of(X: Any) -> Modality:
-    """What rows X holds, told by what it looks like; a string with the suffix of a picture is its path."""
+    """What rows X holds, recognized by what it looks like; a string with the suffix of a picture is its path."""
     if is_frame(X) or hasattr(X, "toarray"):
         return "table"
     if isinstance(X, np.ndarray) and (X.ndim > 2 or X.ndim == 0):

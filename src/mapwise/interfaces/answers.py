@@ -191,7 +191,7 @@ def _tried_as_json(one: Tried) -> dict[str, Any]:
 
 
 def _unknown(predictor: Predictor, encoded: np.ndarray, refuse: float) -> tuple[list[bool | None], str]:
-    """Whether each row is none of the classes, None where nobody can say; and why not."""
+    """Whether each row is none of the classes, None where that is unknown; and why."""
     if refuse == 0:
         return [False] * len(encoded), ""
     try:

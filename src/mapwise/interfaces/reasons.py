@@ -41,7 +41,7 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
 def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple[dict[str, Any], list[str]]:
     """The inputs most worth a label, the best first: JSON-ready, and as lines for a person.
 
-    n: how many; 5 when nobody says, or as many as there are.
+    n: how many; 5 where none is given, or as many as there are.
 
     Raises ValueError as `predict` does, for a file of one class, and for an n that the inputs don't allow.
     """

@@ -1,1 +1,1 @@
-"""What a few examples taught, as a thing to keep, to ask and to judge."""
+"""Predictors fitted to a few examples: kept in a file, queried, and judged."""

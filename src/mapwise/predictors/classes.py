@@ -1,4 +1,4 @@
-"""An adapted task as a thing to keep: an encoder, a learner, and the support it was taught with."""
+"""An adapted task as a thing to keep: an encoder, a learner, and the support it was fitted to."""
 
 import difflib
 import time
@@ -22,7 +22,7 @@ from mapwise.predictors.predictor import Taught
 
 @dataclass(frozen=True, eq=False)
 class Predictor(Taught):
-    """What a few examples of each class taught: a value, so that another example or class makes another predictor.
+    """A classifier fitted to a few examples of each class: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
     head:    what stands behind it.
@@ -43,9 +43,9 @@ class Predictor(Taught):
     note: str = ""
     """What whoever made it wants to find again, such as the column that holds the texts."""
     sources: tuple[str, ...] = ()
-    """Where each row came from, such as a file; empty when nobody said."""
+    """Where each row came from, such as a file; empty where unknown."""
     digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of each raw row's content, see `data.digests`; 0 or empty when nobody said."""
+    """Of each raw row's content, see `data.digests`; 0 or empty where unknown."""
     crossed: Crossed | None = None
     """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
     optimism: float = 0.0

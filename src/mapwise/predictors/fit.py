@@ -280,7 +280,7 @@ def _check_contents(
 ) -> None:
     """Raises ValueError when a row from `first` on has the content of another, and is of another class.
 
-    Rows of a table may well be equal, and differ in what nobody wrote down.
+    Rows of a table may well be equal, and differ in what was not written down.
     """
     if modality == "table":
         return

@@ -1,4 +1,4 @@
-"""What a few examples taught, of whatever they hold: encoded rows, a learner behind them, and the file of both."""
+"""What every predictor shares: encoded rows, a learner behind them, and the file of both."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -116,7 +116,7 @@ class Taught:
 
     @cached_property
     def fast(self) -> Fast:
-        """What the support taught the learner."""
+        """The learner, adapted to the support."""
         return tree.detach(self.learner.adapt(self.params, self.support))
 
     def placed(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q E"]:
@@ -199,12 +199,12 @@ class Taught:
         raise NotImplementedError
 
     def digests_with(self, new: Int64[np.ndarray, "N"]) -> Int64[np.ndarray, "S"]:
-        """The digests of the rows and of more; 0 for those of which nobody said."""
+        """The digests of the rows and of more; 0 where unknown."""
         known = self.digests if len(self.digests) else np.zeros(len(self.rows), np.int64)
         return np.concatenate([known, new])
 
     def sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
-        """Where the rows came from, with so many more; empty when nobody said."""
+        """Where the rows came from, with so many more; empty where unknown."""
         known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * count
         return known + new if any(known + new) else ()
 

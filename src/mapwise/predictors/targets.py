@@ -1,4 +1,4 @@
-"""A task of numbers as a thing to keep: an encoder, a learner, and the support it was taught with."""
+"""A task of numbers as a thing to keep: an encoder, a learner, and the support it was fitted to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from mapwise.predictors.predictor import Taught
 
 @dataclass(frozen=True, eq=False)
 class TargetPredictor(Taught):
-    """What a few examples with numbers taught: a value, so that another example makes another predictor.
+    """A regressor fitted to a few examples: a value, so that another example makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
     head:    what stands behind it.
@@ -34,9 +34,9 @@ class TargetPredictor(Taught):
     note: str = ""
     """What whoever made it wants to find again, such as the column that holds the texts."""
     sources: tuple[str, ...] = ()
-    """Where each row came from, such as a file; empty when nobody said."""
+    """Where each row came from, such as a file; empty where unknown."""
     digests: Int64[np.ndarray, "S"] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of each raw row's content, see `data.digests`; 0 or empty when nobody said."""
+    """Of each raw row's content, see `data.digests`; 0 or empty where unknown."""
 
     @classmethod
     def of(cls, encoder: Encoder, head: Head, X: Any, targets: np.ndarray, weight: np.ndarray) -> Self:

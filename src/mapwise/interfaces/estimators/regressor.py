@@ -67,9 +67,9 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
     def predict(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """The number of every row, [N], or the numbers, [N, W], as y was.
 
-        return_std: also how far off they may be, in an array of the same shape: the root of the mean squared
-                    leave-one-out error of the examples. It is one number for all rows of a target, and is true of
-                    rows like the examples.
+        return_std: also how far off they may be, in an array of the same shape: the root of the mean squared error of
+                    the examples, each predicted by one fitted without it. It is one number for all rows of a
+                    target, and is true of rows like the examples.
 
         Raises ValueError, with return_std, for fewer than three different examples.
         """

@@ -57,7 +57,7 @@ def deviation(predictor: TargetPredictor) -> Float[np.ndarray, ""] | Float[np.nd
 
 
 def _without(predictor: TargetPredictor, known: Examples, row: int) -> Float[Tensor, "W"]:
-    """The prediction of a row by a learner that wasn't taught it."""
+    """The prediction of a row by a learner fitted without it."""
     weight = known.weight.clone()
     weight[row] = 0
     rest = known._replace(weight=weight)

@@ -1,4 +1,4 @@
-"""What is said of rows by predictors that saw nothing of them, where the encoder too was tuned on rows."""
+"""Cross-fitted predictions, for encoders that were tuned on the support."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from mapwise.predictors.evidence.duplicates import distinct
 from mapwise.predictors.evidence.novelty import novelty
 
 FOLDS = 3
-"""Of which each is asked of a predictor, encoder and all, that was taught the others."""
+"""Folds: each is predicted by an encoder and a learner fitted to the others."""
 COST = FOLDS - 1
 """Tunings on all rows that these take together: each is on (FOLDS - 1) / FOLDS of the rows."""
 CHANGED = (
@@ -31,7 +31,7 @@ CHANGED = (
 
 @dataclass(frozen=True, eq=False)
 class Crossed:
-    """The answers to rows of a support by predictors whose encoder and learner were taught others of its rows.
+    """The out-of-fold answers to rows of a support: encoder and learner were fitted to others of its rows.
 
     rows:    which rows were asked, [A].
     scores:  what was said of them, [A, W].

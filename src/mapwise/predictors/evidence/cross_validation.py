@@ -149,7 +149,7 @@ class HeldOut:
 
     @property
     def outlook(self) -> str:
-        """What more examples would bring, as one line; "" where that can't be told."""
+        """What more examples would bring, as one line; "" where that is unknown."""
         expected = ", ".join(f"{one} with {more}" for more, one in self.more.items())
         return f"more examples of each class: {expected}" if expected else ""
 

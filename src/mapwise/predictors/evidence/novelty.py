@@ -12,7 +12,7 @@ from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Spread
 
 FEWEST = 3
-"""Rows whose spread can be told, where none is known."""
+"""Rows from which a spread can be estimated, where none is known."""
 _FLOOR = 1e-3  # of the mean: a row that equals others has no logarithm
 
 

@@ -25,7 +25,7 @@ class Example:
     label:       its class.
     source:      where it came from, such as a file; "" where that isn't kept.
     vote:        for the answer, above 0, or for the runner-up, below; None for a learner that gives no votes.
-    without:     the answer of a predictor that was taught all examples but this.
+    without:     the answer of a predictor fitted to all examples but this.
     probability: of the explained answer, by that predictor.
     """
 
@@ -155,7 +155,7 @@ def explained(
     """Why each query is answered as it is.
 
     without: the scores without each row of the support.
-    sources: where each row came from; empty when nobody kept it.
+    sources: where each row came from; empty where unknown.
 
     The support has two classes at least.
     """
