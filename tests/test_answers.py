@@ -80,7 +80,7 @@ def test_where_none_of_these_cannot_be_told_the_answers_are_given_all_the_same(c
     cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "two.safetensors")
     asked = cli("predict", "two.safetensors", "cancel", "--json").found
     assert asked["predictions"][0]["unknown"] is None
-    assert asked["why"].startswith("what is none of these can't be told: 0 of the examples")
+    assert asked["why"].startswith("what is none of these is unknown: 0 of the examples")
     assert "note: what is none of these" in cli("predict", "two.safetensors", "cancel").out
 
 

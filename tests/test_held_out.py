@@ -226,7 +226,7 @@ def test_a_class_of_numbers_is_no_class_of_names():
 
 def test_what_a_new_class_cost_is_not_told_from_too_few():
     found = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
-    assert "can't be told: too few to tell: newt has 1 example" in found.add_class("olm", [[2.0]])
+    assert "is unknown: too few to tell: newt has 1 example" in found.add_class("olm", [[2.0]])
 
 
 def uneven(rows, seed, apart=4.0, width=16):

@@ -197,7 +197,7 @@ def _unknown(predictor: Predictor, encoded: np.ndarray, refuse: float) -> tuple[
     try:
         return novelty.unknown(predictor, encoded, refuse).tolist(), ""
     except ValueError as few:
-        return [None] * len(encoded), f"what is none of these can't be told: {few}"
+        return [None] * len(encoded), f"what is none of these is unknown: {few}"
 
 
 def _folder(data: Path) -> tuple[list[Path], list[str], Modality, list[str]]:

@@ -11,7 +11,7 @@ from mapwise.predictors.diagnostics import cross_validation
 
 
 def is_predictor(path: Path) -> bool:
-    """Whether a path means a predictor's file and not a run's folder; a file that isn't there is known by its ending."""
+    """Whether a path means a predictor's file and not a run's folder; a missing file is known by its ending."""
     return path.is_file() or (path.suffix == ".safetensors" and not path.exists())
 
 

@@ -22,7 +22,7 @@ from mapwise.predictors.predictor import Taught
 
 @dataclass(frozen=True, eq=False)
 class Predictor(Taught):
-    """A classifier fitted to a few examples of each class: a value, so that another example or class makes another predictor.
+    """A classifier fitted to a few examples: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
     head:    what stands behind it.

@@ -22,7 +22,7 @@ from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads.head import Head, head_of, head_of_file
 
 CARD = (
-    "A predictor of mapwise. It holds the embeddings of the examples it was taught with (of some trained learners the "
+    "A predictor of mapwise. It holds the embeddings of the examples it was fitted to (of some trained learners the "
     "pixels themselves), and what a table's columns held: from these, something of the examples can be guessed. It may "
     "name the files or lines they came from. Share it as you would share the examples."
 )

@@ -276,7 +276,7 @@ def _same_kind(known: np.ndarray, new: np.ndarray) -> None:
 def _cost(before: HeldOut, after: HeldOut) -> str:
     """What a change did to the classes that were there before and after it."""
     if before.accuracy is None or after.accuracy is None:
-        return f"what this did to the other classes can't be told: {before.why or after.why}"
+        return f"the effect on the other classes is unknown: {before.why or after.why}"
     shared = [name for name in before.classes if name in after.classes]
     was, now = (np.mean([report.classes[name][0] for name in shared]) for report in (before, after))
     return f"the other classes: {100 * was:.0f} % before and {100 * now:.0f} % now, cross-validated"
