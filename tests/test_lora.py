@@ -221,7 +221,7 @@ def test_rows_that_come_later_leave_the_encoder_as_it_was_tuned_and_nothing_fals
     renamed = found.rename_class("card", "z").report_
     assert renamed.accuracy == found.report_.accuracy and set(renamed.classes) == {"cash", "z"}
     assert renamed.classes["z"][0] == pytest.approx(found.report_.classes["z"][0])
-    assert "can't be told: too little is known" in found.add_class("loan", ["my loan", "a new loan", "the loan now"])
+    assert "is unknown: too little is known" in found.add_class("loan", ["my loan", "a new loan", "the loan now"])
     assert found.predictor_.encoder.state is state
     np.testing.assert_array_equal(found.predictor_.rows[:12], rows)
     assert "fit again with all of them" in str(found.report_) and found.report_.more == {}

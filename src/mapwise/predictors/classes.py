@@ -17,11 +17,11 @@ from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed, crossed
 from mapwise.predictors.heads.head import Head
-from mapwise.predictors.predictor import Taught
+from mapwise.predictors.predictor import FittedPredictor
 
 
 @dataclass(frozen=True, eq=False)
-class Predictor(Taught):
+class Predictor(FittedPredictor):
     """A classifier fitted to a few examples: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.

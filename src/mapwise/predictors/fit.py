@@ -20,7 +20,7 @@ from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.evidence.cross_validation import HeldOut
 from mapwise.predictors.heads.head import AUTO, Head, encoder_for
-from mapwise.predictors.predictor import Taught
+from mapwise.predictors.predictor import FittedPredictor
 from mapwise.predictors.targets import TargetPredictor
 
 _SAME = 1e-9
@@ -109,7 +109,7 @@ def _weights(weight: Any) -> np.ndarray:
     return numbers
 
 
-P = TypeVar("P", bound=Taught)
+P = TypeVar("P", bound=FittedPredictor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def fit(
     """
     seconds = seconds_of(budget)
     to_choose = learner == AUTO and examples.names
-    kind: type[Taught] = Predictor if examples.names else TargetPredictor
+    kind: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
     head = kind.head_of(USUAL if to_choose else learner)
     fitting = encoder_for(encoder, examples.modality, head)
     examples = examples.counted()
@@ -246,7 +246,7 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name!r} is no name for a class: give one line of text")
 
 
-def numbers(y: Any) -> Float[np.ndarray, "N *W"]:
+def targets_of(y: Any) -> Float[np.ndarray, "N *W"]:
     """Targets as numbers, [N] or [N, W]; raises ValueError for anything else."""
     given = np.asarray(y)
     words = [cell for cell in given.flat if isinstance(cell, str)] if given.dtype.kind in "OUS" else []

@@ -45,7 +45,7 @@ class Written:
     """What an export wrote.
 
     bytes:    the size of the file.
-    farthest: between a probability of the graph and the learner's own, asked of the examples.
+    farthest: between a probability of the graph and the learner's own, over the examples.
     """
 
     bytes: int

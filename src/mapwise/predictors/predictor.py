@@ -32,7 +32,7 @@ _OPENED_BY: dict[Any, str] = {
 }
 
 
-class Taught:
+class FittedPredictor:
     """A fitted encoder, a learner over encoded rows, and the support's rows with their weights: a value.
 
     What extends it is a frozen dataclass with these fields, and says what each row was labelled with.

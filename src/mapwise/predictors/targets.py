@@ -10,11 +10,11 @@ from jaxtyping import Float, Int64
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads.head import Head
-from mapwise.predictors.predictor import Taught
+from mapwise.predictors.predictor import FittedPredictor
 
 
 @dataclass(frozen=True, eq=False)
-class TargetPredictor(Taught):
+class TargetPredictor(FittedPredictor):
     """A regressor fitted to a few examples: a value, so that another example makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.

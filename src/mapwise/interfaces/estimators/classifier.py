@@ -12,7 +12,7 @@ from sklearn.utils.validation import column_or_1d
 
 from mapwise.core.arrays import check_labels
 from mapwise.data import inputs
-from mapwise.interfaces.estimators.few_shot import FewShotEstimator, State, columns_of
+from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import explanation, novelty, which_next
@@ -24,7 +24,7 @@ from mapwise.predictors.onnx import export_onnx
 
 
 @dataclass(frozen=True, eq=False)
-class ClassState(State[Predictor]):
+class ClassState(FittedState[Predictor]):
     """What a classifier learned.
 
     classes: as the user calls them, sorted.

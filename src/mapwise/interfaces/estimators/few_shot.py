@@ -17,11 +17,11 @@ from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.fit import Fitted, P
 from mapwise.predictors.heads.head import Head
 
-S = TypeVar("S", bound="State[Any]")
+S = TypeVar("S", bound="FittedState[Any]")
 
 
 @dataclass(frozen=True, eq=False)
-class State(Generic[P]):
+class FittedState(Generic[P]):
     """All that an estimator learned: a change makes another one, so that a prediction is by one of them.
 
     columns: what scikit-learn keeps of a table: its attributes `n_features_in_` and, with names, `feature_names_in_`.
@@ -38,7 +38,7 @@ class State(Generic[P]):
 
 @dataclass(eq=False, repr=False)
 class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scikit-learn has no types
-    """An encoder by name before a learner; what extends it fits, and predicts by a `State`."""
+    """An encoder by name before a learner; what extends it fits, and predicts by a `FittedState`."""
 
     encoder: str = "auto"
     learner: str | Path | Learner | Head = "auto"
@@ -91,7 +91,7 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
         """Raw rows as the encoder that was fitted reads them."""
         return self._rows_for(self._fitted, X)
 
-    def _rows_for(self, state: State[Any], X: Any) -> Any:
+    def _rows_for(self, state: FittedState[Any], X: Any) -> Any:
         """Raw rows as the encoder of a state reads them."""
         return self._read(X, state.predictor.encoder.reads, state.columns)[0]
 

@@ -11,15 +11,15 @@ from sklearn.utils import Tags
 
 from mapwise.core.learner import Learner
 from mapwise.data import inputs
-from mapwise.interfaces.estimators.few_shot import FewShotEstimator, State, columns_of
+from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
 from mapwise.predictors.diagnostics.cross_validation import deviation
-from mapwise.predictors.fit import Fitted, LabelledExamples, fit, numbers, with_numbers
+from mapwise.predictors.fit import Fitted, LabelledExamples, fit, targets_of, with_numbers
 from mapwise.predictors.heads.head import Head
 from mapwise.predictors.targets import TargetPredictor
 
 
 @dataclass(frozen=True, eq=False)
-class TargetState(State[TargetPredictor]):
+class TargetState(FittedState[TargetPredictor]):
     """What a regressor learned."""
 
     @cached_property
@@ -111,4 +111,4 @@ def _targets(y: Any) -> np.ndarray:
         raise ValueError(
             "FewShotRegressor requires y to be passed, but the target y is None: give a number for each row"
         )
-    return numbers(y)
+    return targets_of(y)
