@@ -111,14 +111,14 @@ def test_the_same_predictor_gives_the_same_bytes_and_another_gives_others():
 def test_where_nothing_is_known_for_another_reason_the_page_says_which():
     why = "too little time to tell: tuning takes about 3 min; give fit a longer budget"
     read = words(page(HeldOut(None, None, None, 0, why=why)))
-    assert "can't be told from its examples: tuning takes about 3 min; give fit a longer budget." in read
+    assert "can't be estimated from its examples: tuning takes about 3 min; give fit a longer budget." in read
     assert "too little time to tell" in read and "too few" not in read
 
 
 def test_too_few_examples_are_said_to_be_and_the_rest_stands():
     html = too_few()
     read = words(html)
-    assert "can't be told from its examples: newt has 2 examples, and 3 of each class are needed." in read
+    assert "can't be estimated from its examples: newt has 2 examples, and 3 of each class are needed." in read
     assert "too few to tell" in read
     assert "<svg" not in html
     for title in ("What is inside the file", "How to go on", "newt (2), toad (4)"):
@@ -202,7 +202,7 @@ def test_a_file_of_too_few_texts_gets_a_page_too(cli, tmp_path):
     assert cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "few.safetensors").code == 0
     done = cli("report", "few.safetensors")
     assert done.code == 0, done.err
-    assert "can't be told from its examples: " in done.out
+    assert "can't be estimated from its examples: " in done.out
     read = words((tmp_path / "few.html").read_text())
     assert "cancel (2), refund (2)" in read
     assert "mapwise predict few.safetensors new.txt" in read

@@ -249,9 +249,9 @@ def test_streams_are_trained_on_judged_and_reported_from_the_command_line(cli):
     assert [other["learner"] for other in found["beside"]] == ["nearest_mean", "protonet"]
     assert all(other["sights"].keys() == found["sights"].keys() for other in found["beside"])
     shown = cli("eval", "mann", "--episodes", "4", "--source.length", "50", "--shuffle-labels").out
-    assert "Accuracy by sight of a class" in shown and "10th" in shown and "stream with shuffled labels" in shown
+    assert "Accuracy by instance of a class" in shown and "10th" in shown and "stream with shuffled labels" in shown
     assert cli("report", "mann", "--episodes", "4", "--curve-episodes", "2").code == 0
-    assert "Accuracy by sight of a class" in Path("mann/report.html").read_text("utf-8")
+    assert "Accuracy by instance of a class" in Path("mann/report.html").read_text("utf-8")
     refused = cli("train", "mann", "glyphs_stream", *own, "--shots", "5")
     assert refused.code != 0 and "a stream has no shots" in refused.err
     refused = cli("train", "mann", "glyphs_stream", "--ways", "10", "--out", "wide", *small)

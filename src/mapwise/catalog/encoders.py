@@ -33,22 +33,22 @@ FAMILIES: dict[str, FamilyRow] = {
 
 def encoder_of(kind: Modality) -> Encoder:
     """The first encoder that reads rows of this kind."""
-    return next(made for make in ENCODERS.values() if (made := make()).reads == kind)
+    return next(encoder for make in ENCODERS.values() if (encoder := make()).reads == kind)
 
 
 def encoder_named(name: str, *, fetch: bool) -> Encoder:
     """The encoder of this name, or of FAMILY:NAME; what a costly one gives is kept in the user's cache folder.
 
-    fetch: whether what it needs may be downloaded. Nobody who opens a file has asked for that.
+    fetch: whether what it needs may be downloaded; opening a file never downloads.
 
     Raises ValueError for a name that isn't there, and for an encoder whose parts can't be had.
     """
     family, colon, rest = name.partition(":")
     if colon:
-        made: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
+        encoder: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
     else:
-        made = named(ENCODERS, name, "encoder")()
-    return kept(made, cache_folder() / "embeddings.sqlite3") if isinstance(made, Costly) else made
+        encoder = named(ENCODERS, name, "encoder")()
+    return kept(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder
 
 
 def has_encoder(name: str) -> bool:

@@ -141,9 +141,9 @@ class SourceRow:
     encoder: Callable[[Sequence[int]], Encoder] | None = None
     """What makes rows of this shape of raw ones; None: nothing does."""
     ways: int = 5
-    """Classes of a task when nobody says otherwise."""
+    """Classes of a task where none are given."""
     shots: str = "1"
-    """Examples of a class, or points of a function, when nobody says otherwise."""
+    """Examples of a class, or points of a function, where none are given."""
     made: Callable[..., TaskSource | LabelledRows] | None = None
     """What makes it, if it has settings of its own: those are its keyword-only parameters."""
 

@@ -55,14 +55,14 @@ def with_more_section(findings: Findings, own: Report) -> str:
 
 def _course(curves: Sequence[Curve], unit: str) -> str:
     """Where each line begins and ends, in words."""
-    said = []
+    parts = []
     for curve in curves:
         y = np.asarray(curve.y, dtype=float)
         x = np.asarray(curve.x, dtype=float)[np.isfinite(y)]
         y = y[np.isfinite(y)]
         if len(y):
-            said.append(f"{curve.label} from {_value(y[0], unit)} at {x[0]:g} to {_value(y[-1], unit)} at {x[-1]:g}")
-    return ", ".join(said)
+            parts.append(f"{curve.label} from {_value(y[0], unit)} at {x[0]:g} to {_value(y[-1], unit)} at {x[-1]:g}")
+    return ", ".join(parts)
 
 
 def _curve_numbers(curves: Sequence[Curve], unit: str, xname: str) -> str:

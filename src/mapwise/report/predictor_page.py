@@ -27,7 +27,7 @@ def predictor_page(predictor: Predictor, report: HeldOut, file: str, size: int) 
     file:   where it lies, as one would type it.
     size:   of the file, in bytes.
 
-    What can't be told of so few examples is left out, and a sentence says how many it takes.
+    What can't be estimated from so few examples is left out, and a sentence says how many are needed.
     """
     sections = [
         _headline(predictor, report, file),
@@ -53,49 +53,51 @@ _MADE = {"pictures": "taken with another camera", "texts": "written by others", 
 
 def predictor_summary(predictor: Predictor, report: HeldOut) -> str:
     """How good a predictor is, in plain sentences."""
-    told = _told(report)
-    if told is None:
-        return f"How often this predictor is right can't be told from its examples: {_why(report)}."
-    one, asked = _ONE[predictor.encoder.reads], report.rows
+    expected = _expected(report)
+    if expected is None:
+        return f"How often this predictor is right can't be estimated from its examples: {_why(report)}."
+    one, count = _ONE[predictor.encoder.reads], report.rows
     sentence = (
         f"Given a new {one} of one of {len(report.classes)} classes, this predictor names the right one "
-        f"{_percent(told.accuracy)} of the time, as far as {asked:,} examples can tell: the 95 % interval is "
-        f"{_between(told)}."
+        f"{_percent(expected.accuracy)} of the time, as far as {count:,} examples can tell: the 95 % interval is "
+        f"{_between(expected)}."
     )
     if report.guesses:
         sentence += f" That is no better than guessing ({_percent(_chance(report))})."
     sentence += f" {uneven}." if (uneven := _uneven(report)) else ""
-    return sentence + (" So few leave it that wide; more examples narrow it." if told.high - told.low > _WIDE else "")
+    return sentence + (
+        " So few leave it that wide; more examples narrow it." if expected.high - expected.low > _WIDE else ""
+    )
 
 
-def _told(found: HeldOut) -> Expected | None:
-    if found.accuracy is None or found.low is None or found.high is None:
+def _expected(report: HeldOut) -> Expected | None:
+    if report.accuracy is None or report.low is None or report.high is None:
         return None
-    return Expected(found.accuracy, found.low, found.high)
+    return Expected(report.accuracy, report.low, report.high)
 
 
-def _chance(found: HeldOut) -> float:
-    return 1 / len(found.classes) if found.chance is None else found.chance
+def _chance(report: HeldOut) -> float:
+    return 1 / len(report.classes) if report.chance is None else report.chance
 
 
-def _uneven(found: HeldOut) -> str:
+def _uneven(report: HeldOut) -> str:
     """The balanced accuracy, where classes have more rows than others."""
-    if found.balanced is None or not found.uneven:
+    if report.balanced is None or not report.uneven:
         return ""
-    return f"Its balanced accuracy, with every class weighed alike, is {_percent(found.balanced.accuracy)}"
+    return f"Its balanced accuracy, with every class weighed alike, is {_percent(report.balanced.accuracy)}"
 
 
-def _why(found: HeldOut) -> str:
+def _why(report: HeldOut) -> str:
     """Why there is no accuracy, without the words that the headline has said."""
-    return found.why.partition(": ")[2]
+    return report.why.partition(": ")[2]
 
 
 def _headline(predictor: Predictor, report: HeldOut, file: str) -> str:
-    told = _told(report)
-    if told is None:
+    expected = _expected(report)
+    if expected is None:
         number, over = f"<small>{escape(report.why.partition(': ')[0])}</small>", _why(report)
     else:
-        number = f"{_percent(told.accuracy)} <small>{_between(told)}</small>"
+        number = f"{_percent(expected.accuracy)} <small>{_between(expected)}</small>"
         over = f"accuracy, and its 95 % interval, cross-validated; by guessing {_percent(_chance(report))}"
     held = f"{_counted(sum(predictor.counts.values()), 'example')} of {_counted(len(predictor.counts), 'class')}"
     share = report.training_share
@@ -106,13 +108,13 @@ def _headline(predictor: Predictor, report: HeldOut, file: str) -> str:
     return f'<div class="headline"><div>{shown}</div>{about}</div>'
 
 
-def _more(found: HeldOut) -> str:
-    told = _told(found)
-    if told is None or not found.more:
+def _more(report: HeldOut) -> str:
+    current = _expected(report)
+    if current is None or not report.more:
         return ""
-    expected = {0: told, **found.more}
-    shown = ", ".join(f"{_percent(one.accuracy)} with {more} more" for more, one in found.more.items())
-    svg = plots.with_more_examples(list(expected), list(expected.values()), chance=_chance(found))
+    expected = {0: current, **report.more}
+    shown = ", ".join(f"{_percent(one.accuracy)} with {more} more" for more, one in report.more.items())
+    svg = plots.with_more_examples(list(expected), list(expected.values()), chance=_chance(report))
     rows = [
         f'<tr><th scope="row">{f"{more} more" if more else "as it is"}</th>'
         f"{html.cell(_percent(one.accuracy), 'n')}{html.cell(_between(one), 'n')}</tr>"
@@ -120,24 +122,24 @@ def _more(found: HeldOut) -> str:
     ]
     head = [("examples of each class", ""), ("accuracy", "n"), ("95 % interval", "n")]
     caption = (
-        f"{_percent(told.accuracy)} as it is, and to be expected: {shown} of each class. The band is the 95 % "
+        f"{_percent(current.accuracy)} as it is, and to be expected: {shown} of each class. The band is the 95 % "
         "interval. This supposes that new examples are like those that are there."
     )
-    alt = f"Accuracy to expect with more examples of each class: {_percent(told.accuracy)} as it is, {shown}."
+    alt = f"Accuracy to expect with more examples of each class: {_percent(current.accuracy)} as it is, {shown}."
     numbers = html.as_table(head, rows, "Accuracy to expect with more examples")
     return html.section("How many more?", html.figure(svg, alt, html.unbroken(caption), numbers))
 
 
 def _refusing(predictor: Predictor, report: HeldOut, file: str) -> str:
-    found = report.by_coverage
-    if not found:
+    coverage = report.by_coverage
+    if not coverage:
         return ""
-    shares, accuracies = np.array(found).T
+    shares, accuracies = np.array(coverage).T
     svg = plots.against_coverage(shares, accuracies)
-    said = ", ".join(f"{_percent(right)} of the {_percent(share)} it answers" for share, right in found)
+    text = ", ".join(f"{_percent(right)} of the {_percent(share)} it answers" for share, right in coverage)
     rows = [
         f"<tr>{''.join(html.cell(_percent(value), 'n') for value in (share, 1 - share, right))}</tr>"
-        for share, right in found
+        for share, right in coverage
     ]
     head = [("answered", "n"), ("refused", "n"), ("right of those answered", "n")]
     gain = accuracies[-1] - accuracies[0]
@@ -152,20 +154,20 @@ def _refusing(predictor: Predictor, report: HeldOut, file: str) -> str:
         f"Answers that are right, where those farthest from every class are refused. {verdict} "
         "Cross-validated with fewer examples, so that of all answered a little fewer are right than above."
     )
-    alt = f"Accuracy against the share answered: right are {said}."
+    alt = f"Accuracy against the share answered: right are {text}."
     numbers = html.as_table(head, rows, "Accuracy against the share answered")
-    command = html.code(shlex.join(["mapwise", "predict", file, _ASKED[predictor.encoder.reads], "--refuse", "10"]))
+    command = html.code(shlex.join(["mapwise", "predict", file, _INPUTS[predictor.encoder.reads], "--refuse", "10"]))
     return html.section("When it may refuse", html.figure(svg, alt, html.unbroken(caption), numbers) + command)
 
 
 def _classes(predictor: Predictor, report: HeldOut) -> str:
-    found = report.classes
-    if not found:
+    classes = report.classes
+    if not classes:
         return ""
-    order = sorted(found, key=lambda name: (found[name][0], name))
+    order = sorted(classes, key=lambda name: (classes[name][0], name))
     rows = [
-        f'<tr><th scope="row">{escape(name)}</th>{html.cell(_percent(found[name][0]), "n")}'
-        f"{html.cell(f'{found[name][1]:,}', 'n')}{html.cell(f'{predictor.counts.get(name, 0):,}', 'n')}</tr>"
+        f'<tr><th scope="row">{escape(name)}</th>{html.cell(_percent(classes[name][0]), "n")}'
+        f"{html.cell(f'{classes[name][1]:,}', 'n')}{html.cell(f'{predictor.counts.get(name, 0):,}', 'n')}</tr>"
         for name in order[:_SHOWN]
     ]
     head = [("class", ""), ("accuracy", "n"), ("rows asked", "n"), ("examples", "n")]
@@ -179,23 +181,23 @@ def _classes(predictor: Predictor, report: HeldOut) -> str:
     return html.section("Class by class", f'{shown}<p class="quiet">{rest}{note}</p>')
 
 
-def _confusions(found: HeldOut) -> str:
-    if _told(found) is None:
+def _confusions(report: HeldOut) -> str:
+    if _expected(report) is None:
         return ""
     title = "What is taken for what"
-    if not found.confusions:
+    if not report.confusions:
         return html.section(title, "<p>No example was taken for another class.</p>")
     rows = [
         f"<tr>{html.cell(name, '')}{html.cell(taken, '')}{html.cell(_percent(share), 'n')}</tr>"
-        for name, taken, share in found.confusions[:_SHOWN]
+        for name, taken, share in report.confusions[:_SHOWN]
     ]
     head = [("really is", ""), ("named as", ""), ("share of its answers", "n")]
-    rest = _rest(len(found.confusions) - len(rows), "rarer kind of mistake", "rarer kinds of mistake")
+    rest = _rest(len(report.confusions) - len(rows), "rarer kind of mistake", "rarer kinds of mistake")
     return html.section(title, html.as_table(head, rows, title) + rest)
 
 
 def _doubtful(predictor: Predictor, report: HeldOut) -> str:
-    if _told(report) is None:
+    if _expected(report) is None:
         return ""
     title = "Examples to look at again"
     if report.guesses and not report.doubtful:
@@ -218,7 +220,7 @@ def _doubtful(predictor: Predictor, report: HeldOut) -> str:
 
 
 def _where(predictor: Predictor, row: int) -> str:
-    """Where an example came from, or its place when nobody said."""
+    """Where an example came from, or its place where no source is given."""
     return (predictor.sources[row] if predictor.sources else "") or f"example {row}"
 
 
@@ -242,16 +244,16 @@ def _inside(predictor: Predictor, size: int) -> str:
     return html.section("What is inside the file", f'<div class="settings">{shown}</div>{card}')
 
 
-_ASKED = {"pictures": "new/", "texts": "new.txt", "table": "new.csv"}
+_INPUTS = {"pictures": "new/", "texts": "new.txt", "table": "new.csv"}
 """What new rows might be called."""
 
 
 def _going_on(predictor: Predictor, file: str) -> str:
-    asked = _ASKED[predictor.encoder.reads]
+    inputs = _INPUTS[predictor.encoder.reads]
     ways = [
-        ("What new ones are, and how surely", ["predict", asked]),
-        ("Why: the examples that voted for an answer", ["explain", asked]),
-        ("Which of those without a label would teach it most", ["which-next", asked]),
+        ("What new ones are, and how surely", ["predict", inputs]),
+        ("Why: the examples that voted for an answer", ["explain", inputs]),
+        ("Which of those without a label would teach it most", ["which-next", inputs]),
     ]
     if predictor.encoder.reads != "table":  # whose classes stand in a column, so that it is fitted again
         new = "newt/" if predictor.encoder.reads == "pictures" else "newt.txt"
@@ -268,8 +270,8 @@ def _percent(part: float) -> str:
     return share(part, 0)
 
 
-def _between(told: Expected) -> str:
-    return f"{100 * told.low:.0f} to {100 * told.high:.0f} %"
+def _between(expected: Expected) -> str:
+    return f"{100 * expected.low:.0f} to {100 * expected.high:.0f} %"
 
 
 def _counted(count: int, one: str) -> str:

@@ -92,7 +92,7 @@ def _sights(reports: Sequence[Report]) -> str:
     rows = [
         f"<tr>{''.join(html.cell(cell, 'n' if place else '') for place, cell in enumerate(row))}</tr>" for row in cells
     ]
-    title = "Accuracy by sight of a class"
+    title = "Accuracy by instance of a class"
     shown = html.as_table([(name, "n" if place else "") for place, name in enumerate(head)], rows, title)
     return html.section(title, f"{shown}<p class='quiet'>{escape(table.SIGHTS_RULE)}</p>")
 
@@ -125,9 +125,9 @@ def _comparison(reports: Sequence[Report]) -> str:
         drawn = html.spoken(plots.interval(low, estimate.mean, high, report.chance, end), table.headline(report))
         cells.append(f'<td class="draw">{drawn}</td>')
         if paired:
-            said = "" if pair is None else escape(table.difference(pair, own.metric))
-            said += "" if pair is None else f"<span>{escape(_said(pair, own.metric))}</span>"
-            cells.append(f'<td class="n word plain">{said}</td>')
+            text = "" if pair is None else escape(table.difference(pair, own.metric))
+            text += "" if pair is None else f"<span>{escape(_said(pair, own.metric))}</span>"
+            cells.append(f'<td class="n word plain">{text}</td>')
         stated = table.figures_of(report)
         figures = [stated.get(name, ABSENT) for name in names]
         figures += [plain(report.adapt_ms, 1)] if timed else []
@@ -211,8 +211,8 @@ def _class_figures(figures: ClassFigures) -> str:
     head = [("class", ""), ("precision", "n"), ("recall", "n"), ("F1", "n"), ("query rows", "n")]
     more = table.classes_left_out(figures, len(places))
     title = f"The {len(places)} classes with the lowest F1" if more else "Every class, the lowest F1 first"
-    said = f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high." if more else ""
-    rest = f'<p class="quiet">{said}</p>' if more else ""
+    note = f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high." if more else ""
+    rest = f'<p class="quiet">{note}</p>' if more else ""
     return f"<h3>{title}</h3>{html.as_table(head, rows, title)}{rest}"
 
 
@@ -240,43 +240,43 @@ def _calibration(own: Report) -> str:
     return html.section("Is its confidence right?", html.figure(svg, alt, caption, numbers))
 
 
-def _coverage(found: dict[str, float]) -> str:
+def _coverage(coverage: dict[str, float]) -> str:
     """How many targets lie in intervals of each level, as a reliability diagram of three points."""
-    said = ", ".join(f"{share(part)} in their {level} % intervals" for level, part in found.items())
-    bins = np.array([[float(level) / 100, part, 1 / len(found)] for level, part in found.items()])
-    rows = [f"<tr>{html.cell(f'{level} %', 'n')}{html.cell(share(part), 'n')}</tr>" for level, part in found.items()]
+    text = ", ".join(f"{share(part)} in their {level} % intervals" for level, part in coverage.items())
+    bins = np.array([[float(level) / 100, part, 1 / len(coverage)] for level, part in coverage.items()])
+    rows = [f"<tr>{html.cell(f'{level} %', 'n')}{html.cell(share(part), 'n')}</tr>" for level, part in coverage.items()]
     numbers = html.as_table([("interval", "n"), ("targets in it", "n")], rows, "Coverage of central intervals")
-    alt = f"Coverage of central predictive intervals: {said}."
-    caption = f"Where the targets lie: {said}. Points on the line: as many as should."
+    alt = f"Coverage of central predictive intervals: {text}."
+    caption = f"Where the targets lie: {text}. Points on the line: as many as should."
     return html.figure(plots.reliability(bins), alt, caption, numbers)
 
 
 def _embedding(findings: Findings) -> str:
-    found = findings.embedding
-    if found is None or not len(found.points):
+    embedding_map = findings.embedding
+    if embedding_map is None or not len(embedding_map.points):
         return ""
-    names = list(dict.fromkeys(found.names))
-    support = int(np.sum(found.support))
+    names = list(dict.fromkeys(embedding_map.names))
+    support = int(np.sum(embedding_map.support))
     alt = (
-        f"Map of one unseen task: {support} support rows and {len(found.points) - support} query rows "
+        f"Map of one unseen task: {support} support rows and {len(embedding_map.points) - support} query rows "
         f"of {len(names)} classes: {', '.join(names[:24])}."
     )
     caption = "Large and outlined: the support. Small: queries. Only nearness means something here."
-    return html.section("How it sees one unseen task", html.figure(plots.embedding(found), alt, caption, ""))
+    return html.section("How it sees one unseen task", html.figure(plots.embedding(embedding_map), alt, caption, ""))
 
 
 def _episode(findings: Findings) -> str:
-    found = findings.episode
-    if found is None or not (len(found.support_names) or len(found.query_names)):
+    task = findings.episode
+    if task is None or not (len(task.support_names) or len(task.query_names)):
         return ""
-    right = sum(said == true for said, true in zip(found.predicted, found.query_names, strict=True))
-    classes, of_classes, queries, of_queries = plots.drawn_out(found)
+    right = sum(answer == true for answer, true in zip(task.predicted, task.query_names, strict=True))
+    classes, of_classes, queries, of_queries = plots.drawn_out(task)
     alt = f"One task with its support and queries: {right} of {of_queries} queries were named rightly."
     caption = f"{right} of this task's {of_queries} queries were named rightly. "
     if classes < of_classes or queries < of_queries:
         caption += f"Drawn: {queries} queries, the first ones of each class, in {classes} of {of_classes} classes. "
     caption += "Tick: right. Cross and heavy frame: wrong. The number is the confidence."
-    return html.section("One task, drawn out", html.figure(plots.episode(found), alt, caption, "", wide=True))
+    return html.section("One task, drawn out", html.figure(plots.episode(task), alt, caption, "", wide=True))
 
 
 def _fits(findings: Findings) -> str:
@@ -301,13 +301,12 @@ def _memory(findings: Findings) -> str:
         return ""
     answers = np.isfinite(use.targets).all(1)
     wrong = int(np.sum((use.outputs > 0.5)[answers] != (use.targets > 0.5)[answers]))
-    said = f"{wrong:,} of {use.targets[answers].size:,} bits {'is' if wrong == 1 else 'are'} wrong"
-    alt = (
-        f"One sequence of {len(use.inputs)} rows and where the heads wrote and read while it was gone through; {said}."
-    )
+    mistakes = f"{wrong:,} of {use.targets[answers].size:,} bits {'is' if wrong == 1 else 'are'} wrong"
+    rows = len(use.inputs)
+    alt = f"One sequence of {rows} rows and where the heads wrote and read while it was gone through; {mistakes}."
     caption = (
         "From the top: what was shown, what was due, what was said, and where each head wrote and read; the line is "
-        f"where reading ends and answering begins. Here {said}{' (crosses)' if wrong else ''}. "
+        f"where reading ends and answering begins. Here {mistakes}{' (crosses)' if wrong else ''}. "
         f"Drawn: {len(plots.slots_used(use))} of {use.reads.shape[2]} slots, the others being hardly touched."
     )
     return html.section("What its memory did", html.figure(plots.memory_map(use), alt, caption, "", wide=True))

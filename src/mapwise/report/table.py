@@ -136,7 +136,7 @@ def accuracy_table(reports: Sequence[Report], *, title: str) -> "Table":
 def sights_table(reports: Sequence[Report]) -> "Table":
     """Accuracy by how often a class has come in its stream, each with its 95 % interval over streams."""
     head, rows = sights_rows(reports)
-    table = new_table("Accuracy by sight of a class")
+    table = new_table("Accuracy by instance of a class")
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left", no_wrap=bool(place))
     for row in rows:
@@ -146,19 +146,19 @@ def sights_table(reports: Sequence[Report]) -> "Table":
 
 
 def sights_rows(reports: Sequence[Report]) -> tuple[list[str], list[list[str]]]:
-    """The columns and cells of accuracy by sight, a row for each report that has them."""
-    told = {report.protocol.learner: report.instances for report in reports if report.instances}
-    sights = sorted({sight for found in told.values() for sight in found})
+    """The columns and cells of accuracy by instance, a row for each report that has them."""
+    by_learner = {report.protocol.learner: report.instances for report in reports if report.instances}
+    sights = sorted({sight for accuracies in by_learner.values() for sight in accuracies})
     endings = {1: "st", 2: "nd", 3: "rd"}
     head = ["learner", *(f"{sight}{endings.get(sight, 'th')}" for sight in sights)]
     rows = [
-        [learner, *(percent(found[sight]) if sight in found else ABSENT for sight in sights)]
-        for learner, found in told.items()
+        [learner, *(percent(accuracies[sight]) if sight in accuracies else ABSENT for sight in sights)]
+        for learner, accuracies in by_learner.items()
     ]
     return head, rows
 
 
-SIGHTS_RULE = "At the 1st sight of a class its label has never been seen; a stream counts once, whatever its length."
+SIGHTS_RULE = "At the 1st instance of a class its label has never been seen; a stream counts once, whatever its length."
 
 
 def calibrations(reports: Sequence[Report]) -> list[str]:
@@ -211,26 +211,26 @@ def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -
     return table
 
 
-def search_table(found: Search) -> "Table":
+def search_table(search: Search) -> "Table":
     """The trials of a search, best first, with the values they tried and the steps they took."""
-    table = new_table(found.title)
-    head, rows = search_rows(found)
+    table = new_table(search.title)
+    head, rows = search_rows(search)
     for name in head:
         table.add_column(name, justify="left" if name in ("state", "run") else "right", overflow="fold")
     for row in rows:
         add_row(table, row)
-    lines = [f"trial {trial.number}: {trial.failure}" for trial in found.trials if trial.failure]
-    _caption(table, [f"validation: {found.protocol}", SEARCH_RULE, *lines])
+    lines = [f"trial {trial.number}: {trial.failure}" for trial in search.trials if trial.failure]
+    _caption(table, [f"validation: {search.protocol}", SEARCH_RULE, *lines])
     return table
 
 
-def search_rows(found: Search) -> tuple[list[str], list[list[str]]]:
+def search_rows(search: Search) -> tuple[list[str], list[list[str]]]:
     """The columns and cells of a search's trials, best first."""
-    head = ["trial", *found.ranges, found.metric.replace("_", " "), "steps", "state"]
+    head = ["trial", *search.ranges, search.metric.replace("_", " "), "steps", "state"]
     rows = []
-    for trial in found.ranked:
-        tried = [searched_value(trial.values.get(name)) for name in found.ranges]
-        shown = share(trial.validation) if metric_named(found.metric).percent else searched_value(trial.validation)
+    for trial in search.ranked:
+        tried = [searched_value(trial.values.get(name)) for name in search.ranges]
+        shown = share(trial.validation) if metric_named(search.metric).percent else searched_value(trial.validation)
         rows.append([str(trial.number), *tried, shown, f"{trial.step:,}", trial.state])
     return head, rows
 

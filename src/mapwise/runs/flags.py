@@ -13,7 +13,7 @@ from mapwise.engine.settings import Execution, Training
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags(Training, Execution):
-    """What every training of every learner can be told.
+    """The settings that every training of every learner takes.
 
     net:          network: mlp, conv4 or resnet12; None: the source's.
     test_source:  another source to validate and test on; None: the source it trains on.

@@ -36,7 +36,7 @@ from mapwise.runs.typed import typed
 SETTINGS = "run.toml"
 SCHEMA = 1
 STAMPS = ("trained_on", "command", "mapwise", "torch", "platform", "id")
-"""Settings that nobody gives: they record what came of the others."""
+"""Settings that can't be given: they record the run."""
 PARTED = {"optimizer": torch.optim, "schedule": torch.optim.lr_scheduler}
 """Settings whose options have addresses of their own, and where torch has what they name."""
 
@@ -280,8 +280,8 @@ class RunSettings(RunFlags):
         if text is None:
             raise ValueError(f"{whole}.{part} is an option of the {whole} and there is none: give it with --{whole}")
         name, options = parse(text)
-        made = getattr(PARTED[whole], name, None)
-        known = inspect.signature(made).parameters if inspect.isclass(made) else {}
+        factory = getattr(PARTED[whole], name, None)
+        known = inspect.signature(factory).parameters if inspect.isclass(factory) else {}
         about = known.get(part)
         words = [word for word in text.split() if not word.startswith(f"{part}=")]
         return Setting(

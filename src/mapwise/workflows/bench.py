@@ -150,7 +150,7 @@ def run_bench(
     except (KeyboardInterrupt, Stopped):
         raise Stopped("stopped: the same command goes on where this one was") from None
     contenders = draw(folder, bench)
-    found = {
+    result = {
         "bench": bench.source,
         "folder": str(folder),
         "protocol": asdict(bench),
@@ -158,7 +158,7 @@ def run_bench(
         "failed": failed,
         "elsewhere": elsewhere,
     }
-    return found, contenders
+    return result, contenders
 
 
 def made(bench: Bench, learner: str, folder: Path, threads: int, display: Display = SILENT) -> dict[str, Any]:
@@ -230,15 +230,15 @@ def tuned(
     for number, values in enumerate(candidates(bench, row), start=1):
         settings = sized(bench, base.with_values(values), bench.budget // TUNING)
         run = place / f"tuning-{number}"
-        said: dict[str, Any] = {"values": values, "steps": settings.steps}
+        candidate: dict[str, Any] = {"values": values, "steps": settings.steps}
         try:
             validation = trained_in(settings, run, display=display)
-            said["validation"] = None if validation is None else round(validation, 5)
+            candidate["validation"] = None if validation is None else round(validation, 5)
             runs.append(RunSettings.read(run))
         except ValueError as error:
-            said |= {"validation": None, "failure": sentence(error)}
+            candidate |= {"validation": None, "failure": sentence(error)}
             runs.append(None)
-        tried.append(said)
+        tried.append(candidate)
     best = max(range(len(tried)), key=lambda place: tried[place]["validation"] or -1.0)
     chosen = runs[best]
     if chosen is None:
@@ -276,8 +276,8 @@ def base_settings(bench: Bench, learner: str, threads: int) -> RunSettings:
 
 def candidates(bench: Bench, row: LearnerRow) -> list[dict[str, float | str]]:
     """Every combination of the rates that a row names."""
-    found = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
-    return found[:2] if bench.quick else found
+    combinations = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
+    return combinations[:2] if bench.quick else combinations
 
 
 def sized(bench: Bench, settings: RunSettings, budget: int) -> RunSettings:
@@ -342,9 +342,9 @@ def draw(folder: Path, bench: Bench) -> list[Contender]:
 def _read(path: Path, bench: Bench) -> Contender:
     """The contender of a row's file; raises ValueError for a damaged file, and for a row of another protocol."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        contender = Contender.from_json(found["result"], found["bench"])
-        protocol = found["bench"]["protocol"]
+        row = json.loads(path.read_text(encoding="utf-8"))
+        contender = Contender.from_json(row["result"], row["bench"])
+        protocol = row["bench"]["protocol"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({sentence(error)}): remove it, and it is made again") from None
     for name, value in json.loads(json.dumps(asdict(bench))).items():

@@ -39,9 +39,9 @@ def trained_in(
         there = RunSettings.read(place)
         for name in (field.name for field in fields(RunSettings)):
             if name not in (*STAMPS, "how") and getattr(there, name) != getattr(settings, name):
-                found, wanted = getattr(there, name), getattr(settings, name)
+                current, wanted = getattr(there, name), getattr(settings, name)
                 raise ValueError(
-                    f"{place} holds a run with {name} {found!r}, and {wanted!r} is asked for: "
+                    f"{place} holds a run with {name} {current!r}, and {wanted!r} is asked for: "
                     "remove it, or give another --out"
                 )
         settings = there

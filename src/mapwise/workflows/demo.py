@@ -61,7 +61,7 @@ def run_demo(display: Display = SILENT) -> tuple[dict[str, Any], list[Report]]:
     pair = Paired.of(reports[0], reports[1])
     passed = pair.difference.mean >= BETTER_BY
     seconds = time.perf_counter() - began
-    found = {
+    result = {
         "passed": passed,
         "run": str(FOLDER),
         "page": str(page),
@@ -70,7 +70,7 @@ def run_demo(display: Display = SILENT) -> tuple[dict[str, Any], list[Report]]:
         "better_by_ci95": pair.difference.ci95,
         "reports": [report.to_json() for report in reports],
     }
-    return found, reports
+    return result, reports
 
 
 def _judged(run: Opened, shots: int) -> list[Report]:

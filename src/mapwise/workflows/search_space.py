@@ -145,12 +145,12 @@ def _range(name: str, written: str) -> Range:
 
 def _number(text: str, where: str) -> int | float:
     try:
-        found: int | float = int(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
+        number: int | float = int(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
     except ValueError:
         raise ValueError(f"--search {where} has the end {text!r}, which is no number: {_WRITE}") from None
-    if not math.isfinite(found):
+    if not math.isfinite(number):
         raise ValueError(f"--search {where} has the end {text!r}: write a number that is finite")
-    return found
+    return number
 
 
 def dimensions(texts: Sequence[str], base: RunSettings, fixed: Collection[str]) -> list[Dimension]:
@@ -162,10 +162,10 @@ def dimensions(texts: Sequence[str], base: RunSettings, fixed: Collection[str]) 
     Raises WrongUse, in one sentence.
     """
     try:
-        found = [parsed(text) for text in texts] or by_default(base, fixed)
+        space = [parsed(text) for text in texts] or by_default(base, fixed)
         # A whole setting before its parts: net before net.norm, optimizer before optimizer.lr.
-        found.sort(key=lambda dimension: "." in dimension.name)
-        names = [dimension.name for dimension in found]
+        space.sort(key=lambda dimension: "." in dimension.name)
+        names = [dimension.name for dimension in space]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"--search names {name} twice: give all its values at once")
@@ -174,7 +174,7 @@ def dimensions(texts: Sequence[str], base: RunSettings, fixed: Collection[str]) 
             if f"test_{name}" in FIXED and getattr(base, f"test_{name}") is None:
                 raise ValueError(f"{name} is searched and judges as well: fix what judges with {flag(f'test_{name}')}")
         chosen: list[Dimension] = []
-        for dimension in found:
+        for dimension in space:
             chosen.append(_fitting(dimension, base, chosen))
         return chosen
     except ValueError as error:
@@ -242,10 +242,10 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def presently(found: Sequence[Dimension], base: RunSettings) -> dict[str, Value]:
+def presently(space: Sequence[Dimension], base: RunSettings) -> dict[str, Value]:
     """What the settings are without a search, for a first trial; those that their range leaves out are not named."""
     values: dict[str, Value] = {}
-    for dimension in found:
+    for dimension in space:
         now = base.get(dimension.name)
         if isinstance(dimension, Choice):
             same = next((choice for choice in dimension.choices if _same(choice, now)), None)
@@ -264,6 +264,6 @@ def _same(choice: str, now: Any) -> bool:
     return choice.lower() in (str(now).lower(), "none" if now is None else "")
 
 
-def keeps_the_source(found: Sequence[Dimension]) -> bool:
+def keeps_the_source(space: Sequence[Dimension]) -> bool:
     """Whether every trial reads the same episodes, so that they are opened once."""
-    return not {dimension.name for dimension in found} & {field.name for field in dataclasses.fields(SourceSettings)}
+    return not {dimension.name for dimension in space} & {field.name for field in dataclasses.fields(SourceSettings)}

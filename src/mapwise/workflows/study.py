@@ -91,7 +91,7 @@ def stopped_trial(study: "optuna.Study") -> "optuna.Trial | None":
 
 
 def open_again(study: "optuna.Study", left: "optuna.trial.FrozenTrial") -> "optuna.Trial":
-    """A trial that was left, to be told its value."""
+    """A trial that was left unfinished, open for its value."""
     from optuna.trial import Trial as Open
 
     return Open(study, left._trial_id)

@@ -1,6 +1,6 @@
 """mapwise train --track: the records of metrics.jsonl, passed on to a tracker as they are written.
 
-A tracker is told of a run and never asked, so that no bit of the run depends on one. What goes wrong with it
+A tracker only receives records, so that no bit of the run depends on one. What goes wrong with it
 before the first step is an error, since nothing is lost yet; what goes wrong later is a note, and the
 training goes on without it.
 """
@@ -33,7 +33,7 @@ Ended = Literal["finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Tracked:
-    """A run, as a tracker is told of it."""
+    """A run, as a tracker receives it."""
 
     folder: Path
     settings: Mapping[str, Any]
@@ -153,8 +153,8 @@ class MLflow:
             self.done = max((point.step for point in self.client.get_metric_history(known, "loss")), default=-1)
         else:
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "mapwise")
-            found = self.client.get_experiment_by_name(experiment)
-            place = found.experiment_id if found else self.client.create_experiment(experiment)
+            entry = self.client.get_experiment_by_name(experiment)
+            place = entry.experiment_id if entry else self.client.create_experiment(experiment)
             self.id = self.client.create_run(place, run_name=str(run.folder)).info.run_id
             for name, value in run.settings.items():
                 self.client.log_param(self.id, name, value)

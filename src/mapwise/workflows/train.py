@@ -77,17 +77,17 @@ def check(settings: RunSettings) -> None:
 
 
 def begin(
-    asked: Callable[[], RunSettings], out: Path | None, command: str, display: Display = SILENT
+    request: Callable[[], RunSettings], out: Path | None, command: str, display: Display = SILENT
 ) -> tuple[Path, RunSettings, Trained]:
     """Train a new run in its folder, by default runs/LEARNER-SOURCE with a number where that is taken.
 
-    asked: the settings; called once for all processes of a training, so that one mistake is one error.
+    request: makes the settings; called once for all processes of a training, so that one mistake is one error.
 
     Raises ValueError when the folder holds a run already.
     """
 
     def stamped() -> tuple[str, dict[str, Any]]:
-        settings = asked()
+        settings = request()
         folder = free_folder(settings.learner, settings.source) if out is None else out
         _check_empty(folder)
         return str(folder), settings.stamped(command).to_file()
@@ -174,8 +174,8 @@ def train(
     settings = replace(settings, how=ranks.first(mapped))
     if settings.compile and settings.steps:
         batch = ranks.share(source(0))
-        able, said = _compiled_ahead(learner.at(0.0), params, batch, settings)
-        display.note(f"note: {said}")
+        able, outcome = _compiled_ahead(learner.at(0.0), params, batch, settings)
+        display.note(f"note: {outcome}")
         # In every process or in none, since all of them make one run.
         settings = replace(settings, compile=not ranks.either(not able))
     at = 0
@@ -234,7 +234,7 @@ def train(
 def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: RunSettings) -> tuple[bool, str]:
     """Whether the meta-gradient could be compiled; and what that brings, or why not, in a sentence."""
     try:
-        found = compilation(
+        timing = compilation(
             learner,
             params,
             batch,
@@ -245,11 +245,11 @@ def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: Run
         )
     except NotCompiled as reason:
         return False, str(reason)
-    steps = found.pays_after
+    steps = timing.pays_after
     pays = "which never pays: leave out --compile" if steps is None else f"which pays after {steps:,} steps"
     return True, (
-        f"compiled in {found.once:.0f} s; a meta-gradient takes {1000 * found.compiled:.2f} ms instead of "
-        f"{1000 * found.uncompiled:.2f}, {pays}"
+        f"compiled in {timing.once:.0f} s; a meta-gradient takes {1000 * timing.compiled:.2f} ms instead of "
+        f"{1000 * timing.uncompiled:.2f}, {pays}"
     )
 
 

@@ -167,22 +167,22 @@ def _searched(folder: Path, settings: SearchSettings, display: Display) -> Searc
             done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
             of = "" if settings.trials is None else f" of {settings.trials}"
             raise Stopped(f"stopped after {done}{of} trials: go on with mapwise tune --resume {folder}") from None
-        found = _found(study, folder, settings)
-        _draw(folder, found)
-        return found
+        search = _found(study, folder, settings)
+        _draw(folder, search)
+        return search
 
 
 def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, display: Display) -> None:
     from optuna.trial import TrialState
 
     began = time.monotonic()
-    found = settings.dimensions
-    space = {dimension.name: distribution(dimension) for dimension in found}
+    ranges = settings.dimensions
+    space = {dimension.name: distribution(dimension) for dimension in ranges}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if not left.user_attrs.get(STOPPED):
             fail(study, open_again(study, left), "its process was killed")
     # The source is read once, where no trial asks another one of it.
-    opened = source_of(settings.run) if keeps_the_source(found) else None
+    opened = source_of(settings.run) if keeps_the_source(ranges) else None
     while True:
         known = study.get_trials(deepcopy=False)
         done = sum(trial.state.is_finished() for trial in known)
@@ -191,9 +191,9 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, d
             return
         study.sampler = sampler(settings.run.seed, done)
         trial = stopped_trial(study) or study.ask(space)
-        said = ", ".join(f"{name} {_shown(trial.params[name])}" for name in space)
+        values = ", ".join(f"{name} {_shown(trial.params[name])}" for name in space)
         title = (
-            f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {said}"
+            f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {values}"
         )
         _run_trial(study, trial, folder, settings, opened, title, display)
         display.note(f"{title}: {_came_to(study, trial.number, settings.problem.metric)}")
@@ -284,7 +284,7 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
                     str(folder / name) if (folder / name / SETTINGS).exists() else "",
                 )
             )
-    found = settings.dimensions
+    ranges = settings.dimensions
     run = settings.run
     task = settings.problem.task.format(ways=run.test_ways or run.ways, shots=run.test_shots or run.shots)
     name = Path(run.test_source or run.source).name
@@ -294,10 +294,10 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
         settings.problem.metric.name,
         judged,
         run.steps,
-        {dimension.name: dimension.text for dimension in found},
-        frozenset(d.name for d in found if not isinstance(d, Choice) and d.log),
+        {dimension.name: dimension.text for dimension in ranges},
+        frozenset(d.name for d in ranges if not isinstance(d, Choice) and d.log),
         trials,
-        importances(study, found),
+        importances(study, ranges),
         settings.command,
     )
     if search.best is None or not search.best.run:
@@ -318,11 +318,11 @@ def _reached(run: Path) -> tuple[int, float]:
         return 0, 0.0
 
 
-def _draw(folder: Path, found: Search) -> None:
+def _draw(folder: Path, search: Search) -> None:
     from mapwise.report.search_page import search_page
 
-    if found.trials:
-        html = search_page(found)
+    if search.trials:
+        html = search_page(search)
         write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
 
 

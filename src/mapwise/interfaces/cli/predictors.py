@@ -54,7 +54,7 @@ def fit(
     """Teach a predictor a few examples of each class, and write it into one file."""
     from mapwise.interfaces.answers import fit as taught
 
-    found, shown = taught(
+    result, shown = taught(
         data.expanduser(),
         out,
         encoder=encoder,
@@ -64,7 +64,7 @@ def fit(
         budget=budget,
         categories=categories or (),
     )
-    answer(found) if json else show(*shown)
+    answer(result) if json else show(*shown)
 
 
 @app.command(
@@ -84,9 +84,9 @@ def predict(
     """Say what new pictures, texts or rows are, or that they are none of the classes."""
     from mapwise.interfaces.answers import predict as answered
 
-    found, shown, sheet = answered(file.expanduser(), inputs, refuse / 100)
+    result, shown, sheet = answered(file.expanduser(), inputs, refuse / 100)
     if json:
-        answer(found)
+        answer(result)
     else:
         show(*([sheet] if csv else shown))
 
@@ -107,8 +107,8 @@ def explain(
     """Say why: the examples that voted for the answer, and what it would be without each of them."""
     from mapwise.interfaces.reasons import explain as explained
 
-    found, shown = explained(file.expanduser(), inputs, regions and regions.expanduser())
-    answer(found) if json else show(*shown)
+    result, shown = explained(file.expanduser(), inputs, regions and regions.expanduser())
+    answer(result) if json else show(*shown)
 
 
 @app.command(
@@ -125,8 +125,8 @@ def which_next(
     """Say which of these would teach most with a label, and why."""
     from mapwise.interfaces.reasons import which_next as found_next
 
-    found, shown = found_next(file.expanduser(), inputs, n)
-    answer(found) if json else show(*shown)
+    result, shown = found_next(file.expanduser(), inputs, n)
+    answer(result) if json else show(*shown)
 
 
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
@@ -141,8 +141,8 @@ def add_class(
     """Teach a predictor's file one more class, without the examples it has seen."""
     from mapwise.interfaces.answers import add_class as wider
 
-    found, shown = wider(file.expanduser(), name, data.expanduser())
-    answer(found) if json else show(*shown)
+    result, shown = wider(file.expanduser(), name, data.expanduser())
+    answer(result) if json else show(*shown)
 
 
 @app.command(epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
@@ -162,5 +162,5 @@ def export(
         raise WrongUse("a form is needed: mapwise export FILE --onnx")
     from mapwise.interfaces.answers import export as exported
 
-    found, shown = exported(file.expanduser(), None if out is None else out.expanduser())
-    answer(found) if json else show(*shown)
+    result, shown = exported(file.expanduser(), None if out is None else out.expanduser())
+    answer(result) if json else show(*shown)

@@ -133,7 +133,7 @@ def tune(
         assert resume is not None
         folder, result = tuning.go_on(resume, trials=trials, minutes=minutes, display=display)
     else:
-        asked = tuning.asked_search(
+        request = tuning.asked_search(
             settings_of(learner, source, values),
             search or [],
             list(values),
@@ -142,7 +142,7 @@ def tune(
             prune=prune,
             command=_command(ctx),
         )
-        folder, result = tuning.begin(asked, out, display)
+        folder, result = tuning.begin(request, out, display)
     answer(tuning.as_json(folder, result)) if json else show(*searched(folder, result))
     if result.best is None:
         raise typer.Exit(FAILED)

@@ -111,11 +111,11 @@ def confusion_matrix(figures: ClassFigures, most: int = 20) -> str:
         return to_svg(figure)
 
 
-def embedding(found: EmbeddingMap) -> str:
+def embedding(embedding_map: EmbeddingMap) -> str:
     """One unseen task in two dimensions: queries small, support large and outlined, classes by colour and shape."""
-    points, support = np.asarray(found.points, dtype=float), np.asarray(found.support, dtype=bool)
-    names = list(dict.fromkeys(found.names))
-    labels = np.array([names.index(name) for name in found.names])
+    points, support = np.asarray(embedding_map.points, dtype=float), np.asarray(embedding_map.support, dtype=bool)
+    names = list(dict.fromkeys(embedding_map.names))
+    labels = np.array([names.index(name) for name in embedding_map.names])
     width = 30 if len(names) <= 12 else 18
     with styled():
         figure, axes = one_axes(height=380 + 17 * math.ceil(min(len(names), 24) / 2))

@@ -16,20 +16,20 @@ STEP, SLOT = TILE + 8, TILE + 26
 """From one support tile to the next, and from one query, with its words, to the next."""
 
 
-def episode(found: Episode, *, classes: int = 10, shots: int = 5, width: int = 900) -> str:
+def episode(task: Episode, *, classes: int = 10, shots: int = 5, width: int = 900) -> str:
     """One task drawn out: a row for every class, its support first, then its queries and what they were named.
 
     classes, shots: at most so many are drawn, the first ones; of the queries as many as fit `width` pixels.
     A right answer has a tick, a wrong one a cross and a heavy frame; the number is the confidence.
     """
-    names = list(dict.fromkeys([*found.support_names, *found.query_names]))
-    tiles = _tiles([np.asarray(found.support_x), np.asarray(found.query_x)])
-    known, asked = len(found.support_names), len(found.query_names)
-    per_class = [[i for i in range(known) if found.support_names[i] == name] for name in names]
-    drawn, left, room = _columns(found, shots, width)
+    names = list(dict.fromkeys([*task.support_names, *task.query_names]))
+    tiles = _tiles([np.asarray(task.support_x), np.asarray(task.query_x)])
+    known, query_count = len(task.support_names), len(task.query_names)
+    per_class = [[i for i in range(known) if task.support_names[i] == name] for name in names]
+    drawn, left, room = _columns(task, shots, width)
     height = 28
     parts = [_label(0, 11, "SUPPORT", SOFT, 10), _label(left, 11, "QUERIES, AND WHAT THEY WERE NAMED", SOFT, 10)]
-    columns = max([min(room, found.query_names.count(name)) for name in names[:classes]], default=1)
+    columns = max([min(room, task.query_names.count(name)) for name in names[:classes]], default=1)
     full = max(left + columns * SLOT, left + 245)
     for name, rows in zip(names[:classes], per_class, strict=False):
         title = f"<title>{escape(xml_text(name))}</title>"
@@ -39,44 +39,44 @@ def episode(found: Episode, *, classes: int = 10, shots: int = 5, width: int = 9
             parts.append(_placed(tiles[i], k * STEP, top, INK, 1.6))
         if len(rows) > drawn:
             parts.append(_label(0, top + TILE + 13, f"and {len(rows) - drawn} more", SOFT, 10))
-        queries = [i for i in range(asked) if found.query_names[i] == name]
+        queries = [i for i in range(query_count) if task.query_names[i] == name]
         for k, i in enumerate(queries[:room]):
-            parts.append(_query(found, i, tiles[known + i], left + k * SLOT, top))
+            parts.append(_query(task, i, tiles[known + i], left + k * SLOT, top))
         height = top + TILE + 44
-    if len(names) > 1 or asked:
+    if len(names) > 1 or query_count:
         parts.append(f'<line x1="{left - 18}" x2="{left - 18}" y1="28" y2="{height - 14}" stroke="{FAINT}"/>')
     body = "".join(parts)
     size = f'viewBox="-2 0 {full + 4} {height}" width="{full + 4}" height="{height}"'
     return f'<svg {size} font-family="sans-serif">{body}</svg>'
 
 
-def drawn_out(found: Episode, *, classes: int = 10, shots: int = 5, width: int = 900) -> tuple[int, int, int, int]:
+def drawn_out(task: Episode, *, classes: int = 10, shots: int = 5, width: int = 900) -> tuple[int, int, int, int]:
     """How much of an episode `episode` draws: classes drawn, of how many, queries drawn, of how many."""
-    names = list(dict.fromkeys([*found.support_names, *found.query_names]))
-    room = _columns(found, shots, width)[2]
-    queries = sum(min(room, found.query_names.count(name)) for name in names[:classes])
-    return min(classes, len(names)), len(names), queries, len(found.query_names)
+    names = list(dict.fromkeys([*task.support_names, *task.query_names]))
+    room = _columns(task, shots, width)[2]
+    queries = sum(min(room, task.query_names.count(name)) for name in names[:classes])
+    return min(classes, len(names)), len(names), queries, len(task.query_names)
 
 
-def _columns(found: Episode, shots: int, width: int) -> tuple[int, int, int]:
+def _columns(task: Episode, shots: int, width: int) -> tuple[int, int, int]:
     """Support tiles in a row, the place where the queries begin, and how many of them have room."""
-    most = max((found.support_names.count(name) for name in found.support_names), default=0)
+    most = max((task.support_names.count(name) for name in task.support_names), default=0)
     drawn = min(shots, most)
     left = drawn * STEP + 28
     return drawn, left, max(1, min(8, (width - left) // SLOT))
 
 
-def _query(found: Episode, i: int, tile: str, x: float, y: float) -> str:
-    right = found.predicted[i] == found.query_names[i]
+def _query(task: Episode, i: int, tile: str, x: float, y: float) -> str:
+    right = task.predicted[i] == task.query_names[i]
     colour = RIGHT if right else WRONG
     mark = "M0 4.5 L3 7.5 L8 1" if right else "M0.5 0.5 L7.5 7.5 M7.5 0.5 L0.5 7.5"
-    told = f"{found.query_names[i]}, named {found.predicted[i]}, confidence {100 * float(found.confidence[i]):.0f} %"
+    caption = f"{task.query_names[i]}, named {task.predicted[i]}, confidence {100 * float(task.confidence[i]):.0f} %"
     below = y + TILE + 14
     return (
-        f"<g><title>{escape(xml_text(told))}</title>{_placed(tile, x, y, colour, 1 if right else 3)}"
+        f"<g><title>{escape(xml_text(caption))}</title>{_placed(tile, x, y, colour, 1 if right else 3)}"
         f'<path d="{mark}" transform="translate({x} {below - 8})" fill="none" stroke="{colour}" stroke-width="2"/>'
-        f"{_label(x + 12, below, f'{100 * float(found.confidence[i]):.0f} %', colour, 11, 600)}"
-        f"{_label(x, below + 13, short(found.predicted[i], 12), SOFT if right else colour, 10)}</g>"
+        f"{_label(x + 12, below, f'{100 * float(task.confidence[i]):.0f} %', colour, 11, 600)}"
+        f"{_label(x, below + 13, short(task.predicted[i], 12), SOFT if right else colour, 10)}</g>"
     )
 
 
