@@ -144,13 +144,13 @@ class SourceRow:
     """Classes of a task where none are given."""
     shots: str = "1"
     """Examples of a class, or points of a function, where none are given."""
-    made: Callable[..., TaskSource | LabelledRows] | None = None
+    factory: Callable[..., TaskSource | LabelledRows] | None = None
     """What makes it, if it has settings of its own: those are its keyword-only parameters."""
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
         """The settings of this source alone, by name."""
-        return {} if self.made is None else keyword_only(self.made)
+        return {} if self.factory is None else keyword_only(self.factory)
 
 
 @dataclass(frozen=True)

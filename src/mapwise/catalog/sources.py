@@ -110,7 +110,7 @@ SOURCES: dict[str, SourceRow] = {
         "classification",
         "glyphs one after another, each asked for before its label is seen",
         encoder=Ink().of_shape,
-        made=streamed,
+        factory=streamed,
     ),
     "omniglot_stream": SourceRow(
         _streams(lambda wanted, size: omniglot(wanted.data, size=size)),
@@ -118,7 +118,7 @@ SOURCES: dict[str, SourceRow] = {
         "omniglot characters one after another, each asked for before its label is seen",
         "omniglot/ under --data, or a network",
         encoder=Ink().of_shape,
-        made=streamed,
+        factory=streamed,
     ),
     "digits": SourceRow(
         _episodes(lambda wanted: digits()),
@@ -134,7 +134,7 @@ SOURCES: dict[str, SourceRow] = {
         "sine waves of random amplitude and phase",
         net="mlp",
         shots="10",
-        made=Sinusoid,
+        factory=Sinusoid,
     ),
     "lines": SourceRow(
         _functions(Lines, queries=10),
@@ -142,7 +142,7 @@ SOURCES: dict[str, SourceRow] = {
         "straight lines of random slope and intercept",
         net="mlp",
         shots="5",
-        made=Lines,
+        factory=Lines,
     ),
     "gp": SourceRow(
         _functions(GaussianProcess, queries=30),
@@ -150,17 +150,17 @@ SOURCES: dict[str, SourceRow] = {
         "functions of a Gaussian process: rbf, periodic, matern52",
         net="mlp",
         shots="3-10",
-        made=GaussianProcess,
+        factory=GaussianProcess,
     ),
     "copy": SourceRow(
-        _sequences(Copy), "multilabel", "bit vectors to be said again once they ended", net="mlp", made=Copy
+        _sequences(Copy), "multilabel", "bit vectors to be said again once they ended", net="mlp", factory=Copy
     ),
     "associative_recall": SourceRow(
         _sequences(AssociativeRecall),
         "multilabel",
         "items of bit vectors; say the one that followed what is shown again",
         net="mlp",
-        made=AssociativeRecall,
+        factory=AssociativeRecall,
     ),
     "images": SourceRow(
         _episodes(_folder),
@@ -175,7 +175,7 @@ SOURCES: dict[str, SourceRow] = {
         "a CSV with a class column",
         "--data FILE.csv",
         net="mlp",
-        made=table,
+        factory=table,
     ),
 }
 

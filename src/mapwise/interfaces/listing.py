@@ -162,7 +162,7 @@ def source_options(name: str) -> list[dict[str, Any]]:
     row = SOURCES.get(name)
     if row is None:
         return []
-    meanings = described(row.made)
+    meanings = described(row.factory)
     return [
         {
             "flag": flag(f"source.{option}"),

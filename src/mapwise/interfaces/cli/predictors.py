@@ -45,13 +45,13 @@ def fit(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A column whose cells are words even where they look like numbers; may be repeated.",
+            help="Column to read as categories even if its cells look like numbers; may be repeated.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Teach a predictor a few examples of each class, and write it into one file."""
+    """Fit a predictor to a few examples of each class, and write it to one file."""
     from mapwise.interfaces.answers import fit as taught
 
     result, shown = taught(
@@ -122,7 +122,7 @@ def which_next(
     n: Annotated[int | None, typer.Option("--n", help="Number of suggestions. \\[5]", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Say which of these would teach most with a label, and why."""
+    """Suggest which of these to label next, and why."""
     from mapwise.interfaces.reasons import which_next as found_next
 
     result, shown = found_next(file.expanduser(), inputs, n)
@@ -138,7 +138,7 @@ def add_class(
     ],
     json: Json = False,
 ) -> None:
-    """Teach a predictor's file one more class, without the examples it has seen."""
+    """Add a class to a predictor's file, without the earlier examples."""
     from mapwise.interfaces.answers import add_class as wider
 
     result, shown = wider(file.expanduser(), name, data.expanduser())
