@@ -9,13 +9,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "mapwise"
 
 RIDDLES = re.compile(r"\b(asked of|told|nobody|sights?|twins?|let go|taught)\b", re.IGNORECASE)
 """cross-validated, reported, "where none is given", instance, duplicate, rejected, fitted."""
+SEEN_BY_USERS = {
+    "src/mapwise/interfaces/doctor.py: found",
+    "src/mapwise/predictors/choose_learner.py: found",
+}
+"""Fields that people's code and JSON read, and that therefore keep their names."""
 PARTICIPLES = {"found", "asked", "said", "told", "made", "kept", "taught"}
 
 
@@ -62,16 +65,15 @@ def test_pages_have_no_riddles():
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.xfail(strict=True, reason="the words are being mended")
 def test_docstrings_help_texts_and_errors_have_no_riddles():
     faults = [fault for text, where in sources() for fault in string_faults(text, where)]
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.xfail(strict=True, reason="the words are being mended")
 def test_variables_are_nouns():
     faults = [fault for text, where in sources() for fault in variable_faults(text, where)]
-    assert not faults, "\n".join(faults)
+    places = {re.sub(r":\d+:", ":", fault) for fault in faults}
+    assert places == SEEN_BY_USERS, "\n".join(faults)
 
 
 def test_riddles_and_participles_are_caught():

@@ -1,6 +1,6 @@
 """Meta-learning for PyTorch: a learner maps a small support set to a predictor.
 
-adapt(params, support)   -> fast       what this task taught
+adapt(params, support)   -> fast       what was learned from this task
 predict(params, fast, x) -> scores     what the predictor says
 """
 
