@@ -26,7 +26,6 @@ FLOORS = {
     "learners": 3,
     "engine": 3,
     "catalog": 4,
-    "predictors/graph": 4,  # a learner as an ONNX graph; it knows no name of the catalog
     "runs": 5,  # a run's folder is read with the catalog's names, by every interface
     "predictors": 6,  # what a few examples taught knows encoders, heads and runs by their names
     "report": 7,
