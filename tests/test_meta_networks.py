@@ -148,7 +148,7 @@ def test_fewer_classes_and_absent_ones_are_taken_and_more_are_refused():
     scores = predicted(learner, params, absent)
     assert bool((scores[:, 2] < -1e30).all())
     assert torch.allclose(scores[:, :2], predicted(learner, params, rows(2, 2)), rtol=1e-12)
-    with pytest.raises(ValueError, match="a row for 3 classes and the task has 4: set most_ways to 4") as caught:
+    with pytest.raises(ValueError, match="rows for 3 classes and the task has 4: set most_ways to 4") as caught:
         learner.adapt(params, rows(4, 4))
     assert "\n" not in str(caught.value)
 
