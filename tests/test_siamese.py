@@ -114,7 +114,9 @@ def test_more_ways_than_it_was_trained_with_need_nothing_new():
 
 
 def test_an_encoder_that_does_not_say_its_shape_is_refused():
-    with pytest.raises(ValueError, match=r"the net \(Linear\) has no output_shape.* such as net.output_shape = \(64,\)"):
+    with pytest.raises(
+        ValueError, match=r"the net \(Linear\) has no output_shape.* such as net.output_shape = \(64,\)"
+    ):
         Siamese(nn.Linear(4, 5)).init(0)
     assert Siamese(MLP((4,), hidden=(6,))).init(0)["head"]["weight"].shape == (6,)
 
