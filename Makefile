@@ -26,12 +26,12 @@ check: $(STAMP) ## format, lint, types, floors
 	$(RUN) -m ruff format --check $(CODE)
 	$(RUN) -m ruff check $(CODE)
 	$(RUN) -m mypy
-	$(RUN) -m pytest -q tests/test_floors.py
+	$(RUN) -m pytest -q tests/house/test_floors.py
 
 docs: $(STAMP) ## write the measured numbers into the pages, run their code, follow every link
 	$(RUN) benchmarks/tables.py
 	$(RUN) docs/api_page.py
-	$(RUN) -m pytest -q tests/test_docs.py tests/test_numbers.py tests/test_api_page.py $(ARGS)
+	$(RUN) -m pytest -q tests/house/test_docs.py tests/house/test_numbers.py tests/house/test_api_page.py $(ARGS)
 
 bench: $(STAMP) ## measure times and memory beside the peers, on a machine with nothing else to do
 	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev,bench]'

@@ -8,6 +8,14 @@ from torch.nn import functional as F
 from mapwise.core.task import Examples, Task
 
 
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
+
+
+def rows_of(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor | None = None) -> Examples:
+    return Examples(x, y, torch.ones(len(y), dtype=y.dtype) if weight is None else weight, torch.tensor(0))
+
+
 def net(outputs: int = 3) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, outputs)).double()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "src" / "mapwise"
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "mapwise"
 
 TOP = 10
 FLOORS = {

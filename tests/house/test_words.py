@@ -1,7 +1,7 @@
 """The words of the field: no riddles in prose, and a variable is a noun of its type.
 
 Prose is README, docs, docstrings, comments' neighbours that users see: help texts and errors, which are strings.
-`python tests/test_words.py` lists every place.
+`python tests/house/test_words.py` lists every place.
 """
 
 import ast
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "mapwise"
 
 RIDDLES = re.compile(r"\b(asked of|told|nobody|sights?|twins?|let go|taught)\b", re.IGNORECASE)

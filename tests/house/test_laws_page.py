@@ -9,7 +9,7 @@ from test_laws import PLANTED
 
 TEXT = (ROOT / "docs" / "laws.md").read_text(encoding="utf-8")
 LAW_ROWS = re.findall(r"^\| (\d+) \| `(\w+)` \|.*\| (.*) \|$", TEXT, re.M)
-BUG_ROWS = re.findall(r"^\| .* \| (.*) \| `tests/(\w+)\.py::(.*)` \|$", TEXT, re.M)
+BUG_ROWS = re.findall(r"^\| .* \| (.*) \| `tests/\w+/(\w+)\.py::(.*)` \|$", TEXT, re.M)
 
 
 def test_the_page_lists_every_law_and_which_may_be_waived():

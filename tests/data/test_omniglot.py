@@ -15,7 +15,7 @@ from PIL import Image
 from mapwise.data import omniglot as module
 from mapwise.data.omniglot import CLASSES, omniglot, read_splits, read_zip
 
-REAL = Path(os.environ.get("MAPWISE_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+REAL = Path(os.environ.get("MAPWISE_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 needs_real = pytest.mark.skipif(
     not (REAL / "omniglot" / "images_background.zip").is_file(),
     reason=f"no omniglot in {REAL}: set MAPWISE_TEST_DATA to a folder that holds it",
