@@ -2,25 +2,31 @@
 
 import ast
 import json
+import math
 import re
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from mapwise.catalog.encoders import ENCODERS, FAMILIES, encoder_named
 from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import LearnerRow
-from mapwise.catalog.sources import SOURCES
+from mapwise.catalog.sources import SOURCES, training_source
+from mapwise.core import tree
+from mapwise.core.losses import binary_cross_entropy, cross_entropy, gaussian, squared_error
 from mapwise.core.task import TaskShape
+from mapwise.engine.gradient import meta_gradient
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.predictors.heads.head import NamedHead
 from mapwise.problems import PROBLEMS
 from mapwise.runs.flags import flag
-from mapwise.runs.learner import LearnerSettings
+from mapwise.runs.learner import LearnerSettings, learner_of, shape_of
 from mapwise.runs.settings import RunSettings, named_source
+from mapwise.runs.sources import source_of
 from mapwise.workflows.bench import BENCHES, asked_bench, asked_learners
 from test_floors import sources
 
@@ -118,3 +124,61 @@ def test_the_list_names_the_problems_of_sources_and_learners(capsys):
     found = json.loads(capsys.readouterr().out)
     assert {row["problem"] for row in found["sources"]} == set(PROBLEMS)
     assert {row["name"]: row["only_for"] for row in found["learners"] if row["only_for"]} == {"ntm": ["multilabel"]}
+
+
+OF_PROBLEM = {"classification": "digits", "regression": "sinusoid", "multilabel": "copy"}
+"""A small source of every problem."""
+LOSSES = {
+    "classification": (cross_entropy,),
+    "regression": (squared_error, gaussian),
+    "multilabel": (binary_cross_entropy,),
+}
+"""What is to be lowered there; another loss has no meaning for such labels."""
+
+
+def losses_going_down(learner, batch, steps=12):
+    """The losses of one batch before each of some steps of Adam down its gradient."""
+    leaves = {path: leaf.clone() for path, leaf in tree.flatten(learner.init(0)).items()}
+    optimizer = torch.optim.Adam(leaves.values(), lr=0.003) if leaves else None
+    losses = []
+    for _ in range(steps if leaves else 1):
+        gradient, loss = meta_gradient(learner, tree.unflatten(leaves), batch, how="vmap")
+        losses.append(float(loss))
+        for path, part in tree.flatten(gradient).items():
+            leaves[path].grad = part
+        if optimizer is not None:
+            optimizer.step()
+    return losses
+
+
+NEED_CLASSES = [
+    "finetune", "mann", "matching", "matching_fce", "meta_networks", "nearest_mean", "proto_maml", "protonet",
+    "protonet_cosine", "relation", "siamese", "simpleshot", "supervised", "versa",
+]  # fmt: skip
+ACCEPTED = {(name, problem) for name in NEED_CLASSES for problem in ("regression", "multilabel")} | {
+    ("cnp", "multilabel")
+}
+"""Pairs that are not refused by the row and don't work."""
+PAIRS = [
+    pytest.param(name, problem, marks=[pytest.mark.xfail(strict=True)] if (name, problem) in ACCEPTED else [])
+    for name in sorted(LEARNERS)
+    for problem in sorted(PROBLEMS)
+]
+
+
+@pytest.mark.parametrize(("name", "problem"), PAIRS)
+def test_a_learner_lowers_its_loss_on_a_problem_or_is_refused_by_its_row(name, problem):
+    values = {"tasks": 2} | ({"net": "mlp", "net.hidden": "16"} if LEARNERS[name].blueprint else {})
+    values |= {"source.length": "1-4"} if problem == "multilabel" else {}
+    settings = RunSettings.of(name, OF_PROBLEM[problem], values)
+    episodes = source_of(settings)
+    if not LEARNERS[name].takes(problem):
+        with pytest.raises(ValueError, match=rf"^{name} is for .* and the source is of {problem}: choose another "):
+            LearnerSettings.of(settings, shape_of(episodes)).made()
+        return
+    source = training_source(LEARNERS[name], episodes)
+    learner = learner_of(settings, source).at(0.5)
+    assert learner.criterion in LOSSES[problem]
+    losses = losses_going_down(learner, source(0))
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < losses[0] or len(losses) == 1  # with nothing to train
