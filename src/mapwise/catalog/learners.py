@@ -41,8 +41,9 @@ _gradient = partial(
     LearnerRow, nets=_MOVING, tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)}, of_problem=_CURVES
 )
 """A row of a learner that moves a net by gradient steps."""
-_metric = partial(LearnerRow, nets=_FIXED)
-"""A row of a learner whose encoder stays as it is."""
+_OF_CLASSES = ("classification",)
+_metric = partial(LearnerRow, nets=_FIXED, problems=_OF_CLASSES)
+"""A row of a learner of classes whose encoder stays as it is."""
 
 LEARNERS: dict[str, LearnerRow] = {
     "maml": _gradient(MAML, "optimization", "Finn 2017", "a few gradient steps from a start learned for it", "maml"),
@@ -120,6 +121,7 @@ LEARNERS: dict[str, LearnerRow] = {
         tuned={"optimizer.lr": (0.003, 0.01), "ridge": (1.0, 50.0)},
         # The mean of the targets is the task's, and no sum of squares to be held small.
         of_problem={"regression": {"centred": True, "scale": 1.0}},
+        problems=(),
     ),
     "proto_maml": LearnerRow(
         ProtoMAML,
@@ -129,6 +131,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "proto_maml",
         nets=_MOVING,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.01, 0.03)},
+        problems=_OF_CLASSES,
     ),
     "protonet": _metric(ProtoNet, "metric", "Snell 2017", "nearest class mean in a learned space", "protonet"),
     "protonet_cosine": _metric(
@@ -150,6 +153,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "relation",
         nets={"conv4": {"norm": "frozen", "maps": True, "halvings": 2}, "resnet12": {"norm": "frozen", "maps": True}},
         recipe={"clip": 0.5},
+        problems=_OF_CLASSES,
     ),
     "siamese": _metric(
         Siamese, "metric", "Koch 2015", "whether a query and a support row are of one class, pair by pair", "siamese"
@@ -168,6 +172,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "Snell 2017",
         "nearest class mean of the raw inputs; nothing to train",
         "nearest_mean",
+        problems=_OF_CLASSES,
     ),
     "mann": LearnerRow(
         MANN,
@@ -178,6 +183,7 @@ LEARNERS: dict[str, LearnerRow] = {
         # Of a quarter of the work of pooled maps: a stream has 50 rows.
         nets={"conv4": {"norm": "frozen", "down": "stride", "filters": 32}, "resnet12": {"norm": "frozen"}},
         recipe={"clip": 10.0},
+        problems=_OF_CLASSES,
     ),
     "meta_networks": _metric(
         MetaNetworks,
@@ -227,6 +233,7 @@ LEARNERS: dict[str, LearnerRow] = {
         "the mean of encoded support rows tells a decoder what to say of a query, and how surely",
         "cnp",
         of_problem={"regression": {"loss": "gaussian"}},
+        problems=("classification", "regression"),
     ),
     "versa": _metric(
         VERSA, "generation", "Gordon 2019", "a network that writes a distribution of each class's head weights", "versa"
