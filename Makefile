@@ -29,13 +29,13 @@ check: $(STAMP) ## format, lint, types, floors
 	$(RUN) -m pytest -q tests/house/test_floors.py
 
 docs: $(STAMP) ## write the measured numbers into the pages, run their code, follow every link
-	$(RUN) benchmarks/tables.py
+	$(RUN) -m benchmarks.tables
 	$(RUN) docs/api_page.py
 	$(RUN) -m pytest -q tests/house/test_docs.py tests/house/test_numbers.py tests/house/test_api_page.py $(ARGS)
 
 bench: $(STAMP) ## measure times and memory beside the peers, on a machine with nothing else to do
 	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
-	$(RUN) benchmarks/run.py $(ARGS)
+	$(RUN) -m benchmarks.run $(ARGS)
 
 release: $(STAMP) ## build the wheel into dist/ and run the demo from it in an empty environment
 	rm -rf dist

@@ -1,6 +1,6 @@
 """Evaluates a finished run and writes the benchmark row: what was run, what came out, on which machine.
 
-    python benchmarks/record.py ROW RUN --target 98.3 [--flags "FLAGS OF mapwise eval"]
+    python -m benchmarks.record ROW RUN --target 98.3 [--flags "FLAGS OF mapwise eval"]
 
 The numbers are those `mapwise eval RUN --json` prints; the row is benchmarks/results/ROW.json.
 """

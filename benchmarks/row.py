@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.side_by_side import CLOCKS, ROUNDS, Spread
+from benchmarks.tables import ROOT, cell, columns, told
 from mapwise.interfaces.printing import note, show
 from mapwise.workflows.allocator import keep_freed_memory
 from mapwise.workflows.machine import machine
-from side_by_side import CLOCKS, ROUNDS, Spread
-from tables import cell, columns, told
 
 Line = dict[str, Any]
 
@@ -119,7 +119,8 @@ def run(made: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], R
         made.error("the processor's clock is for one thread on a CPU: leave out --clock, --threads or --device")
     asked.rounds = asked.rounds or (1 if asked.quick else ROUNDS)
     # Without the folders of this machine: where its row goes is not how it is made.
-    said = shlex.join(["python", f"benchmarks/{Path(inspect.getsourcefile(measure) or made.prog).name}", *words])
+    script = Path(inspect.getsourcefile(measure) or made.prog).resolve().relative_to(ROOT).with_suffix("")
+    said = shlex.join(["python", "-m", ".".join(script.parts), *words])
     asked.command = re.sub(r"(--data)[= ]\S+", r"\1 DATA", re.sub(r" --json[= ]\S+", "", said))
     # Others at work take their share of every round, so the load belongs to the figures.
     asked.load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None

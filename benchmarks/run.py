@@ -1,6 +1,6 @@
 """Runs every benchmark of time and memory, keeps what each one found, and writes the numbers into the pages.
 
-    python benchmarks/run.py [--data FOLDER] [--only NAME] [--quick]
+    python -m benchmarks.run [--data FOLDER] [--only NAME] [--quick]
 
 Each takes from seconds to some minutes. Rows of trained learners take minutes to an hour each: their commands are in
 benchmarks/README.md, and benchmarks/record.py keeps what they found.
@@ -16,16 +16,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 BENCHMARKS: dict[str, tuple[str, ...]] = {
-    "maml-sinusoid-speed": ("maml_sinusoid.py",),
-    "maml-conv4-speed": ("maml_conv4.py",),
-    "maml-conv4-speed-2threads": ("maml_conv4.py", "--threads", "2"),
-    "protonet-training-speed": ("protonet_training.py",),
-    "ntm-speed": ("ntm_copy.py",),
-    "plainly": ("plainly.py",),
-    "sampling": ("sampling.py",),
-    "latency": ("latency.py",),
-    "growth": ("growth.py",),
-    "ranks": ("ranks.py",),
+    "maml-sinusoid-speed": ("speed.maml_sinusoid",),
+    "maml-conv4-speed": ("speed.maml_conv4",),
+    "maml-conv4-speed-2threads": ("speed.maml_conv4", "--threads", "2"),
+    "protonet-training-speed": ("speed.protonet_training",),
+    "ntm-speed": ("speed.ntm_copy",),
+    "plainly": ("speed.plainly",),
+    "sampling": ("speed.sampling",),
+    "latency": ("speed.latency",),
+    "growth": ("speed.growth",),
+    "ranks": ("speed.ranks",),
 }
 """Row -> script and flags."""
 
@@ -45,12 +45,12 @@ def main() -> int:
         results = Path(aside) if asked.quick else HERE / "results"
         for name in asked.only or BENCHMARKS:
             script, *flags = BENCHMARKS[name]
-            command = [sys.executable, str(HERE / script), *flags, "--json", str(results / f"{name}.json")]
+            command = [sys.executable, "-m", f"benchmarks.{script}", *flags, "--json", str(results / f"{name}.json")]
             # Each in a process of its own: none inherits the memory or the threads of another.
             quick = ["--quick"] if asked.quick else []
             if subprocess.run([*command, *quick], env=environment, check=False).returncode:
                 failed.append(name)
-    if not asked.quick and subprocess.run([sys.executable, str(HERE / "tables.py")], check=False).returncode:
+    if not asked.quick and subprocess.run([sys.executable, "-m", "benchmarks.tables"], check=False).returncode:
         failed.append("tables")
     for name in failed:
         print(f"{name} failed or missed a target", file=sys.stderr)

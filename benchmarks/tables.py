@@ -1,7 +1,7 @@
 """Writes measured numbers into the pages: README, benchmarks/README and docs/learners.
 
-    python benchmarks/tables.py            rewrite every block from benchmarks/results/*.json
-    python benchmarks/tables.py --check    change nothing, and exit 1 when a block is not current
+    python -m benchmarks.tables            rewrite every block from benchmarks/results/*.json
+    python -m benchmarks.tables --check    change nothing, and exit 1 when a block is not current
 
 A block stands between `<!-- numbers:NAME -->` and `<!-- /numbers -->`. NAME is "families" (the best row of each family
 of learners), "peers" (MAML's gradient beside other libraries'), "summary" (one table of all learners), "all" (every
@@ -507,7 +507,7 @@ def main(words: Sequence[str]) -> int:
     for page, text in found:
         if not words:
             page.write_text(text, encoding="utf-8")
-        print(f"{page.relative_to(ROOT)}: {'not current, run python benchmarks/tables.py' if words else 'written'}")
+        print(f"{page.relative_to(ROOT)}: {'not current, run python -m benchmarks.tables' if words else 'written'}")
     return 1 if words and found else 0
 
 

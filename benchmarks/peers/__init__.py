@@ -40,7 +40,7 @@ def installed() -> tuple[dict[str, ModuleType], dict[str, str]]:
             absent[name] = "it is not installed (benchmarks/README.md says how)"
             continue
         try:
-            found[name] = importlib.import_module(f"peers.{module}")
+            found[name] = importlib.import_module(f"benchmarks.peers.{module}")
         except ImportError as error:
             absent[name] = str(error).splitlines()[0]
     return found, absent

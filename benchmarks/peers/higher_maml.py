@@ -5,7 +5,7 @@ from collections.abc import Callable
 import higher
 import torch
 
-from peers import Gradient, Problem
+from benchmarks.peers import Gradient, Problem
 
 
 def meta_gradient(problem: Problem) -> Callable[[], Gradient]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from peers import Gradient, Problem
+from benchmarks.peers import Gradient, Problem
 
 
 def _import_torchvision() -> None:

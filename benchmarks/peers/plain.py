@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from peers import Gradient, Problem
+from benchmarks.peers import Gradient, Problem
 
 Order = Literal["relu, pool", "pool, relu"]
 

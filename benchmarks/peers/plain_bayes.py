@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peers.plain_generators import body
+from benchmarks.peers.plain_generators import body
 
 
 def versa_loss(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from peers.plain_generators import body
+from benchmarks.peers.plain_generators import body
 
 P = 7.0
 """Gradients below exp(-P) in size are not told by their logarithm."""

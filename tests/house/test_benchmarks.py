@@ -1,6 +1,6 @@
 """The benchmarks run, compare before they time, and say what is missing; their figures are not judged here."""
 
-import importlib
+import importlib.util
 import json
 import os
 import shlex
@@ -17,21 +17,19 @@ import torch
 import mapwise as mw
 from conftest import ROOT, command
 
-FOLDER = ROOT / "benchmarks"
-
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch):
-    """As when a script of that folder is run."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(FOLDER)):
-            del sys.modules[name]
+    """As when a command is given in the folder of the repository."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "src")]))
 
 
 def load(name):
-    return importlib.import_module(name)
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+def script(name, *words):
+    return [sys.executable, "-m", f"benchmarks.{name}", *words]
 
 
 def cells(row):
@@ -46,7 +44,7 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     path = tmp_path / f"{name}.json"
     asked = ["--quick", *(["--no-compile"] if name.startswith("maml") else [])]
     # A process of its own, as by hand: a benchmark sets the allocator's thresholds for the whole process.
-    command = [sys.executable, str(FOLDER / f"{name}.py"), *asked, "--json", str(path)]
+    command = script(f"speed.{name}", *asked, "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -55,7 +53,7 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     spreads = [value for value in cells(row) if isinstance(value, dict)]
     assert spreads and all(0 < value["low"] <= value["median"] <= value["high"] for value in spreads)
     assert row["machine"] in ran.stdout
-    assert row["eval_command"] == shlex.join(["python", f"benchmarks/{name}.py", *asked])
+    assert row["eval_command"] == shlex.join(["python", "-m", f"benchmarks.speed.{name}", *asked])
     assert "no GPU is at hand" in ran.stdout or torch.cuda.is_available()
     assert row["result"]["quick"] is True
 
@@ -64,7 +62,7 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
 def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(tmp_path):
     path = tmp_path / "functions.json"
     asked = ["--quick", "--kernel", "rbf", "--kernel", "matern52", "--runs", str(tmp_path)]
-    command = [sys.executable, str(FOLDER / "functions.py"), *asked, "--json", str(path)]
+    command = script("accuracy.functions", *asked, "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -81,9 +79,7 @@ def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(t
 def test_curves_end_on_the_same_episodes_and_stand_in_one_figure(tmp_path):
     path = tmp_path / "curves.json"
     asked = ["--quick", "--source", "glyphs", "--only", "anil", "--runs", str(tmp_path / "runs"), "--json", str(path)]
-    ran = subprocess.run(
-        [sys.executable, str(FOLDER / "curves.py"), *asked], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run(script("accuracy.curves", *asked), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     ends, curves = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
     maml, anil = ends["lines"]
@@ -110,7 +106,7 @@ def test_progress_ends_where_the_training_did(tmp_path):
         "2",
     ]
     assert command("train", *words, "--out", run) == 0
-    asked = [sys.executable, str(FOLDER / "progress.py"), str(run), "--lines", "2", "--json", str(path)]
+    asked = script("accuracy.progress", str(run), "--lines", "2", "--json", str(path))
     ran = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
@@ -123,7 +119,16 @@ def test_progress_ends_where_the_training_did(tmp_path):
 @pytest.mark.slow
 def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_path):
     path = tmp_path / "weighing.json"
-    command = [sys.executable, str(FOLDER / "weighing.py"), "--quick", "--runs", str(tmp_path), "--json", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.accuracy.weighing",
+        "--quick",
+        "--runs",
+        str(tmp_path),
+        "--json",
+        str(path),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
@@ -142,11 +147,20 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
 @pytest.mark.parametrize("name", ["novelty", "honesty", "tabular", "drawings"])
 def test_every_benchmark_of_a_few_examples_runs_and_fills_its_row(name, tmp_path, shared_data):
     path = tmp_path / f"{name}.json"
-    command = [sys.executable, str(FOLDER / f"{name}.py"), "--data", str(shared_data), "--quick", "--json", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        f"benchmarks.few_examples.{name}",
+        "--data",
+        str(shared_data),
+        "--quick",
+        "--json",
+        str(path),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
-    assert row["eval_command"] == f"python benchmarks/{name}.py --data DATA --quick"
+    assert row["eval_command"] == f"python -m benchmarks.few_examples.{name} --data DATA --quick"
     assert row["result"]["targets"] and all(table["lines"] for table in row["result"]["tables"])
     assert all(np.isfinite(target["value"]) for target in row["result"]["targets"])
 
@@ -163,7 +177,7 @@ def test_heads_behind_an_encoder_of_texts_are_judged_on_the_same_draws(tmp_path)
     (tmp_path / "financial-phrasebank" / "Sentences_50Agree.txt").write_text(sentences, encoding="utf-8-sig")
     path = tmp_path / "texts.json"
     asked = ["--data", str(tmp_path), "--encoder", "text-hash", "--quick", "--heads", "ridge", "nearest_mean"]
-    command = [sys.executable, str(FOLDER / "texts.py"), *asked, "--json", str(path)]
+    command = script("few_examples.texts", *asked, "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -187,7 +201,7 @@ def test_a_tuned_encoder_is_judged_beside_frozen_ones_on_the_same_draws(tmp_path
     (tmp_path / "financial-phrasebank" / "Sentences_50Agree.txt").write_text(sentences, encoding="utf-8")
     path = tmp_path / "lora.json"
     asked = ["financial-phrasebank", "--data", str(tmp_path), "--quick", "--crossed", "--json", str(path)]
-    command = [sys.executable, str(FOLDER / "lora.py"), *asked]
+    command = script("few_examples.lora", *asked)
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ran.returncode == 0, ran.stderr
@@ -203,13 +217,16 @@ def test_a_tuned_encoder_is_judged_beside_frozen_ones_on_the_same_draws(tmp_path
 @pytest.mark.parametrize("how", ["loop", "vmap"])
 @pytest.mark.parametrize("name", ["maml", "protonet"])
 def test_the_compiler_rewrites_a_gradient_into_the_same_one(name, how):
-    compiled = load("compiled_gradients")
+    compiled = load("speed.compiled_gradients")
     assert compiled.distance(*compiled.problem(name), how) < 1e-5
 
 
 @pytest.mark.slow
 def test_a_sum_that_the_compiler_gets_wrong_is_seen(monkeypatch):
-    compiled, inner_loop = load("compiled_gradients"), importlib.import_module("mapwise.core.inner_loop")
+    compiled, inner_loop = (
+        load("speed.compiled_gradients"),
+        importlib.import_module("mapwise.core.inner_loop"),
+    )
 
     def step(point, direction, rate):
         return inner_loop.tree.map(lambda p, d: torch.add(p, d, alpha=-rate), point, direction)
@@ -219,7 +236,7 @@ def test_a_sum_that_the_compiler_gets_wrong_is_seen(monkeypatch):
 
 
 def test_texts_are_drawn_from_one_part_and_asked_of_the_other():
-    texts = load("texts")
+    texts = load("few_examples.texts")
     pairs = [(f"text {i}", "ab"[i % 2]) for i in range(40)]
     apart = texts.Texts.of(pairs[:30], pairs[30:], False)
     assert apart.free.tolist() == [True] * 30 + [False] * 10 and apart.asked.tolist() == (~apart.free).tolist()
@@ -234,7 +251,15 @@ def test_texts_are_drawn_from_one_part_and_asked_of_the_other():
 @pytest.mark.slow
 def test_a_memory_is_judged_at_lengths_it_was_not_trained_with(tmp_path):
     path = tmp_path / "copy.json"
-    command = [sys.executable, str(FOLDER / "sequences.py"), "associative_recall", "--quick", "--runs", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.accuracy.sequences",
+        "associative_recall",
+        "--quick",
+        "--runs",
+        str(tmp_path),
+    ]
     ran = subprocess.run([*command, "--json", str(path)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -254,7 +279,7 @@ def test_a_memory_is_judged_at_lengths_it_was_not_trained_with(tmp_path):
 @pytest.mark.slow
 def test_writing_weights_is_judged_beside_copying_them_on_the_same_episodes(tmp_path):
     path = tmp_path / "hypernet.json"
-    command = [sys.executable, str(FOLDER / "hypernet.py"), "--quick", "--json", str(path)]
+    command = script("accuracy.hypernet", "--quick", "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     lines, sinusoid, glyphs = (
@@ -270,7 +295,16 @@ def test_writing_weights_is_judged_beside_copying_them_on_the_same_episodes(tmp_
 @pytest.mark.slow
 def test_the_probabilities_of_two_learners_are_judged_on_the_same_episodes(tmp_path):
     path = tmp_path / "calibration.json"
-    command = [sys.executable, str(FOLDER / "calibration.py"), "--quick", "--runs", str(tmp_path), "--json", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.accuracy.calibration",
+        "--quick",
+        "--runs",
+        str(tmp_path),
+        "--json",
+        str(path),
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     seeds, differences = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
@@ -286,7 +320,7 @@ def test_the_probabilities_of_two_learners_are_judged_on_the_same_episodes(tmp_p
 @pytest.mark.slow
 def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
     path = tmp_path / "regions.json"
-    command = [sys.executable, str(FOLDER / "regions.py"), "--quick", "--json", str(path)]
+    command = script("few_examples.regions", "--quick", "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
@@ -299,7 +333,7 @@ def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
 @pytest.mark.slow
 def test_choosing_labels_is_judged_beside_random_choice_on_the_same_tasks(tmp_path):
     path = tmp_path / "which-next.json"
-    command = [sys.executable, str(FOLDER / "which_next.py"), "--quick", "--json", str(path)]
+    command = script("few_examples.which_next", "--quick", "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     mean, way = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
@@ -328,8 +362,8 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
 
 
 def problem():
-    meta = load("meta_gradients")
-    shape = load("maml_sinusoid").shape(2, 3, "cpu")
+    meta = load("speed.meta_gradients")
+    shape = load("speed.maml_sinusoid").shape(2, 3, "cpu")
     return meta, shape
 
 
@@ -391,7 +425,7 @@ def test_every_peer_computes_the_same_meta_gradient(name, first_order):
 
 def engine(monkeypatch, meta_gradient):
     """The scripts with another engine."""
-    monkeypatch.setattr(load("ours"), "mw", SimpleNamespace(meta_gradient=meta_gradient))
+    monkeypatch.setattr(load("speed.ours"), "mw", SimpleNamespace(meta_gradient=meta_gradient))
     monkeypatch.setattr(load("peers"), "PEERS", {})
     return SimpleNamespace(device="cpu", clock="wall", rounds=1, quick=True)
 
@@ -463,7 +497,7 @@ def test_a_missed_target_is_a_failure_and_an_unmeasured_one_is_not():
 
 
 def test_ranks_are_timed_after_the_warm_up_alone(tmp_path, monkeypatch):
-    ranks = load("ranks")
+    ranks = load("speed.ranks")
 
     def training(command, **_):
         out = tmp_path / "run"
@@ -479,7 +513,7 @@ def test_ranks_are_timed_after_the_warm_up_alone(tmp_path, monkeypatch):
 
 
 def test_ranks_that_train_apart_are_no_measurement(monkeypatch):
-    ranks = load("ranks")
+    ranks = load("speed.ranks")
     steps = {1: [1.6, 1.5, 1.2], 2: [1.6, 1.52, 1.1]}
     monkeypatch.setattr(ranks, "trained", lambda ranks, *_: (10.0 * ranks, steps[ranks]))
     asked = SimpleNamespace(quick=False, rounds=2, device="cpu")
@@ -491,5 +525,5 @@ def test_ranks_that_train_apart_are_no_measurement(monkeypatch):
 
 def test_the_runner_knows_scripts_that_exist():
     for script, *flags in load("run").BENCHMARKS.values():
-        assert (FOLDER / script).is_file(), script
+        assert importlib.util.find_spec(f"benchmarks.{script}"), script
         assert all(flag.startswith("--") or flag.isdigit() for flag in flags)

@@ -226,7 +226,7 @@ def block(name, body="old"):
 
 def test_every_page_shows_the_numbers_of_the_result_files(tables):
     stale = [str(page.relative_to(ROOT)) for page, _ in tables.stale(tables.read_rows())]
-    assert not stale, f"run python benchmarks/tables.py: the numbers in {', '.join(stale)} are not current"
+    assert not stale, f"run python -m benchmarks.tables: the numbers in {', '.join(stale)} are not current"
 
 
 def test_every_page_that_should_show_numbers_has_its_block(tables):

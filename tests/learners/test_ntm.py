@@ -1,15 +1,13 @@
 """The neural Turing machine does what the paper's equations say, row by row, and answers are looked up by number."""
 
 import dataclasses
-import importlib
 import json
-import sys
 from functools import partial
 
 import pytest
 import torch
 
-from conftest import ROOT
+from benchmarks.peers.plain_ntm import PlainNTM, with_params
 from mapwise.core import tree
 from mapwise.core.map_tasks import map_tasks, task_at
 from mapwise.core.task import Examples, Task
@@ -42,23 +40,14 @@ def answers(learner, params, task):
     return learner.predict(params, learner.adapt(params, task.support), task.query.x)
 
 
-@pytest.fixture
-def plain(monkeypatch):
-    """The machine as a module, written apart from the learner."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    yield importlib.import_module("peers.plain_ntm")
-    for name in [name for name in sys.modules if name.split(".")[0] == "peers"]:
-        del sys.modules[name]
-
-
 @pytest.mark.parametrize("fields", [{}, {"reads": 2, "writes": 3}, {"reach": 2}])
-def test_it_is_the_machine_of_the_paper(plain, fields):
+def test_it_is_the_machine_of_the_paper(fields):
     source = Copy(length="4", width=3, tasks=3)
     learner, params = machine(source, **fields)
-    net = plain.PlainNTM(
+    net = PlainNTM(
         4, 3, **SIZES, reads=learner.reads, writes=learner.writes, reach=learner.reach
     ).double()  # fmt: skip
-    plain.with_params(net, params, learner.width, learner.reach)
+    with_params(net, params, learner.width, learner.reach)
     batch = source(0)
     batch = Task(*(doubled(rows) for rows in batch))
     said = map_tasks(lambda task: learner.trace(params, task.support).scores, batch)

@@ -1,6 +1,6 @@
 """A few rows of a table: FewShotClassifier beside scikit-learn's logistic regression and gradient boosting.
 
-    python benchmarks/tabular.py [--data FOLDER] [--seeds 10] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.tabular [--data FOLDER] [--seeds 10] [--quick] [--json FILE]
 
 German credit and bank marketing (without the length of the call, which nobody knows before it), 8, 16 and 32 rows of
 each class, judged by the area under the ROC curve on all other rows. The peers are given each column as a person would
@@ -22,11 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import mapwise as mw
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import heads_behind
-from row import Line, Row, Target
 
 SHOTS = (8, 16, 32)
 BEHIND = 0.01

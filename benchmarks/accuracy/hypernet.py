@@ -1,6 +1,6 @@
 """Is it better to write weights than to copy them? HyperNet against parameter transfer, paired, and on straight lines.
 
-    python benchmarks/hypernet.py [--quick] [--json FILE]
+    python -m benchmarks.accuracy.hypernet [--quick] [--json FILE]
 
 Transfer is a net trained on the same tasks without adapting (`maml --train-steps 0`), copied and then fitted to the
 support by the steps and the rate that are best on validation tasks. On glyphs fine-tuning from a classifier of all base
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 import mapwise as mw
-import row
+from benchmarks import row
+from benchmarks.row import Line, Row, Target
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core.estimate import Estimate
@@ -27,7 +28,6 @@ from mapwise.core.task import Examples
 from mapwise.data.glyphs import glyphs
 from mapwise.engine.results import Report
 from mapwise.nets import MLP, Conv4
-from row import Line, Row, Target
 
 SHOTS = (1, 5)
 SEEDS = {"sinusoid": 3, "glyphs": 1}

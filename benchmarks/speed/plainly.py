@@ -1,6 +1,6 @@
 """A meta-gradient of the memory and generation families beside the same networks written plainly, all tasks as a batch.
 
-    python benchmarks/plainly.py [--quick] [--json FILE]
+    python -m benchmarks.speed.plainly [--quick] [--json FILE]
 
 What is compared is the price of two functions that are written for one task. The neural Turing machine has a row of its
 own.
@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 import mapwise as mw
-import row
+from benchmarks import row
+from benchmarks.peers.plain_bayes import abml_loss, versa_loss
+from benchmarks.peers.plain_generators import cnp_loss, hypernet_loss
+from benchmarks.peers.plain_mann import mann_loss
+from benchmarks.peers.plain_meta_networks import meta_networks_loss
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread, agree, interleaved, ratio
+from benchmarks.speed.ours import chosen, ours
 from mapwise.core import random, tree
 from mapwise.core.learner import Learner
 from mapwise.core.stream import is_stream
@@ -26,13 +33,6 @@ from mapwise.data.glyphs import glyphs
 from mapwise.learners.generation.abml import RATE
 from mapwise.learners.generation.versa import noise_of_heads
 from mapwise.nets import MLP
-from ours import chosen, ours
-from peers.plain_bayes import abml_loss, versa_loss
-from peers.plain_generators import cnp_loss, hypernet_loss
-from peers.plain_mann import mann_loss
-from peers.plain_meta_networks import meta_networks_loss
-from row import Line, Row, Target
-from side_by_side import Spread, agree, interleaved, ratio
 
 SLOWEST = 3.0
 

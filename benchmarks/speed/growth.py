@@ -1,6 +1,6 @@
 """How time and peak memory of a meta-gradient grow with inner steps, with ways and with tasks.
 
-    python benchmarks/growth.py [--device cuda] [--quick] [--json FILE]
+    python -m benchmarks.speed.growth [--device cuda] [--quick] [--json FILE]
 
 Every point is a process of its own, and its memory is the peak resident size less that before the first gradient;
 on a GPU the allocator's counter is read instead.
@@ -10,12 +10,11 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-import row
-from row import Line, Row, Target
-from side_by_side import Spread
+from benchmarks import row
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread
 
 STEPS = (1, 2, 4, 8, 16, 32)
 WAYS = (5, 20, 60, 200, 1000)
@@ -80,7 +79,7 @@ def found(asked: argparse.Namespace) -> Row:
 def measured(point: Point, asked: argparse.Namespace) -> Line:
     """One point, in a process of its own."""
     asking = {**point, "threads": asked.threads, "device": asked.device, "rounds": asked.rounds, "clock": asked.clock}
-    command = [sys.executable, str(Path(__file__)), "--point", json.dumps(asking)]
+    command = [sys.executable, "-m", "benchmarks.speed.growth", "--point", json.dumps(asking)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(f"the point {point} failed: {(ran.stderr.strip().splitlines() or ['without a word'])[-1]}")
@@ -90,7 +89,7 @@ def measured(point: Point, asked: argparse.Namespace) -> Line:
 
 def gradient(asking: Point):
     """What computes the meta-gradient of a point."""
-    from ours import ours
+    from benchmarks.speed.ours import ours
 
     learner, source = asked_for(asking)
     params = {name: leaf.to(asking["device"]) for name, leaf in learner.init(0).items()}
@@ -102,9 +101,9 @@ def point(asking: Point) -> Line:
     """Inside that process: milliseconds (median, lowest, highest) and peak megabytes."""
     import torch
 
+    from benchmarks.side_by_side import CLOCKS, wait
     from mapwise.workflows.allocator import keep_freed_memory
     from mapwise.workflows.machine import resident
-    from side_by_side import CLOCKS, wait
 
     keep_freed_memory()
     torch.set_num_threads(asking["threads"])
@@ -124,13 +123,13 @@ def point(asking: Point) -> Line:
 
 def asked_for(asking: Point):
     """The learner and the source of a point."""
+    from benchmarks.speed.sampling import made_up
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
     from mapwise.nets.conv4 import Conv4
     from mapwise.nets.mlp import MLP
     from mapwise.tasks.episodes import Episodes
     from mapwise.tasks.sinusoid import Sinusoid
-    from sampling import made_up
 
     if asking["net"] == "mlp":
         made = MAML(lambda: MLP((1,), 1, hidden=(40, 40)), asking["steps"], 0.01, loss="squared_error")

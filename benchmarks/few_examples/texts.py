@@ -1,6 +1,7 @@
 """How many texts a class are enough? Each head behind one text encoder, ten draws of the examples, paired.
 
-    python benchmarks/texts.py --data DATA [--encoder hf:FOLDER] [--heads nearest_mean ridge] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.texts --data DATA [--encoder hf:FOLDER] [--heads nearest_mean ridge]
+        [--quick] [--json FILE]
 
 banking77 (77 intents of its training texts, asked of its own 3,080 test texts) with 1, 5 and 10 examples a class, and
 financial-phrasebank (3 sentiments, asked of all sentences that were not drawn) with 8. All heads of a draw see the same
@@ -17,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.heads import HEADS
 from mapwise.data.store import data_root
@@ -26,7 +28,6 @@ from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.choose_learner import USUAL, choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.heads.head import AUTO
-from row import Line, Row, Target
 
 FROZEN = [name for name, head in HEADS.items() if not head.tunes]
 SHOTS = {"banking77": (1, 5, 10), "financial-phrasebank": (8,)}

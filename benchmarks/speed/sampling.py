@@ -1,6 +1,6 @@
 """How many episodes a minute are cut from one array, and what share of a training step that takes.
 
-    python benchmarks/sampling.py [--data FOLDER] [--quick] [--json FILE]
+    python -m benchmarks.speed.sampling [--data FOLDER] [--quick] [--json FILE]
 
 With --data (or MAPWISE_DATA) the rows are Omniglot's; without, a made-up array of the same form.
 """
@@ -10,9 +10,9 @@ import os
 import sys
 import time
 
-import row
-from row import Line, Row, Target
-from side_by_side import Spread, interleaved
+from benchmarks import row
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread, interleaved
 
 EPISODES = 400_000
 """A minute, on one core."""
@@ -118,7 +118,7 @@ def share(name: str, learner, source, asked: argparse.Namespace) -> Line:
     """Sampling and the gradient of what was sampled, in turn."""
     from itertools import count
 
-    from ours import chosen, ours
+    from benchmarks.speed.ours import chosen, ours
 
     params = {path: leaf.to(asked.device) for path, leaf in learner.init(0).items()}
     tasks, at = source(0), count()

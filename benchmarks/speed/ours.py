@@ -6,13 +6,13 @@ from typing import Any
 from torch import Tensor
 
 import mapwise as mw
+from benchmarks.side_by_side import CLOCKS
 from mapwise.core import tree
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.gradient import fastest
-from side_by_side import CLOCKS
 
 
 def ours(

@@ -1,8 +1,9 @@
 """What does tuning the encoder add? `lora` beside every head behind the frozen encoder, on the same draws, paired.
 
-    python benchmarks/lora.py NAME --data DATA [--shots 8] [--draws 10] [--asked 1000] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.lora NAME --data DATA [--shots 8] [--draws 10] [--asked 1000]
+        [--quick] [--json FILE]
 
-NAME is financial-phrasebank or banking77, drawn as in benchmarks/texts.py; of the texts that may be asked, so many are,
+NAME is financial-phrasebank or banking77, drawn as in texts.py; of the texts that may be asked, so many are,
 drawn once. `auto` chooses among the heads of a frozen encoder. With --crossed the tuned encoder is judged by the
 examples too, a third of them at a time left out; then what it says of itself stands beside the truth, and `auto, all`
 is the choice among all heads. Seconds are the processor's.
@@ -16,8 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.few_examples.texts import DATA, FROZEN, Texts, drawn, standard
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row
 from mapwise.catalog.encoders import encoder_named
 from mapwise.data.store import data_root
 from mapwise.encoders.cached import Kept
@@ -25,8 +28,6 @@ from mapwise.interfaces.printing import note
 from mapwise.predictors.choose_learner import USUAL, choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from row import Line, Row
-from texts import DATA, FROZEN, Texts, drawn, standard
 
 TUNED, CHOSEN, ALL = "lora", "auto", "auto, all"
 PATIENCE = 1e6

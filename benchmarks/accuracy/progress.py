@@ -1,6 +1,6 @@
 """Would more training have helped? The validation accuracy of finished runs along their training.
 
-    python benchmarks/progress.py RUN [RUN ...] [--lines 10] [--json FILE]
+    python -m benchmarks.accuracy.progress RUN [RUN ...] [--lines 10] [--json FILE]
 
 A run that was still rising when its schedule ended fell short of its budget and not only of its target.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-import row
+from benchmarks import row
+from benchmarks.row import Line, Row
 from mapwise.engine.folder import METRICS
 from mapwise.runs.settings import RunSettings
-from row import Line, Row
 
 
 def found(asked: argparse.Namespace) -> Row:

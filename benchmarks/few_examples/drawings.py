@@ -1,6 +1,6 @@
 """Five drawings of each class: how often FewShotClassifier is right, and how long the command line takes.
 
-    python benchmarks/drawings.py [--data FOLDER] [--episodes 1000] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.drawings [--data FOLDER] [--episodes 1000] [--quick] [--json FILE]
 
 Characters of Omniglot's test split as images, given as a user gives them to `FewShotClassifier` with its defaults; and
 `mapwise fit` and `mapwise predict` on a folder of 25 of them, from the start of the process to its end.
@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 import mapwise as mw
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread
 from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
-from row import Line, Row, Target
-from side_by_side import Spread
 
 ACCURACY = 97.0
 """Per cent, of five classes with one drawing of each."""

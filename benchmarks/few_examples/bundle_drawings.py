@@ -2,7 +2,7 @@
 
     mapwise train protonet omniglot --ways 60 --queries 5 --test-ways 5 --test-queries 15 --tasks 1 --steps 4500 \\
         --schedule cosine --select last --validate-every 450 --validation-episodes 400 --threads 2
-    python benchmarks/bundle_drawings.py runs/protonet-omniglot
+    python -m benchmarks.few_examples.bundle_drawings runs/protonet-omniglot
 """
 
 import argparse
@@ -18,7 +18,7 @@ from mapwise.encoders.bundled import ABOUT, WEIGHTS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 
-PLACE = Path(__file__).resolve().parent.parent / "src" / "mapwise" / "pretrained" / "drawings"
+PLACE = Path(__file__).resolve().parents[2] / "src" / "mapwise" / "pretrained" / "drawings"
 NET = """\
 # How a bundled encoder is put together. weights.safetensors holds the net's params; card.md says where they are from.
 rows = "ink"  # the encoder of pixels that the net reads
@@ -28,7 +28,7 @@ net = {net}
 [net_options]
 {options}
 # How far a row lies from its class: the logarithm of the novelty, of the validation characters of Omniglot, which the
-# net was not trained on, as benchmarks/novelty.py measures it.
+# net was not trained on, as benchmarks/few_examples/novelty.py measures it.
 [usual]
 mean = {mean}
 sd = {sd}
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run of protonet on omniglot with conv4")
     parser.add_argument("--out", type=Path, default=PLACE, help="the folder")
     parser.add_argument(
-        "--mean", type=float, default=0.97, help="of the novelty's logarithm, see benchmarks/novelty.py"
+        "--mean", type=float, default=0.97, help="of the novelty's logarithm, see benchmarks/few_examples/novelty.py"
     )
     parser.add_argument("--sd", type=float, default=0.43, help="of the same")
     asked = parser.parse_args()

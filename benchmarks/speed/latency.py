@@ -1,6 +1,6 @@
 """How long one task takes, from its support set to its predictions: ProtoNet, MAML, and heads on ready features.
 
-python benchmarks/latency.py [--threads 2] [--device cuda] [--quick] [--json FILE]
+python -m benchmarks.speed.latency [--threads 2] [--device cuda] [--quick] [--json FILE]
 """
 
 import argparse
@@ -13,8 +13,12 @@ from sklearn.neighbors import NearestCentroid
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import row
-from maml_conv4 import ORDERS
+from benchmarks import row
+from benchmarks.peers import installed, plain
+from benchmarks.row import Line, Row
+from benchmarks.side_by_side import Run, Spread, agree, interleaved, quickest, ratio
+from benchmarks.speed.maml_conv4 import ORDERS
+from benchmarks.speed.sampling import made_up
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task
@@ -23,10 +27,6 @@ from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets.conv4 import Conv4
 from mapwise.tasks.episodes import Episodes
-from peers import installed, plain
-from row import Line, Row
-from sampling import made_up
-from side_by_side import Run, Spread, agree, interleaved, quickest, ratio
 
 WAYS, SHOTS, QUERIES, STEPS, RATE = 5, 1, 15, 5, 0.1
 

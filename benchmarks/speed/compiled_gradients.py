@@ -1,6 +1,6 @@
 """The compiled meta-gradient of every learner of the catalog beside the uncompiled one, in every way of mapping.
 
-    python benchmarks/compiled_gradients.py [LEARNER ...] [--programs] [--json FILE]
+    python -m benchmarks.speed.compiled_gradients [LEARNER ...] [--programs] [--json FILE]
 
 The compiler rewrites the list of operations, and then writes a C++ program of it. By default the rewritten list is run,
 which takes seconds for each; `--programs` writes and runs the programs, which takes minutes for each.
@@ -17,7 +17,8 @@ from unittest import mock
 import torch
 
 import mapwise as mw
-import row
+from benchmarks import row
+from benchmarks.row import Line, Row, Target
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.rows import BLUEPRINTS
 from mapwise.catalog.sources import training_source
@@ -29,7 +30,6 @@ from mapwise.engine.compiled import ROUNDING, relative_distance
 from mapwise.engine.gradient import meta_gradient
 from mapwise.nets import MLP
 from mapwise.tasks.sequences import Copy
-from row import Line, Row, Target
 
 WAYS: tuple[How, ...] = ("vmap", "loop", 2)
 SMALL = {"inner_steps": 2, "train_steps": 2, "units": 8, "hidden": 8, "width": 8, "slots": 4, "context_steps": 2}

@@ -1,6 +1,6 @@
 """Gradient-based learners beside maml on Omniglot, 5-way 1-shot, given the same time: their curves, and where they end.
 
-    python benchmarks/curves.py --data DATA [--seconds 120] [--only LEARNER ...] [--quick] [--json FILE]
+    python -m benchmarks.accuracy.curves --data DATA [--seconds 120] [--only LEARNER ...] [--quick] [--json FILE]
 
 Every learner takes the rates that `mapwise bench glyphs` chose for it (benchmarks/results/glyphs) and as many steps as
 fit into the same processor time, measured over its first steps. All are judged on the same test episodes, by the
@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-import row
-from kept_runs import finished, records, with_interval
+from benchmarks import row
+from benchmarks.kept_runs import finished, records, with_interval
+from benchmarks.record import portable
+from benchmarks.row import Line, Row
 from mapwise.catalog.learners import LEARNERS
 from mapwise.engine.results import Curve
 from mapwise.report.plots import against_seconds, standalone
 from mapwise.runs.settings import SETTINGS, RunSettings
 from mapwise.workflows.bench import Bench, base_settings, judged
-from record import portable
-from row import Line, Row
 
-CHOSEN = Path(__file__).resolve().parent / "results" / "glyphs"
+CHOSEN = Path(__file__).resolve().parents[1] / "results" / "glyphs"
 AGAINST = "maml"
 CLOSED_FORM = "r2d2"
 """The one learner of the family that takes no gradient steps."""

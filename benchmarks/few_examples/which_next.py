@@ -1,6 +1,6 @@
 """Is it worth asking which example to label next? `which_next` against random choice, paired over tasks.
 
-    python benchmarks/which_next.py --data DATA [--tasks 50] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.which_next --data DATA [--tasks 50] [--quick] [--json FILE]
 
 A task has ten classes and one example of each (or of the first five alone, where that is said). Twenty more are
 labelled from a pool, one at a time, or five at once; after each the predictor is judged on rows of all ten classes that
@@ -21,8 +21,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.core.geometry import squared_distances
@@ -34,7 +35,6 @@ from mapwise.data.rows import LabelledRows
 from mapwise.interfaces.printing import note
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.which_next import which_next
-from row import Line, Row, Target
 
 WAYS, LABELS, DRAWS = 10, 20, 3
 

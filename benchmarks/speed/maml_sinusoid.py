@@ -1,6 +1,6 @@
 """MAML's meta-gradient on sinusoids beside its peers': a 40-40 MLP, 25 tasks, 10 shots, second order.
 
-python benchmarks/maml_sinusoid.py [--quick] [--json FILE]
+python -m benchmarks.speed.maml_sinusoid [--quick] [--json FILE]
 """
 
 import argparse
@@ -8,13 +8,13 @@ import sys
 
 from torch.nn.functional import mse_loss
 
-import row
+from benchmarks import row
+from benchmarks.peers import plain
+from benchmarks.row import Row, Target
+from benchmarks.speed.meta_gradients import Shape, measure
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets.mlp import MLP
 from mapwise.tasks.sinusoid import Sinusoid
-from meta_gradients import Shape, measure
-from peers import plain
-from row import Row, Target
 
 HIDDEN = (40, 40)
 

@@ -1,6 +1,6 @@
 """A training step of ProtoNet beside plain PyTorch: 60-way 1-shot 5 queries, Conv4-64, sampling included.
 
-python benchmarks/protonet_training.py [--data FOLDER] [--device cuda] [--quick] [--json FILE]
+python -m benchmarks.speed.protonet_training [--data FOLDER] [--device cuda] [--quick] [--json FILE]
 """
 
 import argparse
@@ -10,19 +10,19 @@ from itertools import count
 
 import torch
 
-import row
-from maml_conv4 import ORDERS
+from benchmarks import row
+from benchmarks.peers import plain
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread, agree, interleaved, quickest, ratio
+from benchmarks.speed.maml_conv4 import ORDERS
+from benchmarks.speed.ours import chosen, ours
+from benchmarks.speed.sampling import made_up, rows
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets.conv4 import Conv4
 from mapwise.tasks.episodes import Episodes
-from ours import chosen, ours
-from peers import plain
-from row import Line, Row, Target
-from sampling import made_up, rows
-from side_by_side import Spread, agree, interleaved, quickest, ratio
 
 WAYS, SHOTS, QUERIES, FILTERS = 60, 1, 5, 64
 

@@ -1,6 +1,6 @@
 """A meta-gradient of the neural Turing machine beside the same machine as a plain module: copying, batches of 32.
 
-python benchmarks/ntm_copy.py [--quick] [--json FILE]
+python -m benchmarks.speed.ntm_copy [--quick] [--json FILE]
 """
 
 import argparse
@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import row
+from benchmarks import row
+from benchmarks.peers.plain_ntm import PlainNTM, with_params
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread, agree, interleaved, ratio
+from benchmarks.speed.ours import ours
 from mapwise.core import tree
 from mapwise.core.task import Task
 from mapwise.learners.memory.ntm import NTM
 from mapwise.tasks.sequences import Copy
-from ours import ours
-from peers.plain_ntm import PlainNTM, with_params
-from row import Line, Row, Target
-from side_by_side import Spread, agree, interleaved, ratio
 
 
 def plain(learner: NTM, params: tree.Params, tasks: Task) -> Callable[[], list[Tensor]]:

@@ -1,7 +1,7 @@
 """Does a memory learn a procedure? The neural Turing machine on copying and on associative recall, several seeds each,
 judged at the lengths it was trained with and at others.
 
-    python benchmarks/sequences.py copy|associative_recall [--seeds 3] [--quick] [--json FILE]
+    python -m benchmarks.accuracy.sequences copy|associative_recall [--seeds 3] [--quick] [--json FILE]
 
 A run's folder is kept in --runs, and one that is finished is not trained again.
 """
@@ -11,14 +11,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import row
-from kept_runs import finished
+from benchmarks import row
+from benchmarks.kept_runs import finished
+from benchmarks.record import spent
+from benchmarks.row import Line, Row, Target
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.results import Report
 from mapwise.report.table import percent
 from mapwise.runs.run import Run
-from record import spent
-from row import Line, Row, Target
 
 EPISODES = 1000
 BITS = 0.01

@@ -1,6 +1,7 @@
 """Are a learner's probabilities more honest than another's? Two learners, several seeds, the same episodes.
 
-    python benchmarks/calibration.py [--learner abml] [--against maml] [--seeds 5] [--steps 500] [--quick] [--json FILE]
+    python -m benchmarks.accuracy.calibration [--learner abml] [--against maml] [--seeds 5] [--steps 500]
+        [--quick] [--json FILE]
 
 Both are trained from the same seed on the same tasks, with the same rates, and judged on the same test episodes of
 glyphs, 5-way 1-shot: accuracy, negative log-likelihood and expected calibration error. A run's folder is kept in
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-import row
-from kept_runs import finished, with_interval
+from benchmarks import row
+from benchmarks.kept_runs import finished, with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.engine.evaluate import evaluate
 from mapwise.runs.run import Run
-from row import Line, Row, Target
 
 STEPS, TASKS, EPISODES = 500, 4, 2000
 INNER_LR, OUTER_LR = 0.1, 0.003

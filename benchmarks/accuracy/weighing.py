@@ -1,6 +1,7 @@
 """Is it better to weigh hard tasks more? A weighing of tasks against their mean, several seeds, paired.
 
-    python benchmarks/weighing.py [--learner protonet] [--aggregate pyramid] [--seeds 5] [--quick] [--json FILE]
+    python -m benchmarks.accuracy.weighing [--learner protonet] [--aggregate pyramid] [--seeds 5]
+        [--quick] [--json FILE]
 
 Both are trained from the same weights on the same tasks and judged on the same test episodes of glyphs, 5-way 1-shot.
 A run's folder is kept in --runs, and one that is finished is not trained again.
@@ -13,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-import row
-from kept_runs import finished, with_interval
+from benchmarks import row
+from benchmarks.kept_runs import finished, with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.core.estimate import Estimate
 from mapwise.engine.evaluate import evaluate
 from mapwise.runs.run import Run
-from row import Line, Row, Target
 
 STEPS, TASKS, EPISODES = 1500, 4, 2000
 WIDTH = 0.5

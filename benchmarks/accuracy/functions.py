@@ -1,6 +1,6 @@
 """How near is cnp to the exact posterior? Log-likelihood and coverage on functions of Gaussian processes, per kernel.
 
-    python benchmarks/functions.py [--kernel rbf ...] [--steps 20000] [--quick] [--json FILE]
+    python -m benchmarks.accuracy.functions [--kernel rbf ...] [--steps 20000] [--quick] [--json FILE]
 
 One cnp is trained for every kernel and judged on functions it has never seen, given 1, 2, 5, 10, 20 and 50 of their
 points; the exact Gaussian process that drew them stands beside it, and no predictor can be better. The same functions
@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import row
-from kept_runs import finished, with_interval
+from benchmarks import row
+from benchmarks.kept_runs import finished, with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.core.estimate import Estimate
 from mapwise.core.losses import Gaussian
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
 from mapwise.core.task import Task
 from mapwise.runs.run import Run
 from mapwise.tasks.gaussian_process import KERNELS, GaussianProcess
-from row import Line, Row, Target
 
 CONTEXTS = (1, 2, 5, 10, 20, 50)
 EPISODES = 1000

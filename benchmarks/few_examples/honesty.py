@@ -1,6 +1,6 @@
 """Is what a support says of itself true? The accuracy by the examples alone beside that of many other rows.
 
-    python benchmarks/honesty.py [--data FOLDER] [--tasks 200] [--seed 0] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.honesty [--data FOLDER] [--tasks 200] [--seed 0] [--quick] [--json FILE]
 
 Tasks of 2 to 20 classes with 3, 5 or 10 examples of each are cut from real data sets behind the bundled encoders, of
 which the true accuracy, on up to 40 further rows of each class, is between 50 and 99 %. What `report_` says of it,
@@ -17,13 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import row
-from mapwise.catalog.heads import HEADS
-from mapwise.core import tree
-from mapwise.core.interval import half_width
-from mapwise.core.task import Examples
-from mapwise.predictors.evidence.cross_validation import MORE, Expected, HeldOut, held_out
-from pools import (
+from benchmarks import row
+from benchmarks.few_examples.pools import (
     Pool,
     bank_pool,
     banking_pool,
@@ -34,7 +29,12 @@ from pools import (
     signs_pool,
     support_of,
 )
-from row import Line, Row, Target
+from benchmarks.row import Line, Row, Target
+from mapwise.catalog.heads import HEADS
+from mapwise.core import tree
+from mapwise.core.interval import half_width
+from mapwise.core.task import Examples
+from mapwise.predictors.evidence.cross_validation import MORE, Expected, HeldOut, held_out
 
 POOLS = (mnist_pool, signs_pool, banking_pool, home_pool, bank_pool, credit_pool)
 SHOTS, WAYS, QUERIES = (3, 5, 10), (2, 5, 10, 20), 40

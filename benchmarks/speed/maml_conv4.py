@@ -1,6 +1,6 @@
 """MAML's meta-gradient on images beside its peers' and beside plain PyTorch: Conv4-64, 28x28, 5-way 1-shot.
 
-python benchmarks/maml_conv4.py [--threads 2] [--device cuda] [--quick] [--json FILE]
+python -m benchmarks.speed.maml_conv4 [--threads 2] [--device cuda] [--quick] [--json FILE]
 """
 
 import argparse
@@ -8,14 +8,14 @@ import sys
 
 from torch.nn.functional import cross_entropy
 
-import row
+from benchmarks import row
+from benchmarks.peers import plain
+from benchmarks.row import Row, Target
+from benchmarks.speed.meta_gradients import FLOOR, Measured, Shape, measure
+from benchmarks.speed.sampling import made_up
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets.conv4 import Conv4
 from mapwise.tasks.episodes import Episodes
-from meta_gradients import FLOOR, Measured, Shape, measure
-from peers import plain
-from row import Row, Target
-from sampling import made_up
 
 WAYS, SHOTS, QUERIES, TASKS = 5, 1, 15, 16
 ORDERS: tuple[plain.Order, ...] = ("relu, pool", "pool, relu")

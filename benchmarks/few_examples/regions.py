@@ -1,6 +1,6 @@
 """Does the region that explains an answer matter? The top tenth of a picture is hidden, and beside it ten others.
 
-    python benchmarks/regions.py --data DATA [--tasks 100] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.regions --data DATA [--tasks 100] [--quick] [--json FILE]
 
 Nearest mean behind the encoder `drawings` on Omniglot's test characters, which neither has seen, 5-way 5-shot; one
 query of each task. What is hidden becomes paper. Two kinds of other regions have the same size and shape: moved
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.core.estimate import Estimate
 from mapwise.data.glyphs import glyphs
@@ -23,7 +24,6 @@ from mapwise.data.rows import LabelledRows
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.explanation import explain
 from mapwise.predictors.evidence.occlusion import paper_of
-from row import Line, Row, Target
 
 WAYS, SHOTS, OTHERS, SHARE = 5, 5, 10, 0.1
 ALIKE = 40

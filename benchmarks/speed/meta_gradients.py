@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
-import peers
+from benchmarks import peers
+from benchmarks.peers import Problem, plain
+from benchmarks.row import Line, Row
+from benchmarks.side_by_side import Run, Spread, agree, interleaved, quickest, ratio
+from benchmarks.speed.ours import chosen, ours
 from mapwise.core import functional, tree
 from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.learners.optimization.maml import MAML
-from ours import chosen, ours
-from peers import Problem, plain
-from row import Line, Row
-from side_by_side import Run, Spread, agree, interleaved, quickest, ratio
 
 TRIED = 4
 """Tasks on which everyone's layout is chosen, before anything is measured."""

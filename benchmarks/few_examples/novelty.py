@@ -1,6 +1,6 @@
 """Does a predictor know what it wasn't taught? Rows of classes outside the support, told from rows of those inside.
 
-    python benchmarks/novelty.py [--data FOLDER] [--tasks 300] [--quick] [--json FILE]
+    python -m benchmarks.few_examples.novelty [--data FOLDER] [--tasks 300] [--quick] [--json FILE]
 
 Characters of Omniglot through the bundled encoder: the novelty's spread on validation characters, which the encoder
 holds, and then on test characters the area under the ROC curve, how many known rows are refused when 5 or 10 % may be,
@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-import row
-from kept_runs import with_interval
+from benchmarks import row
+from benchmarks.few_examples.pools import Pool, mnist_pool, omniglot_pool, support_of
+from benchmarks.kept_runs import with_interval
+from benchmarks.row import Line, Row, Target
 from mapwise.encoders.encoder import Spread
 from mapwise.predictors.evidence.novelty import held_out_novelty, limit, novelty
-from pools import Pool, mnist_pool, omniglot_pool, support_of
-from row import Line, Row, Target
 
 SHARES = (0.05, 0.10)
 WITHIN = 2.0

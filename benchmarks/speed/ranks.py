@@ -1,6 +1,6 @@
 """How much faster two ranks train than one, each with one thread, through torchrun and the command line.
 
-    python benchmarks/ranks.py [--quick] [--json FILE]
+    python -m benchmarks.speed.ranks [--quick] [--json FILE]
 
 What is counted are tasks a second of steady training: the first steps and all validation are left out.
 """
@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import row
-from row import Line, Row, Target
-from side_by_side import Spread
+from benchmarks import row
+from benchmarks.row import Line, Row, Target
+from benchmarks.side_by_side import Spread
 
 RANKS = (1, 2)
 GAIN = 1.7
