@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from mapwise.core import inner_loop, tree
+from mapwise.core import context, inner_loop, tree
 from mapwise.core.inner_loop import SGD, Adam, descend
 from small_tasks import drawn
 
@@ -120,7 +120,7 @@ def test_recomputed_steps_have_the_gradients_of_kept_ones(kind, steps, mapped):
         start, rate = tree.map(torch.neg, bowl_start()), tree.map(lambda leaf: 0.02 * torch.tanh(leaf), bowl_start())
         shapes = drawn(4, 3, seed=5)
         leaves = [leaf.requires_grad_() for leaf in (*start.values(), *rate.values(), shapes)]
-        with inner_loop.recomputing(recomputes):
+        with context.within(recomputes=recomputes):
             each = partial(end, start, rate)
             total = torch.vmap(each)(shapes).sum() if mapped else torch.stack([each(one) for one in shapes]).sum()
         found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
@@ -147,7 +147,7 @@ def test_recomputed_steps_keep_no_graph_of_their_own():
 
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor)
         w = drawn(50, seed=1).requires_grad_()
-        with inner_loop.recomputing(recomputes), hooks:
+        with context.within(recomputes=recomputes), hooks:
             end = descend(lambda p, t: torch.cosh(torch.sin(p["w"]) * 2).sum(), {"w": w}, SGD(0.1), steps)
         assert end["w"].requires_grad
         return sum(saved.tensor.numel() for saved in alive)
@@ -157,7 +157,8 @@ def test_recomputed_steps_keep_no_graph_of_their_own():
 
 def test_a_tensor_that_an_inner_loss_closes_over_is_named_when_steps_are_recomputed():
     rows = drawn(3)
-    with inner_loop.recomputing(True), pytest.raises(ValueError, match="closes over 'rows', whose gradient would be"):
+    named = pytest.raises(ValueError, match="closes over 'rows', whose gradient would be")
+    with context.within(recomputes=True), named:
         descend(lambda p, t: (p["w"] * rows).sum(), bowl_start(), SGD(0.1), 2)
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise.core import tree
-from mapwise.core.functional import all_rows_count
+from mapwise.core import context, tree
 from mapwise.core.losses import cross_entropy
 from mapwise.core.task import Examples, Task
 from mapwise.learners.memory.mann import MANN
@@ -151,9 +150,9 @@ def test_rows_of_weight_0_change_nothing():
 def test_where_no_row_is_padding_the_steps_that_are_left_out_change_no_bit():
     mann = learner()
     params = drawn(mann)
-    with all_rows_count(True):
+    with context.within(all_rows_count=True):
         short = mann.adapt(params, STREAM)
-    with all_rows_count(False):
+    with context.within(all_rows_count=False):
         long = mann.adapt(params, STREAM)
     assert all(torch.equal(short[name], long[name]) for name in short)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mapwise.core import inner_loop, tree
+from mapwise.core import context, inner_loop, tree
 from mapwise.core.inner_loop import SGD
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task
@@ -226,7 +226,7 @@ def test_recomputed_it_keeps_the_states_between_steps_and_not_the_gates():
             return tensor
 
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with inner_loop.recomputing(recomputes), hooks:
+        with context.within(recomputes=recomputes), hooks:
             assert learner.adapt(params, TASK.support)["0.weight"].requires_grad
         return sum(sizes.values())
 
@@ -237,7 +237,7 @@ def test_recomputed_it_keeps_the_states_between_steps_and_not_the_gates():
 def test_in_first_order_descent_has_nothing_to_recompute():
     assert not SGD(0.1).deep and Gates.deep
     w = torch.ones(3, requires_grad=True)
-    with inner_loop.recomputing(True):
+    with context.within(recomputes=True):
         end = inner_loop.descend(lambda p, t: (p["w"] ** 2).sum(), {"w": w}, SGD(0.1), 2, first_order=True)
     assert "Recomputed" not in type(end["w"].grad_fn).__name__
 

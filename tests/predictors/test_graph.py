@@ -8,7 +8,7 @@ from torch import nn
 import mapwise as mw
 from conftest import ROOT
 from mapwise.catalog.heads import HEADS
-from mapwise.core import solvers
+from mapwise.core import context, solvers
 from mapwise.core.task import Examples
 from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.predictors import graph
@@ -183,7 +183,7 @@ def test_a_ridge_regression_in_products_equals_the_exact_solution(rows, width, s
     x = spread * (patterns + 0.3 * torch.randn(rows, width, generator=random)) + mean
     y = torch.eye(5)[torch.arange(rows) % 5]
     exact = x.double() @ solvers.ridge(x.double(), y.double(), 1.0)
-    with solvers.in_products():
+    with context.within(in_products=True):
         found = x @ solvers.ridge(x, y, 1.0)
     assert (found - exact).abs().max() < 1e-5
     one = x @ solvers.ridge(x, y, 1.0)

@@ -8,13 +8,11 @@ statistics that normalisation layers use instead of those of the rows at hand:
     "measured"     made from many training tasks               (norm "frozen")
 """
 
-import contextvars
 import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -26,57 +24,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
-from mapwise.core import tree
-from mapwise.core.execution import Precision
+from mapwise.core import context, tree
+from mapwise.core.context import Call
 from mapwise.core.tree import Fast, Params
 
 Net: TypeAlias = nn.Module | Callable[[], nn.Module]
 """A built module, which keeps the weights it has, or a callable that builds one under a seed."""
 
 RESERVED = ("statistics", "measured")
-
-
-@dataclass
-class Call:
-    """What a layer may know of the call it is part of: row weights, and whose statistics to use."""
-
-    weight: Tensor | None = None
-    """[N], how often each row counts; None: all count once."""
-    given: dict[str, Tensor] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
-    """Layer names by id(layer)."""
-    keep: str | None = None
-    """Which statistics this call collects."""
-    seen: dict[str, Tensor] = field(default_factory=dict)
-
-    def given_to(self, layer: nn.Module) -> Tensor | None:
-        """The statistics this layer is to use instead of those of the rows at hand."""
-        return self.given.get(self.names.get(id(layer), ""))
-
-    def collects(self, keep_in: str | None) -> bool:
-        """Whether this call collects statistics that are kept in this place."""
-        return keep_in is not None and keep_in == self.keep
-
-    def collect(self, layer: nn.Module, statistics: Tensor) -> None:
-        """Record a layer's statistics of the rows at hand."""
-        self.seen[self.names[id(layer)]] = statistics
-
-
-_current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("mapwise_call", default=None)
-
-
-def current_call() -> Call:
-    """The call a layer is running in; a plain one when a module is called outside of mapwise."""
-    return _current.get() or Call()
-
-
-@contextmanager
-def _running(call: Call) -> Iterator[None]:
-    token = _current.set(call)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 def blueprint(net: Net) -> nn.Module:
@@ -144,60 +99,22 @@ def observe(
     for place in RESERVED:
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
-    with _running(call), _autocast(x):
+    with context.within(call=call), _autocast(x):
         out = torch.func.functional_call(module, own, (x,)) if own else module(x)
     return widened(out), ({keep: call.seen} if keep is not None and call.seen else {})
 
 
-_all_rows_count: contextvars.ContextVar[bool | None] = contextvars.ContextVar("mapwise_all_rows_count", default=None)
-
-
-@contextmanager
-def all_rows_count(known: bool) -> Iterator[None]:
-    """Within, it is known whether every row counts once, so layers may take the faster unweighted statistics.
-
-    This can be known only where all tasks of a batch are seen: inside vmap a weight has no value to look at.
-    """
-    token = _all_rows_count.set(known)
-    try:
-        yield
-    finally:
-        _all_rows_count.reset(token)
-
-
 def _all_count(weight: Tensor | None) -> bool:
     """Whether every row is known to count once; a weight is looked at where that is free: a plain tensor on a CPU."""
-    known = _all_rows_count.get()
+    known = context.current().all_rows_count
     if known is None and weight is not None and weight.device.type == "cpu" and peek_interpreter_stack() is None:
         known = bool((weight == 1).all())
     return bool(known)
 
 
-def whether_all_rows_count() -> bool | None:
-    """Whether every row is known to count once here; None where that was not checked."""
-    return _all_rows_count.get()
-
-
-_precision: contextvars.ContextVar[Precision] = contextvars.ContextVar("mapwise_precision", default="full")
-
-
-@contextmanager
-def computing_in(precision: Precision) -> Iterator[None]:
-    """Within, nets compute in this precision.
-
-    What a learner does with their outputs (distances, solves, probabilities, losses) stays in the precision of the
-    weights, and so do the statistics of normalisation: sums of many rows don't fit into 8 bits of mantissa.
-    """
-    token = _precision.set(precision)
-    try:
-        yield
-    finally:
-        _precision.reset(token)
-
-
 @contextmanager
 def _autocast(x: Any) -> Iterator[None]:
-    if _precision.get() == "full":
+    if context.current().precision == "full":
         yield
         return
     device = next(leaf.device.type for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor))

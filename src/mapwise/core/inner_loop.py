@@ -4,7 +4,6 @@ import contextvars
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
@@ -14,7 +13,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
-from mapwise.core import tree
+from mapwise.core import context, tree
 from mapwise.core.tree import Tree
 
 Rate: TypeAlias = float | Tensor | Tree | Callable[[int], Any]
@@ -223,7 +222,7 @@ def trajectory(
 ) -> Iterator[Tree]:
     """The points after 1, 2, ... `steps` steps on the loss; see `descend`."""
     state = rule.start(point)
-    again = _recomputes.get() and (rule.deep or not first_order)
+    again = context.current().recomputes and (rule.deep or not first_order)
     if again:
         _closes_over_no_tensor(loss)
     for t in range(steps):
@@ -276,22 +275,6 @@ def replay(
             yield point
 
     return again
-
-
-_recomputes: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_recomputes", default=False)
-
-
-@contextmanager
-def recomputing(on: bool) -> Iterator[None]:
-    """Within, an inner loop keeps only the inputs of each step and recomputes the step in the backward pass.
-
-    Memory then doesn't grow with the graphs of the steps, and each step costs one more forward and backward pass.
-    """
-    token = _recomputes.set(on)
-    try:
-        yield
-    finally:
-        _recomputes.reset(token)
 
 
 def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:

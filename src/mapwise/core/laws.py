@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mapwise.core import random, tree
+from mapwise.core import context, random, tree
 from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
 from mapwise.core.execution import How
-from mapwise.core.inner_loop import recomputing
 from mapwise.core.learner import WAIVABLE, Learner, nets_of
 from mapwise.core.losses import means, present_classes
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
@@ -199,7 +198,7 @@ def _map(case: Case) -> Finding:
         numbers = []
         for moment in _distinct(case.double.at(progress) for progress in EARLY):
             live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
-            with recomputing(remat):
+            with context.within(recomputes=remat):
                 losses = map_tasks(partial(_objective, moment, live), tasks, how)
             # The gradient as one vector: a part that is zero up to rounding would have a relative difference of 1.
             gradient = [part.flatten() for part in _gradient(losses.sum(), live).values()]

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from mapwise.core import context
 from mapwise.core.execution import How
-from mapwise.core.functional import all_rows_count, whether_all_rows_count
 from mapwise.core.task import Task
 
 
@@ -41,8 +41,8 @@ def map_tasks(function: Callable[[Task], Any], batch: Task, how: How = "vmap") -
     >>> map_tasks(lambda task: task.query.y.sum(), batch).shape
     torch.Size([4])
     """
-    known = whether_all_rows_count()
-    with all_rows_count(all_count_once(batch) if known is None else known):
+    known = context.current().all_rows_count
+    with context.within(all_rows_count=all_count_once(batch) if known is None else known):
         pieces = [
             _alone(function, piece) if how == "loop" else _together(function, piece) for piece in chunks(batch, how)
         ]

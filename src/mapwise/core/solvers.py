@@ -1,15 +1,13 @@
 """Linear systems, solved in closed form or iteratively; differentiable any number of times and safe under vmap."""
 
-import contextvars
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core import tree
+from mapwise.core import context, tree
 from mapwise.core.losses import without_absent
 from mapwise.core.tree import Tree
 
@@ -19,18 +17,6 @@ STEPS = 200
 TOLERANCE = 1e-10
 """The norm of the residual, relative to that of the target, at which iteration stops."""
 
-_in_products: contextvars.ContextVar[bool] = contextvars.ContextVar("mapwise_in_products", default=False)
-
-
-@contextmanager
-def in_products() -> Iterator[None]:
-    """Within, `ridge` is solved by matrix products, for runtimes without an operator for linear systems."""
-    token = _in_products.set(True)
-    try:
-        yield
-    finally:
-        _in_products.reset(token)
-
 
 def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Tensor) -> Float[Tensor, "D W"]:
     """The w that minimises |x w - y|^2 + strength |w|^2, for a positive strength.
@@ -38,7 +24,7 @@ def ridge(x: Float[Tensor, "N D"], y: Float[Tensor, "N W"], strength: float | Te
     Solves whichever system is smaller, N x N or D x D: by Woodbury's identity both give the same w. A row of
     zeros in x changes nothing.
     """
-    if _in_products.get():
+    if context.current().in_products:
         return _ridge_in_products(x, y, strength)
     rows, width = x.shape
     solution: Tensor

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from mapwise.core import context
 from mapwise.core.capabilities import Causal
-from mapwise.core.functional import all_rows_count
 from mapwise.core.learner import Learner
 from mapwise.core.losses import Scores
 from mapwise.core.task import Examples, Task
@@ -44,7 +44,7 @@ def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:
         return learner.predict(params, learner.adapt(params, before), row)
 
     # The whole stream may have no padding, but its prefixes do.
-    with all_rows_count(False):
+    with context.within(all_rows_count=False):
         try:
             scores = torch.vmap(one)(places)  # [N, 1, W]
         except RuntimeError:

@@ -16,10 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mapwise.core import tree
+from mapwise.core import context, tree
 from mapwise.core.execution import How, Precision
-from mapwise.core.functional import all_rows_count, computing_in
-from mapwise.core.inner_loop import recomputing
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import all_count_once, chunks, map_tasks, tasks_in
 from mapwise.core.task import Task
@@ -88,7 +86,7 @@ def meta_gradient(
             run = _program(run, (learner, one, remat, weigh, whole, precision), params, piece, share)
         return run(params, piece, share)
 
-    with all_rows_count(whole), computing_in(precision):
+    with context.within(all_rows_count=whole, precision=precision):
         weights = None
         if weigh is mean:
             weights = ranks.share(mean(torch.empty(every, dtype=torch.float64)))
@@ -156,7 +154,7 @@ def _piece(
     """The gradient and the value of one piece's part of the weighted sum; share: its tasks' weights, where known."""
     leaves = {path: leaf.detach().requires_grad_() for path, leaf in tree.flatten(_learned(params)).items()}
     live = tree.unflatten(leaves) | {name: params[name] for name in params if name == "measured"}
-    with torch.enable_grad(), recomputing(remat):
+    with torch.enable_grad(), context.within(recomputes=remat):
         losses = _losses(learner, live, piece, how)
         loss = ((weigh(losses.detach()) if share is None else share.to(losses)) * losses).sum()
         gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)

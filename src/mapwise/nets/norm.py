@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mapwise.core.functional import current_call, widened
+from mapwise.core import context
+from mapwise.core.functional import widened
 from mapwise.nets.statistics import per_channel, row_statistics
 
 NormKind = Literal["batch", "support", "frozen", "group", "layer"]
@@ -51,7 +52,7 @@ class Norm(nn.Module):
 
         turned: [C], -1 for a channel that x holds with its sign turned, else 1; None: none is turned.
         """
-        call = current_call()
+        call = context.current().call
         given = call.given_to(self)
         if given is not None:
             mean, variance = given.unbind(0)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mapwise import __version__
-from mapwise.core import functional, solvers, tree
+from mapwise.core import context, tree
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
@@ -95,7 +95,7 @@ class _Graph(nn.Module):
         params = tree.unflatten({name: getattr(self, f"param{i}") for i, name in enumerate(self.leaves)})
         rows = Examples(support, labels, weight, torch.zeros((), dtype=torch.int64))
         # A graph doesn't look at weights to choose its way.
-        with functional.all_rows_count(False), solvers.in_products():
+        with context.within(all_rows_count=False, in_products=True):
             scores = self.learner.predict(params, self.learner.adapt(params, rows), query)
         if not isinstance(scores, Tensor):
             raise TypeError("its answers are distributions")

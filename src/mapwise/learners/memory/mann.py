@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mapwise.core import functional, random, tree
+from mapwise.core import context, functional, random, tree
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
@@ -135,7 +135,7 @@ class MANN(EmbeddingLearner):
         # The rows' part of the gates for all steps at once: no step waits for it.
         gate_inputs = self._gate_inputs(params, z, torch.stack(labels)[:-1])  # [N, 4 R]
         # Undoing the step of a row of weight 0 copies the whole state, so it is left out where all rows count.
-        whole = functional.whether_all_rows_count()
+        whole = context.current().all_rows_count
         state, h, seen = self._start(z), [], []
         for gate_input, here in zip(gate_inputs, counts, strict=True):
             after = self._step(params, state, gate_input)

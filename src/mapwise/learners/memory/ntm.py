@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mapwise.core import random
+from mapwise.core import context, random
 from mapwise.core.capabilities import Trace
-from mapwise.core.functional import whether_all_rows_count
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples
@@ -113,7 +112,7 @@ class NTM(Learner):
         """What the machine does at every row of a support, in their order."""
         x = support.x[:, :-1]
         # Checked once and not at every row: when all count, there is nothing to skip.
-        live = None if whether_all_rows_count() else support.weight > 0
+        live = None if context.current().all_rows_count else support.weight > 0
         state = self._start(support.x)
         outs, places = [], []
         for row in range(len(x)):
