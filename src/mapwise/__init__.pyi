@@ -7,7 +7,7 @@ from .core.problem import Problem as Problem
 from .core.task import Examples as Examples
 from .core.task import Task as Task
 from .core.task import TaskSource as TaskSource
-from .core.task import examples as examples
+from .data.examples import examples as examples
 from .data.rows import LabelledRows as LabelledRows
 from .engine.evaluate import evaluate as evaluate
 from .engine.gradient import meta_gradient as meta_gradient

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.arrays import check_real
+from mapwise.data.arrays import check_real
 from mapwise.data.cells import CellError, infinite, text
 from mapwise.data.modality import Columns, Modality
 

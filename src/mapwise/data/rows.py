@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mapwise.core.arrays import check_labels, real_rows
+from mapwise.data.arrays import check_labels, real_rows
 
 
 @dataclass(frozen=True, eq=False)

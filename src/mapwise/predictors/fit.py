@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float, Int64
 
-from mapwise.core.arrays import check_real
 from mapwise.core.learner import Learner
+from mapwise.data.arrays import check_real
 from mapwise.data.digests import digests
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder

@@ -10,8 +10,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from mapwise.core.arrays import check_labels
 from mapwise.data import inputs
+from mapwise.data.arrays import check_labels
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor

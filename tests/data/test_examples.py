@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.core.task import examples
+from mapwise.data.examples import examples
 
 
 def test_examples_are_made_from_lists_arrays_and_tensors():
