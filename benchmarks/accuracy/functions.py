@@ -23,8 +23,8 @@ from benchmarks import row
 from benchmarks.kept_runs import finished, with_interval
 from benchmarks.row import Line, Row, Target
 from mapwise.core.estimate import Estimate
-from mapwise.core.losses import Gaussian
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
+from mapwise.core.scores import Gaussian
 from mapwise.core.task import Task
 from mapwise.runs.run import Run
 from mapwise.tasks.gaussian_process import KERNELS, GaussianProcess

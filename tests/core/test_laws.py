@@ -25,9 +25,8 @@ from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.laws import LAWS, BrokenLaw, Case, check
 from mapwise.core.learner import WAIVABLE, Learner
-from mapwise.core.losses import present_classes
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import TaskSource
+from mapwise.core.task import TaskSource, present_classes
 from mapwise.data.rows import LabelledRows
 from mapwise.engine import checkpoint
 from mapwise.learners.generation.cnp import CNP

@@ -5,6 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from mapwise.core import losses
+from mapwise.core.scores import Gaussian, Scores, without_absent
+from mapwise.core.task import present_classes
 from small_tasks import drawn, rows_of
 
 
@@ -18,7 +20,7 @@ def test_losses_equal_those_of_torch():
     assert torch.allclose(losses.binary_cross_entropy(scores, rows_of(scores, y)), expected)
     scale = targets.exp()
     density = torch.distributions.Normal(scores, scale).log_prob(targets)
-    found = losses.gaussian(losses.Gaussian(scores, scale), rows_of(scores, targets))
+    found = losses.gaussian(Gaussian(scores, scale), rows_of(scores, targets))
     assert torch.allclose(found, -density.sum(-1).mean())
 
 
@@ -28,8 +30,8 @@ def test_a_loss_is_the_mean_over_the_rows_that_count(name):
     scores, y = drawn(5, 3), F.one_hot(torch.tensor([0, 1, 2, 0, 1]), 3).double()
     weight = torch.tensor([1.0, 0, 1, 0, 1]).double()
 
-    def at(s: torch.Tensor) -> losses.Scores:
-        return losses.Gaussian(s, torch.ones_like(s)) if name == "gaussian" else s
+    def at(s: torch.Tensor) -> Scores:
+        return Gaussian(s, torch.ones_like(s)) if name == "gaussian" else s
 
     kept = weight > 0
     expected = loss(at(scores[kept]), rows_of(scores[kept], y[kept]))
@@ -40,11 +42,11 @@ def test_a_loss_is_the_mean_over_the_rows_that_count(name):
 def test_an_absent_class_changes_no_loss_and_no_gradient():
     labels = torch.tensor([0, 2, 0])
     support = rows_of(drawn(3, 2), F.one_hot(labels, 3).double())
-    present = losses.present_classes(support)
+    present = present_classes(support)
     assert present.tolist() == [1, 0, 1]
-    assert losses.present_classes(support._replace(weight=torch.tensor([1.0, 0, 1]))).tolist() == [1, 0, 0]
+    assert present_classes(support._replace(weight=torch.tensor([1.0, 0, 1]))).tolist() == [1, 0, 0]
     scores = drawn(3, 3).requires_grad_()
-    loss = losses.cross_entropy(losses.without_absent(scores, present), support)
+    loss = losses.cross_entropy(without_absent(scores, present), support)
     narrow = scores.detach()[:, [0, 2]].requires_grad_()
     expected = F.cross_entropy(narrow, torch.tensor([0, 1, 0]))
     assert torch.allclose(loss, expected)

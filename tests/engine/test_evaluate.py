@@ -10,9 +10,9 @@ from scipy import stats
 
 from mapwise.core.estimate import Estimate
 from mapwise.core.learner import Learner
-from mapwise.core.losses import Gaussian, present_classes, without_absent
 from mapwise.core.map_tasks import tasks_in
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.scores import Gaussian, without_absent
+from mapwise.core.task import About, Examples, Task, present_classes
 from mapwise.data.digits import digits
 from mapwise.engine.evaluate import episode_values, evaluate, fitted_temperature, predicts_alone
 from mapwise.engine.results import Paired, Report

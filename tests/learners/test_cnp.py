@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mapwise.core import tree
-from mapwise.core.losses import Gaussian, gaussian
+from mapwise.core.losses import gaussian
 from mapwise.core.map_tasks import map_tasks
+from mapwise.core.scores import Gaussian
 from mapwise.core.task import Examples, Task
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.train import train

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from mapwise.core.format import share
 from mapwise.core.learner import WAIVABLE, Learner
-from mapwise.core.losses import means, row_mean
+from mapwise.core.losses import row_mean
 from mapwise.core.problem import Metric, Problem, task_mean
+from mapwise.core.scores import means
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.figures import training_curves

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core.losses import Scores
+from mapwise.core.scores import Scores
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 

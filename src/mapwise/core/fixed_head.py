@@ -10,9 +10,10 @@ from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import Rule, descend
 from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
-from mapwise.core.losses import Loss, cross_entropy, loss_named, present_classes, without_absent
+from mapwise.core.losses import Loss, cross_entropy, loss_named
 from mapwise.core.mini_batch import mini_batch
-from mapwise.core.task import Examples
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 
 

@@ -23,10 +23,10 @@ from mapwise.core import context, random, tree
 from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
 from mapwise.core.execution import How
 from mapwise.core.learner import WAIVABLE, Learner, nets_of
-from mapwise.core.losses import means, present_classes
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
+from mapwise.core.scores import means
 from mapwise.core.stream import after_prefixes, scores_along
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.task import Examples, Task, TaskSource, present_classes
 from mapwise.core.tree import Params
 
 HELD_OUT = 200

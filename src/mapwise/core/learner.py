@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mapwise.core import tree
 from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net, blueprint
-from mapwise.core.losses import Loss, Scores, cross_entropy
+from mapwise.core.losses import Loss, cross_entropy
+from mapwise.core.scores import Scores
 from mapwise.core.task import Examples, Task, TaskSource
 from mapwise.core.tree import Fast, Params
 

@@ -1,30 +1,17 @@
 """Losses as weighted means over rows."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mapwise.core.scores import Gaussian
 from mapwise.core.task import Examples
 
-
-class Gaussian(NamedTuple):
-    """A predictive distribution: one normal per row and target."""
-
-    mean: Float[Tensor, "N W"]
-    scale: Float[Tensor, "N W"]
-
-
-Scores: TypeAlias = Tensor | Gaussian
 Loss: TypeAlias = Callable[..., Tensor]
 """(scores, rows: Examples) -> a scalar"""
-
-
-def means(scores: Scores) -> Float[Tensor, "N W"]:
-    """The scores, or the means of predictive distributions."""
-    return scores.mean if isinstance(scores, Gaussian) else scores
 
 
 def row_mean(values: Float[Tensor, "N"], weight: Float[Tensor, "N"]) -> Float[Tensor, ""]:
@@ -74,16 +61,3 @@ def loss_named(loss: str | Loss) -> Loss:
     if loss not in LOSSES:
         raise ValueError(f"there is no loss {loss!r}: give one of {', '.join(LOSSES)}, or a function of (scores, rows)")
     return LOSSES[loss]
-
-
-def present_classes(support: Examples) -> Float[Tensor, "W"]:
-    """1 for a class with a support row that counts, else 0."""
-    return ((support.y * support.weight[:, None]).sum(0) > 0).to(support.weight.dtype)
-
-
-def without_absent(scores: Float[Tensor, "N W"], present: Float[Tensor, "W"]) -> Float[Tensor, "N W"]:
-    """Scores in which a class that is absent from the support can't be chosen.
-
-    finfo.min / 2 and not -inf: a one-hot zero times -inf would be NaN.
-    """
-    return torch.where(present > 0, scores, torch.finfo(scores.dtype).min / 2)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core.losses import Gaussian, Scores
+from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.task import Examples
 
 

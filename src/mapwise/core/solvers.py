@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import context, tree
-from mapwise.core.losses import without_absent
+from mapwise.core.scores import without_absent
 from mapwise.core.tree import Tree
 
 STEPS = 200

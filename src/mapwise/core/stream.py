@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from mapwise.core import context
 from mapwise.core.capabilities import Causal
 from mapwise.core.learner import Learner
-from mapwise.core.losses import Scores
+from mapwise.core.scores import Scores
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Params
 

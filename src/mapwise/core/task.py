@@ -40,6 +40,11 @@ class Task(NamedTuple):
     query: Examples
 
 
+def present_classes(support: Examples) -> Float[Tensor, "W"]:
+    """1 for a class with a support row that counts, else 0."""
+    return ((support.y * support.weight[:, None]).sum(0) > 0).to(support.weight.dtype)
+
+
 class About(NamedTuple):
     """What the tasks of a source are, in the words of a protocol line."""
 

@@ -15,9 +15,9 @@ from torch.utils import _pytree as pytree
 from mapwise.core import map_tasks as mapping
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner, check_params
-from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.problem import Answers, task_mean
+from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.stream import is_stream, scored_rows, scores_along
 from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params

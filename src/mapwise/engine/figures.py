@@ -13,8 +13,8 @@ from mapwise.core.capabilities import Embeds, Traced
 from mapwise.core.estimate import Estimate
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.losses import Gaussian, Scores
 from mapwise.core.problem import Problem
+from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.stream import is_stream
 from mapwise.core.task import Task, TaskSource
 from mapwise.core.tree import Params

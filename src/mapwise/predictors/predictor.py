@@ -14,7 +14,7 @@ from mapwise.catalog.encoders import encoder_named, has_encoder
 from mapwise.core import tree
 from mapwise.core.embedding import learned_features
 from mapwise.core.learner import Learner
-from mapwise.core.losses import means
+from mapwise.core.scores import means
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.data import tensor_file

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mapwise.core.estimate import Estimate
 from mapwise.core.format import plain, share
-from mapwise.core.losses import Scores, means, present_classes
 from mapwise.core.problem import Answers, Metric, Problem, finite
-from mapwise.core.task import Examples
+from mapwise.core.scores import Scores, means
+from mapwise.core.task import Examples, present_classes
 
 BINS = 15
 """Equal-mass bins for the calibration error."""

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core.format import plain
-from mapwise.core.losses import Scores, binary_cross_entropy_of_rows, means
+from mapwise.core.losses import binary_cross_entropy_of_rows
 from mapwise.core.problem import Answers, Metric, Problem, finite
+from mapwise.core.scores import Scores, means
 from mapwise.core.task import Examples
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core.format import plain, share
-from mapwise.core.losses import Gaussian, Scores, means
 from mapwise.core.problem import Answers, Metric, Problem, finite, task_mean
+from mapwise.core.scores import Gaussian, Scores, means
 from mapwise.core.task import Examples
 
 LEVELS = ("50", "80", "95")

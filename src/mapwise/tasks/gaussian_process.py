@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mapwise.core.losses import Gaussian
 from mapwise.core.problem import Problem
+from mapwise.core.scores import Gaussian
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
 from mapwise.tasks.random_streams import PARTS, random_stream

@@ -13,7 +13,8 @@ from mapwise.core import functional, random, tree
 from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import MOMENT
-from mapwise.core.losses import cross_entropy, without_absent
+from mapwise.core.losses import cross_entropy
+from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 

@@ -14,8 +14,9 @@ from mapwise.core import functional, random
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
-from mapwise.core.losses import LOSSES, Gaussian, Loss, Scores, present_classes, without_absent
-from mapwise.core.task import Examples
+from mapwise.core.losses import LOSSES, Loss
+from mapwise.core.scores import Gaussian, Scores, without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.mlp import MLP
 

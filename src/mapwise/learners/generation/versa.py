@@ -13,8 +13,8 @@ from mapwise.core import functional, random
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import MLP
 

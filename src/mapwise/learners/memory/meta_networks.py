@@ -14,8 +14,8 @@ from torch.nn.functional import linear, relu
 from mapwise.core import functional, random, tree
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import cosines
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, Task
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.initial import linear_weights
 from mapwise.nets.log_and_sign import log_and_sign

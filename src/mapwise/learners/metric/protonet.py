@@ -11,8 +11,8 @@ from mapwise.core import functional
 from mapwise.core.capabilities import VoteScale
 from mapwise.core.embedding import EmbeddingLearner
 from mapwise.core.geometry import class_means, cosines, squared_distances
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 
 Distance = Literal["euclidean", "cosine"]

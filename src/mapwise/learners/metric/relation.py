@@ -12,9 +12,10 @@ from torch import Tensor
 from mapwise.core import functional, random
 from mapwise.core.embedding import MEASURED_BATCHES, EmbeddingLearner, kept_laws
 from mapwise.core.functional import Net
-from mapwise.core.losses import present_classes, squared_error, without_absent
+from mapwise.core.losses import squared_error
 from mapwise.core.map_tasks import task_at, tasks_in
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, Task, TaskSource, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.compare import Compare
 

@@ -11,8 +11,8 @@ from torch.nn.functional import logsigmoid, softplus
 
 from mapwise.core import functional
 from mapwise.core.embedding import EmbeddingLearner
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, Task
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params
 
 

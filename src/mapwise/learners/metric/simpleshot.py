@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mapwise.core import functional
 from mapwise.core.geometry import class_means, squared_distances
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, TaskSource
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, TaskSource, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.pretraining.supervised import MEASURED_BATCHES, Supervised
 

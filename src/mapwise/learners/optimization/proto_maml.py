@@ -12,8 +12,8 @@ from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, Task
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params
 
 

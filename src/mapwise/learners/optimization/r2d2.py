@@ -11,8 +11,9 @@ from torch import Tensor
 from mapwise.core import functional, solvers
 from mapwise.core.capabilities import VoteScale
 from mapwise.core.embedding import EmbeddingLearner
-from mapwise.core.losses import Loss, cross_entropy, loss_named, present_classes, without_absent
-from mapwise.core.task import Examples
+from mapwise.core.losses import Loss, cross_entropy, loss_named
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 
 

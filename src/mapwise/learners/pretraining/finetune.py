@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from mapwise.core import functional
 from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.inner_loop import SGD, descend
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.pretraining.supervised import Supervised
 

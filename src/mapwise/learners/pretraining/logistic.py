@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mapwise.core import functional, solvers
 from mapwise.core.embedding import EmbeddingLearner
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 
 

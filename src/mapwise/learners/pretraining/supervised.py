@@ -13,8 +13,8 @@ from mapwise.core.embedding import kept_laws
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means, cosines
 from mapwise.core.learner import Learner
-from mapwise.core.losses import present_classes, without_absent
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, Task, TaskSource, present_classes
 from mapwise.core.tree import Fast, Params
 
 MEASURED_BATCHES = 40

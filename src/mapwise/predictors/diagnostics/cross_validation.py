@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core.losses import means
+from mapwise.core.scores import means
 from mapwise.core.task import Examples
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.cross_validation import SECONDS, HeldOut, held_out
