@@ -1,6 +1,7 @@
 """Pictures as they are meant to be seen: upright, on a white background, grey or RGB; and as arrays of one size."""
 
 import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,11 @@ from jaxtyping import Float
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+LONGEST, MOST = 1 << 14, 50_000_000
+"""Pixels of a side, and of a picture, that are read: a few bytes may unpack to gigabytes."""
 _GREY = ("1", "L", "LA", "La", "I", "F")
+_TOGETHER = 1 << 22
+"""Pixels that are changed at a time: copies of a whole picture take several times its memory."""
 
 
 class Unreadable(Exception):
@@ -24,7 +29,7 @@ def picture(source: "Path | Image", near: int) -> "Image":
 
     near: the pixels a side that it will be shrunk to; a JPEG is decoded at about twice that scale.
 
-    Raises Unreadable for a file that isn't an image, or is truncated.
+    Raises Unreadable for a file that isn't an image, or is truncated, and for a picture of too many pixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -36,9 +41,15 @@ def picture(source: "Path | Image", near: int) -> "Image":
             warnings.simplefilter("ignore")  # odd metadata that Pillow can handle
             if isinstance(source, Path):
                 image.draft(image.mode, (2 * near, 2 * near))  # several times faster
+            _check_size(*image.size)
+            if isinstance(source, Path):
+                ImageOps.exif_transpose(image, in_place=True)
+                return _flat(image)
             return _flat(ImageOps.exif_transpose(image))
-    except MemoryError:
+    except (MemoryError, Unreadable):
         raise
+    except Image.DecompressionBombError:
+        raise Unreadable(f"has too many pixels, and {_TOO_LARGE}") from None
     except UnidentifiedImageError:
         empty = isinstance(source, Path) and not source.stat().st_size
         raise Unreadable("is empty" if empty else "is not an image") from None
@@ -80,22 +91,45 @@ def stretched(image: "Image", height: int, width: int) -> np.ndarray:
 
 def ink(image: "Image", side: int) -> Float[np.ndarray, "S S"]:
     """Ink 1 on paper 0, float32."""
-    from PIL import Image
 
     grey = image.convert("L")
-    width, height = grey.size
     border = _border(np.asarray(grey))
-    if width != height:
-        square = Image.new("L", (max(width, height),) * 2, round(border))
-        square.paste(grey, ((square.width - width) // 2, (square.height - height) // 2))
-        grey = square
-    shrunk = np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS), np.float32)
+    shrunk = np.asarray(_squared(grey, round(border), side), np.float32)
     dark = shrunk - border if border < 127.5 else border - shrunk
     dark = dark.clip(min=0)
     most = dark.max()
     # A blank sheet holds no ink, however it is lit.
     scaled: np.ndarray = dark / most if most >= _FAINT else np.zeros_like(dark)
     return scaled
+
+
+def _squared(grey: "Image", paper: int, side: int) -> "Image":
+    """The picture in the middle of a square of paper, shrunk to side x side.
+
+    Pillow shrinks along rows first, each by itself, so they are laid on paper and shrunk a few at a time: the whole
+    square of a long strip would be larger than the memory. The numbers are those of the square shrunk at once.
+    """
+    from PIL import Image
+
+    width, height = grey.size
+    across = max(width, height)
+    shrunk = Image.new("L", (side, across), paper)  # paper alone stays paper
+    for top, strip in _strips(grey, across):
+        rows = Image.new("L", (across, strip.height), paper)
+        rows.paste(strip, ((across - width) // 2, 0))
+        rows = rows.resize((side, strip.height), Image.Resampling.LANCZOS)
+        shrunk.paste(rows, (0, (across - height) // 2 + top))
+    return shrunk.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _strips(image: "Image", across: int) -> "Iterator[tuple[int, Image]]":
+    """A few rows of pixels at a time, and where they begin.
+
+    across: pixels that are needed for a row.
+    """
+    rows = max(1, _TOGETHER // across)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def of_channels(picture: np.ndarray, wanted: int) -> np.ndarray:
@@ -108,24 +142,48 @@ def of_channels(picture: np.ndarray, wanted: int) -> np.ndarray:
     return np.round(np.tensordot([0.299, 0.587, 0.114], picture, axes=1)).astype(np.uint8)[None]
 
 
+_TOO_LARGE = f"at most {LONGEST:,} a side and {MOST:,} in all are read"
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raises Unreadable for a picture that is too large to be read."""
+    if max(width, height) > LONGEST or width * height > MOST:
+        raise Unreadable(f"has {width:,} x {height:,} pixels, and {_TOO_LARGE}")
+
+
 def _flat(image: "Image") -> "Image":
     """The image in mode L or RGB: transparent parts on white, 16 bits brought to 8."""
     from PIL import Image
 
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode.startswith("I;16") or (image.mode == "I" and values.max() > 255):
-            values = values / 257
-        elif image.mode == "F" and values.max() <= 1:
-            values = values * 255
-        return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8))
-    grey = image.mode in _GREY
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        see_through = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        paper.alpha_composite(see_through)
-        image = paper
-    return image.convert("L" if grey else "RGB")
+    deep = image.mode.startswith(("I", "F"))
+    flat = Image.new("L" if deep or image.mode in _GREY else "RGB", image.size)
+    multiplier, divisor = _scale(image) if deep else (1, 1)
+    for top, strip in _strips(image, image.width):
+        if deep:
+            values = np.asarray(strip, dtype=np.float64) * multiplier / divisor
+            part = Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).round().astype(np.uint8))
+        else:
+            part = _on_white(strip).convert(flat.mode)
+        flat.paste(part, (0, top))
+    return flat
+
+
+def _scale(image: "Image") -> tuple[int, int]:
+    """The multiplier and the divisor that bring pixels of more than 8 bits to 0..255."""
+    most = np.max([np.asarray(strip).max() for _, strip in _strips(image, image.width)])
+    if image.mode.startswith("I;16") or (image.mode == "I" and most > 255):
+        return 1, 257
+    return (255, 1) if image.mode == "F" and most <= 1 else (1, 1)
+
+
+def _on_white(image: "Image") -> "Image":
+    from PIL import Image
+
+    if not ("A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info):
+        return image
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image.convert("RGBA"))
+    return paper
 
 
 def _of_array(row: np.ndarray) -> "Image":
@@ -140,6 +198,7 @@ def _of_array(row: np.ndarray) -> "Image":
         raise Unreadable(
             f"is an array of shape {row.shape} and no [H, W], [C, H, W] or [H, W, C] of 1, 3 or 4 channels"
         )
+    _check_size(values.shape[1], values.shape[0])
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * 255
     elif values.dtype != np.uint8:

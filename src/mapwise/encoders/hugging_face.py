@@ -28,6 +28,8 @@ MOST_TOKENS = 8192
 _TOGETHER = 1 << 14
 """Tokens of texts that are encoded together."""
 _BATCH = 32
+_PIXELS = 1 << 25
+"""Pixels of pictures from which they are encoded without waiting for more: as they are, they lie in memory."""
 _EDITION = "1"
 """Raised whenever the same model would give other arrays here."""
 _UNMOVED = Adapter()
@@ -172,12 +174,13 @@ class Pictures(_Pretrained):
 
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32, of paths, Pillow images or arrays; raises ValueError for what is no picture, naming it."""
-        parts, block = [], list["Image"]()
+        parts, block, pixels = [], list["Image"](), 0
         for place, row in enumerate(rows):
             block.append(open_picture(row, place, self._near).convert("RGB"))
-            if len(block) == _BATCH or place == len(rows) - 1:
+            pixels += block[-1].width * block[-1].height
+            if len(block) == _BATCH or pixels > _PIXELS or place == len(rows) - 1:
                 parts.append(self._encoded(block))
-                block = []
+                block, pixels = [], 0
         return np.concatenate(parts)
 
     def _read(self, rows: Sequence[Any]) -> "list[Image]":

@@ -1,0 +1,95 @@
+"""Pictures of any size are read in little memory, or refused in a sentence."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mapwise.data import pictures
+from mapwise.encoders.pixels import Ink
+from measured import MEGABYTES, measured
+
+BOMB = (1, 134_000_000)
+SIZES = [(40_000, 1), (1, 40_000), BOMB]
+READ = """
+import sys
+from mapwise.catalog.encoders import encoder_named
+encoder = encoder_named("drawings", fetch=False)
+for path in sys.argv[1:]:
+    try:
+        print(encoder([path]).shape)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def blank(folder, size, mode="L"):
+    """A file of a picture of one shade: a few bytes, however large the picture is."""
+    path = folder / f"{size[0]}x{size[1]}.{'tif' if mode == 'I' else 'png'}"
+    Image.new(mode, size).save(path)
+    return path
+
+
+def drawn(height, width):
+    """A grey picture with a light border and strokes."""
+    values = np.random.default_rng(height * width).integers(0, 256, (height, width), dtype=np.uint8)
+    values[[0, -1]] = 240
+    values[:, [0, -1]] = 240
+    return values
+
+
+@pytest.mark.parametrize("size", [(30, 30), (17, 90), (90, 17), (1, 50), (50, 1), (28, 20), (1200, 700), (3, 2500)])
+def test_a_picture_is_the_square_of_its_paper_shrunk_at_once(size, monkeypatch):
+    values = drawn(*size)
+    paper = float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))
+    height, width = size
+    square = np.full((max(size),) * 2, round(paper), np.uint8)
+    top, left = ((max(size) - side) // 2 for side in size)
+    square[top : top + height, left : left + width] = values
+    shrunk = np.asarray(Image.fromarray(square).resize((28, 28), Image.Resampling.LANCZOS), np.float32)
+    dark = (paper - shrunk).clip(min=0) if paper >= 127.5 else (shrunk - paper).clip(min=0)
+    expected = dark / dark.max() if dark.max() >= 16 else np.zeros_like(dark)
+    assert (Ink()([values])[0, 0] == expected).all()
+    monkeypatch.setattr(pictures, "_TOGETHER", 100)
+    assert (Ink()([values])[0, 0] == expected).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "I;16", "I", "F", "CMYK"])
+def test_a_picture_in_strips_is_the_picture(mode, monkeypatch):
+    values = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    image = Image.fromarray(values, "RGBA") if mode == "RGBA" else Image.fromarray(values[:, :, :3].copy(), "RGB")
+    if mode in ("I;16", "I", "F"):
+        image = Image.fromarray(values[:, :, 0].astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]) * 3)
+    elif mode != "RGBA":
+        image = image.convert(mode)
+    whole = pictures.picture(image, 28)
+    monkeypatch.setattr(pictures, "_TOGETHER", 70)
+    strips = pictures.picture(image, 28)
+    assert strips.mode == whole.mode and strips.tobytes() == whole.tobytes()
+
+
+def test_a_picture_of_too_many_pixels_is_refused_in_a_sentence(tmp_path):
+    for size in [(40_000, 1), (8_000, 8_000), (13_500, 13_500)]:
+        path = blank(tmp_path, size)
+        with pytest.raises(ValueError, match="at most 16,384 a side and 50,000,000 in all") as refused:
+            Ink()([path])
+        assert str(refused.value).startswith(f"{path} has ") and "\n" not in str(refused.value)
+    with pytest.raises(ValueError, match=r"has 1 x 40,000 pixels"):
+        Ink()([np.zeros((40_000, 1), np.uint8)])
+
+
+def test_long_strips_and_bombs_take_little_memory(tmp_path):
+    strips = [blank(tmp_path, size) for size in [*SIZES, (1, 16_384), (16_384, 1)]]
+    read = measured(READ, *strips, limit=60)
+    assert read.code == 0, read.err
+    lines = read.out.splitlines()
+    assert len(lines) == len(strips)
+    assert [line for line in lines if line.startswith("(1, ")] == lines[-2:]
+    assert read.peak < MEGABYTES / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16", "I", "P", "1"])
+def test_the_largest_pictures_of_every_mode_take_less_than_a_gigabyte(mode, tmp_path):
+    read = measured(READ, blank(tmp_path, (7_071, 7_071), mode), limit=120)
+    assert read.out.startswith("(1, "), read
+    assert read.peak < MEGABYTES
