@@ -51,7 +51,7 @@ def problem(name: str) -> tuple[Learner, Task]:
         fields["loss"] = {"cnp": "gaussian", "hypernet": "squared_error"}[name]
     fields |= line.sizes(source)
     outputs = source.outputs if line.blueprint and BLUEPRINTS[line.blueprint] else None
-    net = partial(MLP, source.input_shape, outputs, hidden=(8,), activation="tanh")
+    net = partial(MLP, source.inputs.shape, outputs, hidden=(8,), activation="tanh")
     return line.build(net if line.blueprint else None, fields).at(0.0), source(0)
 
 

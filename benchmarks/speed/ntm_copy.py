@@ -49,7 +49,7 @@ def plain(learner: NTM, params: tree.Params, tasks: Task) -> Callable[[], list[T
 def found(asked: argparse.Namespace) -> Row:
     length, sizes = ("2", {"units": 8, "slots": 8, "width": 4}) if asked.quick else ("20", {})
     source = Copy(length=length, tasks=2 if asked.quick else 32, device=asked.device)
-    learner = NTM(source.input_shape[0], source.outputs, **sizes)
+    learner = NTM(source.inputs.shape[0], source.outputs, **sizes)
     params = tree.map(lambda leaf: leaf.to(asked.device), learner.init(0))
     tasks = source(0)
     result = Row(

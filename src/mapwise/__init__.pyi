@@ -4,6 +4,7 @@ from .core.laws import check as check
 from .core.learner import Learner as Learner
 from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem
+from .core.spec import Spec as Spec
 from .core.task import Examples as Examples
 from .core.task import Task as Task
 from .core.task import TaskSource as TaskSource

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS, FAMILIES, encoder_named
 from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.learners import LEARNERS
@@ -68,7 +69,7 @@ def test_a_learner_is_listed_trained_and_judged_by_its_row_alone(tmp_path, monke
 SHOWS = re.compile(r"mapwise (?P<command>list(?: [A-Za-z_]+)?) (?:shows|lists|names) ")
 """How errors and help texts say which command shows a name."""
 RUN = LearnerSettings(
-    learner="maml", fields={"x": 1}, net="mlp", net_options={"x": 1}, shape=TaskShape("regression", (1,), 1)
+    learner="maml", fields={"x": 1}, net="mlp", net_options={"x": 1}, shape=TaskShape("regression", mw.Spec((1,)), 1)
 )
 MISTAKES = [
     # what is looked for, as the call of `named` says it; a call with a name that isn't there; the names that are

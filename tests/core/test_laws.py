@@ -119,7 +119,7 @@ def built(name: str, tasks: TaskSource, make: Callable[..., Any], **options: Any
     if row.blueprint is None:
         return row.build(None, {**SETTINGS.get(name, {}), **row.sizes(source)}), source
     outputs = source.outputs if BLUEPRINTS[row.blueprint] else None
-    return row.build(partial(make, source.input_shape, outputs, **options), SETTINGS.get(name)), source
+    return row.build(partial(make, source.inputs.shape, outputs, **options), SETTINGS.get(name)), source
 
 
 def regression() -> tuple[Learner, TaskSource]:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at, tasks_in
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Task
 from mapwise.data.digits import digits
 from mapwise.data.rows import LabelledRows
@@ -518,7 +519,7 @@ class Constant:
     opened: list[str] = field(default_factory=list)
 
     problem = Regression()
-    input_shape = (1,)
+    inputs = Spec((1,))
     outputs = 1
 
     @property

@@ -12,6 +12,7 @@ from mapwise.core.estimate import Estimate
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.scores import Gaussian, without_absent
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Task, present_classes
 from mapwise.data.digits import digits
 from mapwise.engine.evaluate import episode_values, evaluate, fitted_temperature, predicts_alone
@@ -46,8 +47,8 @@ class Logits:
     part = "test"
 
     @property
-    def input_shape(self):
-        return (self.ways,)
+    def inputs(self):
+        return Spec((self.ways,))
 
     @property
     def outputs(self):
@@ -466,7 +467,7 @@ class Line:
     tasks: int = 4
 
     problem = Regression()
-    input_shape = (1,)
+    inputs = Spec((1,))
     outputs = 2
     about = About("line", "test", "", "1", 3, 7)
 

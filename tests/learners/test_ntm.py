@@ -27,7 +27,7 @@ def doubled(rows):
 
 
 def machine(source, **fields):
-    learner = NTM(source.input_shape[0], source.outputs, **{**SIZES, **fields})
+    learner = NTM(source.inputs.shape[0], source.outputs, **{**SIZES, **fields})
     # Heads that go further than those of a machine that has just been made.
     return learner, tree.map(lambda leaf: 2 * leaf, double(learner.init(3)))
 

@@ -289,7 +289,10 @@ def test_an_encoder_of_other_rows_or_other_data_is_refused(protonet, drawn):
             lambda about, tensors: about["head"].update(shape=["classification", [1, 10**6, 10**6], 5]),
             "takes rows of shape",
         ),
-        (lambda about, tensors: about["head"].update(shape=["regression", [1, 28, 28], 5]), "of kind regression"),
+        (
+            lambda about, tensors: about["head"].update(shape=["regression", [1, 28, 28], 5]),
+            "protonet is for classification",
+        ),
         (lambda about, tensors: about.update(head={}), "no whole predictor"),
         (lambda about, tensors: tensors.update({next(n for n in tensors if n[:8] == "learner/"): NAN}), "hold NaN"),
         (

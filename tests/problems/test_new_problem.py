@@ -15,6 +15,7 @@ from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import row_mean
 from mapwise.core.problem import Metric, Problem, task_mean
 from mapwise.core.scores import means
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.figures import training_curves
@@ -78,7 +79,7 @@ class Shops(Source):
     part: str = "train"
 
     problem: ClassVar[Problem] = Ranking()
-    input_shape: ClassVar[tuple[int, ...]] = (2,)
+    inputs: ClassVar[Spec] = Spec((2,))
     outputs: ClassVar[int] = 6
 
     @property

@@ -31,7 +31,7 @@ def test_a_task_has_as_many_points_as_were_drawn_and_the_rest_is_padding():
     assert sorted(set(task.support.weight.sum(1).tolist())) == list(range(3, 11))
     assert bool((task.support.weight.diff(dim=1) <= 0).all())  # padding comes last
     assert bool((GaussianProcess(shots=4)(0).support.weight == 1).all())
-    assert (source.problem.name, source.input_shape, source.outputs, source.names(0)[0]) == ("regression", (1,), 1, [])
+    assert (source.problem.name, source.inputs.shape, source.outputs, source.names(0)[0]) == ("regression", (1,), 1, [])
 
 
 def test_a_step_is_always_the_same_batch_and_another_step_seed_or_part_another():

@@ -18,7 +18,7 @@ def test_every_row_lies_on_the_line_of_its_task():
     for rows in source(5):
         x, y = rows.x[..., 0].double().numpy(), rows.y[..., 0].double().numpy()
         np.testing.assert_allclose(y, slope[:, None] * x + intercept[:, None], atol=2e-6)
-    assert (source.problem.name, source.input_shape, source.outputs, source.about.source) == (
+    assert (source.problem.name, source.inputs.shape, source.outputs, source.about.source) == (
         "regression",
         (1,),
         1,

@@ -29,7 +29,7 @@ def asked(task, i):
 def test_a_sequence_is_copied_after_its_mark():
     source: TaskSource = Copy(length="1-5", width=3, tasks=40)
     task = source(0)
-    assert (source.problem.name, source.input_shape, source.outputs) == ("multilabel", (5,), 3)
+    assert (source.problem.name, source.inputs.shape, source.outputs) == ("multilabel", (5,), 3)
     assert task.support.x.shape == (40, 5 + 1 + 5, 5) and task.query.y.shape == (40, 5, 3)
     lengths = set()
     for i in range(40):
@@ -45,7 +45,7 @@ def test_a_sequence_is_copied_after_its_mark():
 def test_the_item_after_the_one_that_is_shown_again_is_recalled():
     source = AssociativeRecall(items="2-4", vectors=2, width=5, tasks=60)
     task = source(3)
-    assert source.input_shape == (8,) and source.outputs == 5
+    assert source.inputs.shape == (8,) and source.outputs == 5
     assert task.support.x.shape == (60, 4 * 3 + 4 + 2, 8)
     places = set()
     for i in range(60):

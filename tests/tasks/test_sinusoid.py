@@ -27,7 +27,7 @@ def test_shapes_are_those_of_the_protocol():
     assert task.support.x.dtype == task.support.y.dtype == task.support.weight.dtype == torch.float32
     assert task.support.key.shape == (4,) and task.support.key.dtype == torch.int64
     assert len(set(task.support.key.tolist())) == 4
-    assert (source.problem.name, source.input_shape, source.outputs) == ("regression", (1,), 1)
+    assert (source.problem.name, source.inputs.shape, source.outputs) == ("regression", (1,), 1)
     assert source.names(0) == [[], [], [], []]
 
 

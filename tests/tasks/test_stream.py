@@ -51,7 +51,7 @@ def test_a_stream_is_a_support_in_random_order_without_queries():
     assert task.support.x.shape == (4, 12, 4) and task.support.y.shape == (4, 12, 3)
     assert task.query.x.shape == (4, 0, 4) and task.query.y.shape == (4, 0, 3)
     assert bool((task.support.weight == 1).all()) and len(set(task.support.key.tolist())) == 4
-    assert (source.problem.name, source.input_shape, source.outputs) == ("classification", (4,), 3)
+    assert (source.problem.name, source.inputs.shape, source.outputs) == ("classification", (4,), 3)
     columns = task.support.y.argmax(-1)
     assert len({tuple(row) for row in columns.tolist()}) == 4
     for row in columns:

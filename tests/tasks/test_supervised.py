@@ -22,7 +22,7 @@ def episodes(seed: int = 0, **settings) -> Episodes:
 def test_a_step_is_one_task_of_all_base_classes_without_support():
     source = SupervisedSource(episodes(), batch=4)
     task = source(0)
-    assert source.outputs == 3 and source.input_shape == (1,) and source.problem.name == "classification"
+    assert source.outputs == 3 and source.inputs.shape == (1,) and source.problem.name == "classification"
     assert task.support.x.shape == (1, 0, 1) and task.support.y.shape == (1, 0, 3)
     assert task.support.weight.shape == (1, 0) and task.support.key.shape == (1,)
     assert task.query.x.shape == (1, 4, 1) and task.query.y.shape == (1, 4, 3)

@@ -14,6 +14,7 @@ from typing import Any
 from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
+from mapwise.core.spec import plain_shape
 from mapwise.core.task import Examples, TaskShape, TaskSource
 from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
@@ -100,7 +101,7 @@ class LearnerRow:
 
 
 SIZES: dict[str, Callable[[TaskShape], int]] = {
-    "inputs": lambda shape: math.prod(shape.input_shape),
+    "inputs": lambda shape: math.prod(plain_shape(shape.inputs, "this learner")),
     "outputs": lambda shape: shape.outputs,
 }
 """Field names of a learner that makes all its parts itself, and what of its tasks they are."""

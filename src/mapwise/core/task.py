@@ -7,12 +7,15 @@ The letters used in every shape of the library:
     D  length of an embedding
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from mapwise.core.spec import Inputs, Spec, plain_shape
 
 if TYPE_CHECKING:
     from mapwise.core.problem import Problem
@@ -65,8 +68,8 @@ class TaskShape(NamedTuple):
 
     problem: str
     """The name of what the tasks ask for."""
-    input_shape: tuple[int, ...]
-    """The shape of one input row, without any leading axis."""
+    inputs: Inputs
+    """What one row is."""
     outputs: int
     """W, the number of columns of y, at most."""
 
@@ -84,8 +87,8 @@ class TaskSource(Protocol):
         ...
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input row, without any leading axis."""
+    def inputs(self) -> Inputs:
+        """What one row is: a tensor, or a dict of tensors by name."""
         ...
 
     @property
@@ -123,6 +126,12 @@ class TaskSource(Protocol):
 class Source:
     """The settings of a task source that is a frozen dataclass, by their names."""
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one row of float32; use `inputs` instead, this goes with the next version."""
+        warnings.warn("input_shape is deprecated: read inputs.shape", DeprecationWarning, stacklevel=2)
+        return plain_shape(self.inputs, "input_shape")  # type: ignore[attr-defined]
+
     def with_(self, **changes: Any) -> Self:
         """The same source with other settings, such as tasks, seed, shots or queries.
 
@@ -138,3 +147,13 @@ class Source:
     def remarks(self) -> Sequence[str]:
         """Remarks about its data for the user, such as duplicates."""
         return ()
+
+
+def inputs_of(source: Any) -> Inputs:
+    """What one row of a source is; a source of a user's own may still have the `input_shape` of earlier versions."""
+    if hasattr(source, "inputs"):
+        inputs: Inputs = source.inputs
+        return inputs
+    message = f"{type(source).__name__} has input_shape, which is deprecated: give it inputs, such as mw.Spec((4,))"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return Spec(tuple(source.input_shape))

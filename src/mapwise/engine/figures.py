@@ -15,8 +15,9 @@ from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.problem import Problem
 from mapwise.core.scores import Gaussian, Scores
+from mapwise.core.spec import Spec
 from mapwise.core.stream import is_stream
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.task import Task, TaskSource, inputs_of
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.results import Curve, EmbeddingMap, Episode, FunctionFit, MemoryUse
@@ -76,7 +77,7 @@ def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episo
 
 def function_fits(learner: Learner, params: Params, source: TaskSource, count: int = 3) -> list[FunctionFit]:
     """The source's first functions and their predictions; [] unless inputs and targets are single numbers."""
-    if source.problem.columns != "targets" or source.input_shape != (1,) or source.outputs != 1:
+    if source.problem.columns != "targets" or inputs_of(source) != Spec((1,)) or source.outputs != 1:
         return []
     batches = itertools.chain.from_iterable(
         (mapping.task_at(batch, i) for i in range(mapping.tasks_in(batch))) for batch in map(source, itertools.count())

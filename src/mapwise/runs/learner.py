@@ -10,9 +10,11 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import BLUEPRINTS, LearnerRow, named
 from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
-from mapwise.core.task import TaskShape, TaskSource
+from mapwise.core.spec import plain_shape
+from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings
+from mapwise.runs.shape import FiledShape
 from mapwise.runs.typed import typed
 
 
@@ -25,7 +27,7 @@ class LearnerSettings(BaseModel):
     fields: dict[str, Any]
     net: str
     net_options: dict[str, Any]
-    shape: TaskShape
+    shape: FiledShape
 
     @classmethod
     def of(cls, settings: RunSettings, shape: TaskShape) -> "LearnerSettings":
@@ -64,7 +66,7 @@ class LearnerSettings(BaseModel):
             return None
         make = named(NETS, self.net, "net")
         outputs = self.shape.outputs if BLUEPRINTS[self.row.blueprint] else None
-        return partial(make, self.shape.input_shape, outputs, **self.typed_net_options())
+        return partial(make, plain_shape(self.shape.inputs, f"net {self.net}"), outputs, **self.typed_net_options())
 
     def made(self) -> Learner:
         """The learner, before any training.
@@ -90,7 +92,7 @@ class LearnerSettings(BaseModel):
 
 def shape_of(source: TaskSource) -> TaskShape:
     """What a learner must know of the tasks of a source."""
-    return TaskShape(source.problem.name, source.input_shape, source.outputs)
+    return TaskShape(source.problem.name, inputs_of(source), source.outputs)
 
 
 def learner_of(settings: RunSettings, source: TaskSource) -> Learner:

@@ -26,10 +26,11 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import LearnerRow, SourceRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
-from mapwise.core.task import TaskShape, TaskSource
+from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.engine.optimizer import parse
 from mapwise.problems import PROBLEMS
 from mapwise.runs.flags import FLAGS, RunFlags, flag
+from mapwise.runs.shape import FiledShape, shape_to_file
 from mapwise.runs.toml import read_toml, write_toml
 from mapwise.runs.typed import typed
 
@@ -53,7 +54,7 @@ class TrainedOn:
 
     source: str
     net: str
-    shape: TaskShape
+    shape: FiledShape
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ class RunSettings(RunFlags):
     def to_file(self) -> dict[str, Any]:
         """The settings as plain values, which `of_file` reads."""
         first = {"schema_version": self.schema_version, "learner": self.learner, "source": self.source}
-        return {**first, **asdict(self), "how": str(self.how)}  # how has always been a text there
+        values = {**first, **asdict(self), "how": str(self.how)}  # how has always been a text there
+        if self.trained_on is not None:
+            values["trained_on"]["shape"] = shape_to_file(self.trained_on.shape)
+        return values
 
     @classmethod
     def of_file(cls, values: Mapping[str, Any]) -> "RunSettings":
@@ -249,7 +253,7 @@ class RunSettings(RunFlags):
     def trained(self, source: TaskSource) -> "RunSettings":
         """With what the learner must know of these tasks, which it is trained on."""
         name = source_name(self.source)
-        shape = TaskShape(source.problem.name, source.input_shape, source.outputs)
+        shape = TaskShape(source.problem.name, inputs_of(source), source.outputs)
         return replace(self, trained_on=TrainedOn(name, self.net or SOURCES[name].net, shape))
 
     def stamped(self, command: str) -> "RunSettings":

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+from torch.utils import _pytree as pytree
+
 from mapwise.catalog.rows import SourceSettings
-from mapwise.core.task import TaskSource
+from mapwise.core.spec import described
+from mapwise.core.task import TaskSource, inputs_of
 from mapwise.runs.settings import RunSettings, named_source
 from mapwise.runs.typed import typed
 from mapwise.tasks.episodes import Episodes
@@ -70,13 +73,13 @@ def judging(
         )
     else:
         source = source_of(settings, "test").split(split)
-    if training is not None and training.input_shape != source.input_shape:
+    if training is not None and inputs_of(training) != inputs_of(source):
         raise ValueError(
-            f"rows of {source.about.source} have shape {source.input_shape} and those of the training source "
-            f"{training.input_shape}: choose a test source of the same shape"
+            f"rows of {source.about.source} are {described(inputs_of(source))} and those of the training source "
+            f"{described(inputs_of(training))}: choose a test source of the same rows"
         )
     one = source.with_(tasks=1)(0)
-    numbers = one.support.x.numel() + one.query.x.numel()
+    numbers = sum(leaf.numel() for leaf in pytree.tree_leaves((one.support.x, one.query.x)))
     tasks = max(1, min(_MOST, _NUMBERS // numbers))
     return source.with_(tasks=tasks, seed=source.about.seed if seed is None else seed)
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
 from mapwise.tasks.random_streams import PARTS, random_stream
@@ -72,9 +73,9 @@ class Curves(Source):
         return About(self.name, self.part, "", str(self.shots), self.queries, self.seed)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def inputs(self) -> Spec:
         """One number, x."""
-        return (1,)
+        return Spec((1,))
 
     @property
     def outputs(self) -> int:

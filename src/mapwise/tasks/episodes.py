@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.data.rows import LabelledRows
 from mapwise.problems.classification import Classification
@@ -101,9 +102,9 @@ class Episodes(Source):
         return self.rows.notes
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return tuple(self.rows.x.shape[1:])
+    def inputs(self) -> Spec:
+        """What one row is."""
+        return Spec(tuple(self.rows.x.shape[1:]))
 
     @property
     def outputs(self) -> int:
@@ -138,7 +139,7 @@ class Episodes(Source):
             x = self.gather(index)
             if self.augment is not None:
                 x = self.augment(x, fold(keys[0], role))
-            x = x.reshape(tasks, ways * count, *self.input_shape)
+            x = x.reshape(tasks, ways * count, *self.inputs.shape)
             present = np.arange(ways)[None] < drawn.ways[:, None]  # [T, W]
             counted = np.arange(count)[None] < first[:, None]  # [T, count]
             weight = (present[:, :, None] & counted[:, None, :]).astype(np.float32).reshape(tasks, -1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mapwise.core.problem import Problem
 from mapwise.core.scores import Gaussian
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
 from mapwise.tasks.random_streams import PARTS, random_stream
@@ -114,9 +115,9 @@ class GaussianProcess(Source):
         return About(self.name, self.part, "", shots, self.queries, self.seed)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def inputs(self) -> Spec:
         """One number, x."""
-        return (1,)
+        return Spec((1,))
 
     @property
     def outputs(self) -> int:

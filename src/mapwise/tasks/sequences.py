@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.multilabel import Multilabel
 from mapwise.tasks.random_streams import PARTS, random_stream
@@ -124,9 +125,9 @@ class Copy(Sequences):
         return self._about(self.length, self.lengths[1])
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def inputs(self) -> Spec:
         """The bits, the mark, and the number of the answer."""
-        return (self.width + 2,)
+        return Spec((self.width + 2,))
 
     @property
     def outputs(self) -> int:
@@ -192,9 +193,9 @@ class AssociativeRecall(Sequences):
         return self._about(self.items, self.vectors)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def inputs(self) -> Spec:
         """The bits, the two marks, and the number of the answer."""
-        return (self.width + 3,)
+        return Spec((self.width + 3,))
 
     @property
     def outputs(self) -> int:

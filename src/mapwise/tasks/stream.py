@@ -9,6 +9,7 @@ import torch
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.data.rows import LabelledRows
 from mapwise.problems.classification import Classification
@@ -95,9 +96,9 @@ class Stream(Source):
         return self.rows.notes
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return self.episodes.input_shape
+    def inputs(self) -> Spec:
+        """What one row is."""
+        return self.episodes.inputs
 
     @property
     def outputs(self) -> int:
@@ -119,7 +120,7 @@ class Stream(Source):
         x = self.episodes.gather(torch.from_numpy(drawn.rows.reshape(-1)).to(self.device))
         if self.augment is not None:
             x = self.augment(x, fold(keys[0], 0))
-        x = x.reshape(self.tasks, self.length, *self.input_shape)
+        x = x.reshape(self.tasks, self.length, *self.inputs.shape)
         y = torch.from_numpy(np.eye(self.ways, dtype=np.float32)[drawn.columns]).to(self.device)
         rows = Examples(x, y, torch.ones(self.tasks, self.length, device=self.device), keys)
         return Task(rows, Examples(x[:, :0], y[:, :0], rows.weight[:, :0], keys))

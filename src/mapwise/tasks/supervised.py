@@ -9,6 +9,7 @@ import torch
 
 from mapwise.core import random
 from mapwise.core.problem import Problem
+from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Episodes
@@ -52,9 +53,9 @@ class SupervisedSource(Source):
         )
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return self.episodes.input_shape
+    def inputs(self) -> Spec:
+        """What one row is."""
+        return self.episodes.inputs
 
     @property
     def outputs(self) -> int:

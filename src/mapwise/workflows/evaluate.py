@@ -10,7 +10,8 @@ import torch
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.task import TaskSource
+from mapwise.core.spec import is_plain
+from mapwise.core.task import TaskSource, inputs_of
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import evaluate, fitted_temperature
 from mapwise.engine.results import Paired, Report
@@ -73,11 +74,16 @@ class Opened:
             temperature=temperature,
         )
 
+    def raw(self) -> Learner | None:
+        """The nearest mean of raw inputs; None without classes, without plain rows, and beside itself."""
+        plain = self.source.problem.columns == "classes" and is_plain(inputs_of(self.source))
+        return LEARNERS[BASELINE].build() if plain and self.settings.learner != BASELINE else None
+
     def baseline(self, episodes: int, *, command: str = "") -> Report | None:
-        """The nearest mean of raw inputs on the same episodes; None without classes."""
-        if self.source.problem.columns != "classes" or self.settings.learner == BASELINE:
+        """The nearest mean of raw inputs on the same episodes; None where there is none."""
+        learner = self.raw()
+        if learner is None:
             return None
-        learner = LEARNERS[BASELINE].build()
         return evaluate(learner, learner.init(0), self.source, episodes=episodes, name=BASELINE, command=command)
 
 

@@ -71,10 +71,8 @@ def _against_shots(run: Opened, episodes: int) -> list[Curve]:
         return []
     own = [(shots, run.learner, source) for shots, source in sources]
     curves = [found_in.measured_curve(run.settings.learner, own, run.params, episodes=episodes, how=run.how)]
-    if run.source.problem.columns == "classes" and run.settings.learner != BASELINE:
-        from mapwise.catalog.learners import LEARNERS
-
-        raw = LEARNERS[BASELINE].build()
+    raw = run.raw()
+    if raw is not None:
         points = [(shots, raw, source) for shots, source in sources]
         curves.append(found_in.measured_curve(BASELINE, points, raw.init(0), episodes=episodes))
     return curves

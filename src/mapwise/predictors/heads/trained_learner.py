@@ -16,6 +16,7 @@ from mapwise.catalog.sources import SOURCES
 from mapwise.core import random, tree
 from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.learner import Learner, nets_of
+from mapwise.core.spec import plain_shape
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
 from mapwise.data.modality import Modality
@@ -68,7 +69,7 @@ class TrainedLearner:
             shape=on.shape,
         )
         try:
-            return cls.of(learner_settings, params, make and make(on.shape.input_shape))
+            return cls.of(learner_settings, params, make and make(plain_shape(on.shape.inputs, "a predictor")))
         except ValueError as problem:
             raise ValueError(f"{folder} can't stand behind a predictor: {problem}") from None
 
@@ -79,6 +80,7 @@ class TrainedLearner:
         Raises ValueError for settings of no learner, for params that are not of it, and for a learner that answers a
         row by others.
         """
+        plain_shape(settings.shape.inputs, "a predictor")
         _check_sizes(settings, params)
         learner = settings.made()
         if not fits(learner, params):
@@ -108,11 +110,11 @@ class TrainedLearner:
             for path, leaf in tensors.items()
             if path.startswith(_WEIGHTS)
         }
-        shape = settings.shape.input_shape
+        shape = plain_shape(settings.shape.inputs, "a predictor")
         if math.prod(shape) > LARGEST:
             raise ValueError(f"its learner takes rows of shape {shape}, more than {LARGEST:,} numbers each")
         head = cls.of(settings, tree.unflatten(weights), encoder)
-        if head.row_shape != settings.shape.input_shape == tensors["rows"].shape[1:]:  # an earlier file
+        if head.row_shape != shape == tensors["rows"].shape[1:]:  # an earlier file
             tensors["rows"] = head.encode(tensors["rows"])
         if tensors["rows"].shape[1:] != head.row_shape:
             raise ValueError(
@@ -169,7 +171,7 @@ class TrainedLearner:
 
     def whole(self, support: Examples) -> tuple[Learner, Params, Examples]:
         """The learner with its network, its params, and a support of random inputs: the network's own aren't kept."""
-        shape = (len(support.x), *self.settings.shape.input_shape)
+        shape = (len(support.y), *self.input_shape)
         return self.learner, self.params, support._replace(x=random.uniform(torch.tensor(0), shape).double())
 
     @cached_property
@@ -177,9 +179,14 @@ class TrainedLearner:
         return self.learner.over_embedded(self.params) if isinstance(self.learner, Embeds) else None
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of a row as it was trained on."""
+        return plain_shape(self.settings.shape.inputs, "a predictor")
+
+    @property
     def row_shape(self) -> tuple[int, ...]:
         """The shape of a row as `encode` gives it."""
-        return self.encode(np.zeros((1, *self.settings.shape.input_shape), np.float32)).shape[1:]
+        return self.encode(np.zeros((1, *self.input_shape), np.float32)).shape[1:]
 
     @torch.no_grad()
     def encode(self, rows: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N *D"]:
@@ -187,9 +194,9 @@ class TrainedLearner:
 
         Raises ValueError for rows of another shape than in its training.
         """
-        if rows.shape[1:] != self.settings.shape.input_shape:
+        if rows.shape[1:] != self.input_shape:
             raise ValueError(
-                f"the learner was trained on rows of shape {self.settings.shape.input_shape} and the encoder gives "
+                f"the learner was trained on rows of shape {self.input_shape} and the encoder gives "
                 f"rows of shape {rows.shape[1:]}: leave the encoder out, or take another learner"
             )
         over = self._over_embedded
