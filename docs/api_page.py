@@ -26,7 +26,7 @@ SECTIONS = {
     "Sources": ("mapwise.tasks", "mapwise.data"),
     "Training and evaluation": ("mapwise.engine",),
     "Results": ("mapwise.core.estimate", "mapwise.engine.results"),
-    "Laws": ("mapwise.core.laws",),
+    "Laws": ("mapwise.laws",),
 }
 """Section -> the modules whose public names it holds; of several that fit, the longest."""
 

@@ -1,6 +1,5 @@
 # The public names, each once: the package finds them here when they are first used, and type checkers read them.
 from .core.estimate import Estimate as Estimate
-from .core.laws import check as check
 from .core.learner import Learner as Learner
 from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem
@@ -19,6 +18,7 @@ from .engine.train import Trained as Trained
 from .engine.train import train as train
 from .interfaces.estimators.classifier import FewShotClassifier as FewShotClassifier
 from .interfaces.estimators.regressor import FewShotRegressor as FewShotRegressor
+from .laws.check import check as check
 from .learners.generation.abml import ABML as ABML
 from .learners.generation.cnp import CNP as CNP
 from .learners.generation.hypernet import HyperNet as HyperNet

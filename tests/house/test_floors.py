@@ -20,6 +20,7 @@ FLOORS = {
     "core": 0,
     "data": 1,
     "problems": 1,
+    "laws": 1,
     "nets": 2,
     "encoders": 2,
     "tasks": 2,

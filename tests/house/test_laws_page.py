@@ -3,7 +3,7 @@
 import re
 
 from conftest import ROOT
-from mapwise.core.laws import LAWS
+from mapwise.laws.check import LAWS
 from test_exact_checks import BUGS
 from test_laws import PLANTED
 

@@ -17,8 +17,8 @@ import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import REGRESSION_HEADS, heads_behind
 from mapwise.core import solvers
-from mapwise.core.laws import check
 from mapwise.data import inputs
+from mapwise.laws.check import check
 from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.nets import MLP
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 import mapwise as mw
 from conftest import rewrite
 from mapwise.catalog.heads import REGRESSION_HEADS
-from mapwise.core.laws import check
+from mapwise.laws.check import check
 from mapwise.learners.metric.kernel_mean import KernelMean
 from mapwise.nets import MLP
 from mapwise.predictors.diagnostics.cross_validation import deviation

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import tree
-from mapwise.core.laws import LAWS, Case
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task
 from mapwise.engine.gradient import meta_gradient
 from mapwise.engine.train import train
+from mapwise.laws.case import Case
+from mapwise.laws.check import LAWS
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.nets import MLP

@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from mapwise.core import tree
-from mapwise.core.laws import check
 from mapwise.core.map_tasks import task_at
 from mapwise.core.mini_batch import mini_batch
 from mapwise.core.task import Examples
 from mapwise.engine.gradient import meta_gradient
 from mapwise.engine.train import train
+from mapwise.laws.check import check
 from mapwise.learners.optimization.reptile import Reptile
 from mapwise.nets import MLP
 from mapwise.tasks.sinusoid import Sinusoid

@@ -179,7 +179,7 @@ def test_it_is_trained_judged_and_shown(listed):
 
 
 def test_the_laws_compare_it_with_its_own_guess(listed):
-    from mapwise.core.laws import check
+    from mapwise.laws.check import check
 
     verdicts = check(Directions(), Shops(), steps=20, lr=0.1)
     learns = next(verdict for verdict in verdicts if verdict.law.name == "learns")

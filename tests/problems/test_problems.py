@@ -9,7 +9,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from mapwise.core.laws import check
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import binary_cross_entropy
 from mapwise.engine.evaluate import episode_values, evaluate
@@ -17,6 +16,7 @@ from mapwise.engine.figures import drawn_episode, embedding_map, training_curves
 from mapwise.engine.results import Curve, Findings, Paired, Report, Search, Trial
 from mapwise.engine.train import train
 from mapwise.interfaces.shown import trained
+from mapwise.laws.check import check
 from mapwise.problems import PROBLEMS, metrics
 from mapwise.report import plots, table
 from mapwise.report.run_page import run_page, run_summary

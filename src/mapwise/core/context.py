@@ -9,11 +9,12 @@ fields for as long as something runs:
 
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from mapwise.core.execution import Precision
+if TYPE_CHECKING:
+    from mapwise.core.execution import Precision
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Context:
 
     It can be known only where all tasks of a batch are seen: inside vmap a weight has no value to look at.
     """
-    precision: Precision = "full"
+    precision: "Precision" = "full"
     """What nets compute in.
 
     What a learner does with their outputs (distances, solves, probabilities, losses) stays in the precision of the

@@ -23,12 +23,13 @@ from mapwise.core import functional, tree
 from mapwise.core.fixed_head import FixedHeadLearner
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
-from mapwise.core.laws import LAWS, BrokenLaw, Case, check
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import TaskSource, present_classes
 from mapwise.data.rows import LabelledRows
 from mapwise.engine import checkpoint
+from mapwise.laws.case import Case
+from mapwise.laws.check import LAWS, BrokenLaw, check
 from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.memory.mann import MANN
