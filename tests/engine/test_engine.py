@@ -320,6 +320,21 @@ def test_a_learner_that_changes_all_the_time_is_not_compiled_all_the_time(monkey
         meta_gradient(replace(learner, inner_lr=1.0), params, tasks, how="vmap", compile=True)
 
 
+@pytest.mark.xfail(reason="what is refused is kept too", strict=True)
+def test_compiled_programs_and_refusals_are_not_kept_without_end(monkeypatch):
+    monkeypatch.setattr(compiling, "_compile", lambda function, inputs: function)
+    monkeypatch.setattr(compiling, "_programs", [])
+    learner, params, tasks = maml()
+    with pytest.warns(RuntimeWarning, match="the learner has changed 8 times"):
+        for i in range(compiling.MOST + 5):
+            meta_gradient(replace(learner, inner_lr=0.01 * i), params, tasks, how="vmap", compile=True)
+    assert len(compiling._programs) == compiling.MOST
+    for rows in range(1, 70):
+        fewer = pytree.tree_map(lambda leaf, rows=rows: leaf[:1].expand(rows, *leaf.shape[1:]), tasks)
+        meta_gradient(learner, params, fewer, how="vmap", compile=True)
+    assert len(compiling._programs) == 64
+
+
 def test_hard_tasks_weigh_more_and_another_weighing_is_another_gradient():
     learner, params, tasks = maml()
     plain, mean_loss = meta_gradient(learner, params, tasks, how="vmap")
