@@ -320,6 +320,15 @@ def test_a_learner_that_changes_all_the_time_is_not_compiled_all_the_time(monkey
         meta_gradient(replace(learner, inner_lr=1.0), params, tasks, how="vmap", compile=True)
 
 
+@pytest.mark.xfail(raises=AssertionError, reason="a program is for the strides it was compiled with", strict=True)
+def test_a_compiled_gradient_takes_params_and_tasks_of_other_strides():
+    learner, params, tasks = maml()
+    turned = tree.map(lambda leaf: leaf.mT.contiguous().mT if leaf.ndim == 2 else leaf, params)
+    gradients = [meta_gradient(learner, p, tasks, how="vmap", compile=True)[0] for p in (params, turned, params)]
+    for gradient in gradients:
+        assert long_ways(gradient, meta_gradient(learner, params, tasks, how="vmap")[0]) < 1e-12
+
+
 @pytest.mark.xfail(reason="what is refused is kept too", strict=True)
 def test_compiled_programs_and_refusals_are_not_kept_without_end(monkeypatch):
     monkeypatch.setattr(compiling, "_compile", lambda function, inputs: function)
