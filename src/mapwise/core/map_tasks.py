@@ -13,7 +13,10 @@ from mapwise.core.task import Task
 
 def tasks_in(batch: Any) -> int:
     """T, the leading axis of a batch."""
-    return int(pytree.tree_leaves(batch)[0].shape[0])
+    leaf = batch
+    while not isinstance(leaf, torch.Tensor):
+        leaf = next(iter(leaf.values() if isinstance(leaf, dict) else leaf))
+    return int(leaf.shape[0])
 
 
 def task_at(batch: Any, index: int) -> Any:

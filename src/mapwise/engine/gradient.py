@@ -23,7 +23,7 @@ from mapwise.core.map_tasks import all_count_once, chunks, map_tasks, tasks_in
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.aggregate import Aggregate, aggregate_named, mean
-from mapwise.engine.compiled import NotCompiled, compiled
+from mapwise.engine.compiled import NotCompiled, run_compiled
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.remembered import check_names, remembered_way
 from mapwise.engine.settings import Execution
@@ -83,7 +83,12 @@ def meta_gradient(
     def gradient_of(piece: Task, share: Tensor | None) -> Gradient:
         run: Callable[..., Gradient] = partial(_piece, learner, one, remat, weigh)
         if compile:
-            run = _program(run, (learner, one, remat, weigh, whole, precision), params, piece, share)
+            try:
+                owner = (learner, one, remat, weigh, whole, precision)
+                gradient: Gradient = run_compiled(run, owner, params, piece, share)
+                return gradient
+            except NotCompiled as reason:
+                warnings.warn(f"{reason}, so it runs uncompiled", RuntimeWarning, stacklevel=3)
         return run(params, piece, share)
 
     with context.within(all_rows_count=whole, precision=precision):
@@ -163,15 +168,6 @@ def _piece(
     pairs = zip(leaves.items(), gradients, strict=True)
     full = {path: torch.zeros_like(leaf) if gradient is None else gradient.detach() for (path, leaf), gradient in pairs}
     return tree.unflatten(full), loss.detach()
-
-
-def _program(function: Callable[..., Gradient], owner: tuple[object, ...], *inputs: object) -> Callable[..., Gradient]:
-    """The function compiled, or as it is, with a warning, where it can't be."""
-    try:
-        return compiled(function, owner, *inputs)
-    except NotCompiled as reason:
-        warnings.warn(f"{reason}, so it runs uncompiled", RuntimeWarning, stacklevel=3)
-        return function
 
 
 @dataclass(frozen=True)
