@@ -84,3 +84,23 @@ def test_who_normalises_by_what_can_be_asked():
     for norm, expected in kinds.items():
         assert functional.statistics_kept(MLP((2,), 2, norm=norm)) == expected
     assert functional.statistics_kept(nn.BatchNorm1d(2, track_running_stats=False)) == {"rows"}
+
+
+def test_weights_that_a_module_holds_under_two_names_are_given_once():
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x))
+
+    net, x = Tied(), torch.randn(2, 3)
+    weights = functional.initial_weights(net, 0)
+    assert list(weights) == ["first.weight"]
+    doubled = {"first.weight": 2 * weights["first.weight"]}
+    torch.testing.assert_close(functional.apply(net, doubled, x), 4 * net(x))
+    untied = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    given = {"0.weight": 2 * untied[0].weight}
+    torch.testing.assert_close(functional.apply(untied, given, x), 2 * untied(x))

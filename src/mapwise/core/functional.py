@@ -58,6 +58,7 @@ def blueprint(net: Net) -> nn.Module:
 _blueprints: WeakKeyDictionary[Callable[[], nn.Module], nn.Module] = WeakKeyDictionary()
 _names: WeakKeyDictionary[nn.Module, dict[int, str]] = WeakKeyDictionary()
 _bodies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+_tied: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def _built(build: Callable[[], nn.Module]) -> nn.Module:
@@ -100,7 +101,8 @@ def observe(
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
     with context.within(call=call), _autocast(x):
-        out = torch.func.functional_call(module, own, (x,)) if own else module(x)
+        # Whether weights are tied is known: torch would compare all of them at every call.
+        out = torch.func.functional_call(module, own, (x,), tie_weights=_ties(module)) if own else module(x)
     return widened(out), ({keep: call.seen} if keep is not None and call.seen else {})
 
 
@@ -151,6 +153,14 @@ def _layer_names(module: nn.Module) -> dict[int, str]:
     if module not in _names:
         _names[module] = {id(part): name for name, part in module.named_modules()}
     return _names[module]
+
+
+def _ties(module: nn.Module) -> bool:
+    """Whether the module holds one tensor under several names."""
+    if module not in _tied:
+        tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        _tied[module] = len({id(tensor) for _, tensor in tensors}) < len(tensors)
+    return _tied[module]
 
 
 def statistics_kept(net: Net) -> frozenset[str]:
