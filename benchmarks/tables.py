@@ -28,7 +28,7 @@ from mapwise.problems import metric_named, metrics, problem_of_metric
 from mapwise.report.comparison import comparison_markdown, markdown, notes
 from mapwise.report.plots import against_time, standalone
 from mapwise.report.table import difference, in_units, normalisation, percent, share, task_name
-from mapwise.workflows.bench import AGAINST, BENCHES, FIGURE
+from mapwise.workflows.comparison.bench import AGAINST, BENCHES, FIGURE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

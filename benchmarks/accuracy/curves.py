@@ -26,7 +26,7 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.engine.results import Curve
 from mapwise.report.plots import against_seconds, standalone
 from mapwise.runs.settings import SETTINGS, RunSettings
-from mapwise.workflows.bench import Bench, base_settings, judged
+from mapwise.workflows.comparison.bench import Bench, base_settings, judged
 
 CHOSEN = Path(__file__).resolve().parents[1] / "results" / "glyphs"
 AGAINST = "maml"

@@ -24,11 +24,11 @@ from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.predictors.heads.head import NamedHead
 from mapwise.problems import PROBLEMS
-from mapwise.runs.flags import flag
 from mapwise.runs.learner import LearnerSettings, learner_of, shape_of
 from mapwise.runs.settings import RunSettings, named_source
 from mapwise.runs.sources import source_of
-from mapwise.workflows.bench import BENCHES, asked_bench, asked_learners
+from mapwise.runs.words import flag
+from mapwise.workflows.comparison.bench import BENCHES, asked_bench, asked_learners
 from test_floors import sources
 
 

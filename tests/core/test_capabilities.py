@@ -12,7 +12,7 @@ import mapwise
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import capabilities, tree
 from mapwise.core.capabilities import Embeds
-from mapwise.core.embedding import learned_features
+from mapwise.core.families.embedding import learned_features
 from mapwise.core.task import Examples
 from mapwise.data.tensor_file import load_tensors, save_tensors
 from mapwise.encoders.pixels import Ink

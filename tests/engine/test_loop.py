@@ -14,8 +14,8 @@ from torch.func import functional_call
 from mapwise.core.problem import Metric
 from mapwise.engine import checkpoint, loop
 from mapwise.engine.folder import BEST, LAST, METRICS, RunFolder
-from mapwise.engine.loop import Consumed
-from mapwise.engine.state import OptimizerState
+from mapwise.engine.optimizer_state import OptimizerState
+from mapwise.engine.state import Consumed
 
 STEPS = 24
 MODEL = nn.Linear(3, 1)

@@ -9,7 +9,7 @@ import pytest
 
 import mapwise as mw
 from mapwise.engine.settings import Execution, Training
-from mapwise.runs.flags import described
+from mapwise.runs.words import field_meanings
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_public_function_has_the_fields_as_keywords_with_their_defaults(functi
 
 @pytest.mark.parametrize("settings", [Training, Execution])
 def test_every_field_is_documented(settings):
-    assert {field.name for field in fields(settings)} <= described(settings).keys()
+    assert {field.name for field in fields(settings)} <= field_meanings(settings).keys()
 
 
 def test_settings_are_read_without_torch():

@@ -102,7 +102,6 @@ def test_imports_make_no_circle():
     assert circle(graph(modules())) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms are being put in order")
 def test_no_folder_has_more_than_four_floors_inside():
     edges = graph(modules())
     folders = {module.rpartition(".")[0] for module in edges}

@@ -22,10 +22,11 @@ from mapwise.interfaces import doctor
 from mapwise.interfaces.cli import main
 from mapwise.interfaces.cli.flags import COMMANDS, JUDGING
 from mapwise.interfaces.progress import Bar
-from mapwise.runs.flags import FLAGS, flag
+from mapwise.runs.flags import FLAGS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of
+from mapwise.runs.words import flag
 from mapwise.workflows import allocator
 from mapwise.workflows.errors import told
 

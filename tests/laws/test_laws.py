@@ -20,7 +20,7 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.rows import BLUEPRINTS, LearnerRow
 from mapwise.catalog.sources import training_source
 from mapwise.core import functional, tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import WAIVABLE, Learner

@@ -17,7 +17,7 @@ import mapwise as mw
 from conftest import ROOT, command, rewrite
 from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
-from mapwise.core.embedding import learned_features
+from mapwise.core.families.embedding import learned_features
 from mapwise.data.glyphs import glyphs
 from mapwise.data.images import images
 from mapwise.encoders.pixels import Ink, Pixels

@@ -9,8 +9,9 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.sources import SOURCES
 from mapwise.engine.settings import Execution, Training
-from mapwise.runs.flags import FLAGS, RunFlags, described
+from mapwise.runs.flags import FLAGS, RunFlags
 from mapwise.runs.settings import STAMPS, RunSettings
+from mapwise.runs.words import field_meanings
 
 PUT = {
     "steps": ("7", 7),
@@ -51,7 +52,7 @@ def test_settings_hold_training_and_execution_flat():
 
 
 def test_every_flag_has_one_meaning():
-    meanings = described(RunFlags)
+    meanings = field_meanings(RunFlags)
     assert FLAGS.keys() <= meanings.keys()
     for name in FLAGS:
         owners = [part for part in (RunFlags, Training, Execution) if name in described_here(part)]
@@ -60,7 +61,7 @@ def test_every_flag_has_one_meaning():
 
 def described_here(part):
     alone = type("Alone", (), {"__doc__": part.__doc__})
-    return described(alone)
+    return field_meanings(alone)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

@@ -24,9 +24,9 @@ from mapwise.report.comparison import SAME, comparison_markdown, comparison_rows
 from mapwise.report.plots import against_seconds, against_time, standalone
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import source_of
-from mapwise.workflows import bench as benching
-from mapwise.workflows import bench_training
-from mapwise.workflows.bench import BENCHES, asked_bench, base_settings, candidates, sized
+from mapwise.workflows.comparison import bench as benching
+from mapwise.workflows.comparison import training as bench_training
+from mapwise.workflows.comparison.bench import BENCHES, asked_bench, base_settings, candidates, sized
 
 GLYPHS = BENCHES["glyphs"]
 ROWS = ("protonet", "nearest_mean", "maml")

@@ -24,9 +24,10 @@ from mapwise.runs.flags import FLAGS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 from mapwise.tasks.sinusoid import Sinusoid
-from mapwise.workflows import study, tracking, tune
+from mapwise.workflows import tracking
 from mapwise.workflows.errors import WrongUse
-from mapwise.workflows.search_space import (
+from mapwise.workflows.tuning import study, tune
+from mapwise.workflows.tuning.search_space import (
     FIXED,
     Choice,
     Range,

@@ -3,17 +3,19 @@
 A task without query rows is a stream: the rows of its support, in their order.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from mapwise.core import context
 from mapwise.core.capabilities import Causal
-from mapwise.core.learner import Learner
 from mapwise.core.scores import Scores
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Params
+
+if TYPE_CHECKING:
+    from mapwise.core.learner import Learner
 
 
 def is_stream(task: Task) -> bool:
@@ -26,7 +28,7 @@ def scored_rows(task: Task) -> Examples:
     return task.support if is_stream(task) else task.query
 
 
-def scores_along(learner: Learner, params: Params, rows: Examples) -> Scores:
+def scores_along(learner: "Learner", params: Params, rows: Examples) -> Scores:
     """The scores of each row of a stream from the rows before it, [N, W].
 
     In one pass if the learner is `Causal`; otherwise after adapting to every prefix.
@@ -34,7 +36,7 @@ def scores_along(learner: Learner, params: Params, rows: Examples) -> Scores:
     return learner.causal(params, rows) if isinstance(learner, Causal) else after_prefixes(learner, params, rows)
 
 
-def after_prefixes(learner: Learner, params: Params, rows: Examples) -> Scores:
+def after_prefixes(learner: "Learner", params: Params, rows: Examples) -> Scores:
     """The same for any learner: later rows get the weight 0."""
     places = torch.arange(len(rows.y), device=rows.y.device)
 

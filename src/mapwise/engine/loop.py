@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -21,6 +21,7 @@ from mapwise.engine import checkpoint
 from mapwise.engine.folder import IN_MEMORY, LAST, RunFolder
 from mapwise.engine.interrupts import interrupts
 from mapwise.engine.ranks import ALONE, Ranks
+from mapwise.engine.state import Consumed, State
 
 RECORDS = 1000
 """About how many records a run of known length leaves, besides those of its validations."""
@@ -34,31 +35,6 @@ SAVE_SECONDS = 30.0
 
 VALUE = Metric("validation", "Validation", "validation", percent=False)
 """The default metric of a validation: higher is better."""
-
-
-class Consumed(RuntimeError):
-    """The values of a state were read after an update had changed them in place."""
-
-
-class State(Protocol):
-    """What one update hands to the next.
-
-    An update returns another state and leaves this one as it was, so one that is interrupted has not happened. An
-    update that works in place consumes its state instead: all of its members then raise Consumed.
-    """
-
-    @property
-    def params(self) -> Params:
-        """The current params."""
-        ...
-
-    def to_file(self) -> tuple[Tree, dict[str, Any]]:
-        """Tensors, and everything else as JSON."""
-        ...
-
-    def of_file(self, tensors: Tree, about: dict[str, Any]) -> Self:
-        """The state that `to_file` wrote; raises ValueError, KeyError or TypeError for any other content."""
-        ...
 
 
 S = TypeVar("S", bound=State)

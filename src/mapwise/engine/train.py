@@ -17,9 +17,9 @@ from mapwise.engine.evaluate import episode_values
 from mapwise.engine.folder import RunFolder
 from mapwise.engine.gradient import fastest, meta_gradient
 from mapwise.engine.loop import Outcome, Progress
+from mapwise.engine.optimizer_state import OptimizerState
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.settings import Execution, Training
-from mapwise.engine.state import OptimizerState
 
 _EARLIER = {"warmup": 0, "compile": False, "remat": False, "precision": "full"}
 """Settings that runs of earlier versions lack, with the values those had."""

@@ -10,8 +10,9 @@ from mapwise.catalog.rows import LearnerRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.interfaces.printing import show
 from mapwise.predictors.heads.head import NAMED
-from mapwise.runs.flags import FLAGS, described, flag, plain_type, plain_value
-from mapwise.workflows.bench import BENCHES
+from mapwise.runs.flags import FLAGS
+from mapwise.runs.words import field_meanings, flag, plain_type, plain_value
+from mapwise.workflows.comparison.bench import BENCHES
 from mapwise.workflows.errors import wrong_use
 
 SECTIONS = {
@@ -144,7 +145,7 @@ def _show_flags(title: str, flags: list[dict[str, Any]]) -> None:
 
 
 def _options(row: LearnerRow, net: str) -> list[dict[str, Any]]:
-    meanings = described(NETS[net])
+    meanings = field_meanings(NETS[net])
     preferred = row.nets.get(net, {})
     return [
         {
@@ -162,7 +163,7 @@ def source_options(name: str) -> list[dict[str, Any]]:
     row = SOURCES.get(name)
     if row is None:
         return []
-    meanings = described(row.factory)
+    meanings = field_meanings(row.factory)
     return [
         {
             "flag": flag(f"source.{option}"),
@@ -181,7 +182,7 @@ def show_source(name: str) -> None:
 
 def _meanings(row: LearnerRow) -> dict[str, str]:
     """What a learner's docstring says of its fields."""
-    return described(getattr(row.make, "func", row.make))
+    return field_meanings(getattr(row.make, "func", row.make))
 
 
 def _text(value: str | list[str]) -> str:

@@ -9,7 +9,9 @@ from mapwise.engine.results import Contender, Report, Search
 from mapwise.report.comparison import comparison_table, notes
 from mapwise.report.search_page import search_summary
 from mapwise.report.table import accuracy_table, search_table
-from mapwise.workflows import bench, demo, tune
+from mapwise.workflows import demo
+from mapwise.workflows.comparison import bench
+from mapwise.workflows.tuning import tune
 
 
 def trained(summary: Mapping[str, Any], problem: Problem) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mapwise.nets.mlp import ACTIVATIONS
+from mapwise.nets.activation import ACTIVATIONS
 from mapwise.nets.norm import Norm, NormKind, scaled
 
 

@@ -6,9 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mapwise.nets.activation import ACTIVATIONS
 from mapwise.nets.norm import Norm, NormKind
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
 
 class MLP(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mapwise.catalog.encoders import encoder_named, has_encoder
 from mapwise.core import tree
-from mapwise.core.embedding import learned_features
+from mapwise.core.families.embedding import learned_features
 from mapwise.core.learner import Learner
 from mapwise.core.scores import means
 from mapwise.core.task import Examples

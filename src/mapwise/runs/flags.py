@@ -3,8 +3,6 @@
 Nothing here needs torch, so that help comes at once.
 """
 
-import inspect
-import re
 from dataclasses import Field, dataclass, fields
 from typing import Any, Literal
 
@@ -68,53 +66,3 @@ class RunFlags(Training, Execution):
 _FIELDS = {field.name: field for field in fields(RunFlags)}
 FLAGS: dict[str, Field[Any]] = {name: _FIELDS[name] for name in {**RunFlags.__annotations__, **_FIELDS}}
 """Every one by its name: what is learned, then how it is trained and computed."""
-
-
-def described(part: Any) -> dict[str, str]:
-    """The meanings that a class or a function documents as lines "name: meaning", its own before inherited ones."""
-    meanings: dict[str, str] = {}
-    for owner in reversed(part.__mro__) if isinstance(part, type) else [part]:
-        last = ""
-        for line in inspect.cleandoc(owner.__doc__ or "").splitlines():
-            begins = re.match(r"([a-z_][a-z_0-9, ]*):\s+(\S.*)", line)
-            if begins:
-                last = begins[1]
-                for name in last.split(","):
-                    meanings[name.strip()] = begins[2]
-            elif last and line.startswith("  "):
-                for name in last.split(","):
-                    meanings[name.strip()] += f" {line.strip()}"
-            else:
-                last = ""
-    return meanings
-
-
-def flag(address: str) -> str:
-    """The flag of a setting: --inner-lr for inner_lr."""
-    return f"--{address.replace('_', '-')}"
-
-
-def plain_type(kind: Any) -> str:
-    """A type in the words of a command line."""
-    if isinstance(kind, type):
-        return {"str": "text", "bool": "true or false"}.get(kind.__name__, kind.__name__)
-    text = re.sub(r"collections\.abc\.|typing\.", "", str(kind))
-    if text.startswith("Literal"):
-        return " or ".join(re.findall(r"'([^']*)'", text))
-    if "Literal" in text:
-        return " or ".join([*re.findall(r"'([^']*)'", text), *(["none"] if "None" in text else [])])
-    if "Callable" in text:
-        return "text"
-    inner = re.match(r"(?:tuple|list|Sequence)\[(\w+)", text)
-    if inner:
-        return f"{ {'str': 'texts'}.get(inner[1], inner[1] + 's') }, comma-separated".replace("  ", " ").strip()
-    return text.replace(" | None", " or none")
-
-
-def plain_value(value: Any) -> Any:
-    """A default in the words of a command line."""
-    if isinstance(value, (tuple, list)):
-        return ",".join(str(part) for part in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else value

@@ -15,7 +15,7 @@ from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.shape import FiledShape
-from mapwise.runs.typed import typed
+from mapwise.runs.words import typed
 
 
 class LearnerSettings(BaseModel):

@@ -29,10 +29,10 @@ from mapwise.core.problem import Problem
 from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.engine.optimizer import parse
 from mapwise.problems import PROBLEMS
-from mapwise.runs.flags import FLAGS, RunFlags, flag
+from mapwise.runs.flags import FLAGS, RunFlags
 from mapwise.runs.shape import FiledShape, shape_to_file
 from mapwise.runs.toml import read_toml, write_toml
-from mapwise.runs.typed import typed
+from mapwise.runs.words import flag, typed
 
 SETTINGS = "run.toml"
 SCHEMA = 1

@@ -9,7 +9,7 @@ from mapwise.catalog.rows import SourceSettings
 from mapwise.core.spec import described
 from mapwise.core.task import TaskSource, inputs_of
 from mapwise.runs.settings import RunSettings, named_source
-from mapwise.runs.typed import typed
+from mapwise.runs.words import typed
 from mapwise.tasks.episodes import Episodes
 
 _MOST = 100  # tasks of an evaluation drawn together

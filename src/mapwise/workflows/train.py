@@ -25,11 +25,11 @@ from mapwise.engine.ranks import ALONE, LostRank, Ranks, local_device
 from mapwise.engine.settings import Execution, Training
 from mapwise.engine.train import Trained
 from mapwise.engine.train import train as meta_train
-from mapwise.runs.flags import flag
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
 from mapwise.runs.settings import SETTINGS, RunSettings, named_source
 from mapwise.runs.sources import judging, source_of, span
+from mapwise.runs.words import flag
 from mapwise.tasks.augment import augmentation
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, wrong_use

@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mapwise.runs.flags import FLAGS, RunFlags, described, flag, plain_value
+from mapwise.runs.flags import FLAGS, RunFlags
+from mapwise.runs.words import field_meanings, flag, plain_value
 from mapwise.workflows.errors import WrongUse
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -81,7 +82,7 @@ def values_of(settings: Mapping[str, Any], assignments: list[str] | None) -> dic
 
 
 _TYPES = typing.get_type_hints(RunFlags)
-_MEANINGS = described(RunFlags)
+_MEANINGS = field_meanings(RunFlags)
 
 
 def _run_flag(name: str, judges: bool) -> inspect.Parameter:

@@ -124,8 +124,8 @@ def tune(
 
     from mapwise.interfaces.progress import Terminal
     from mapwise.interfaces.shown import searched
-    from mapwise.workflows import tune as tuning
     from mapwise.workflows.train import settings_of
+    from mapwise.workflows.tuning import tune as tuning
 
     keep_freed_memory()
     display = Terminal(remarks=not json)
@@ -300,7 +300,7 @@ def bench(
     """
     from mapwise.interfaces.progress import Terminal
     from mapwise.interfaces.shown import compared
-    from mapwise.workflows import bench as benching
+    from mapwise.workflows.comparison import bench as benching
 
     keep_freed_memory()
     protocol = benching.asked_bench(source, episodes=episodes, quick=quick)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, random, tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import MOMENT
 from mapwise.core.losses import cross_entropy

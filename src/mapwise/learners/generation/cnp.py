@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mapwise.core import functional, random
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
 from mapwise.core.losses import LOSSES, Loss

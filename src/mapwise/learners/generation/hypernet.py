@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from mapwise.core import functional, random
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.losses import cross_entropy

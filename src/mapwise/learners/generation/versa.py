@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mapwise.core import functional, random
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
 from mapwise.core.scores import without_absent

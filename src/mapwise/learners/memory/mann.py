@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mapwise.core import context, functional, random, tree
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.nets import memory

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import linear, relu
 
 from mapwise.core import functional, random, tree
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.geometry import cosines
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes

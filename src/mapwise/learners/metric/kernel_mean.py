@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.geometry import squared_distances
 from mapwise.core.losses import Loss, squared_error
 from mapwise.core.task import Examples

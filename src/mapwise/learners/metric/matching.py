@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mapwise.core import functional, random
 from mapwise.core.capabilities import VoteScale
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.geometry import cosines
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes

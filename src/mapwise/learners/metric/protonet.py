@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mapwise.core import functional
 from mapwise.core.capabilities import VoteScale
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.geometry import class_means, cosines, squared_distances
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, random
-from mapwise.core.embedding import MEASURED_BATCHES, EmbeddingLearner, kept_laws
+from mapwise.core.families.embedding import MEASURED_BATCHES, EmbeddingLearner, kept_laws
 from mapwise.core.functional import Net
 from mapwise.core.losses import squared_error
 from mapwise.core.map_tasks import task_at, tasks_in

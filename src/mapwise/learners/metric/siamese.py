@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from mapwise.core import functional
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params

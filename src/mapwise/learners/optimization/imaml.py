@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, curvature, gradient
 from mapwise.core.solvers import conjugate_gradient
 from mapwise.core.task import Examples, Task

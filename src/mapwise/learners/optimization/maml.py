@@ -7,7 +7,7 @@ from typing import Self
 from torch import Tensor
 
 from mapwise.core import functional
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params

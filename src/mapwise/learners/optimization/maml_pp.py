@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from mapwise.core import functional, tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.functional import Net
 from mapwise.core.inner_loop import SGD, descend, replay, trajectory
 from mapwise.core.learner import MOMENT

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import descend, replay
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params

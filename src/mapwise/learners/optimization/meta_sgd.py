@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core import functional, tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from mapwise.core import tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params

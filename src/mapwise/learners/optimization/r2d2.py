@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mapwise.core import functional, solvers
 from mapwise.core.capabilities import VoteScale
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.losses import Loss, cross_entropy, loss_named
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import tree
-from mapwise.core.fixed_head import FixedHeadLearner
+from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import Adam, descend
 from mapwise.core.mini_batch import mini_batch
 from mapwise.core.task import Examples, Task

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, solvers
-from mapwise.core.embedding import EmbeddingLearner
+from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params

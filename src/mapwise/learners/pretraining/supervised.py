@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mapwise.core import functional
 from mapwise.core.capabilities import OverEmbedded
-from mapwise.core.embedding import kept_laws
+from mapwise.core.families.embedding import kept_laws
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means, cosines
 from mapwise.core.learner import Learner

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mapwise.core.embedding import learned_features
+from mapwise.core.families.embedding import learned_features
 from mapwise.core.interval import wilson
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples

@@ -19,8 +19,9 @@ from typing import Any
 
 from mapwise.catalog.rows import SourceSettings
 from mapwise.engine.settings import Execution
-from mapwise.runs.flags import FLAGS, flag
+from mapwise.runs.flags import FLAGS
 from mapwise.runs.settings import RunSettings
+from mapwise.runs.words import flag
 from mapwise.workflows.errors import WrongUse, sentence
 from mapwise.workflows.train import check
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapwise.workflows.search_space import Choice, Dimension, Value
+from mapwise.workflows.tuning.search_space import Choice, Dimension, Value
 
 if TYPE_CHECKING:
     import optuna

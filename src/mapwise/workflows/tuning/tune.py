@@ -33,14 +33,10 @@ from mapwise.runs.sources import source_of
 from mapwise.runs.toml import read_toml, write_toml
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import FAILED, Stopped, WrongUse, sentence, told
-from mapwise.workflows.search_space import (
-    Choice,
-    Dimension,
-    dimensions,
-    keeps_the_source,
-    presently,
-)
-from mapwise.workflows.study import (
+from mapwise.workflows.tracking import installed
+from mapwise.workflows.train import free_folder, train
+from mapwise.workflows.tuning.search_space import Choice, Dimension, dimensions, keeps_the_source, presently
+from mapwise.workflows.tuning.study import (
     best_of,
     check_optuna,
     distribution,
@@ -51,8 +47,6 @@ from mapwise.workflows.study import (
     stopped_trial,
     study_in,
 )
-from mapwise.workflows.tracking import installed
-from mapwise.workflows.train import free_folder, train
 
 if TYPE_CHECKING:
     import optuna
@@ -76,7 +70,7 @@ class SearchSettings:
     run: RunSettings
     """The settings of every trial but for what is searched."""
     search: list[str]
-    """NAME=RANGE, as workflows/search_space.py reads it."""
+    """NAME=RANGE, as workflows/tuning/search_space.py reads it."""
     trials: int | None = None
     """How many in all; None: as many as the minutes allow."""
     minutes: float | None = None

@@ -34,7 +34,7 @@ from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
 from mapwise.runs.settings import RunSettings, words_of
 from mapwise.runs.sources import source_of
-from mapwise.workflows.bench_training import spent, trained_apart, trained_in
+from mapwise.workflows.comparison.training import spent, trained_apart, trained_in
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import Stopped, sentence, wrong_use
 from mapwise.workflows.evaluate import Judging, Opened, opened

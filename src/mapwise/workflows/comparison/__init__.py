@@ -1,0 +1,1 @@
+"""Learners compared under one budget."""
