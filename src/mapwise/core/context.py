@@ -8,10 +8,12 @@ fields for as long as something runs:
 """
 
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
 
 if TYPE_CHECKING:
     from mapwise.core.execution import Precision
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 class Call:
     """The call of a net that a layer is part of: the weights of its rows, and whose statistics it is to use."""
 
-    weight: Tensor | None = None
+    row_weight: Tensor | None = None
     """[N], how often each row counts; None: all count once."""
     given: dict[str, Tensor] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -29,6 +31,11 @@ class Call:
     keep: str | None = None
     """Which statistics this call collects."""
     seen: dict[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def weight(self) -> Tensor | None:
+        """[N], how often each row counts; None where all count once, which is looked at when the first layer asks."""
+        return None if every_row_counts_once(self.row_weight) else self.row_weight
 
     def given_to(self, layer: nn.Module) -> Tensor | None:
         """The statistics this layer is to use instead of those of the rows at hand."""
@@ -78,6 +85,14 @@ def current() -> Context:
     return _current.get()
 
 
+def every_row_counts_once(weight: Tensor | None) -> bool:
+    """Whether every row is known to count once; a weight is looked at where that is free: a plain tensor on a CPU."""
+    known = _current.get().all_rows_count
+    if known is None and weight is not None and weight.is_cpu and peek_interpreter_stack() is None:
+        known = bool((weight == 1).all())
+    return bool(known)
+
+
 class within:  # read as a word
     """Within, these fields of the context have these values, and the others those they had."""
 
@@ -85,7 +100,7 @@ class within:  # read as a word
         self._fields = fields
 
     def __enter__(self) -> None:
-        self._token: Token[Context] = _current.set(replace(_current.get(), **self._fields))
+        self._token: Token[Context] = _current.set(Context(**(vars(_current.get()) | self._fields)))
 
     def __exit__(self, *_: object) -> None:
         _current.reset(self._token)

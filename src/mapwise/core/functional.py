@@ -11,15 +11,14 @@ statistics that normalisation layers use instead of those of the rows at hand:
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import peek_interpreter_stack
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
@@ -96,7 +95,7 @@ def observe(
     Merge the statistics into the weights of a later call to normalise by these rows there.
     """
     module = _of_this_thread(blueprint(net))
-    call = Call(weight=None if _all_count(weight) else weight, names=_layer_names(module), keep=keep)
+    call = Call(weight, names=_layer_names(module), keep=keep)
     for place in RESERVED:
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
@@ -106,23 +105,15 @@ def observe(
     return widened(out), ({keep: call.seen} if keep is not None and call.seen else {})
 
 
-def _all_count(weight: Tensor | None) -> bool:
-    """Whether every row is known to count once; a weight is looked at where that is free: a plain tensor on a CPU."""
-    known = context.current().all_rows_count
-    if known is None and weight is not None and weight.device.type == "cpu" and peek_interpreter_stack() is None:
-        known = bool((weight == 1).all())
-    return bool(known)
-
-
-@contextmanager
-def _autocast(x: Any) -> Iterator[None]:
+def _autocast(x: Any) -> AbstractContextManager[Any]:
     if context.current().precision == "full":
-        yield
-        return
+        return _AS_IT_IS
     device = next(leaf.device.type for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor))
     # Without its cache of casted weights, which can't tell one inner step's weights from another's.
-    with torch.autocast(device, torch.bfloat16, cache_enabled=False):
-        yield
+    return torch.autocast(device, torch.bfloat16, cache_enabled=False)
+
+
+_AS_IT_IS = nullcontext()
 
 
 def widened(x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mapwise.core import context
 from mapwise.core.task import Examples
 
 
@@ -11,9 +12,10 @@ def class_means(z: Float[Tensor, "N D"], rows: Examples) -> Float[Tensor, "W D"]
     """The weighted mean of each class's rows; zeros for a class without any."""
     tiny = torch.finfo(rows.weight.dtype).tiny
     share = rows.y * rows.weight[:, None]  # [N, W]
-    # Weights may be too small for their products. A row of zeros is added, since a stream begins without any.
-    largest = torch.nn.functional.pad(share, (0, 0, 0, 1)).amax(0)
-    share = share / largest.clamp(min=tiny)
+    if not context.every_row_counts_once(rows.weight):
+        # Weights may be too small for their products. A row of zeros is added, since a stream begins without any.
+        largest = torch.nn.functional.pad(share, (0, 0, 0, 1)).amax(0)
+        share = share / largest.clamp(min=tiny)
     return (share.T @ z) / share.sum(0).clamp(min=tiny)[:, None]
 
 
