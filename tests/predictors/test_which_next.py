@@ -7,6 +7,7 @@ from sklearn.base import clone
 import mapwise as mw
 from mapwise.predictors.evidence import label_next as rule
 from mapwise.predictors.evidence.label_next import which_next
+from measured import measured
 
 
 def plain(rows, labelled, n, scores=None):
@@ -131,3 +132,38 @@ def test_examples_of_one_class_are_refused():
     few = mw.FewShotClassifier().partial_fit([[0.0], [1.0]], ["newt", "newt"])
     with pytest.raises(ValueError, match="examples of one class, 'newt', so there is no other answer"):
         few.which_next([[0.0]])
+
+
+EXTREMES = """
+import numpy as np
+from mapwise.predictors.evidence.label_next import which_next
+random = np.random.default_rng(0)
+rows, labelled, scores = random.normal(size=(60, 3)), random.normal(size=(4, 3)), random.normal(size=(60, 2))
+plain = [one.row for one in which_next(rows, scores, labelled, "ab", 60)]
+for size in (1e200, 1e-200, 1.7e308 / np.abs(rows).max()):
+    print([one.row for one in which_next(rows * size, scores, labelled * size, "ab", 60)] == plain)
+print(len(which_next(rows, scores * 1e307, labelled, "ab", 60)) == 60)
+print(len(which_next(rows * 0, scores * 0, labelled * 0, "ab", 60)) == 60)
+for parts in ((0, 0, np.nan), (1, 0, np.nan), (2, 0, np.nan), (0, 0, np.inf), (2, 3, -np.inf)):
+    place, row, value = parts
+    given = [rows.copy(), scores.copy(), labelled.copy()]
+    given[place][row, 0] = value
+    try:
+        which_next(*given, "ab", 5)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.xfail(reason="a worth that is no number is never the largest")
+def test_extreme_rows_are_ordered_and_those_that_are_no_numbers_are_named():
+    done = measured(EXTREMES)
+    assert done.code == 0 and done.err == "", done
+    assert done.out.splitlines() == [
+        *["True"] * 5,
+        "row 0 is NaN or infinite: leave the row out",
+        "the score of row 0 is NaN or infinite: leave the row out",
+        "labelled row 0 is NaN or infinite: leave the row out",
+        "row 0 is NaN or infinite: leave the row out",
+        "labelled row 3 is NaN or infinite: leave the row out",
+    ]
