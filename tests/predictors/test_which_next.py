@@ -155,7 +155,6 @@ for parts in ((0, 0, np.nan), (1, 0, np.nan), (2, 0, np.nan), (0, 0, np.inf), (2
 """
 
 
-@pytest.mark.xfail(reason="a worth that is no number is never the largest")
 def test_extreme_rows_are_ordered_and_those_that_are_no_numbers_are_named():
     done = measured(EXTREMES)
     assert done.code == 0 and done.err == "", done

@@ -1,7 +1,6 @@
 """The rows of the catalog: what stands behind a name, and what follows from it."""
 
 import dataclasses
-import difflib
 import inspect
 import math
 import typing
@@ -15,6 +14,7 @@ from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.spec import plain_shape
+from mapwise.core.spelling import nearest
 from mapwise.core.task import Examples, TaskShape, TaskSource
 from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
@@ -195,7 +195,7 @@ class HeadRow:
 def named(table: Mapping[str, Any], name: str, what: str, command: str = "mapwise list") -> Any:
     """The row of this name; raises ValueError with the nearest name, and the command that shows all of them."""
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1, cutoff=0)[0]
+        near = nearest(name, table)
         raise ValueError(f"there is no {what} {name!r}: did you mean {near!r}? ({command} shows all)")
     return table[name]
 

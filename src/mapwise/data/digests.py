@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from mapwise.data.files import read
 from mapwise.data.inputs import nonempty
 from mapwise.data.modality import Modality
 from mapwise.data.pictures import open_picture
+
+MOST_BYTES = 1 << 28
+"""Of a picture's file."""
 
 
 def text_content(text: str, place: int) -> bytes:
@@ -23,10 +27,10 @@ def picture_content(row: Any, place: int) -> bytes:
     """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""
     if isinstance(row, str | Path):
         try:
-            return Path(row).expanduser().read_bytes()
+            return read(Path(row).expanduser(), MOST_BYTES)
         except OSError:
             open_picture(row, place, 1)  # says why
-            raise
+            raise ValueError(f"{row} holds more than {MOST_BYTES >> 20} MB: shrink the picture first") from None
     image = open_picture(row, place, 1)
     return f"{image.mode} {image.size} ".encode() + image.tobytes()
 

@@ -1,12 +1,73 @@
-"""Atomic writes of files, and claims that end with the process that made them."""
+"""Reads of files that end, atomic writes, and claims that end with the process that made them."""
 
 import contextlib
+import errno
 import glob
 import os
 import secrets
+import select
+import stat
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
+
+MOST = 1 << 27
+"""Bytes of a file that is read whole."""
+_SILENCE = 8.0
+"""Seconds for which a pipe may give nothing."""
+_BLOCK = 1 << 20
+
+
+def check_file(path: str | Path, *, streams: bool = False) -> None:
+    """Raises OSError for what is no file: a folder, a socket, and, unless `streams`, a pipe or a device.
+
+    Opening these may wait for ever, and reading them may never end.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+    if not (stat.S_ISREG(mode) or (streams and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)))):
+        raise OSError(errno.EINVAL, "a pipe, a device or a socket", str(path))
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether this is a pipe or a device, such as /dev/stdin and what a shell makes of <(command)."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def read(path: str | Path, most: int = MOST, *, streams: bool = False) -> bytes:
+    """The bytes of a file; with `streams` also of a pipe or a device, up to its end.
+
+    most: so many at most.
+
+    Raises OSError as opening does, for what is no file, for more bytes, and for a pipe that is silent for 8 seconds.
+    """
+    check_file(path, streams=streams)
+    parts, size = [], 0
+    # A pipe that nothing writes to would otherwise keep `open` waiting.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb", buffering=0) as file:
+        while block := _next(file, str(path)):
+            parts.append(block)
+            size += len(block)
+            if size > most:
+                raise OSError(errno.EFBIG, f"more than {most >> 20} MB", str(path))
+    return b"".join(parts)
+
+
+def _next(file: FileIO, name: str) -> bytes:
+    """The next bytes; b"" at the end."""
+    block: bytes | None = None
+    while block is None:  # another reader of the pipe was faster
+        if os.name == "posix" and not select.select([file], [], [], _SILENCE)[0]:
+            raise OSError(errno.ETIMEDOUT, f"nothing came for {_SILENCE:.0f} seconds", name)
+        block = file.read(_BLOCK)
+    return block
 
 
 def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mapwise.data.files import check_file
 from mapwise.data.pictures import Unreadable, of_channels, picture, stretched
 from mapwise.data.rows import LabelledRows, deal
 
@@ -136,13 +137,17 @@ def visible(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    """The visible files at any depth below a folder, in order."""
+def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The visible files at any depth below a folder, in order; a link to a folder that it lies in is not followed.
+
+    above: folders that this one lies in, which is where links may lead back to.
+    """
+    around = above | {folder.resolve()}
     for path in visible(folder):
-        if path.is_dir():
-            yield from files_in(path)
-        else:
+        if not path.is_dir():
             yield path
+        elif path.resolve() not in around:
+            yield from files_in(path, around)
 
 
 def _longest(file: Path) -> int:
@@ -150,6 +155,7 @@ def _longest(file: Path) -> int:
     from PIL import Image
 
     try:
+        check_file(file)
         with Image.open(file) as image:
             return max(image.size)
     except Exception:  # as in _read

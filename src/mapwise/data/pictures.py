@@ -1,5 +1,6 @@
 """Pictures as they are meant to be seen: upright, on a white background, grey or RGB; and as arrays of one size."""
 
+import errno
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
+
+from mapwise.data.files import check_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +37,8 @@ def picture(source: "Path | Image", near: int) -> "Image":
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
+        if isinstance(source, Path):
+            check_file(source)
         with (
             warnings.catch_warnings(),
             Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
@@ -59,9 +64,17 @@ def picture(source: "Path | Image", near: int) -> "Image":
         raise Unreadable("is a folder and no image") from None
     except PermissionError:
         raise Unreadable("may not be read by this user") from None
+    except OSError as problem:
+        if problem.errno == errno.EINVAL:
+            raise Unreadable(f"is {problem.strerror} and no image file") from None
+        raise Unreadable(_damage(problem)) from None
     except Exception as problem:  # Pillow's decoders raise nearly anything when a file is damaged
-        reason = " ".join(str(problem).split()) or type(problem).__name__
-        raise Unreadable(f"is damaged or cut short ({reason})") from None
+        raise Unreadable(_damage(problem)) from None
+
+
+def _damage(problem: Exception) -> str:
+    reason = " ".join(str(problem).split())[:200] or type(problem).__name__
+    return f"is damaged or cut short ({reason})"
 
 
 def open_picture(row: Any, place: int, near: int) -> "Image":

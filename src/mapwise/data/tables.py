@@ -1,20 +1,25 @@
 """A table: the rows of a CSV file, with a column of class labels."""
 
 import csv
-import difflib
 import io
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mapwise.core.spelling import nearest
 from mapwise.data.cells import GAPS, CellError, moments, numbers, parse_number, standardised
+from mapwise.data.files import read
 from mapwise.data.rows import LabelledRows, deal
 
 LABELS = ("label", "class", "target")
 """Names by which the label column is known; otherwise it is the last."""
 _NO_LABEL = GAPS - {"none"}  # a class may well be called so
+MOST_COLUMNS, MOST_CELLS = 10_000, 5_000_000
+"""Of a table that is read."""
 _DELIMITERS = ",;\t|"
 _MOST = 1000  # different texts in a column that becomes one column each
 
@@ -63,17 +68,25 @@ def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
 
     Raises ValueError for a file that cannot be read as a table, and for a NUL character, with its line and column.
     """
-    text = _text(path)
-    delimiter = _delimiter(text)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-    lines, rows = [], []
+    content = _content(path)
+    reader = _reader(content, _delimiter(content))
+    lines, rows, cells = [], [], 0
     try:
         for row in reader:
             if row and any(cell.strip() for cell in row):
                 lines.append(reader.line_num)
                 rows.append([cell.strip() for cell in row])
+                cells += len(row)
+                if len(row) > MOST_COLUMNS or cells > MOST_CELLS:
+                    raise ValueError(
+                        f"{path} has more than {MOST_COLUMNS:,} columns, or {MOST_CELLS:,} cells: take fewer columns "
+                        "or rows"
+                    )
     except csv.Error as problem:
         raise ValueError(f"{path} cannot be read as a table, line {reader.line_num}: {problem}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8: save it as a CSV file in UTF-8") from None
+    del content
     if len(rows) < 2:
         raise ValueError(f"{path} has no rows below its header: give a line of column names, then one line per row")
     header = rows.pop(0)
@@ -85,7 +98,7 @@ def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
     if all(parse_number(name) is not None and name for name in header):
         raise ValueError(f"the first line of {path} holds numbers and no column names: add a line with a name for each")
     if len(set(header)) < len(header):
-        twice = next(name for i, name in enumerate(header) if name in header[:i])
+        twice = next(name for name, count in Counter(header).items() if count > 1)
         raise ValueError(f"{path} has two columns called {twice!r}: rename one")
     for line, row in zip(lines, rows, strict=True):
         if len(row) != len(header):
@@ -99,25 +112,26 @@ def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
     return header, lines, rows
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return read(path, streams=True)
     except OSError as problem:
         raise ValueError(f"{path} cannot be read ({problem.strerror}): give the path of a CSV file") from None
+
+
+def _reader(content: bytes, delimiter: str) -> Any:
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"  # both drop the mark itself
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text in UTF-8: save it as a CSV file in UTF-8") from None
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding, newline="")
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(content: bytes) -> str:
     """The one that cuts the first lines into the most cells, and into equally many."""
 
     def widths(delimiter: str) -> tuple[bool, int]:
         try:
-            rows = list(itertools.islice(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True), 20))
-        except csv.Error:
+            rows = list(itertools.islice(_reader(content, delimiter), 20))
+        except (csv.Error, UnicodeDecodeError):
             return False, 0
         counts = {len(row) for row in rows if row}
         return len(counts) == 1 and counts != {1}, len(rows[0]) if rows else 0
@@ -134,7 +148,7 @@ def label_place(path: Path, header: list[str], label: str | None) -> int:
         known = [i for wanted in LABELS for i, name in enumerate(header) if name.lower() == wanted]
         return known[0] if known else len(header) - 1
     if label not in header:
-        near = difflib.get_close_matches(label, header, n=1, cutoff=0)[0]
+        near = nearest(label, header)
         raise ValueError(
             f"{path} has no column {label!r}, did you mean {near!r}? Its columns are {', '.join(header[:20])}"
         )
@@ -145,7 +159,7 @@ def check_categories(path: Path, header: list[str], label: int, categories: Sequ
     """Raises ValueError for a category that no column is called, with the nearest, and for the column of labels."""
     for name in categories:
         if name not in header:
-            near = difflib.get_close_matches(name, header, n=1, cutoff=0)[0]
+            near = nearest(name, header)
             raise ValueError(f"{path} has no column {name!r}, did you mean {near!r}? Name columns of the table")
         if header.index(name) == label:
             raise ValueError(f"column {name!r} of {path} is the label, whose values are classes: name other columns")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from mapwise.data.files import write_atomically
+from mapwise.data.files import check_file, write_atomically
 
 VERSION = 2
 """The version of the file format; the first had no digest."""
@@ -24,6 +25,8 @@ DAMAGE = (
 _OPENING = b'{"__metadata__":{"mapwise":"{\\"digest\\": \\"'
 _PLACE = slice(8 + len(_OPENING), 8 + len(_OPENING) + 64)
 """The place of the digest: safetensors begins the header, which follows its length, with the metadata."""
+_LONGEST = 1 << 24
+"""Bytes of a header: as Python's objects they take twenty times as much memory."""
 _BLANK = b"0" * 64
 """Stands there while the digest is computed."""
 
@@ -31,9 +34,14 @@ _BLANK = b"0" * 64
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors and a description to one file, whole or not at all; the same content is the same bytes.
 
-    Raises OSError when the disk is full or the folder can't be written.
+    Raises OSError when the disk is full or the folder can't be written, and ValueError for too long a description.
     """
     words = json.dumps({"digest": _BLANK.decode(), "version": VERSION, **about})
+    if 2 * len(words) > _LONGEST:  # which are quoted there
+        raise ValueError(
+            f"the names of classes and of what the rows came from are too long for a file ({len(words):,} letters): "
+            "shorten them"
+        )
     # cloned: two views of one tensor may not share memory in the file
     whole = {name: leaf.detach().cpu().clone().contiguous() for name, leaf in tensors.items()}
     # One word of metadata: safetensors writes several in any order.
@@ -53,9 +61,7 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
     version. A file of the first version has no digest, so a change in it may go unnoticed.
     """
     try:
-        data = path.read_bytes()
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length])
+        data, header = _whole(path)
         about = json.loads(header["__metadata__"]["mapwise"])
         version, digest = about.pop("version"), about.pop("digest", None)
         if not isinstance(version, int) or version < 1:
@@ -74,6 +80,22 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
         raise ValueError(f"there is no file {path}: check the path, or {again}") from None
     except DAMAGE as problem:
         raise ValueError(damaged(path, what, problem, again)) from None
+
+
+def _whole(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file and its header; raises ValueError for one of another size than that says, before reading."""
+    check_file(path)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _LONGEST:
+            raise ValueError(f"its header is of {length:,} bytes")
+        header = json.loads(file.read(length))
+        ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+        size, expected = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
+        if size != expected:
+            raise ValueError(f"it is of {size:,} bytes, and its header says {expected:,}")
+        file.seek(0)
+        return file.read(), header
 
 
 def damaged(path: Path, what: str, problem: BaseException, again: str) -> str:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.tree import Params, Tree
+from mapwise.data.files import read
 from mapwise.engine import checkpoint
 from mapwise.engine.ranks import ALONE, Ranks
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
+RECORDS = 1 << 30
+"""Bytes of the records that are read."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class RunFolder:
         path = self.path / METRICS
         records: list[dict[str, Any]] = []
         length = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        for line in read(path, RECORDS).splitlines(keepends=True) if path.exists() else []:
             try:
                 record = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:

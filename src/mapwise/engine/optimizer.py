@@ -2,13 +2,14 @@
 
 import ast
 import copy
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from mapwise.core.spelling import nearest
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -79,8 +80,7 @@ def _run_schedule(make: Callable[..., Any], optimizer: torch.optim.Optimizer, op
 
 def _lookup(name: str, known: dict[str, Any], what: str) -> Any:
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-        raise ValueError(f"torch has no {what} {name!r}: did you mean {near[0]!r}?")
+        raise ValueError(f"torch has no {what} {name!r}: did you mean {nearest(name, known)!r}?")
     return known[name]
 
 

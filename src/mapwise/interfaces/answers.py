@@ -4,12 +4,14 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mapwise.data.cells import GAPS, CellError, parse_number
+from mapwise.data.files import is_stream, read
 from mapwise.data.inputs import columns, words
 from mapwise.data.modality import Columns, Modality
 from mapwise.encoders.encoder import Encoder
@@ -23,6 +25,11 @@ from mapwise.predictors.fit import LabelledExamples, check_name, with_names
 from mapwise.predictors.fit import fit as fit_predictor
 from mapwise.predictors.heads.head import AUTO
 from mapwise.predictors.onnx import export_onnx
+
+MOST_TEXTS = 1_000_000
+"""Lines of a file that is read."""
+_SHOWN = 100
+"""Columns of a table in the answer to a person."""
 
 
 def fit(
@@ -283,10 +290,10 @@ def placed(sources: Sequence[str]) -> Iterator[None]:
 
 def _columns_read(encoder: Encoder, rows: Columns) -> list[dict[str, Any]]:
     """How each column of a table was read, JSON-ready; among categories, how many cells look like numbers."""
-    columns = []
+    columns, state = [], encoder.state
     for name, cells in rows.items():
         filled = [cell.strip() for cell in cells if cell.strip().lower() not in GAPS]
-        read = "numbers" if encoder.state[name]["kind"] == "number" else "categories"
+        read = "numbers" if state[name]["kind"] == "number" else "categories"
         columns.append(
             {
                 "name": name,
@@ -303,20 +310,20 @@ def _column_lines(columns: Sequence[dict[str, Any]]) -> list[str]:
     """The same as lines."""
     width = max((len(column["name"]) for column in columns), default=0)
     lines = ["columns:"] if columns else []
-    for column in columns:
+    for column in columns[:_SHOWN]:
         words = column["read_as"] == "categories"
         parts = [f"categories ({column['values']} values)" if words else "numbers"]
         parts += [f"{column['gaps']} gap{'s' if column['gaps'] > 1 else ''}"] if column["gaps"] else []
         parts += [f"numbers in {column['numbers']} cells"] if words and column["numbers"] else []
         lines.append(f"  {column['name']:{width}}  {', '.join(parts)}")
-    return lines
+    return lines + ([f"  and {len(columns) - _SHOWN:,} more (--json has all)"] if len(columns) > _SHOWN else [])
 
 
 def _texts_of(given: str, column: str) -> list[str]:
     """The texts of a CSV file's column, the lines of a text file, or the words themselves."""
     path = Path(given).expanduser()
     suffix = path.suffix.lower()
-    if suffix == ".txt":
+    if suffix == ".txt" or is_stream(path):
         return _lines(path)
     if suffix != ".csv":
         return [given]
@@ -330,10 +337,14 @@ def _texts_of(given: str, column: str) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError):
+        lines = io.TextIOWrapper(io.BytesIO(read(path, streams=True)), "utf-8-sig")
+        texts = [text for line in islice(lines, MOST_TEXTS + 1) for one in line.splitlines() if (text := one.strip())]
+    except OSError as problem:
+        raise ValueError(f"{path} can't be read ({problem.strerror}): give a file with one text a line") from None
+    except UnicodeDecodeError:
         raise ValueError(f"{path} can't be read as text in UTF-8: give a file with one text a line") from None
-    texts = [line for line in lines if line]
+    if len(texts) > MOST_TEXTS:
+        raise ValueError(f"{path} has more than {MOST_TEXTS:,} lines: give fewer at a time")
     if not texts:
         raise ValueError(f"{path} holds no text: give a file with one text a line")
     return texts

@@ -1,6 +1,5 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was fitted to."""
 
-import difflib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int64
 
 from mapwise.catalog.heads import HEADS
 from mapwise.core.learner import Learner
+from mapwise.core.spelling import nearest
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed, crossed
@@ -179,8 +179,7 @@ class Predictor(FittedPredictor):
 
     def _place(self, name: str) -> int:
         if name not in self.classes:
-            near = difflib.get_close_matches(name, self.classes, n=1, cutoff=0)[0]
-            raise ValueError(f"there is no class {name!r}: did you mean {near!r}?")
+            raise ValueError(f"there is no class {name!r}: did you mean {nearest(name, self.classes)!r}?")
         return self.classes.index(name)
 
     @property

@@ -25,6 +25,8 @@ from mapwise.predictors.targets import TargetPredictor
 
 _SAME = 1e-9
 """Squared distance of two encodings of one row, over their squared lengths: beside other rows its last bits differ."""
+_LONGEST = 1000
+"""Letters of a class's name."""
 _DIRECTIONS = 8
 """Rows that are far apart along one of them are not compared."""
 
@@ -241,7 +243,11 @@ def with_numbers(predictor: TargetPredictor, examples: LabelledExamples) -> Targ
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for the name of a class that would break a line of answers."""
+    """Raises ValueError for the name of a class that would break a line of answers, or fill the page."""
+    if len(name) > _LONGEST:
+        raise ValueError(
+            f"the name of a class begins {name[:40]!r} and has {len(name):,} letters: give one of up to {_LONGEST:,}"
+        )
     if not name.strip() or not name.isprintable():
         raise ValueError(f"{name!r} is no name for a class: give one line of text")
 

@@ -7,10 +7,10 @@ optimizer.lr      an option of the optimizer, or of the schedule
 steps             a setting that every run has
 """
 
-import difflib
 import hashlib
 import inspect
 import json
+import os
 import platform
 import typing
 from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import LearnerRow, SourceRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
+from mapwise.core.spelling import nearest
 from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.engine.optimizer import parse
 from mapwise.problems import PROBLEMS
@@ -108,7 +109,7 @@ class RunSettings(RunFlags):
         """
         row: LearnerRow = named(LEARNERS, learner, "learner")
         place, path = named_source(source)
-        where = str(path.resolve()) if path else source
+        where = os.path.realpath(path) if path else source
         plain = {"ways": str(place.ways), "shots": place.shots, **row.recipe}
         return cls(learner=learner, source=where).with_values({**plain, **(values or {})})
 
@@ -182,7 +183,7 @@ class RunSettings(RunFlags):
             return Setting(option.annotation, value, self._entry("source_options", part))
         if dot and whole in PARTED:
             return self._option_of(whole, part)
-        near = difflib.get_close_matches(whole, [*row.fields, *FLAGS], n=1, cutoff=0)[0]
+        near = nearest(whole, [*row.fields, *FLAGS])
         raise ValueError(f"{self.learner} has no setting {address!r}: did you mean {flag(near)}?")
 
     def get(self, address: str) -> Any:
@@ -323,7 +324,7 @@ def _parameter(options: Mapping[str, inspect.Parameter], name: str, owner: str, 
         return options[name]
     if not options:
         raise ValueError(f"{owner} has no settings of its own, and {prefix}{name} was given: leave it out")
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0)[0]
+    near = nearest(name, options)
     raise ValueError(f"{owner} has no option {name!r}: did you mean {flag(prefix + near)}?")
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from mapwise.data.files import write_atomically
+from mapwise.data.files import read, write_atomically
 
 Settings = TypeVar("Settings")
 
@@ -27,8 +27,12 @@ def read_toml(kind: type[Settings], path: Path, schema: int, again: str, *, last
     last:  a setting near the end that every file has, also those of earlier versions, which have no digest.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read(path, _MOST).decode()
         values = tomllib.loads(text)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise ValueError(f"{path} can't be read ({problem.strerror}): restore it, or {again}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}): restore it, or {again}") from None
     version = values.get("schema_version")
@@ -55,6 +59,8 @@ def read_toml(kind: type[Settings], path: Path, schema: int, again: str, *, last
 
 
 _DIGEST = "digest = "
+_MOST = 1 << 20
+"""Bytes of a file."""
 
 
 def _digest_line(text: str) -> str:

@@ -4,7 +4,6 @@ Every function takes x, [N, C, H, W], and an int64 key, and returns the same sha
 depend on the key and on the row's place only, so the first rows of a longer batch come out the same.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mapwise.core import random
+from mapwise.core.spelling import nearest
 from mapwise.tasks.episodes import Augment
 
 Images = Float[Tensor, "N C H W"]
@@ -94,8 +94,8 @@ def augmentation(names: Sequence[str]) -> Augment:
     """
     for name in names:
         if name not in AUGMENTATIONS:
-            near = difflib.get_close_matches(name, AUGMENTATIONS, n=1, cutoff=0)
+            near = nearest(name, AUGMENTATIONS)
             raise ValueError(
-                f"there is no augmentation {name!r}, did you mean {near[0]!r}? Choose from {', '.join(AUGMENTATIONS)}"
+                f"there is no augmentation {name!r}, did you mean {near!r}? Choose from {', '.join(AUGMENTATIONS)}"
             )
     return Augmentation(tuple(names))

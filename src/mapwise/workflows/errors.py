@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 FAILED, WRONG_USE, STOPPED = 1, 2, 130
+_LONGEST = 4000
+"""Letters of a line: names and cells of a file may be of any length."""
 
 
 class WrongUse(Exception):
@@ -62,7 +64,8 @@ def sentence(error: BaseException) -> str:
     if hasattr(error, "errors"):  # pydantic's, which would take several lines
         first = error.errors()[0]
         text = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
-    return " ".join(text.split()) or type(error).__name__
+    text = " ".join(text.split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def _is_memory(error: BaseException) -> bool:

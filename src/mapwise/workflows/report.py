@@ -7,9 +7,9 @@ from typing import Any
 
 from mapwise.core.capabilities import TakesSteps, with_steps
 from mapwise.core.task import TaskSource
-from mapwise.data.files import write_atomically
+from mapwise.data.files import read, write_atomically
 from mapwise.engine import figures as found_in
-from mapwise.engine.folder import METRICS
+from mapwise.engine.folder import METRICS, RECORDS
 from mapwise.engine.results import Curve, Findings, Report
 from mapwise.workflows.evaluate import BASELINE, Opened
 
@@ -98,4 +98,4 @@ def _with(source: TaskSource, **counts: int) -> TaskSource | None:
 
 def _records(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in read(path, RECORDS).splitlines()] if path.exists() else []

@@ -5,6 +5,7 @@ command line is read, each by its own name, and `RunSettings` refuses those that
 """
 
 import inspect
+import os
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -77,7 +78,7 @@ def values_of(settings: Mapping[str, Any], assignments: list[str] | None) -> dic
         if isinstance(value, list):
             values[name] = ",".join(value)
         if name in ("data", "init"):
-            values[name] = str(Path(value).expanduser().resolve())  # a run is read from any folder
+            values[name] = os.path.realpath(Path(value).expanduser())  # a run is read from any folder
     return values
 
 

@@ -72,7 +72,7 @@ def which_next(
     exp(-lead / median lead), where the lead is that of the best score over the next. Nothing depends on the units of
     either, nor on what the learner is.
 
-    Raises ValueError for no rows, and for an n that they don't allow.
+    Raises ValueError for no rows, for an n that they don't allow, and for NaN and infinity.
     """
     if not len(rows):
         raise ValueError("there are no rows to choose from: give at least one that has no label")
@@ -80,11 +80,19 @@ def which_next(
         raise ValueError(
             f"n is {n} and there are {len(rows)} rows without a label: give a number from 1 to {len(rows)}"
         )
+    for what, part in (("row {}", rows), ("the score of row {}", scores), ("labelled row {}", labelled)):
+        lost = np.flatnonzero(~np.isfinite(part).all(axis=1))
+        if len(lost):
+            raise ValueError(f"{what.format(lost[0])} is NaN or infinite: leave the row out")
+    # By a power of two, which is exact: squares of the largest numbers exceed float64.
+    exponent = int(np.frexp(max(np.abs(part).max(initial=0) for part in (rows, labelled)))[1])
+    rows, labelled = (np.ldexp(part.astype(np.float64), -exponent) for part in (rows, labelled))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :2]
     first, second = np.take_along_axis(scores, best, axis=1).T
     lead = first - second
     middle = float(np.median(lead))
-    open_ = np.exp(-lead / max(middle, np.finfo(np.float64).tiny))
+    with np.errstate(over="ignore"):  # leads of the class that all are sure of
+        open_ = np.exp(-lead / max(middle, np.finfo(np.float64).tiny))
     far = _by_parts(lambda part: _distances(part, labelled).min(1), rows, len(labelled))  # [U]
     usual = float(np.median(far))
     judges = np.arange(len(rows))

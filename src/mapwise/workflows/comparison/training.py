@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mapwise.core.task import TaskSource
-from mapwise.engine.folder import METRICS
+from mapwise.data.files import read
+from mapwise.engine.folder import METRICS, RECORDS
 from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings
 from mapwise.runs.sources import source_of
 from mapwise.workflows.allocator import keep_freed_memory
@@ -86,7 +87,7 @@ def _measured_training(settings: RunSettings, place: Path) -> float:
 
 def spent(run: Path, *, validation: bool = False) -> dict[str, float]:
     """Seconds and processor seconds of a training, with or without its one validation, at the end."""
-    lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
+    lines = read(run / METRICS, RECORDS).splitlines()
     records = [json.loads(line) for line in lines]
     alone = [record for record in records if "validation" not in record]
     last = (alone or records)[-1] if records and not validation else records[-1] if records else {}

@@ -24,8 +24,8 @@ from pydantic import ConfigDict
 
 from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
-from mapwise.data.files import claimed, write_atomically
-from mapwise.engine.folder import METRICS
+from mapwise.data.files import claimed, read, write_atomically
+from mapwise.engine.folder import METRICS, RECORDS
 from mapwise.engine.loop import Progress
 from mapwise.engine.results import Search, Trial
 from mapwise.runs.settings import SETTINGS, RunSettings
@@ -305,7 +305,7 @@ def _reached(run: Path) -> tuple[int, float]:
     import json
 
     try:
-        lines = (run / METRICS).read_text().splitlines()
+        lines = read(run / METRICS, RECORDS).splitlines()
         last = json.loads(lines[-1])
         return int(last["step"]), float(last["seconds"])
     except (OSError, ValueError, IndexError, KeyError):
