@@ -34,7 +34,6 @@ def training(records):
 
 @pytest.mark.skipif(os.name != "posix", reason="no signals on this platform")
 @pytest.mark.parametrize("death", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-@pytest.mark.xfail(reason="the training goes on, and writes into its run")
 def test_a_training_of_a_comparison_ends_with_the_command(death, tmp_path):
     script, records = tmp_path / "begin.py", tmp_path / "run" / "metrics.jsonl"
     script.write_text(BEGIN)

@@ -20,6 +20,7 @@ from mapwise.runs.sources import source_of
 from mapwise.workflows.allocator import keep_freed_memory
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.machine import resident
+from mapwise.workflows.processes import end_with_parent
 from mapwise.workflows.train import train
 
 GRACE = 5.0
@@ -56,7 +57,7 @@ def trained_apart(settings: RunSettings, place: Path) -> float:
     """Train in a process of its own: the megabytes it took at its peak, beyond those before the first gradient."""
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as process:
             peak = process.submit(_measured_training, settings, place)
             try:
                 return peak.result()
