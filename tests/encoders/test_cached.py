@@ -182,7 +182,6 @@ def test_a_full_file_lets_go_of_the_oldest(file, monkeypatch):
     assert oldest.asked == many[:100]
 
 
-@pytest.mark.xfail(reason="every look waits for 5 seconds")
 def test_a_locked_file_is_not_waited_for_long(file):
     Kept(Slow(), file)(["one"])
     with closing(sqlite3.connect(file)) as link:

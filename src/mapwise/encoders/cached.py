@@ -23,8 +23,8 @@ MOST = 1 << 30
 """Bytes of a file; where it holds more, the oldest quarter goes."""
 _ROWS = 64
 """Rows that are looked up, encoded and kept at a time: after a stop these are lost, and no others."""
-_PATIENCE = 5.0
-"""Seconds that another process may be writing for."""
+_PATIENCE = 0.5
+"""Seconds that another process may be writing for; without the cache a row is encoded anew, which a fit can bear."""
 
 
 @dataclass(frozen=True)
