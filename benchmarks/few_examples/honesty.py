@@ -34,7 +34,8 @@ from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.interval import half_width
 from mapwise.core.task import Examples
-from mapwise.predictors.evidence.cross_validation import MORE, Expected, HeldOut, held_out
+from mapwise.predictors.evidence.cross_validation import MORE, held_out
+from mapwise.predictors.evidence.held_out import Expected, HeldOut
 
 POOLS = (mnist_pool, signs_pool, banking_pool, home_pool, bank_pool, credit_pool)
 SHOTS, WAYS, QUERIES = (3, 5, 10), (2, 5, 10, 20), 40

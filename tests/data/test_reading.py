@@ -198,10 +198,10 @@ def test_links_that_lead_back_are_not_followed(tmp_path):
 def test_a_file_is_read_up_to_its_bound(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"12345")
-    assert files.read(path) == files.read(path, 5) == b"12345"
+    assert files.read_bytes(path) == files.read_bytes(path, 5) == b"12345"
     with pytest.raises(OSError, match="more than 0 MB"):
-        files.read(path, 4)
-    assert files.read("/dev/null", streams=True) == b""
+        files.read_bytes(path, 4)
+    assert files.read_bytes("/dev/null", streams=True) == b""
 
 
 def test_a_pipe_is_read_to_its_end(tmp_path):
@@ -209,7 +209,7 @@ def test_a_pipe_is_read_to_its_end(tmp_path):
     content = os.urandom(3_000_000)
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
     writer.start()
-    assert files.read(tmp_path / "pipe", streams=True) == content
+    assert files.read_bytes(tmp_path / "pipe", streams=True) == content
     writer.join()
 
 

@@ -126,7 +126,6 @@ def test_no_problem_is_known_by_its_name():
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.xfail(strict=True, reason="the rooms are being put in order")
 def test_a_public_name_has_one_home():
     shared = shared_names(modules())
     assert {name: places for name, places in shared.items() if name not in SHARED} == {}

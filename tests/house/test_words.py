@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "mapwise"
 RIDDLES = re.compile(r"\b(asked of|told|nobody|sights?|twins?|let go|taught)\b", re.IGNORECASE)
 """cross-validated, reported, "where none is given", instance, duplicate, rejected, fitted."""
 SEEN_BY_USERS = {
-    "src/mapwise/interfaces/doctor.py: found",
+    "src/mapwise/workflows/doctor.py: found",
     "src/mapwise/predictors/choose_learner.py: found",
 }
 """Fields that people's code and JSON read, and that therefore keep their names."""

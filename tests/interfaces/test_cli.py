@@ -18,7 +18,6 @@ from conftest import ROOT
 from mapwise.core import tree
 from mapwise.engine import checkpoint
 from mapwise.engine.compiled import NotCompiled
-from mapwise.interfaces import doctor
 from mapwise.interfaces.cli import main
 from mapwise.interfaces.cli.flags import COMMANDS, JUDGING
 from mapwise.interfaces.progress import Bar
@@ -27,7 +26,7 @@ from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of
 from mapwise.runs.words import flag
-from mapwise.workflows import allocator
+from mapwise.workflows import allocator, doctor
 from mapwise.workflows.errors import told
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
@@ -89,8 +88,8 @@ def test_help_takes_less_than_half_a_second(tmp_path):
 
 
 def test_the_imports_of_all_commands_take_little_beside_those_of_torch():
-    names = [f"workflows.{name}" for name in ("train", "tune", "evaluate", "report", "bench", "demo")]
-    names += [f"interfaces.{name}" for name in ("doctor", "listing", "shown", "cli")]
+    names = [f"workflows.{name}" for name in ("train", "tuning.tune", "evaluate", "report", "comparison.bench", "demo")]
+    names += ["workflows.doctor", "workflows.listing", *(f"interfaces.{name}" for name in ("listing", "shown", "cli"))]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 
     def seconds(imports):

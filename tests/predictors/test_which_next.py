@@ -6,7 +6,7 @@ from sklearn.base import clone
 
 import mapwise as mw
 from mapwise.predictors.evidence import label_next as rule
-from mapwise.predictors.evidence.label_next import which_next
+from mapwise.predictors.evidence.label_next import best_to_label
 from measured import measured
 
 
@@ -14,7 +14,7 @@ def plain(rows, labelled, n, scores=None):
     """Suggestions where all rows are as sure, unless scores are given."""
     rows = np.asarray(rows, float)
     scores = np.tile([1.0, 0.0], (len(rows), 1)) if scores is None else np.asarray(scores, float)
-    return which_next(rows, scores, np.asarray(labelled, float), ["newt", "toad"], n)
+    return best_to_label(rows, scores, np.asarray(labelled, float), ["newt", "toad"], n)
 
 
 def test_the_middle_of_the_largest_group_without_an_example_comes_first():
@@ -44,7 +44,7 @@ def test_reasons_are_words():
 def test_each_is_chosen_as_if_those_before_it_were_labelled():
     random = np.random.default_rng(0)
     rows, labelled, scores = random.normal(size=(40, 3)), random.normal(size=(4, 3)), random.normal(size=(40, 2))
-    found = [one.row for one in which_next(rows, scores, labelled, ["a", "b"], 40)]
+    found = [one.row for one in best_to_label(rows, scores, labelled, ["a", "b"], 40)]
     assert sorted(found) == list(range(40))
     ordered = np.sort(scores, axis=1)
     lead = ordered[:, 1] - ordered[:, 0]
@@ -62,19 +62,19 @@ def test_units_and_shifts_change_nothing():
     random = np.random.default_rng(1)
     rows, labelled, scores = random.normal(size=(30, 3)), random.normal(size=(4, 3)), random.normal(size=(30, 3))
     names = ["a", "b", "c"]
-    plain = which_next(rows, scores, labelled, names, 8)
-    assert plain == which_next(1000 * rows + 5, 0.01 * scores - 3, 1000 * labelled + 5, names, 8)
+    plain = best_to_label(rows, scores, labelled, names, 8)
+    assert plain == best_to_label(1000 * rows + 5, 0.01 * scores - 3, 1000 * labelled + 5, names, 8)
 
 
 def test_of_many_rows_some_judge_and_all_can_be_chosen(monkeypatch):
     random = np.random.default_rng(2)
     rows = np.concatenate([random.normal(size=(300, 2)), random.normal(20, 1, size=(300, 2))])
     scores = np.tile([1.0, 0.0], (600, 1))
-    whole = which_next(rows, scores, np.zeros((1, 2)), ["a", "b"], 1)
+    whole = best_to_label(rows, scores, np.zeros((1, 2)), ["a", "b"], 1)
     monkeypatch.setattr(rule, "_JUDGES", 100)
     monkeypatch.setattr(rule, "_TOGETHER", 1000)
-    drawn = which_next(rows, scores, np.zeros((1, 2)), ["a", "b"], 1)
-    assert drawn == which_next(rows, scores, np.zeros((1, 2)), ["a", "b"], 1)
+    drawn = best_to_label(rows, scores, np.zeros((1, 2)), ["a", "b"], 1)
+    assert drawn == best_to_label(rows, scores, np.zeros((1, 2)), ["a", "b"], 1)
     assert whole[0].row >= 300 and drawn[0].row >= 300
     assert abs(whole[0].like - drawn[0].like) <= 10  # all rows are counted, whoever judges
 
@@ -136,20 +136,20 @@ def test_examples_of_one_class_are_refused():
 
 EXTREMES = """
 import numpy as np
-from mapwise.predictors.evidence.label_next import which_next
+from mapwise.predictors.evidence.label_next import best_to_label
 random = np.random.default_rng(0)
 rows, labelled, scores = random.normal(size=(60, 3)), random.normal(size=(4, 3)), random.normal(size=(60, 2))
-plain = [one.row for one in which_next(rows, scores, labelled, "ab", 60)]
+plain = [one.row for one in best_to_label(rows, scores, labelled, "ab", 60)]
 for size in (1e200, 1e-200, 1.7e308 / np.abs(rows).max()):
-    print([one.row for one in which_next(rows * size, scores, labelled * size, "ab", 60)] == plain)
-print(len(which_next(rows, scores * 1e307, labelled, "ab", 60)) == 60)
-print(len(which_next(rows * 0, scores * 0, labelled * 0, "ab", 60)) == 60)
+    print([one.row for one in best_to_label(rows * size, scores, labelled * size, "ab", 60)] == plain)
+print(len(best_to_label(rows, scores * 1e307, labelled, "ab", 60)) == 60)
+print(len(best_to_label(rows * 0, scores * 0, labelled * 0, "ab", 60)) == 60)
 for parts in ((0, 0, np.nan), (1, 0, np.nan), (2, 0, np.nan), (0, 0, np.inf), (2, 3, -np.inf)):
     place, row, value = parts
     given = [rows.copy(), scores.copy(), labelled.copy()]
     given[place][row, 0] = value
     try:
-        which_next(*given, "ab", 5)
+        best_to_label(*given, "ab", 5)
     except ValueError as error:
         print(error)
 """

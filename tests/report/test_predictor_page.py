@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mapwise.catalog.encoders import ENCODERS
-from mapwise.interfaces.predictor_report import is_predictor
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.evidence.cross_validation import Expected, HeldOut
+from mapwise.predictors.evidence.held_out import Expected, HeldOut
 from mapwise.predictors.heads.head import NamedHead
 from mapwise.report.predictor_page import predictor_page, predictor_summary
+from mapwise.workflows.reading import is_predictor
 from test_answers import CSV, photos  # noqa: F401
 from test_report import Elements, words
 

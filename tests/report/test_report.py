@@ -197,18 +197,6 @@ def test_the_table_of_a_regression_shows_median_and_diverged_share():
     assert "1.50 %" in said  # 3 of 200
 
 
-def test_the_class_table_shows_the_worst_and_counts_the_rest():
-    known = figures()
-    order = np.argsort(known.f1)
-    said = shown(table.class_table(known, 4, protocol=protocol()))
-    assert table.worst_classes(known, 4) == order[:4].tolist()
-    for i in order[:4]:
-        assert f"{100 * known.f1[i]:.1f} %" in said
-    assert CLASSES[order[10]] not in said
-    assert "26 more classes" in said
-    assert protocol().line() in said
-
-
 def test_a_class_that_took_no_part_is_not_among_the_worst():
     known = replace(figures(), rows=np.r_[0, np.full(len(CLASSES) - 1, 9)], f1=np.linspace(0, 0.9, len(CLASSES)))
     assert table.worst_classes(known, 3) == [1, 2, 3]

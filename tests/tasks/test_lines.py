@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mapwise.core.task import TaskSource
-from mapwise.interfaces.listing import source_options
 from mapwise.tasks.lines import Lines
 from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.workflows.listing import source_options
 
 
 def test_every_row_lies_on_the_line_of_its_task():

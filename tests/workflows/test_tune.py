@@ -319,7 +319,7 @@ def test_a_fault_of_ours_ends_the_search_with_its_traceback(cli, monkeypatch):
     def broken(*words, **more):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(tune, "train", broken)
+    monkeypatch.setattr(tune, "train_run", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         main(["tune", *WORDS, *SPACE, "--trials", "2", "--out", "run"])
     assert [state for state, _, _ in trials(Path("run"))] == ["FAIL"]

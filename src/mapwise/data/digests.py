@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from mapwise.data.files import read
+from mapwise.data.files import read_bytes
 from mapwise.data.inputs import nonempty
 from mapwise.data.modality import Modality
 from mapwise.data.pictures import open_picture
@@ -27,7 +27,7 @@ def picture_content(row: Any, place: int) -> bytes:
     """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""
     if isinstance(row, str | Path):
         try:
-            return read(Path(row).expanduser(), MOST_BYTES)
+            return read_bytes(Path(row).expanduser(), MOST_BYTES)
         except OSError:
             open_picture(row, place, 1)  # says why
             raise ValueError(f"{row} holds more than {MOST_BYTES >> 20} MB: shrink the picture first") from None

@@ -31,7 +31,7 @@ def check_file(path: str | Path, *, streams: bool = False) -> None:
         raise OSError(errno.EINVAL, "a pipe, a device or a socket", str(path))
 
 
-def is_stream(path: str | Path) -> bool:
+def is_pipe(path: str | Path) -> bool:
     """Whether this is a pipe or a device, such as /dev/stdin and what a shell makes of <(command)."""
     try:
         mode = os.stat(path).st_mode
@@ -40,7 +40,7 @@ def is_stream(path: str | Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-def read(path: str | Path, most: int = MOST, *, streams: bool = False) -> bytes:
+def read_bytes(path: str | Path, most: int = MOST, *, streams: bool = False) -> bytes:
     """The bytes of a file; with `streams` also of a pipe or a device, up to its end.
 
     most: so many at most.

@@ -12,7 +12,7 @@ import numpy as np
 
 from mapwise.core.spelling import nearest
 from mapwise.data.cells import GAPS, CellError, moments, numbers, parse_number, standardised
-from mapwise.data.files import read
+from mapwise.data.files import read_bytes
 from mapwise.data.rows import LabelledRows, deal
 
 LABELS = ("label", "class", "target")
@@ -114,7 +114,7 @@ def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
 
 def _content(path: Path) -> bytes:
     try:
-        return read(path, streams=True)
+        return read_bytes(path, streams=True)
     except OSError as problem:
         raise ValueError(f"{path} cannot be read ({problem.strerror}): give the path of a CSV file") from None
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mapwise.data.files import read
+from mapwise.data.files import read_bytes
 from mapwise.data.modality import Modality
 
 MODELS = "MAPWISE_MODELS"
@@ -86,7 +86,7 @@ def image_settings(folder: Path) -> dict[str, Any]:
 def settings(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of the folder; {} where it isn't there, or holds something else."""
     try:
-        about = json.loads(read(folder / name))
+        about = json.loads(read_bytes(folder / name))
     except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}
@@ -147,7 +147,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for pattern in _PARTS:
         yield from (path for path in folder.glob(pattern) if path.is_file())
     try:
-        modules = json.loads(read(folder / "modules.json"))
+        modules = json.loads(read_bytes(folder / "modules.json"))
         inner = {folder / module["path"] for module in modules if module["path"]}
     except (OSError, ValueError, TypeError, KeyError):
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.tree import Params, Tree
-from mapwise.data.files import read
+from mapwise.data.files import read_bytes
 from mapwise.engine import checkpoint
 from mapwise.engine.ranks import ALONE, Ranks
 
@@ -142,7 +142,7 @@ class RunFolder:
         path = self.path / METRICS
         records: list[dict[str, Any]] = []
         length = 0
-        for line in read(path, RECORDS).splitlines(keepends=True) if path.exists() else []:
+        for line in read_bytes(path, RECORDS).splitlines(keepends=True) if path.exists() else []:
             try:
                 record = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:

@@ -1,11 +1,12 @@
 """The progress bars: on standard error, and only where a person can see them."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mapwise.core.problem import Metric
+from mapwise.data.modality import Modality
 from mapwise.interfaces.printing import note, speaks
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class Watched(Sequence[Any]):
         from rich.progress import track
 
         yield from track(self.rows, self.title, console=Console(stderr=True), transient=True)
+
+
+def watched(modality: Modality) -> Callable[[Any], Any]:
+    """The same rows, whose reading is shown; rows of a table are read already."""
+    return lambda rows: rows if modality == "table" else Watched(rows, f"reading {modality}")
 
 
 class Bar:

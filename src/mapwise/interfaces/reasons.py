@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mapwise.interfaces.answers import asked, placed
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import explanation
 from mapwise.predictors.diagnostics import which_next as active
+from mapwise.workflows.reading import placed, rows_for
 
 
-def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> tuple[dict[str, Any], list[str]]:
+def explain_inputs(file: Path, inputs: Sequence[str], regions: Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """Why each input is answered as it is: JSON-ready, and as lines for a person.
 
     regions: a folder into which a picture of each input is put, red where the answer came from.
@@ -18,7 +18,7 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
     Raises ValueError as `predict` does, for a file of one class, and for regions of what is no picture.
     """
     predictor = Predictor.load(file)
-    sources, rows = asked(predictor, inputs)
+    sources, rows = rows_for(predictor, inputs)
     with placed(sources):
         explanations = explanation.explain(predictor, rows, regions=regions is not None)
     about: list[dict[str, Any]] = [
@@ -38,7 +38,7 @@ def explain(file: Path, inputs: Sequence[str], regions: Path | None = None) -> t
     return {"file": str(file), "explanations": about}, shown
 
 
-def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple[dict[str, Any], list[str]]:
+def next_inputs(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple[dict[str, Any], list[str]]:
     """The inputs most worth a label, the best first: JSON-ready, and as lines for a person.
 
     n: how many; 5 where none is given, or as many as there are.
@@ -46,7 +46,7 @@ def which_next(file: Path, inputs: Sequence[str], n: int | None = None) -> tuple
     Raises ValueError as `predict` does, for a file of one class, and for an n that the inputs don't allow.
     """
     predictor = Predictor.load(file)
-    sources, rows = asked(predictor, inputs)
+    sources, rows = rows_for(predictor, inputs)
     with placed(sources):
         suggestions = active.which_next(predictor, rows, min(5, len(sources)) if n is None else n)
     shown = [f"{sources[one.row]}: {one.reason}" for one in suggestions]

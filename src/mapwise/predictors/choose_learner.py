@@ -14,7 +14,7 @@ from mapwise.encoders.encoder import Tunable
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.evidence.cross_fitting import COST, shown
-from mapwise.predictors.evidence.cross_validation import HeldOut
+from mapwise.predictors.evidence.held_out import HeldOut
 
 USUAL = "logistic"
 """Where nothing tells the learners apart: over many data sets the one that is least often far from the best."""
@@ -35,6 +35,17 @@ class Tried:
     seconds: float
     chosen: bool
     why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-ready object."""
+        accuracy = None if self.found is None else self.found.accuracy
+        return {
+            "learner": self.learner,
+            "accuracy": accuracy,
+            "seconds": self.seconds,
+            "chosen": self.chosen,
+            "why": self.why,
+        }
 
 
 def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Predictor, list[Tried]]:

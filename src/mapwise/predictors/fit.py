@@ -18,7 +18,7 @@ from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.choose_learner import USUAL, Tried, choose, seconds_of
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.evidence.cross_validation import HeldOut
+from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.heads.head import AUTO, Head, encoder_for
 from mapwise.predictors.predictor import FittedPredictor
 from mapwise.predictors.targets import TargetPredictor

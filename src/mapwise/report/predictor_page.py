@@ -8,7 +8,7 @@ import numpy as np
 from mapwise.core.format import share
 from mapwise.data.digests import together
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.evidence.cross_validation import Expected, HeldOut
+from mapwise.predictors.evidence.held_out import Expected, HeldOut
 from mapwise.predictors.predictor import CARD
 from mapwise.report import html, plots
 

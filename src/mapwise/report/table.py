@@ -171,25 +171,6 @@ def calibrations(reports: Sequence[Report]) -> list[str]:
     ]
 
 
-def class_table(figures: ClassFigures, worst: int = 20, *, protocol: Protocol | None = None) -> "Table":
-    """The classes with the lowest F1, by their real names, and how many more there are.
-
-    protocol: how the figures were made; shown below them with its command.
-    """
-    places = worst_classes(figures, worst)
-    table = new_table("Worst classes by F1")
-    table.add_column("class", overflow="fold")
-    for name in ("precision", "recall", "F1", "queries"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for i in places:
-        shares = [share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
-        add_row(table, [figures.names[i], *shares, f"{int(figures.rows[i]):,}"])
-    more = classes_left_out(figures, len(places))
-    lines = [f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high"] if more else []
-    _caption(table, lines + (_provenance([protocol]) if protocol else []))
-    return table
-
-
 def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -> "Table":
     """Differences on the same episodes, each with its 95 % interval and a verdict.
 

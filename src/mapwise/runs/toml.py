@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from mapwise.data.files import read, write_atomically
+from mapwise.data.files import read_bytes, write_atomically
 
 Settings = TypeVar("Settings")
 
@@ -27,7 +27,7 @@ def read_toml(kind: type[Settings], path: Path, schema: int, again: str, *, last
     last:  a setting near the end that every file has, also those of earlier versions, which have no digest.
     """
     try:
-        text = read(path, _MOST).decode()
+        text = read_bytes(path, _MOST).decode()
         values = tomllib.loads(text)
     except FileNotFoundError:
         raise

@@ -10,7 +10,7 @@ from mapwise.runs.settings import SETTINGS, RunSettings
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.evaluate import Judging, Opened, opened
 from mapwise.workflows.report import write_report
-from mapwise.workflows.train import train
+from mapwise.workflows.train import train_run
 
 FOLDER = Path("runs/demo")
 COMMAND = "mapwise demo"
@@ -52,7 +52,7 @@ def run_demo(display: Display = SILENT) -> tuple[dict[str, Any], list[Report]]:
     _clear(FOLDER)
     display.note("training on letters of 8 alphabets (about a minute) ...")
     settings = RECIPE.stamped(COMMAND)
-    train(settings, FOLDER, display=display)
+    train_run(settings, FOLDER, display=display)
     display.note("judging on 5 alphabets it has never seen ...")
     one = opened(FOLDER, Judging(EPISODES))
     five = opened(FOLDER, Judging(EPISODES, changes={"test_shots": "5"}))

@@ -7,7 +7,7 @@ from typing import Any
 
 from mapwise.core.capabilities import TakesSteps, with_steps
 from mapwise.core.task import TaskSource
-from mapwise.data.files import read, write_atomically
+from mapwise.data.files import read_bytes, write_atomically
 from mapwise.engine import figures as found_in
 from mapwise.engine.folder import METRICS, RECORDS
 from mapwise.engine.results import Curve, Findings, Report
@@ -42,13 +42,13 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
         settings={name: value for name, value in run.settings.to_file().items() if value not in (None, {}, ())},
     )
     html = run_page(findings)
-    numbers = json.dumps(as_json(findings), indent=1, ensure_ascii=False, default=float)
+    numbers = json.dumps(findings_json(findings), indent=1, ensure_ascii=False, default=float)
     write_atomically(folder / NUMBERS, lambda file: file.write(numbers.encode()))
     write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
     return folder / PAGE
 
 
-def as_json(findings: Findings) -> dict[str, Any]:
+def findings_json(findings: Findings) -> dict[str, Any]:
     """The numbers of the page."""
     return {
         "title": findings.title,
@@ -98,4 +98,4 @@ def _with(source: TaskSource, **counts: int) -> TaskSource | None:
 
 def _records(folder: Path) -> list[dict[str, Any]]:
     path = folder / METRICS
-    return [json.loads(line) for line in read(path, RECORDS).splitlines()] if path.exists() else []
+    return [json.loads(line) for line in read_bytes(path, RECORDS).splitlines()] if path.exists() else []

@@ -50,11 +50,11 @@ def settings_of(learner: str, source: str, values: Mapping[str, Any]) -> RunSett
     """
     with wrong_use():
         settings = RunSettings.of(learner, source, values)
-        check(settings)
+        check_settings(settings)
     return settings
 
 
-def check(settings: RunSettings) -> None:
+def check_settings(settings: RunSettings) -> None:
     """Raises ValueError for what is wrong with the settings whatever the data are."""
     for what in ("ways", "shots", "test_ways", "test_shots"):
         text = getattr(settings, what)
@@ -76,7 +76,7 @@ def check(settings: RunSettings) -> None:
         raise ValueError(f"the device {settings.device!r} can't be used here ({reason}): leave out --device") from None
 
 
-def begin(
+def begin_run(
     request: Callable[[], RunSettings], out: Path | None, command: str, display: Display = SILENT
 ) -> tuple[Path, RunSettings, Trained]:
     """Train a new run in its folder, by default runs/LEARNER-SOURCE with a number where that is taken.
@@ -94,10 +94,10 @@ def begin(
 
     with ranks_started() as ranks:
         place, values = ranks.first(stamped)
-        return train(RunSettings.of_file(values), Path(place), ranks=ranks, display=display)
+        return train_run(RunSettings.of_file(values), Path(place), ranks=ranks, display=display)
 
 
-def go_on(folder: Path, display: Display = SILENT) -> tuple[Path, RunSettings, Trained]:
+def resume_run(folder: Path, display: Display = SILENT) -> tuple[Path, RunSettings, Trained]:
     """Go on with a run that was stopped, with its own settings; in as many processes as there are now."""
     with ranks_started() as ranks:
         settings = RunSettings.of_file(ranks.first(lambda: RunSettings.read(folder).to_file()))
@@ -105,10 +105,10 @@ def go_on(folder: Path, display: Display = SILENT) -> tuple[Path, RunSettings, T
             display.note(
                 f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ"
             )
-        return train(settings, folder, resume=True, ranks=ranks, display=display)
+        return train_run(settings, folder, resume=True, ranks=ranks, display=display)
 
 
-def train(
+def train_run(
     settings: RunSettings,
     folder: Path,
     *,
@@ -253,7 +253,7 @@ def _compiled_ahead(learner: Learner, params: Params, batch: Task, settings: Run
     )
 
 
-def summary(folder: Path, settings: RunSettings, trained: Trained, seconds: float) -> dict[str, Any]:
+def training_summary(folder: Path, settings: RunSettings, trained: Trained, seconds: float) -> dict[str, Any]:
     """What a training came to, as one JSON-ready object."""
     return {
         "run": str(folder),

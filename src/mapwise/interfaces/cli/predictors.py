@@ -16,10 +16,11 @@ Inputs = Annotated[
 
 
 @app.command(
+    "fit",
     epilog="Examples: mapwise fit photos/ -o birds.safetensors; "
-    "mapwise fit train.csv --text body --label intent -o intents.safetensors"
+    "mapwise fit train.csv --text body --label intent -o intents.safetensors",
 )
-def fit(
+def fit_command(
     data: Annotated[
         Path, typer.Argument(help="A folder with one folder of pictures a class, or a CSV file.", show_default=False)
     ],
@@ -52,26 +53,27 @@ def fit(
     json: Json = False,
 ) -> None:
     """Fit a predictor to a few examples of each class, and write it to one file."""
-    from mapwise.interfaces.answers import fit as taught
+    from mapwise.interfaces.predictor_lines import fit_lines
+    from mapwise.interfaces.progress import watched
+    from mapwise.workflows.fit import fit_examples
+    from mapwise.workflows.reading import labelled_examples
 
-    result, shown = taught(
-        data.expanduser(),
-        out,
-        encoder=encoder,
-        learner=learner,
-        text=text,
-        label=label,
-        budget=budget,
-        categories=categories or (),
-    )
-    answer(result) if json else show(*shown)
+    if out.suffix != ".safetensors":
+        raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
+    examples = labelled_examples(data.expanduser(), text=text, label=label, categories=categories or ())
+    watch = watched(examples.modality)
+    result = fit_examples(examples, encoder=encoder, learner=learner, budget=budget, note=text or "", progress=watch)
+    result.predictor.save(out)
+    about = {"file": str(out), "bytes": out.stat().st_size, **result.to_json()}
+    answer(about) if json else show(*fit_lines(result, out))
 
 
 @app.command(
+    "predict",
     epilog="Examples: mapwise predict birds.safetensors new/*.jpg; mapwise predict intents.safetensors 'cancel it'; "
-    "mapwise predict intents.safetensors new.csv --json"
+    "mapwise predict intents.safetensors new.csv --json",
 )
-def predict(
+def predict_command(
     file: PredictorFile,
     inputs: Inputs,
     refuse: Annotated[
@@ -82,20 +84,29 @@ def predict(
     json: Json = False,
 ) -> None:
     """Say what new pictures, texts or rows are, or that they are none of the classes."""
-    from mapwise.interfaces.answers import predict as answered
+    from mapwise.interfaces.predictor_lines import prediction_lines, prediction_sheet
+    from mapwise.interfaces.progress import watched
+    from mapwise.predictors.classes import Predictor
+    from mapwise.workflows.predict import predict_rows
+    from mapwise.workflows.reading import rows_for
 
-    result, shown, sheet = answered(file.expanduser(), inputs, refuse / 100)
+    if not 0 <= refuse < 100:
+        raise ValueError(f"--refuse is {refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
+    predictor = Predictor.load(path := file.expanduser())
+    sources, rows = rows_for(predictor, inputs)
+    answers = predict_rows(predictor, watched(predictor.encoder.reads)(rows), sources, refuse=refuse / 100)
     if json:
-        answer(result)
+        answer({"file": str(path), **answers.to_json()})
     else:
-        show(*([sheet] if csv else shown))
+        show(*([prediction_sheet(answers)] if csv else prediction_lines(answers)))
 
 
 @app.command(
+    "explain",
     epilog="Examples: mapwise explain birds.safetensors new/3.jpg; "
-    "mapwise explain birds.safetensors new/ --regions why/; mapwise explain intents.safetensors 'cancel it' --json"
+    "mapwise explain birds.safetensors new/ --regions why/; mapwise explain intents.safetensors 'cancel it' --json",
 )
-def explain(
+def explain_command(
     file: PredictorFile,
     inputs: Inputs,
     regions: Annotated[
@@ -105,9 +116,9 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say why: the examples that voted for the answer, and what it would be without each of them."""
-    from mapwise.interfaces.reasons import explain as explained
+    from mapwise.interfaces.reasons import explain_inputs
 
-    result, shown = explained(file.expanduser(), inputs, regions and regions.expanduser())
+    result, shown = explain_inputs(file.expanduser(), inputs, regions and regions.expanduser())
     answer(result) if json else show(*shown)
 
 
@@ -116,21 +127,21 @@ def explain(
     epilog="Examples: mapwise which-next birds.safetensors unsorted/; "
     "mapwise which-next intents.safetensors new.csv --n 20 --json",
 )
-def which_next(
+def which_next_command(
     file: PredictorFile,
     inputs: Inputs,
     n: Annotated[int | None, typer.Option("--n", help="Number of suggestions. \\[5]", show_default=False)] = None,
     json: Json = False,
 ) -> None:
     """Suggest which of these to label next, and why."""
-    from mapwise.interfaces.reasons import which_next as found_next
+    from mapwise.interfaces.reasons import next_inputs
 
-    result, shown = found_next(file.expanduser(), inputs, n)
+    result, shown = next_inputs(file.expanduser(), inputs, n)
     answer(result) if json else show(*shown)
 
 
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
-def add_class(
+def add_class_command(
     file: PredictorFile,
     name: Annotated[str, typer.Argument(help="What the class is called.", show_default=False)],
     data: Annotated[
@@ -139,14 +150,23 @@ def add_class(
     json: Json = False,
 ) -> None:
     """Add a class to a predictor's file, without the earlier examples."""
-    from mapwise.interfaces.answers import add_class as wider
+    from mapwise.interfaces.predictor_lines import widening_lines
+    from mapwise.interfaces.progress import watched
+    from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.fit import check_name
+    from mapwise.workflows.fit import add_class
+    from mapwise.workflows.reading import rows_of_class
 
-    result, shown = wider(file.expanduser(), name, data.expanduser())
-    answer(result) if json else show(*shown)
+    check_name(name)
+    predictor = Predictor.load(path := file.expanduser())
+    sources, rows = rows_of_class(predictor, data.expanduser())
+    result = add_class(predictor, name, rows, sources=sources, progress=watched(predictor.encoder.reads))
+    result.predictor.save(path)
+    answer({"file": str(path), **result.to_json()}) if json else show(*widening_lines(result, path, name, len(rows)))
 
 
-@app.command(epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
-def export(
+@app.command("export", epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
+def export_command(
     file: PredictorFile,
     onnx: Annotated[bool, typer.Option("--onnx", help="As an ONNX file, the one form there is.")] = False,
     out: Annotated[
@@ -160,7 +180,18 @@ def export(
     """
     if not onnx:
         raise WrongUse("a form is needed: mapwise export FILE --onnx")
-    from mapwise.interfaces.answers import export as exported
+    from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.onnx import export_onnx
 
-    result, shown = exported(file.expanduser(), None if out is None else out.expanduser())
-    answer(result) if json else show(*shown)
+    path = file.expanduser().with_suffix(".onnx") if out is None else out.expanduser()
+    if path.suffix != ".onnx":
+        raise ValueError(f"an ONNX file is asked for and {path} ends otherwise: call it {path.stem}.onnx")
+    predictor = Predictor.load(file.expanduser())
+    written, encoder = export_onnx(predictor, path), predictor.encoder.name
+    if json:
+        answer({"file": str(path), "bytes": written.bytes, "encoder": encoder, "farthest": written.farthest})
+    else:
+        show(
+            f"{path}: {written.bytes:,} bytes, for rows of the encoder {encoder}; asked beside the predictor's "
+            f"learner, its probabilities are within {written.farthest:.0e} of that one's"
+        )

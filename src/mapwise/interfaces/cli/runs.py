@@ -38,12 +38,13 @@ SplitOption = Annotated[Split, typer.Option(help="Split that judges: test, val o
 
 
 @app.command(
+    "train",
     epilog="Examples: mapwise train protonet glyphs --steps 500; mapwise train maml omniglot --inner-lr 0.4 "
     "--net.norm support; mapwise train protonet photos/ --ways 5-20; mapwise train --resume runs/maml-omniglot. "
-    "mapwise train LEARNER --help shows the learner's own flags too, and the training it prefers to these defaults."
+    "mapwise train LEARNER --help shows the learner's own flags too, and the training it prefers to these defaults.",
 )
 @with_settings("train")
-def train(
+def train_command(
     ctx: typer.Context,
     learner: Learner = None,
     source: Source = None,
@@ -70,21 +71,22 @@ def train(
     began = time.perf_counter()
     if learner is None or source is None:
         assert resume is not None
-        done = training.go_on(resume, Terminal())
+        done = training.resume_run(resume, Terminal())
     else:
         name, tasks = learner, source
-        done = training.begin(lambda: training.settings_of(name, tasks, values), out, _command(ctx), Terminal())
-    summary = training.summary(*done, time.perf_counter() - began)
+        done = training.begin_run(lambda: training.settings_of(name, tasks, values), out, _command(ctx), Terminal())
+    summary = training.training_summary(*done, time.perf_counter() - began)
     answer(summary) if json else show(trained(summary, done[1].problem))
 
 
 @app.command(
+    "tune",
     epilog="Examples: mapwise tune maml glyphs --search inner_lr=0.01..1:log --search inner_steps=1..5; "
     "mapwise tune protonet photos/ --search optimizer.lr=1e-4..1e-2:log --search net.norm=frozen,group --trials 30; "
-    "mapwise tune --resume runs/tune-maml-glyphs. Other settings are fixed as for mapwise train."
+    "mapwise tune --resume runs/tune-maml-glyphs. Other settings are fixed as for mapwise train.",
 )
 @with_settings("tune")
-def tune(
+def tune_command(
     ctx: typer.Context,
     learner: Learner = None,
     source: Source = None,
@@ -131,7 +133,7 @@ def tune(
     display = Terminal(remarks=not json)
     if learner is None or source is None:
         assert resume is not None
-        folder, result = tuning.go_on(resume, trials=trials, minutes=minutes, display=display)
+        folder, result = tuning.resume_search(resume, trials=trials, minutes=minutes, display=display)
     else:
         request = tuning.asked_search(
             settings_of(learner, source, values),
@@ -142,8 +144,8 @@ def tune(
             prune=prune,
             command=_command(ctx),
         )
-        folder, result = tuning.begin(request, out, display)
-    answer(tuning.as_json(folder, result)) if json else show(*searched(folder, result))
+        folder, result = tuning.begin_search(request, out, display)
+    answer(tuning.search_json(folder, result)) if json else show(*searched(folder, result))
     if result.best is None:
         raise typer.Exit(FAILED)
 
@@ -154,7 +156,7 @@ def tune(
     "--inner-steps 10 --json; mapwise eval runs/protonet-omniglot --net.norm batch",
 )
 @with_settings("eval", judges=True)
-def eval_(
+def eval_command(
     ctx: typer.Context,
     run: Run,
     episodes: Episodes = 1000,
@@ -189,9 +191,9 @@ def eval_(
         show(accuracy_table(reports, title=str(run)), *([sights_table(reports)] if reports[0].instances else []))
 
 
-@app.command(epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
+@app.command("compare", epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
 @with_settings("compare", judges=True)
-def compare(
+def compare_command(
     ctx: typer.Context,
     run: Run,
     other: Annotated[Path, typer.Argument(metavar="RUN", help="The run to subtract.", show_default=False)],
@@ -216,11 +218,12 @@ def compare(
 
 
 @app.command(
+    "report",
     epilog="Examples: mapwise report runs/protonet-glyphs; mapwise report runs/protonet-glyphs "
-    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors"
+    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors",
 )
 @with_settings("report", judges=True)
-def report(
+def report_command(
     ctx: typer.Context,
     run: Annotated[
         Path,
@@ -241,15 +244,15 @@ def report(
 
     Of a FILE only --out and --json are options.
     """
-    from mapwise.interfaces import predictor_report
+    from mapwise.workflows.reading import is_predictor
 
-    if predictor_report.is_predictor(file := run.expanduser()):
+    if is_predictor(file := run.expanduser()):
         for name in _typed(ctx):
             if name not in ("run", "out", "json"):
                 flag = name.removeprefix("test_").strip("_").replace("__", ".").replace("_", "-")
                 raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
-        about, lines = predictor_report.report(file, None if out is None else out.expanduser())
-        answer(about) if json else show(*lines)
+        about, line = _report_file(file, file.with_suffix(".html") if out is None else out.expanduser())
+        answer(about) if json else show(line, about["page"])
         return
     if out is not None:
         raise WrongUse(f"--out is for a predictor's file and the page of a run is {run}/report.html: leave --out out")
@@ -275,10 +278,11 @@ def report(
 
 
 @app.command(
+    "bench",
     epilog="Examples: mapwise bench glyphs; mapwise bench glyphs --only maml,protonet. "
-    "Two of them may share a folder: each row is made by one."
+    "Two of them may share a folder: each row is made by one.",
 )
-def bench(
+def bench_command(
     source: Annotated[str, typer.Argument(help="glyphs, the one comparison there is.")] = "glyphs",
     only: Annotated[
         list[str] | None,
@@ -309,6 +313,21 @@ def bench(
     answer(result) if json else show(*compared(protocol, result, contenders))
     if result["failed"]:
         raise typer.Exit(FAILED)
+
+
+def _report_file(file: Path, path: Path) -> tuple[dict[str, Any], str]:
+    """Write a page about a predictor's file: its numbers, JSON-ready, and in a line."""
+    from mapwise.data.files import write_atomically
+    from mapwise.predictors.classes import Predictor
+    from mapwise.workflows.predictor_report import report_predictor
+
+    if path.suffix != ".html" or path.is_dir():
+        fault = "is a folder" if path.is_dir() else "ends otherwise"
+        raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
+    predictor, size = Predictor.load(file), file.stat().st_size
+    result = report_predictor(predictor, str(file), size)
+    write_atomically(path, lambda opened: opened.write(result.page.encode()))
+    return {"file": str(file), "page": str(path), "bytes": size, **result.to_json()}, result.summary
 
 
 def _alone(given: dict[str, Any], what: str) -> None:

@@ -16,7 +16,7 @@ from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import explanation, novelty, which_next
-from mapwise.predictors.evidence.cross_validation import HeldOut
+from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.evidence.label_next import Suggestion
 from mapwise.predictors.evidence.votes import Explanation
 from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names

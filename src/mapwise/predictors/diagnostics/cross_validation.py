@@ -8,7 +8,8 @@ from torch import Tensor
 from mapwise.core.scores import means
 from mapwise.core.task import Examples
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.evidence.cross_validation import SECONDS, HeldOut, held_out
+from mapwise.predictors.evidence.cross_validation import SECONDS, held_out
+from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.targets import TargetPredictor
 
 FEWEST = 3

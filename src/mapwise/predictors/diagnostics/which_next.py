@@ -25,4 +25,4 @@ def which_next(predictor: Predictor, X: Any, n: int = 1, *, names: Sequence[Any]
         for part in (predictor.rows[predictor.weight > 0], rows)
     )
     named = predictor.classes if names is None else names
-    return rule.which_next(new, predictor.scores_of(rows), np.asarray(known), named, n)
+    return rule.best_to_label(new, predictor.scores_of(rows), np.asarray(known), named, n)

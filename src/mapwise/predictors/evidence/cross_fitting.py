@@ -14,8 +14,9 @@ from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Tunable
-from mapwise.predictors.evidence.cross_validation import HeldOut, OutOfFold, summary, too_few
+from mapwise.predictors.evidence.cross_validation import OutOfFold, summary, too_few
 from mapwise.predictors.evidence.duplicates import distinct
+from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.evidence.novelty import novelty
 
 FOLDS = 3

@@ -53,7 +53,7 @@ class Suggestion:
         return {**vars(self), "reason": self.reason}
 
 
-def which_next(
+def best_to_label(
     rows: Float[np.ndarray, "U D"],
     scores: Float[np.ndarray, "U W"],
     labelled: Float[np.ndarray, "S D"],

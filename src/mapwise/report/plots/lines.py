@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mapwise.engine.results import Curve
-from mapwise.predictors.evidence.cross_validation import Expected
+from mapwise.predictors.evidence.held_out import Expected
 from mapwise.problems import metric_named, metric_titled
 from mapwise.report.plots.style import (
     COLOURS,

@@ -28,7 +28,7 @@ from mapwise.catalog.sources import training_source
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task
-from mapwise.data.files import claimed, read, write_atomically
+from mapwise.data.files import claimed, read_bytes, write_atomically
 from mapwise.engine.results import Contender, Report
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
@@ -342,7 +342,7 @@ def draw(folder: Path, bench: Bench) -> list[Contender]:
 def _read(path: Path, bench: Bench) -> Contender:
     """The contender of a row's file; raises ValueError for a damaged file, and for a row of another protocol."""
     try:
-        row = json.loads(read(path))
+        row = json.loads(read_bytes(path))
         contender = Contender.from_json(row["result"], row["bench"])
         protocol = row["bench"]["protocol"]
     except (ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mapwise.core.task import TaskSource
-from mapwise.data.files import read
+from mapwise.data.files import read_bytes
 from mapwise.engine.folder import METRICS, RECORDS
 from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings
 from mapwise.runs.sources import source_of
@@ -21,7 +21,7 @@ from mapwise.workflows.allocator import keep_freed_memory
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.machine import resident
 from mapwise.workflows.processes import end_with_parent
-from mapwise.workflows.train import train
+from mapwise.workflows.train import train_run
 
 GRACE = 5.0
 """Seconds that a training may take to hear of Ctrl-C by itself."""
@@ -50,7 +50,7 @@ def trained_in(
     else:
         settings = settings.stamped(shlex.join(settings.words()))
     title = f"{settings.learner}, {place.name}"
-    return train(settings, place, resume=resume, opened=episodes, title=title, display=display)[2].validation
+    return train_run(settings, place, resume=resume, opened=episodes, title=title, display=display)[2].validation
 
 
 def trained_apart(settings: RunSettings, place: Path) -> float:
@@ -80,7 +80,7 @@ def _measured_training(settings: RunSettings, place: Path) -> float:
     tiny = {"tasks": 1, "queries": 1, "test_queries": 1, "steps": 1, "validate_every": 1, "validation_episodes": 1}
     with TemporaryDirectory() as aside:
         # A tiny training first: what torch loads at the first gradient and step is not what this one needs.
-        train(settings.with_values(tiny), Path(aside), opened=episodes.with_(tasks=1, queries=1))
+        train_run(settings.with_values(tiny), Path(aside), opened=episodes.with_(tasks=1, queries=1))
     before = resident(reset=True)
     trained_in(settings, place, episodes)
     return round(resident() - before, 1)
@@ -88,7 +88,7 @@ def _measured_training(settings: RunSettings, place: Path) -> float:
 
 def spent(run: Path, *, validation: bool = False) -> dict[str, float]:
     """Seconds and processor seconds of a training, with or without its one validation, at the end."""
-    lines = read(run / METRICS, RECORDS).splitlines()
+    lines = read_bytes(run / METRICS, RECORDS).splitlines()
     records = [json.loads(line) for line in lines]
     alone = [record for record in records if "validation" not in record]
     last = (alone or records)[-1] if records and not validation else records[-1] if records else {}

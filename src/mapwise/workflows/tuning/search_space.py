@@ -23,7 +23,7 @@ from mapwise.runs.flags import FLAGS
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.words import flag
 from mapwise.workflows.errors import WrongUse, sentence
-from mapwise.workflows.train import check
+from mapwise.workflows.train import check_settings
 
 Value = int | float | str
 
@@ -200,7 +200,7 @@ def _fitting(dimension: Dimension, base: RunSettings, before: Sequence[Dimension
             dimension = Range(dimension.name, float(dimension.low), float(dimension.high), dimension.log, step)
     for each in settings:
         for end in dimension.ends:
-            check(each.put(dimension.name, end))
+            check_settings(each.put(dimension.name, end))
     return dimension
 
 

@@ -24,7 +24,7 @@ from pydantic import ConfigDict
 
 from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
-from mapwise.data.files import claimed, read, write_atomically
+from mapwise.data.files import claimed, read_bytes, write_atomically
 from mapwise.engine.folder import METRICS, RECORDS
 from mapwise.engine.loop import Progress
 from mapwise.engine.results import Search, Trial
@@ -34,7 +34,7 @@ from mapwise.runs.toml import read_toml, write_toml
 from mapwise.workflows.display import SILENT, Display
 from mapwise.workflows.errors import FAILED, Stopped, WrongUse, sentence, told
 from mapwise.workflows.tracking import installed
-from mapwise.workflows.train import free_folder, train
+from mapwise.workflows.train import free_folder, train_run
 from mapwise.workflows.tuning.search_space import Choice, Dimension, dimensions, keeps_the_source, presently
 from mapwise.workflows.tuning.study import (
     best_of,
@@ -122,7 +122,7 @@ def asked_search(
     return SearchSettings(run=run, search=texts, trials=trials, minutes=minutes, prune=prune, command=command)
 
 
-def begin(settings: SearchSettings, out: Path | None, display: Display = SILENT) -> tuple[Path, Search]:
+def begin_search(settings: SearchSettings, out: Path | None, display: Display = SILENT) -> tuple[Path, Search]:
     """A new search in its folder, by default runs/tune-LEARNER-SOURCE with a number where that is taken.
 
     Raises ValueError when the folder holds a search already, and when Optuna isn't installed.
@@ -139,7 +139,9 @@ def begin(settings: SearchSettings, out: Path | None, display: Display = SILENT)
     return folder, _searched(folder, settings, display)
 
 
-def go_on(folder: Path, *, trials: int | None, minutes: float | None, display: Display = SILENT) -> tuple[Path, Search]:
+def resume_search(
+    folder: Path, *, trials: int | None, minutes: float | None, display: Display = SILENT
+) -> tuple[Path, Search]:
     """Go on with a search by its own settings, up to another number of trials or minutes where they are given."""
     check_optuna()
     if not (folder / SEARCH).is_file():
@@ -226,7 +228,9 @@ def _run_trial(
         run = settings.run.with_values(trial.params)
         resume = (place / SETTINGS).exists()
         run = RunSettings.read(place) if resume else run.stamped(shlex.join(run.words()))
-        value = train(run, place, resume=resume, opened=opened, watch=watch, title=title, display=display)[2].validation
+        value = train_run(run, place, resume=resume, opened=opened, watch=watch, title=title, display=display)[
+            2
+        ].validation
         if value is None:
             raise ValueError("it has nothing to train, so nothing was validated")
         if not math.isfinite(value):
@@ -305,7 +309,7 @@ def _reached(run: Path) -> tuple[int, float]:
     import json
 
     try:
-        lines = read(run / METRICS, RECORDS).splitlines()
+        lines = read_bytes(run / METRICS, RECORDS).splitlines()
         last = json.loads(lines[-1])
         return int(last["step"]), float(last["seconds"])
     except (OSError, ValueError, IndexError, KeyError):
@@ -320,7 +324,7 @@ def _draw(folder: Path, search: Search) -> None:
         write_atomically(folder / PAGE, lambda file: file.write(html.encode()))
 
 
-def as_json(folder: Path, search: Search) -> dict[str, Any]:
+def search_json(folder: Path, search: Search) -> dict[str, Any]:
     """A search as one JSON-ready object."""
     best = search.best
     answer: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""mapwise doctor: is this installation sound, and if not, which command repairs it."""
+"""Is this installation sound, and if not, which command repairs it."""
 
 import importlib.metadata as metadata
 import os
@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from mapwise.interfaces.printing import show
 
 PYTHON = (3, 11)
 CORE = {
@@ -54,24 +52,6 @@ def examine() -> list[Check]:
     checks += [core(name) for name in CORE]
     checks += [torchvision(), *_extras(), _libc(), _threads(), _cache(), _fonts()]
     return checks
-
-
-def show_checks(checks: list[Check]) -> None:
-    """The checks as a table, and the repairs below it."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "what", "found"):
-        table.add_column(column, overflow="fold")
-    for check in checks:
-        table.add_row(Text("ok" if check.well else "BROKEN"), Text(check.name), Text(check.found))
-    show(table)
-    broken = [check for check in checks if not check.well]
-    for check in broken:
-        show(f"repair {check.name}: {check.repair}")
-    show("nothing is broken" if not broken else f"{len(broken)} broken")
 
 
 def _python() -> Check:

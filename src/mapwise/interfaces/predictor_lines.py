@@ -1,0 +1,81 @@
+"""What came of a workflow on a predictor, as lines for a person or a CSV table."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mapwise.interfaces.printing import spreadsheet_cell
+from mapwise.predictors.choose_learner import Tried
+from mapwise.workflows.fit import ColumnRead, FitResult, Widened
+from mapwise.workflows.predict import Predictions
+
+_SHOWN = 100
+"""Columns of a table in the answer to a person."""
+
+
+def fit_lines(result: FitResult, out: Path) -> list[str]:
+    """A fit, whose predictor is in this file."""
+    predictor, held_out, tried = result.predictor, result.fitted.report, result.fitted.tried
+    size = out.stat().st_size
+    return [
+        f"{out}: {sum(predictor.counts.values())} examples of {len(predictor.classes)} classes, {size:,} bytes",
+        *_column_lines(result.columns),
+        *(["learners, by examples they didn't see:"] if tried else []),
+        *_choices(tried),
+        str(held_out),
+        *([held_out.outlook] if held_out.outlook else []),
+    ]
+
+
+def prediction_lines(answers: Predictions) -> list[str]:
+    """Answers, one a line."""
+    names = [f"none of these (nearest {one.label})" if one.unknown else one.label for one in answers.predictions]
+    width = max(map(len, names))
+    lines = [
+        f"{name:{width}}  {100 * one.probability:5.1f} %  {one.input}"
+        for name, one in zip(names, answers.predictions, strict=True)
+    ]
+    return [*lines, *([f"note: {answers.why}"] if answers.why else [])]
+
+
+def prediction_sheet(answers: Predictions) -> str:
+    """Answers as a CSV table."""
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, ["input", "label", "probability", "unknown"], lineterminator="\n")
+    writer.writeheader()
+    yes_or_no = {True: "yes", False: "no", None: ""}
+    for one in answers.predictions:
+        cells = {"input": spreadsheet_cell(one.input), "label": spreadsheet_cell(one.label)}
+        writer.writerow({**asdict(one), **cells, "unknown": yes_or_no[one.unknown]})
+    return sheet.getvalue().rstrip("\n")
+
+
+def widening_lines(result: Widened, file: Path, name: str, count: int) -> list[str]:
+    """A predictor with one more class, of so many examples."""
+    return [f"{file}: {name}, {count} examples", f"before: {result.before}", f"now: {result.now}"]
+
+
+def _choices(tried: Sequence[Tried]) -> list[str]:
+    """The table of what was tried; a reason that is that of the chosen one too stands there alone."""
+    shared = {one.why for one in tried if one.chosen}
+    lines = []
+    for one in tried:
+        accuracy = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
+        why = one.why if one.chosen or one.why not in shared else ""
+        outcome = f"  {accuracy:5}  {one.seconds:4.1f} s" if accuracy else f"  {why:12}"
+        lines.append(f"  {one.learner:12}{outcome}{'  chosen' if one.chosen else ''}".rstrip())
+    return lines
+
+
+def _column_lines(columns: Sequence[ColumnRead]) -> list[str]:
+    width = max((len(column.name) for column in columns), default=0)
+    lines = ["columns:"] if columns else []
+    for column in columns[:_SHOWN]:
+        words = column.read_as == "categories"
+        parts = [f"categories ({column.values} values)" if words else "numbers"]
+        parts += [f"{column.gaps} gap{'s' if column.gaps > 1 else ''}"] if column.gaps else []
+        parts += [f"numbers in {column.numbers} cells"] if words and column.numbers else []
+        lines.append(f"  {column.name:{width}}  {', '.join(parts)}")
+    return lines + ([f"  and {len(columns) - _SHOWN:,} more (--json has all)"] if len(columns) > _SHOWN else [])

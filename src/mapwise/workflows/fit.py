@@ -1,0 +1,127 @@
+"""Fitting a predictor to labelled examples, and giving it another class."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapwise.data.cells import GAPS, parse_number
+from mapwise.data.modality import Columns
+from mapwise.encoders.encoder import Encoder
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.diagnostics import cross_validation
+from mapwise.predictors.evidence.held_out import HeldOut
+from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
+from mapwise.predictors.heads.head import AUTO
+from mapwise.workflows.reading import placed
+
+
+@dataclass(frozen=True)
+class ColumnRead:
+    """How a column of a table was read.
+
+    read_as: "numbers" or "categories".
+    gaps:    cells without a value.
+    values:  different values.
+    numbers: cells that look like numbers.
+    """
+
+    name: str
+    read_as: str
+    gaps: int
+    values: int
+    numbers: int
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What came of fitting a predictor of classes; `columns` are those of a table."""
+
+    fitted: Fitted[Predictor]
+    columns: tuple[ColumnRead, ...] = ()
+
+    @property
+    def predictor(self) -> Predictor:
+        """What was fitted."""
+        return self.fitted.predictor
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-ready object."""
+        return {
+            "encoder": self.predictor.encoder.name,
+            "learner": self.predictor.head.name,
+            "classes": self.predictor.counts,
+            "columns": [asdict(column) for column in self.columns],
+            "held_out": self.fitted.report.to_json(),
+            "tried": [one.to_json() for one in self.fitted.tried],
+        }
+
+
+def fit_examples(
+    examples: LabelledExamples,
+    *,
+    encoder: str | None = None,
+    learner: str | Path = AUTO,
+    budget: str = "30s",
+    note: str = "",
+    progress: Callable[[Any], Any] = lambda rows: rows,
+) -> FitResult:
+    """Fit a predictor of classes to examples.
+
+    encoder, learner, budget, note, progress: as `predictors.fit.fit` takes them; encoder None is "auto".
+
+    Raises ValueError for examples that teach nothing, naming the source of a cell that can't be read.
+    """
+    with placed(examples.sources):
+        fitted: Fitted[Predictor] = fit(
+            examples, encoder=encoder or AUTO, learner=learner, budget=budget, note=note, progress=progress
+        )
+    rows = examples.rows
+    return FitResult(fitted, columns_read(fitted.predictor.encoder, rows) if isinstance(rows, dict) else ())
+
+
+def columns_read(encoder: Encoder, rows: Columns) -> tuple[ColumnRead, ...]:
+    """How an encoder of tables reads each column."""
+    columns, state = [], encoder.state
+    for name, cells in rows.items():
+        filled = [cell.strip() for cell in cells if cell.strip().lower() not in GAPS]
+        read_as = "numbers" if state[name]["kind"] == "number" else "categories"
+        numbers = sum(parse_number(cell) is not None for cell in filled)
+        columns.append(ColumnRead(name, read_as, len(cells) - len(filled), len(set(filled)), numbers))
+    return tuple(columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Widened:
+    """A predictor with one more class, and what its examples said without it and say with it."""
+
+    predictor: Predictor
+    before: HeldOut
+    now: HeldOut
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-ready object."""
+        return {"classes": self.predictor.counts, "before": self.before.to_json(), "held_out": self.now.to_json()}
+
+
+def add_class(
+    predictor: Predictor,
+    name: str,
+    rows: Sequence[Any],
+    *,
+    sources: Sequence[str] = (),
+    progress: Callable[[Any], Any] = lambda rows: rows,
+) -> Widened:
+    """The predictor with one more class, from raw rows of it alone; the earlier examples are not read again.
+
+    Raises ValueError for a name that is there or is no line of text, and for rows that are those of another class.
+    """
+    check_name(name)
+    if name in predictor.classes:
+        raise ValueError(f"there is a class {name!r} already: give another name")
+    labels = np.full(len(rows), name, dtype=object)
+    examples = LabelledExamples(rows, predictor.encoder.reads, labels, sources=sources)
+    wider = with_names(predictor, examples, progress=progress)
+    return Widened(wider, cross_validation.report(predictor), cross_validation.report(wider))

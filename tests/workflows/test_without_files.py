@@ -1,0 +1,50 @@
+"""A program with rows of its own fits, asks, widens and reports without a path, and nothing is printed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mapwise.predictors.fit import LabelledExamples
+from mapwise.workflows.fit import add_class, fit_examples
+from mapwise.workflows.predict import predict_rows
+from mapwise.workflows.predictor_report import report_predictor
+
+TEXTS = ("cancel my order", "please cancel it", "cancel now", "where is it", "where is my parcel", "where are you")
+NAMES = np.array(["cancel"] * 3 + ["where"] * 3, dtype=object)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_examples(LabelledExamples(list(TEXTS), "texts", NAMES), encoder="text-hash", learner="ridge")
+
+
+def test_answers_are_values_that_json_can_hold(fitted, capfd):
+    answers = predict_rows(fitted.predictor, ["cancel this order", "where is the box"])
+    assert [one.label for one in answers.predictions] == ["cancel", "where"]
+    assert [one.input for one in answers.predictions] == ["0", "1"]
+    about = json.loads(json.dumps([fitted.to_json(), answers.to_json()]))
+    assert about[0]["classes"] == {"cancel": 3, "where": 3} and about[0]["learner"] == "ridge"
+    assert about[0]["held_out"]["rows"] == 6 and about[0]["tried"] == about[0]["columns"] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_another_share_than_0_to_1_is_refused(fitted):
+    with pytest.raises(ValueError, match="refuse is 5 and a share from 0 to below 1 is needed"):
+        predict_rows(fitted.predictor, ["cancel"], refuse=5)
+
+
+def test_a_class_is_added_to_a_value_and_the_first_one_stays(fitted, capfd):
+    wider = add_class(fitted.predictor, "thanks", ["thank you", "thanks a lot", "many thanks"])
+    assert wider.predictor.classes == ("cancel", "where", "thanks")
+    assert fitted.predictor.classes == ("cancel", "where") and wider.before == fitted.fitted.report
+    assert json.loads(json.dumps(wider.to_json()))["classes"]["thanks"] == 3
+    with pytest.raises(ValueError, match="there is a class 'where' already"):
+        add_class(fitted.predictor, "where", ["where to"])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_report_is_a_page_and_its_numbers(fitted):
+    report = report_predictor(fitted.predictor, "intents", 1000)
+    assert report.page.startswith("<!doctype html>") and "intents" in report.page
+    assert report.to_json()["held_out"] == fitted.fitted.report.to_json() and report.summary
