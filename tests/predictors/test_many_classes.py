@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 import mapwise as mw
+from mapwise.catalog.heads import HEADS
+from mapwise.predictors import classes
 from measured import MEGABYTES, measured
 
 FIT = """
 import sys
 import numpy as np
 import mapwise as mw
+from mapwise.catalog.heads import HEADS
+from mapwise.predictors import classes
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation
 
@@ -28,7 +32,6 @@ print(fitted.report_)
 
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
-@pytest.mark.xfail(reason="labels are a matrix of rows x classes, made of one of classes x classes")
 def test_thousands_of_classes_take_less_than_a_gigabyte(count, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     many = measured(FIT, count, limit=200)
@@ -36,7 +39,6 @@ def test_thousands_of_classes_take_less_than_a_gigabyte(count, tmp_path, monkeyp
     assert many.peak < (MEGABYTES if count == 10_000 else MEGABYTES / 2)
 
 
-@pytest.mark.xfail(reason="a matrix of classes x classes is made")
 def test_a_small_file_of_many_classes_is_opened_in_little_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = mw.FewShotClassifier(learner="nearest_mean").fit([[0.0], [1.0], [2.0]], ["a", "b", "b"]).predictor_
@@ -46,3 +48,48 @@ def test_a_small_file_of_many_classes_is_opened_in_little_memory(tmp_path, monke
         "import mapwise as mw\nprint(mw.FewShotClassifier.load('wide.safetensors').predict([[0.1], [1.9]]))"
     )
     assert opened.out == "['a' 'b']\n" and opened.peak < MEGABYTES / 2, opened
+
+
+def rows_of(count, classes_):
+    """Rows, labels and queries of so many classes."""
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(classes_, 5))
+    y = np.asarray([f"c{place % classes_}" for place in range(count)])
+    return centres[np.arange(count) % classes_] + 0.2 * random.normal(size=(count, 5)), y, random.normal(size=(50, 5))
+
+
+@pytest.mark.parametrize("head", [name for name, row in HEADS.items() if row.by_class])
+@pytest.mark.parametrize("most", [1, 40, 200])
+def test_classes_that_are_learned_a_few_at_a_time_answer_as_all_at_once(head, most, monkeypatch):
+    X, y, queries = rows_of(60, 12)
+    whole = mw.FewShotClassifier(learner=head).fit(X, y, sample_weight=np.arange(1, 61))
+    probabilities, answers = whole.predict_proba(queries), whole.predict(queries)
+    monkeypatch.setattr(classes, "MOST", 1)
+    monkeypatch.setattr(classes, "_TOGETHER", most)
+    parts = mw.FewShotClassifier(learner=head).fit(X, y, sample_weight=np.arange(1, 61))
+    assert parts.predictor_.large and len(list(parts.predictor_._blocks())) > 1
+    np.testing.assert_allclose(parts.predict_proba(queries), probabilities, rtol=1e-9)
+    assert (parts.predict(queries) == answers).all()
+    parts.partial_fit(X[:2] + 9, ["new", "new"])
+    assert parts.predict(X[1:2] + 9)[0] == "new"
+
+
+@pytest.mark.parametrize("head", [name for name, row in HEADS.items() if not (row.by_class or row.tunes)])
+def test_other_heads_refuse_many_classes_in_one_sentence(head, monkeypatch):
+    X, y, _ = rows_of(60, 12)
+    monkeypatch.setattr(classes, "MOST", 700)
+    with pytest.raises(ValueError, match=f"60 examples of 12 classes.*700.*{head}: take nearest_mean") as refused:
+        mw.FewShotClassifier(learner=head).fit(X, y)
+    assert "\n" not in str(refused.value)
+
+
+def test_auto_takes_class_means_for_many_classes_and_says_what_is_not_known(monkeypatch):
+    X, y, queries = rows_of(60, 12)
+    monkeypatch.setattr(classes, "MOST", 700)
+    fitted = mw.FewShotClassifier().fit(X, y)
+    assert fitted.predictor_.head.name == "nearest_mean"
+    assert fitted.report_.accuracy is None and "too many to tell" in str(fitted.report_)
+    for question in (lambda: fitted.predict(queries, unknown=True), lambda: fitted.explain(queries)):
+        with pytest.raises(ValueError, match="60 examples of 12 classes"):
+            question()
+    assert len(fitted.which_next(queries, 3)) == 3

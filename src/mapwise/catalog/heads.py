@@ -34,7 +34,9 @@ def _logistic(support: Examples) -> Learner:
 
 
 HEADS: dict[str, HeadRow] = {
-    "nearest_mean": HeadRow(lambda support: ProtoNet(nn.Flatten), "nearest class mean of the encoded rows"),
+    "nearest_mean": HeadRow(
+        lambda support: ProtoNet(nn.Flatten), "nearest class mean of the encoded rows", by_class=True
+    ),
     "ridge": HeadRow(
         lambda support: R2D2(nn.Flatten, ridge=0.3 * _square(support), errors="sum"),
         "ridge regression onto the classes, in closed form",

@@ -186,6 +186,8 @@ class HeadRow:
     summary: str
     tunes: bool = False
     """Whether the encoder is tuned on the support before."""
+    by_class: bool = False
+    """Whether each class is learned from its own rows alone: every part of fast then has a row for each class."""
 
     def __call__(self, support: Examples) -> Learner:
         """The learner for a support set."""

@@ -72,8 +72,9 @@ def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Pred
             judged = report(candidate, seconds=share)
             why = judged.why
             if why and not candidates:
-                chosen = replace(predictor, head=predictor.head_of(USUAL))
-                return chosen, [Tried(name, None, 0.0, name == USUAL, why) for name in heads]
+                usual = next(name for name in heads if HEADS[name].by_class) if predictor.large else USUAL
+                chosen = replace(predictor, head=predictor.head_of(usual))
+                return chosen, [Tried(name, None, 0.0, name == usual, why) for name in heads]
             if not why:
                 candidates[head], held_out = (candidate, judged), judged
         tried.append(Tried(head, held_out, time.monotonic() - start if held_out else 0.0, False, why))

@@ -1,8 +1,9 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was fitted to."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,13 +12,21 @@ import torch
 from jaxtyping import Float, Int64
 
 from mapwise.catalog.heads import HEADS
+from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.spelling import nearest
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder, Tunable
 from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed, crossed
 from mapwise.predictors.heads.head import Head
 from mapwise.predictors.predictor import FittedPredictor
+
+MOST = 10_000_000
+"""Examples x classes whose labels are written out, in 8 bytes each."""
+_TOGETHER = 1_000_000
+"""Examples x classes, or queries x classes, of what is done in parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +199,66 @@ class Predictor(FittedPredictor):
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:
         """One-hot."""
-        one_hot: np.ndarray = np.eye(len(self.classes))[self.columns]
-        return one_hot
+        self._check_size()
+        return _one_hot(self.columns, len(self.classes))
+
+    @property
+    def large(self) -> bool:
+        """Whether there are too many examples and classes for their labels to be written out."""
+        return len(self.rows) * len(self.classes) > MOST
+
+    @property
+    def size_fault(self) -> str:
+        """Why something isn't done with so many examples and classes, as the beginning of a sentence."""
+        return (
+            f"there are {len(self.rows):,} examples of {len(self.classes):,} classes, and examples x classes may be "
+            f"{MOST:,}"
+        )
+
+    def _check_size(self) -> None:
+        if self.large:
+            raise ValueError(f"{self.size_fault} for this, or with {self.head.name}: take nearest_mean, or fewer")
+
+    def _blocks(self) -> Iterator[Examples]:
+        """The support of a few classes at a time, each with the rows of its classes."""
+        order = np.argsort(self.columns, kind="stable")
+        ends = np.searchsorted(self.columns[order], np.arange(1, len(self.classes) + 1))  # of each class's rows
+        first = 0
+        while first < len(self.classes):
+            begin, last = int(ends[first - 1]) if first else 0, first + 1
+            while last < len(self.classes) and (ends[last] - begin) * (last + 1 - first) <= _TOGETHER:
+                last += 1
+            rows = order[begin : ends[last - 1]]
+            labels = _one_hot(self.columns[rows] - first, last - first)
+            x, y, weight = (
+                torch.as_tensor(part, dtype=torch.float64) for part in (self.rows[rows], labels, self.weight[rows])
+            )
+            yield Examples(x, y, weight, torch.zeros((), dtype=torch.int64))
+            first = last
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The learner behind the encoder; raises ValueError for one that doesn't take so many examples and classes."""
+        if not self.large:
+            return self.head.learner_for(self.support)
+        if not self.head.by_class:
+            self._check_size()
+        return self.head.learner_for(next(self._blocks()))
+
+    @cached_property
+    def fast(self) -> Fast:
+        """The learner, adapted to the support; where this is large, to a few classes at a time."""
+        if not self.large:
+            return tree.detach(self.learner.adapt(self.params, self.support))
+        parts = [tree.flatten(self.learner.adapt(self.params, part)) for part in self._blocks()]
+        joined = {path: torch.cat([part[path] for part in parts]) for path in parts[0]}
+        return tree.detach(tree.unflatten(joined))
+
+    def answers(self, rows: Float[np.ndarray, "Q D"]) -> Int64[np.ndarray, "Q"]:
+        """The place of the class with the highest score of each row that is encoded already."""
+        together = max(1, _TOGETHER // len(self.classes))
+        starts = range(0, len(rows), together)
+        return np.concatenate([self.scores_of(rows[start : start + together]).argmax(1) for start in starts])
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism}
@@ -236,6 +303,11 @@ class Predictor(FittedPredictor):
         classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
         predictor = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
         return replace(predictor, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
+
+
+def _one_hot(columns: Int64[np.ndarray, "S"], classes: int) -> Float[np.ndarray, "S W"]:
+    one_hot: np.ndarray = (columns[:, None] == np.arange(classes)).astype(np.float64)
+    return one_hot
 
 
 _CROSSED = "crossed/"

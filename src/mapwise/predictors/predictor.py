@@ -126,7 +126,9 @@ class FittedPredictor:
     def checked(self) -> Self:
         """Itself, once its learner took the support; raises ValueError where it can't, as with too many classes."""
         with torch.no_grad():
-            scores = means(self.learner.predict(self.params, self.fast, self.support.x[:1]))
+            scores = means(
+                self.learner.predict(self.params, self.fast, torch.as_tensor(self.rows[:1], dtype=torch.float64))
+            )
         if not scores.isfinite().all():
             raise ValueError(
                 "its learner answers NaN or infinity: leave out rows of extreme numbers, or take another learner"

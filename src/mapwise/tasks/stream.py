@@ -121,7 +121,7 @@ class Stream(Source):
         if self.augment is not None:
             x = self.augment(x, fold(keys[0], 0))
         x = x.reshape(self.tasks, self.length, *self.inputs.shape)
-        y = torch.from_numpy(np.eye(self.ways, dtype=np.float32)[drawn.columns]).to(self.device)
+        y = torch.from_numpy((drawn.columns[..., None] == np.arange(self.ways)).astype(np.float32)).to(self.device)
         rows = Examples(x, y, torch.ones(self.tasks, self.length, device=self.device), keys)
         return Task(rows, Examples(x[:, :0], y[:, :0], rows.weight[:, :0], keys))
 

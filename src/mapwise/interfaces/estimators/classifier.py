@@ -109,7 +109,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         """
         state = self._fitted
         rows = state.predictor.encoded(self._rows_for(state, X))
-        labels: np.ndarray = state.names[state.predictor.scores_of(rows).argmax(1)]
+        labels: np.ndarray = state.names[state.predictor.answers(rows)]
         return (labels, novelty.unknown(state.predictor, rows, refuse)) if unknown else labels
 
     def predict_proba(self, X: Any) -> np.ndarray:

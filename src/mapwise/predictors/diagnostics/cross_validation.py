@@ -23,6 +23,8 @@ def report(predictor: Predictor, *, seconds: float = SECONDS) -> HeldOut:
 
     seconds: that it may take, or a little more; an encoder that was tuned was judged when it was.
     """
+    if predictor.large:
+        return HeldOut(None, None, None, 0, why=f"too many to tell: {predictor.size_fault} for cross-validation")
     if predictor.crossed is not None:
         judged = predictor.crossed.report(predictor.columns, predictor.weight, predictor.classes)
     else:

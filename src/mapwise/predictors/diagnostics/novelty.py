@@ -17,6 +17,8 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
 
     Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
     """
+    if predictor.large:
+        raise ValueError(f"{predictor.size_fault} to tell what is none of the classes: leave it out")
     crossed = predictor.crossed
     if crossed is not None and crossed.why:
         raise ValueError(crossed.why)

@@ -47,6 +47,11 @@ class Head(Protocol):
         """Whether the encoder is tuned on the support first."""
         ...
 
+    @property
+    def by_class(self) -> bool:
+        """Whether each class is learned from its own rows alone, so that many are learned a few at a time."""
+        ...
+
     def encoder_called(self, name: str, reads: Modality) -> Encoder:
         """The encoder of this name, for rows of this kind; "auto": the first that reads them.
 
@@ -129,6 +134,11 @@ class NamedHead(_OverEncoded):
         """As its row says."""
         return NAMED[self.kind][self.name].tunes
 
+    @property
+    def by_class(self) -> bool:
+        """As its row says."""
+        return NAMED[self.kind][self.name].by_class
+
     def learner_for(self, support: Examples) -> Learner:
         """As its row makes it."""
         return NAMED[self.kind][self.name](support)
@@ -144,6 +154,7 @@ class CustomHead(_OverEncoded):
 
     kind: ClassVar[str | None] = None
     tunes: ClassVar[bool] = False
+    by_class: ClassVar[bool] = False
 
     learner: Learner
 

@@ -143,6 +143,11 @@ class TrainedLearner:
         return self.settings.shape.problem
 
     @property
+    def by_class(self) -> bool:
+        """Not known of any learner."""
+        return False
+
+    @property
     def tunes(self) -> bool:
         """No: its encoder makes rows such as it was trained on."""
         return False
