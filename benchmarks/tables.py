@@ -1,4 +1,4 @@
-"""Writes measured numbers into the pages: README, benchmarks/README and docs/learners.
+"""Writes measured numbers into the pages: README, benchmarks and docs/learners.
 
     python -m benchmarks.tables            rewrite every block from benchmarks/results/*.json
     python -m benchmarks.tables --check    change nothing, and exit 1 when a block is not current
@@ -182,7 +182,8 @@ def read_rows(folder: Path = RESULTS) -> list[Row]:
 
 def pages(root: Path = ROOT) -> list[Path]:
     """The pages that may hold blocks."""
-    return [root / "README.md", root / "benchmarks" / "README.md", *sorted((root / "docs" / "learners").glob("*.md"))]
+    folders = (root / "benchmarks", root / "benchmarks" / "pages", root / "docs" / "learners")
+    return [root / "README.md", *(page for folder in folders for page in sorted(folder.glob("*.md")))]
 
 
 def rendered(text: str, rows: Sequence[Row]) -> str:
@@ -239,7 +240,7 @@ def _comparison(name: str, rows: Sequence[Row]) -> str:
     said = [f"{protocol[0].upper()}{protocol[1:]}." for protocol in protocols]
     said += [f"Each row with {where}." for where in machines]
     remade = [f"`{row.learner}` was {row.remade}." for row in mine if row.remade]
-    picture = f"![accuracy against training time](results/{name}/{FIGURE})"
+    picture = f"![accuracy against training time](../results/{name}/{FIGURE})"
     again = "\n".join(["```sh", *(row.again for row in mine), "```"])
     return "\n\n".join([*said, comparison_markdown(contenders, AGAINST), *notes(contenders), *remade, picture, again])
 
@@ -269,8 +270,8 @@ def _families(rows: Sequence[Row]) -> str:
 
 
 def _linked(row: Row) -> list[str]:
-    anchor = "all-learners-under-one-budget" if row.bench else row.row
-    return [f"[{row.headline}](benchmarks/README.md#{anchor}), `{row.learner}`", row.about.source]
+    place = "pages/all-learners-under-one-budget.md" if row.bench else f"README.md#{row.row}"
+    return [f"[{row.headline}](benchmarks/{place}), `{row.learner}`", row.about.source]
 
 
 def _peers(rows: Sequence[Row]) -> str:
@@ -278,7 +279,7 @@ def _peers(rows: Sequence[Row]) -> str:
     measured = {row.row: row.result["tables"][0] for row in rows if row.row in PEERS}
     if len(measured) < len(PEERS):
         return NOTHING
-    titles = [f"[{title}](benchmarks/README.md#{name}), ms" for name, title in PEERS.items()]
+    titles = [f"[{title}](benchmarks/pages/speed.md#{name}), ms" for name, title in PEERS.items()]
     times = {name: {line["contender"]: cell(line["ms"]) for line in table["lines"]} for name, table in measured.items()}
     everyone = dict.fromkeys(who for name in PEERS for who in times[name] if "floor" not in who)
     lines = [[who, *(times[name].get(who, "") or "not measured" for name in PEERS)] for who in everyone]

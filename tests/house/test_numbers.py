@@ -173,7 +173,7 @@ def test_a_comparison_is_one_table_with_its_figure_and_commands(tables, compared
         "| protonet | 84.0 ± 9.9 % | 85.3 ± 11.5 % | – | 0.500 | 2.0 % | 90 s | 90 s | 7.2 ms | 61 MB | 160 | inner_lr",
         "| maml | 77.3 ± 5.7 % | the same | −6.7 ± 5.7 |",
         "glyphs test, 5-way 1-shot, 15 queries a class, 3 episodes",
-        "![accuracy against training time](results/glyphs/figure.svg)",
+        "![accuracy against training time](../results/glyphs/figure.svg)",
         "mapwise bench glyphs --only maml\n",
     ):
         assert said in page
@@ -230,14 +230,18 @@ def test_every_page_shows_the_numbers_of_the_result_files(tables):
 
 
 def test_every_page_that_should_show_numbers_has_its_block(tables):
-    assert "<!-- numbers:speed -->" in (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    experiments = sorted((ROOT / "benchmarks" / "pages").glob("*.md"))
+    assert all("<!-- numbers:" in page.read_text("utf-8") for page in experiments)
+    index = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    assert all(f"](pages/{page.name})" in index for page in experiments)
+    assert "<!-- numbers:speed -->" in (ROOT / "benchmarks" / "pages" / "speed.md").read_text("utf-8")
     assert "<!-- numbers:peers -->" in (ROOT / "README.md").read_text("utf-8")
     wanted = {ROOT / "README.md": "families", ROOT / "benchmarks" / "README.md": "all"}
     wanted |= {ROOT / "docs" / "learners" / "README.md": "summary"}
     wanted |= {ROOT / "docs" / "learners" / f"{row.page}.md": row.page for row in LEARNERS.values()}
     missing = [str(page) for page, name in wanted.items() if f"<!-- numbers:{name} -->" not in page.read_text("utf-8")]
     assert not missing
-    assert set(wanted) == set(tables.pages())
+    assert {*wanted, *experiments} == set(tables.pages())
 
 
 def test_every_learner_page_has_the_same_headings():
@@ -341,7 +345,7 @@ def test_a_family_shows_all_its_learners_and_its_best_row_once(tables, rows, com
     assert "[98.4 ± 0.2 %](benchmarks/README.md#protonet-omniglot), `protonet` | omniglot |" in lines["metric"]
     assert "not measured yet" in lines["optimization"] and "not measured yet" in lines["memory"]
     page = tables.rendered(block("families"), compared)
-    assert "[77.3 ± 1.0 %](benchmarks/README.md#all-learners-under-one-budget), `maml` | glyphs |" in page
+    assert "[77.3 ± 1.0 %](benchmarks/pages/all-learners-under-one-budget.md), `maml` | glyphs |" in page
     worse = json.loads(json.dumps(CLASSIFIED))
     worse |= {"row": "matching-omniglot", "learner": "matching"}
     worse["result"]["accuracy"] = 0.97
@@ -361,7 +365,7 @@ def test_peers_stand_beside_each_other_without_the_floor(tables):
     rows = [row("maml-sinusoid-speed", [*lines, floor]), row("maml-conv4-speed", [lines[0], floor])]
     page = tables.rendered(block("peers"), rows)
     assert "| mapwise | 5.81 (5.7..7) | 5.81 (5.7..7) |" in page and "| a peer | 9 | not measured |" in page
-    assert "floor" not in page and "benchmarks/README.md#maml-sinusoid-speed" in page
+    assert "floor" not in page and "benchmarks/pages/speed.md#maml-sinusoid-speed" in page
     assert tables.rendered(block("peers"), rows[:1]) == block("peers", "Not measured yet.")
 
 
@@ -470,6 +474,6 @@ def test_a_row_that_was_made_again_after_its_test_number_says_so(tables):
     rows = {row.row: row for row in tables.read_rows()}
     remade = ["glyphs-imaml", "glyphs-prox", "relation-omniglot-5w1s", "siamese-omniglot-5w1s"]
     assert [name for name, row in rows.items() if row.remade] == sorted(remade, key=list(rows).index)
-    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    page = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "benchmarks").rglob("*.md"))
     for name in remade:
         assert rows[name].remade in page
