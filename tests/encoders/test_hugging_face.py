@@ -280,6 +280,46 @@ def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
     assert asked == [True, True, False]
 
 
+@pytest.mark.xfail(reason="a file names the model alone")
+def test_a_model_of_the_hub_is_pinned_to_its_revision(vit, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    commits = ["a" * 40, "b" * 40]
+    for commit in commits:
+        shutil.copytree(vit, tmp_path / "snapshots" / commit)
+    newest = [commits[0]]
+
+    def found(name, *, revision=None, **_):
+        assert name == "someone/vit"
+        return tmp_path / "snapshots" / (revision or newest[0])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
+    path = tmp_path / "few.safetensors"
+    estimator = mw.FewShotClassifier(encoder="hf:someone/vit").fit(photos(), KINDS)
+    estimator.save(path)
+    newest[0] = commits[1]
+    about = tmp_path / "snapshots" / commits[1] / "config.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "note": 1}))
+    opened = mw.FewShotClassifier.load(path)
+    assert opened.encoder == f"hf:someone/vit@{commits[0]}"
+    np.testing.assert_array_equal(opened.predict_proba(photos()), estimator.predict_proba(photos()))
+    monkeypatch.setenv("MAPWISE_MODELS", str(tmp_path / "models"))
+    shutil.copytree(vit, tmp_path / "models" / "vit")
+    assert encoder_named(opened.encoder, fetch=False).encoder.folder == tmp_path / "models" / "vit"
+
+
+@pytest.mark.xfail(reason="parts are taken from wherever their paths lead")
+@pytest.mark.parametrize("path", ["../vit", "0/../../vit", "/tmp", "..\\vit", "C:\\vit"])
+def test_parts_of_a_model_outside_of_its_folder_are_refused(vit, tmp_path, path):
+    shutil.copytree(vit, tmp_path / "vit")
+    (tmp_path / "model").mkdir()
+    parts = [{"idx": 0, "name": "0", "path": path, "type": "sentence_transformers.models.Transformer"}]
+    (tmp_path / "model" / "modules.json").write_text(json.dumps(parts))
+    with pytest.raises(ValueError, match="names a part outside of its folder") as refused:
+        encoder_named(f"hf:{tmp_path / 'model'}", fetch=False)
+    assert "\n" not in str(refused.value)
+
+
 def test_without_the_library_the_extra_is_named(vit, monkeypatch):
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     for name, X in ((f"hf:{vit}", photos()), ("hf:someone/model", TEXTS)):
