@@ -1,12 +1,16 @@
 """A training in a process of its own ends with the process that began it, however that ends."""
 
+import ast
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
+import mapwise
 
 BEGIN = """
 import sys
@@ -58,3 +62,24 @@ def group(leader):
     lines = subprocess.run(["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in lines.splitlines()]
     return [int(pid) for pid, session, state in rows if int(session) == leader and not state.startswith("Z")]
+
+
+def test_no_process_is_forked():
+    faults = []
+    for path in sorted(Path(mapwise.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                faults += [f"{path.name}:{node.lineno}: {fault}" for fault in forks(ast.unparse(node))]
+    assert faults == []
+
+
+def forks(call):
+    """What forks in a call, as source text: threads of the parent may hold locks that no thread of a child releases."""
+    starts = ("os.fork(", "multiprocessing.Process(", "multiprocessing.Pool(", "ProcessPoolExecutor(", "get_context(")
+    by_spawning = "mp_context=context" in call or "get_context('spawn')" in call
+    return [call] if any(start in call.split("(")[0] + "(" for start in starts) and not by_spawning else []
+
+
+def test_a_fork_is_seen():
+    assert forks("os.fork()") and forks("ProcessPoolExecutor(2)") and forks("multiprocessing.get_context('fork')")
+    assert not forks("multiprocessing.get_context('spawn')") and not forks("ThreadPoolExecutor(2)")

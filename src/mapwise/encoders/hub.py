@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from mapwise.data.files import read_bytes
@@ -18,7 +18,9 @@ MODELS = "MAPWISE_MODELS"
 _PARTS = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Files that say what a model computes: its settings, its vocabulary and its weights."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_NAME = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w.-]+))?")
+"""The name of a model on the hub, and its revision."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _LIBRARIES = ("sentence_transformers", "transformers", "huggingface_hub")
 
 
@@ -26,7 +28,8 @@ def find_model(name: str, *, fetch: bool) -> Path:
     """The folder of a model: its path, or its name on the Hugging Face hub.
 
     Looked for as a folder, then in the folder that MAPWISE_MODELS names (as `owner/model` or `model`, the last part of
-    the name), and last among what was downloaded from the hub before.
+    the name), and last among what was downloaded from the hub before. `owner/model@revision` is that revision of it on
+    the hub; in the folder of MAPWISE_MODELS there is one of each model.
 
     fetch: whether a model of the hub that isn't on this machine is downloaded.
 
@@ -35,8 +38,8 @@ def find_model(name: str, *, fetch: bool) -> Path:
     if not name.strip():
         raise ValueError("hf: names no model: give hf:OWNER/MODEL, or hf:FOLDER")
     folder = local(name) or next((place.resolve() for place in _places(name) if os.path.isdir(place)), None)
-    if folder is None and _HUB_NAME.fullmatch(name):
-        folder = _of_hub(name, fetch)
+    if folder is None and (match := _HUB_NAME.fullmatch(name)):
+        folder = _of_hub(match[1], match[2], fetch)
     if folder is None:
         raise ValueError(
             f"there is no folder {name}: put the model there, or name in {MODELS} the folder in which {_last(name)} "
@@ -47,7 +50,15 @@ def find_model(name: str, *, fetch: bool) -> Path:
             f"{folder} holds no model: it needs a config.json or modules.json, and weights in safetensors, as "
             "save_pretrained writes them"
         )
+    _parts(folder)  # raises
     return folder
+
+
+def pinned(name: str, folder: Path) -> str:
+    """The name of a model with the revision that its folder holds, where this is one of the hub's downloads."""
+    match = _HUB_NAME.fullmatch(name)
+    is_download = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name)
+    return f"{match[1]}@{folder.name}" if match and is_download else name
 
 
 def local(name: str) -> Path | None:
@@ -112,7 +123,8 @@ def _places(name: str) -> list[Path]:
     if not models:
         return []
     root = Path(os.path.expanduser(models))
-    return [*([root / name] if _HUB_NAME.fullmatch(name) else []), root / _last(name)]
+    match = _HUB_NAME.fullmatch(name)
+    return [root / match[1], root / _last(match[1])] if match else [root / _last(name)]
 
 
 def _last(name: str) -> str:
@@ -120,12 +132,12 @@ def _last(name: str) -> str:
     return re.split(r"[/\\]", name.rstrip("/\\"))[-1]
 
 
-def _of_hub(name: str, fetch: bool) -> Path:
+def _of_hub(name: str, revision: str | None, fetch: bool) -> Path:
     require_libraries(name)
     import huggingface_hub
 
     # The parts and their folders, and no weights in another form: those of a model lie there several times.
-    wanted: dict[str, Any] = {"allow_patterns": list(_PARTS), "etag_timeout": 5.0}
+    wanted: dict[str, Any] = {"allow_patterns": list(_PARTS), "etag_timeout": 5.0, "revision": revision}
     try:
         return Path(huggingface_hub.snapshot_download(name, local_files_only=True, **wanted))
     except Exception:  # the hub's client has its own errors for each of: never seen, cut short, no such name
@@ -137,22 +149,33 @@ def _of_hub(name: str, fetch: bool) -> Path:
         except Exception as problem:  # and more for: no network, no such model, not public
             reason = " ".join(str(problem.__cause__ or problem).split()) or type(problem).__name__
             why = f"neither on this machine nor to be had from the hub ({reason[:120]})"
+    of_it = f" --revision {revision}" if revision else ""
     raise ValueError(
-        f"the model {name} is {why}: get it with hf download {name} where there is a network, or name in {MODELS} the "
-        f"folder in which a copy lies as {_last(name)}"
+        f"the model {name} is {why}: get it with hf download {name}{of_it} where there is a network, or name "
+        f"in {MODELS} the folder in which a copy lies as {_last(name)}"
     ) from None
 
 
 def _files(folder: Path) -> Iterator[Path]:
     for pattern in _PARTS:
         yield from (path for path in folder.glob(pattern) if path.is_file())
+    for place in _parts(folder):
+        yield from (path for path in place.glob("*") if path.is_file())
+
+
+def _parts(folder: Path) -> set[Path]:
+    """The folders inside a model's folder that its modules.json names; raises ValueError for others."""
     try:
         modules = json.loads(read_bytes(folder / "modules.json"))
-        inner = {folder / module["path"] for module in modules if module["path"]}
+        paths = [str(module["path"]) for module in modules if module["path"]]
     except (OSError, ValueError, TypeError, KeyError):
-        return
-    for place in inner:
-        yield from (path for path in place.glob("*") if path.is_file())
+        return set()
+    for path in paths:
+        if ".." in re.split(r"[/\\]", path) or PureWindowsPath(path).anchor:
+            raise ValueError(
+                f"modules.json of {folder} names a part outside of its folder, {path[:80]!r}: take another model"
+            )
+    return {folder / path for path in paths}
 
 
 @lru_cache(maxsize=64)  # of what was read before, as long as no file is another

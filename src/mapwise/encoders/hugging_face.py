@@ -55,7 +55,7 @@ def hugging_face(name: str, fetch: bool) -> Costly:
     """
     folder = hub.find_model(name, fetch=fetch)
     # A file that names this encoder may be read from another folder than this process works in.
-    return _READERS[hub.reads(folder)](f"hf:{hub.local(name) or name}", folder)
+    return _READERS[hub.reads(folder)](f"hf:{hub.local(name) or hub.pinned(name, folder)}", folder)
 
 
 @dataclass(frozen=True)
