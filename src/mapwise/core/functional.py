@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 
 from mapwise.core import context, tree
 from mapwise.core.context import Call
+from mapwise.core.task import row_weight
 from mapwise.core.tree import Fast, Params
 
 Net: TypeAlias = nn.Module | Callable[[], nn.Module]
@@ -95,7 +96,8 @@ def observe(
     Merge the statistics into the weights of a later call to normalise by these rows there.
     """
     module = _of_this_thread(blueprint(net))
-    call = Call(weight, names=_layer_names(module), keep=keep)
+    counted = None if weight is None else row_weight(weight)
+    call = Call(counted, names=_layer_names(module), keep=keep)
     for place in RESERVED:
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}

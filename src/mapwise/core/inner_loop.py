@@ -285,7 +285,7 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*arguments: Any) -> Any:
         leaves, form = pytree.tree_flatten(arguments)
-        live = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        live = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         out_form: list[Any] = []
 
         def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -324,9 +324,18 @@ class _Recomputed(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
+        filled = list(ctx.saved_tensors)
+        real = [i for i, tensor in enumerate(filled) if tensor.is_floating_point()]  # token ids and keys have none
+
+        def of_real(*tensors: Tensor) -> Any:
+            for i, tensor in zip(real, tensors, strict=True):
+                filled[i] = tensor
+            return ctx.function(*filled)
+
         # In the context of the forward pass, so that layers see what they saw then.
-        _, pull = ctx.context.run(torch.func.vjp, ctx.function, *ctx.saved_tensors)
-        return None, None, *pull(gradients)
+        _, pull = ctx.context.run(torch.func.vjp, of_real, *(filled[i] for i in real))
+        by_place = dict(zip(real, pull(gradients), strict=True))
+        return None, None, *(by_place.get(i) for i in range(len(filled)))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], function: Any, context: Any, *tensors: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -31,6 +31,9 @@ class Learner:
     A frozen dataclass whose fields are its hyperparameters. Write `init`, `adapt` and `predict` for
     one task; the engine adds the task axis. Nothing is stored: state is returned.
     """
+
+    takes_tokens: ClassVar[bool] = False
+    """Whether it answers by token where every token has a label, y [N, L, W]."""
 
     def __post_init__(self) -> None:
         nets_of(self)  # now: an unfit network is an error here, and none is built inside vmap
@@ -102,6 +105,15 @@ def nets_of(learner: Learner) -> dict[str, nn.Module]:
         for field, value in values.items()
         if isinstance(value, nn.Module) or field.type in (Net, "Net")
     }
+
+
+def check_tasks(learner: Learner, tasks: Task) -> None:
+    """Raises ValueError for a batch of tasks with a label for every token, and a learner that answers by row alone."""
+    if tasks.query.y.dim() > 3 and not learner.takes_tokens:
+        raise ValueError(
+            f"{type(learner).__name__} gives one answer for a row and here every token has a label, y [N, L, W]: take "
+            "a learner that answers by token, such as MAML or ProtoNet"
+        )
 
 
 def check_params(learner: Learner, params: Params) -> None:

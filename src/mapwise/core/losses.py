@@ -1,4 +1,4 @@
-"""Losses as weighted means over rows."""
+"""Losses as weighted means over rows, or over the tokens of all rows."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -14,22 +14,22 @@ Loss: TypeAlias = Callable[..., Tensor]
 """(scores, rows: Examples) -> a scalar"""
 
 
-def row_mean(values: Float[Tensor, "N"], weight: Float[Tensor, "N"]) -> Float[Tensor, ""]:
-    """The weighted mean; 0 when no row counts."""
+def row_mean(values: Float[Tensor, "N *L"], weight: Float[Tensor, "N *L"]) -> Float[Tensor, ""]:
+    """The weighted mean over rows, or over all tokens of all rows; 0 when none counts."""
     return (values * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
-def cross_entropy(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
+def cross_entropy(scores: Float[Tensor, "N *L W"], rows: Examples) -> Float[Tensor, ""]:
     """Mean negative log-probability of the true class, in nats; scores are logits."""
     return row_mean(-(rows.y * torch.log_softmax(scores, dim=-1)).sum(-1), rows.weight)
 
 
-def squared_error(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
+def squared_error(scores: Float[Tensor, "N *L W"], rows: Examples) -> Float[Tensor, ""]:
     """Mean squared error over rows and targets, without a half."""
     return row_mean(((scores - rows.y) ** 2).mean(-1), rows.weight)
 
 
-def binary_cross_entropy(scores: Float[Tensor, "N W"], rows: Examples) -> Float[Tensor, ""]:
+def binary_cross_entropy(scores: Float[Tensor, "N *L W"], rows: Examples) -> Float[Tensor, ""]:
     """Mean over rows and columns of the negative log-probability of yes or no, in nats; scores are logits."""
     return row_mean(binary_cross_entropy_of_rows(scores, rows.y).mean(-1), rows.weight)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.task import Examples
@@ -40,7 +41,10 @@ class Metric:
 
 
 class Answers(NamedTuple):
-    """What was predicted for the rows that judge a batch of tasks, and what was true; on the CPU."""
+    """What was predicted for the rows that judge a batch of tasks, and what was true; on the CPU.
+
+    Where every token has a label, a token is a row: Q counts the tokens of all query rows.
+    """
 
     scores: Scores
     """[T, Q, W]"""
@@ -50,6 +54,23 @@ class Answers(NamedTuple):
     """The W class names of each task; empty lists without classes."""
     stream: bool
     """Whether the rows are those of a stream, each predicted from the rows before it."""
+
+    @classmethod
+    def of(cls, scores: Scores, rows: Examples, names: list[list[str]], stream: bool = False) -> "Answers":
+        """The answers to the rows of a batch of tasks.
+
+        scores: [T, Q, W], or [T, Q, L, W] for tokens.
+
+        Raises ValueError for scores of another shape than the labels.
+        """
+        for leaf in pytree.tree_leaves(scores):
+            if leaf.shape[:-1] != rows.weight.shape:
+                raise ValueError(
+                    f"the scores of a task are {list(leaf.shape[1:])} and its labels {list(rows.y.shape[1:])}: predict "
+                    "scores for every label"
+                )
+        flat = pytree.tree_map(lambda leaf: leaf.flatten(1, -2).cpu(), scores)
+        return cls(flat, rows.y.flatten(1, -2).cpu(), rows.weight.flatten(1).cpu(), names, stream)
 
     def first(self, count: int) -> "Answers":
         """Those of the first so many tasks."""
@@ -94,7 +115,10 @@ class Problem:
         raise NotImplementedError
 
     def guess(self, support: Examples, query: Examples) -> Float[Tensor, "T"]:
-        """The metric, for each task, of a guess that ignores the inputs: what a learner must beat."""
+        """The metric, for each task, of a guess that ignores the inputs: what a learner must beat.
+
+        Of tokens, the labels come `by_token`.
+        """
         raise NotImplementedError
 
     def tally(self, answers: Answers, temperature: float | None) -> Any:

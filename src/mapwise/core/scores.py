@@ -10,19 +10,19 @@ from torch import Tensor
 class Gaussian(NamedTuple):
     """A predictive distribution: one normal per row and target."""
 
-    mean: Float[Tensor, "N W"]
-    scale: Float[Tensor, "N W"]
+    mean: Float[Tensor, "N *L W"]
+    scale: Float[Tensor, "N *L W"]
 
 
 Scores: TypeAlias = Tensor | Gaussian
 
 
-def means(scores: Scores) -> Float[Tensor, "N W"]:
+def means(scores: Scores) -> Float[Tensor, "N *L W"]:
     """The scores, or the means of predictive distributions."""
     return scores.mean if isinstance(scores, Gaussian) else scores
 
 
-def without_absent(scores: Float[Tensor, "N W"], present: Float[Tensor, "W"]) -> Float[Tensor, "N W"]:
+def without_absent(scores: Float[Tensor, "N *L W"], present: Float[Tensor, "W"]) -> Float[Tensor, "N *L W"]:
     """Scores in which a class that is absent from the support can't be chosen.
 
     finfo.min / 2 and not -inf: a one-hot zero times -inf would be NaN.

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from mapwise.core import context
 from mapwise.core.capabilities import Causal
 from mapwise.core.scores import Scores
-from mapwise.core.task import Examples, Task
+from mapwise.core.task import Examples, Task, reweighted
 from mapwise.core.tree import Params
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def is_stream(task: Task) -> bool:
     """Whether a task, or a batch of them, is a stream."""
-    return task.query.y.shape[-2] == 0
+    return task.query.weight.numel() == 0
 
 
 def scored_rows(task: Task) -> Examples:
@@ -41,7 +41,7 @@ def after_prefixes(learner: "Learner", params: Params, rows: Examples) -> Scores
     places = torch.arange(len(rows.y), device=rows.y.device)
 
     def one(place: torch.Tensor) -> Any:
-        before = rows._replace(weight=rows.weight * (places < place))
+        before = reweighted(rows, places < place)
         row = pytree.tree_map(lambda leaf: leaf.index_select(0, place[None]), rows.x)
         return learner.predict(params, learner.adapt(params, before), row)
 

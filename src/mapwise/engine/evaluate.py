@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 from mapwise.core import map_tasks as mapping
 from mapwise.core.execution import How
-from mapwise.core.learner import Learner, check_params
+from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.problem import Answers, task_mean
 from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.stream import is_stream, scored_rows, scores_along
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.task import Task, TaskSource, rows_at
 from mapwise.core.tree import Params
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.results import Protocol, Report
@@ -63,6 +63,7 @@ def evaluate(
     if temperature is not None and not 0 < temperature < math.inf:
         raise ValueError(f"temperature is {temperature}: give a number above 0, or None")
     check_params(learner, params)
+    check_tasks(learner, source(0))
     problem = source.problem
     values, tallies = [], []
     left = episodes
@@ -177,14 +178,10 @@ def predicts_alone(learner: Learner, params: Params, tasks: Task, checked: int =
             sized = among[torch.isfinite(among) & (among > torch.finfo(among.dtype).min / 4)]
             spread = sized.std().clamp(min=1e-6) if sized.numel() > 1 else torch.ones(())
             for row in range(min(3, among.shape[0])):
-                alone = _mean(learner.predict(params, fast, _rows(query.x, row)))
+                alone = _mean(learner.predict(params, fast, rows_at(query.x, slice(row, row + 1))))
                 if bool(((alone[0] - among[row]).abs() > ALONE_TOLERANCE * spread).any()):
                     return False
     return True
-
-
-def _rows(x: Any, row: int) -> Any:
-    return {name: leaf[row : row + 1] for name, leaf in x.items()} if isinstance(x, dict) else x[row : row + 1]
 
 
 def _mean(scores: Scores) -> Tensor:
@@ -193,7 +190,7 @@ def _mean(scores: Scores) -> Tensor:
 
 def _answers(scores: Scores, tasks: Task, names: list[list[str]]) -> Answers:
     judged = scored_rows(tasks)
-    return Answers(scores, judged.y.cpu(), judged.weight.cpu(), names, is_stream(tasks))
+    return Answers.of(scores, judged, names, is_stream(tasks))
 
 
 def _scores(learner: Learner, params: Params, tasks: Task, how: How) -> tuple[Scores, How]:

@@ -53,13 +53,16 @@ def measured_curve(
 
 
 def drawn_episode(learner: Learner, params: Params, source: TaskSource) -> Episode | None:
-    """The source's first task with the learner's predictions; None without classes, and for streams."""
+    """The source's first task with the learner's predictions; None without classes, for streams, and for tokens.
+
+    Rows that are integers or dicts are nothing to draw: None.
+    """
     tasks = source(0)
     if source.problem.columns != "classes" or is_stream(tasks):
         return None
     names = source.names(0)[0]
     support, query = mapping.task_at(tasks, 0)
-    if isinstance(query.x, dict):
+    if isinstance(query.x, dict) or not query.x.is_floating_point() or query.y.dim() > 2:
         return None
     with torch.no_grad():
         scores = _mean(learner.predict(params, learner.adapt(params, support), query.x))

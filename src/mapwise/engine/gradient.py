@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mapwise.core import context, tree
 from mapwise.core.execution import How, Precision
-from mapwise.core.learner import Learner
+from mapwise.core.learner import Learner, check_tasks
 from mapwise.core.map_tasks import all_count_once, chunks, map_tasks, tasks_in
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
@@ -66,10 +66,12 @@ def meta_gradient(
     grow with T. Weights that depend on the losses need all of them first: piecewise, or in many processes,
     the losses are then computed once more beforehand, without a graph.
 
-    Raises ValueError for any other setting, and for params whose names aren't those of learner.init.
+    Raises ValueError for any other setting, for params whose names aren't those of learner.init, and for tasks with a
+    label for every token where the learner answers by row alone.
     """
     Execution(how=how, compile=compile, remat=remat, precision=precision)  # checks them
     weigh = aggregate_named(aggregate)
+    check_tasks(learner, tasks)
     check_names(learner, params)
     every, tasks = tasks_in(tasks), ranks.share(tasks)
     if how == "auto":

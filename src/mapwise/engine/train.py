@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from mapwise.core import tree
 from mapwise.core.execution import How, Precision
-from mapwise.core.learner import Learner, check_params
+from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
@@ -111,6 +111,7 @@ def train(
     aggregate_named(aggregate)
     every = max(1, steps // 10) if validate_every is None else validate_every
     judge = source.split("val") if validation is None else validation
+    check_tasks(learner, source(0))
     if params is not None:
         check_params(learner, params)
     start = ranks.hand_out(learner.init(seed) if params is None else params)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
 from mapwise.core.stream import after_prefixes, scores_along
-from mapwise.core.task import Task, present_classes
+from mapwise.core.task import Task, present_classes, reweighted
 from mapwise.laws.case import (
     SAME,
     Case,
@@ -41,7 +41,8 @@ def causal(case: Case) -> Finding:
         loss = max(loss, relative_gap(value, learner.criterion(expected, stream)))
         rows = torch.arange(len(stream.y))
         for row in range(0, len(rows), max(1, len(rows) // 3)):
-            garbled = stream._replace(y=torch.where((rows >= row)[:, None], stream.y.roll(1, -1), stream.y))
+            later = (rows >= row).view(-1, *[1] * (stream.y.dim() - 1))
+            garbled = stream._replace(y=torch.where(later, stream.y.roll(1, -1), stream.y))
             for along in (scores_along, after_prefixes):
                 now, before = (score_rows(s, row, row + 1) for s in (along(learner, params, garbled), expected))
                 label = max(label, scores_gap(now, before))
@@ -66,6 +67,8 @@ def votes_add_up(case: Case) -> Finding:
         return True, "the learner gives no votes"
     if case.unseen.problem.columns != "classes":
         return None, f"not applicable: {case.unseen.problem.name} has no classes to vote for"
+    if case.tasks()[0].query.y.dim() > 2:
+        return None, "not applicable: rows vote, and here every token has a label"
     gap = nobody = 0.0
     for task in case.tasks():
         for support in (task.support, with_garbage(without_last_class(task)[1].support, case.seed)):
@@ -117,7 +120,7 @@ def traced(case: Case) -> Finding:
         scores = learner.predict(params, trace.fast, task.query.x)
         last = max(last, scores_gap(scores, case.scores(task._replace(support=support))))
         half = len(support.y) // 2
-        early = support._replace(weight=support.weight * (torch.arange(len(support.y)) < half))
+        early = reweighted(support, torch.arange(len(support.y)) < half)
         for name in ("scores", "reads", "writes"):
             whole, part = (getattr(traced, name)[:half] for traced in (trace, learner.trace(params, early)))
             before = max(before, relative_gap(part, whole))

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from mapwise.core import random, tree
 from mapwise.core.learner import Learner, nets_of
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.task import Examples, Task, TaskSource, rows_at
 from mapwise.core.tree import Params
 
 SAME = 1e-8
@@ -167,8 +167,7 @@ def as_double(state: Any) -> Any:
 
 def pick_rows(rows: Examples, places: Tensor) -> Examples:
     """These rows, in this order."""
-    x = pytree.tree_map(lambda leaf: leaf[places], rows.x)
-    return Examples(x, rows.y[places], rows.weight[places], rows.key)
+    return Examples(rows_at(rows.x, places), rows.y[places], rows.weight[places], rows.key)
 
 
 def with_garbage(rows: Examples, seed: int) -> Examples:
@@ -180,19 +179,22 @@ def with_garbage(rows: Examples, seed: int) -> Examples:
         extra = leaf[:1].expand(3, *leaf.shape[1:])
         if leaf.is_floating_point():
             extra = 2 + 3 * random.normal(torch.tensor(seed), tuple(extra.shape)).to(leaf)
+        else:  # token ids: others that are there
+            extra = leaf.flatten()[random.bits(torch.tensor(seed), tuple(extra.shape)) % leaf.numel()]
         return torch.cat([leaf, extra])
 
-    y = torch.cat([rows.y, rows.y[:1].expand(3, -1)])
-    return Examples(pytree.tree_map(more, rows.x), y, torch.cat([rows.weight, rows.weight.new_zeros(3)]), rows.key)
+    y = torch.cat([rows.y, rows.y[:1].expand(3, *rows.y.shape[1:])])
+    weight = torch.cat([rows.weight, rows.weight.new_zeros(3, *rows.weight.shape[1:])])
+    return Examples(pytree.tree_map(more, rows.x), y, weight, rows.key)
 
 
 def without_last_class(task: Task) -> tuple[Task, Task]:
     """The task without its last class, and the same with that class as padding: a column, and rows of weight 0."""
     support = task.support
-    last = support.y[:, -1] > 0
-    narrow = pick_rows(support, (~last).nonzero()[:, 0])
+    last = support.y[..., -1] > 0
     wide = support._replace(weight=support.weight * ~last)
-    return task._replace(support=narrow._replace(y=narrow.y[:, :-1])), task._replace(support=wide)
+    narrow = wide if last.dim() > 1 else pick_rows(support, (~last).nonzero()[:, 0])  # a row's tokens stay together
+    return task._replace(support=narrow._replace(y=narrow.y[..., :-1])), task._replace(support=wide)
 
 
 def score_rows(scores: Any, first: int, end: int) -> Any:

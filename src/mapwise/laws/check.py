@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.core.learner import WAIVABLE, Learner, check_tasks
 from mapwise.core.task import TaskSource
 from mapwise.laws.abilities import causal, embeds, steps_from_start, traced, votes_add_up
 from mapwise.laws.case import Case, Finding
@@ -97,6 +97,7 @@ def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 1
 
     >>> mw.check(learner, source).raise_if_broken()
     """
+    check_tasks(learner, source(0))
     case = Case(learner, source, seed, steps, lr)
     return Verdicts(_judge(law, case) for law in LAWS)
 

@@ -4,7 +4,7 @@ import torch
 
 from mapwise.core import random
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import Examples, Task
+from mapwise.core.task import Examples, Task, reweighted
 from mapwise.laws.case import (
     SAME,
     Case,
@@ -35,9 +35,9 @@ def relabel_free(case: Case) -> Finding:
         return None, f"not applicable: {case.unseen.problem.name} has no classes to permute"
     gap = 0.0
     for task in case.tasks():
-        columns = torch.arange(task.support.y.shape[1]).roll(1)
-        permuted = task._replace(support=task.support._replace(y=task.support.y[:, columns]))
-        gap = max(gap, scores_gap(case.scores(permuted), case.scores(task)[:, columns]))
+        columns = torch.arange(task.support.y.shape[-1]).roll(1)
+        permuted = task._replace(support=task.support._replace(y=task.support.y[..., columns]))
+        gap = max(gap, scores_gap(case.scores(permuted), case.scores(task)[..., columns]))
     return gap <= SAME, f"scores differ by {gap:.1e} from the permuted ones when classes are permuted"
 
 
@@ -50,13 +50,19 @@ def padding_free(case: Case) -> Finding:
         if case.unseen.problem.columns == "classes":
             narrow, wide = without_last_class(task)
             scores = case.scores(wide)
-            if float(scores[:, -1].max()) > torch.finfo(scores.dtype).min / 4:
+            if float(scores[..., -1].max()) > torch.finfo(scores.dtype).min / 4:
                 return False, "a class without a support row can be chosen: its score is not finfo.min / 2"
-            classes = max(classes, scores_gap(scores[:, :-1], case.scores(narrow)))
+            classes = max(classes, scores_gap(scores[..., :-1], case.scores(narrow)))
+        if task.query.y.dim() > 2:
+            right, wrong = (task._replace(support=_masked(task.support, garbled=garbled)) for garbled in (False, True))
+            rows = max(rows, scores_gap(case.scores(wrong), case.scores(right)))
     task = as_double(task_at(case.source(0), 0))
     loss = relative_gap(case.loss(Task(*(with_garbage(part, case.seed) for part in task))), case.loss(task))
+    if task.query.y.dim() > 2:
+        right, wrong = (Task(*(_masked(part, garbled=garbled) for part in task)) for garbled in (False, True))
+        loss = max(loss, relative_gap(case.loss(wrong), case.loss(right)))
     seen = (
-        f"scores change by {rows:.1e} with rows of weight 0 and by {classes:.1e} with an absent class, "
+        f"scores change by {rows:.1e} with rows (and tokens) of weight 0 and by {classes:.1e} with an absent class, "
         f"the objective by {loss:.1e}"
     )
     return max(rows, classes, loss) <= SAME, seen
@@ -89,5 +95,12 @@ def weights_count(case: Case) -> Finding:
 def _doubled(rows: Examples) -> tuple[Examples, Examples]:
     """The rows with every other one of weight 2, and the same with these rows twice."""
     often = torch.arange(len(rows.y)) % 2 == 0
-    heavy = rows._replace(weight=rows.weight * torch.where(often, 2, 1))
+    heavy = reweighted(rows, torch.where(often, 2, 1))
     return heavy, pick_rows(rows, torch.cat([torch.arange(len(rows.y)), often.nonzero()[:, 0]]))
+
+
+def _masked(rows: Examples, *, garbled: bool) -> Examples:
+    """The rows with every other token of weight 0, whose labels may be wrong in every number."""
+    counts = torch.arange(rows.y.shape[-2]) % 2 == 0  # [L]
+    y = torch.where(counts[:, None], rows.y, 1 - rows.y) if garbled else rows.y
+    return rows._replace(y=y, weight=rows.weight * counts)

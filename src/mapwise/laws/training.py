@@ -12,7 +12,7 @@ from torch import Tensor
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.scores import means
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.task import Task, TaskSource, by_token
 from mapwise.core.tree import Params
 from mapwise.laws.case import (
     SAME,
@@ -56,8 +56,8 @@ def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tens
     tasks = first_tasks(source, HELD_OUT)
     with torch.no_grad():
         scores = over_tasks(partial(adapted_scores, learner, params), tasks)
-    support, query = tasks
-    mean = means(scores).double()
+    support, query = (torch.vmap(by_token)(rows) for rows in tasks)
+    mean = means(scores).double().flatten(1, -2)
     total = query.weight.double().sum(1)
     problem = source.problem
     quality = (problem.values(mean, query.y) * query.weight).sum(1) / total

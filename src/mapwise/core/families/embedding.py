@@ -12,7 +12,7 @@ from mapwise.core import functional
 from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.functional import Net
 from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
-from mapwise.core.task import Examples, TaskSource
+from mapwise.core.task import Examples, TaskSource, counted_inputs
 from mapwise.core.tree import Fast, Params
 
 MEASURED_BATCHES = 20
@@ -61,10 +61,15 @@ class EmbeddingLearner(Learner):
         """The encoder's weights, with the statistics kept in params and in fast."""
         return functional.part(params, self.encoder_part, fast)
 
-    def embed_support(self, params: Params, support: Examples) -> tuple[Float[Tensor, "S D"], Params]:
-        """The embedded support rows, and with norm "support" their statistics, otherwise {}."""
+    def embed_support(self, params: Params, support: Examples) -> tuple[Float[Tensor, "S *L D"], Params]:
+        """The embedded support rows (or tokens), and with norm "support" their statistics, otherwise {}."""
         z, seen = functional.observe(self.encoder, self.encoder_weights(params), support.x, support.weight)
-        return z.flatten(1), seen
+        axes = support.weight.dim()  # of rows, and of their tokens where those have labels
+        if z.dim() <= axes:
+            raise ValueError(
+                f"the encoder gives {list(z.shape[1:])} for a row and every token has a label: give one of [L, D]"
+            )
+        return z.flatten(axes), seen
 
     def encode(self, params: Params, x: Any) -> Float[Tensor, "N D"]:
         """Each row embedded by itself, which is what `over_embedded` takes."""
@@ -88,8 +93,7 @@ class EmbeddingLearner(Learner):
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training episodes of the source."""
-        supports = (source(step).support for step in range(MEASURED_BATCHES))
-        batches = (rows.x.flatten(0, 1)[rows.weight.flatten() > 0] for rows in supports)
+        batches = (counted_inputs(source(step).support) for step in range(MEASURED_BATCHES))
         measured = functional.population(self.encoder, self.encoder_weights(params), batches)
         return {**params, "measured": measured} if measured else params
 

@@ -24,10 +24,11 @@ class FixedHeadLearner(Learner):
     A learner that extends this writes `adapt`, which ends with `fast_of`. Its params are the net's weights, or hold
     them as the part `net_part`; then it writes `init`, too.
 
-    net:  [N, *input] -> [N, W]; its head is fixed in ways.
+    net:  [N, *input] -> [N, W], or [N, L, W] where every token has a label; its head is fixed in ways.
     loss: "cross_entropy", "squared_error", another loss's name, or a function (scores, rows) -> scalar.
     """
 
+    takes_tokens: ClassVar[bool] = True
     net_part: ClassVar[str] = ""
     """The name of the net's part of params; "" when all params are the net's."""
 

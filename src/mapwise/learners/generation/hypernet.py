@@ -61,6 +61,8 @@ class HyperNet(FixedHeadLearner):
     inner_steps: int = 0
     inner_lr: float = 0.1
 
+    takes_tokens: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.passes < 1:

@@ -23,11 +23,12 @@ class ProtoNet(EmbeddingLearner):
     """A class is the mean of its embedded support rows; a query goes to the nearest.
 
     Paper:   Snell, Swersky, Zemel 2017, arXiv:1703.05175, eq. 1-2.
-    Fast:    {"prototypes": [W, D], "present": [W]}; with norm "support" also {"statistics": ...}.
+    Fast:    {"prototypes": [W, D], "present": [W]}; with norm "support" also {"statistics": ...}. Where every token
+             has a label, a prototype is the mean of a class's tokens, and prototypes are [1, W, D].
     Loss:    cross-entropy of minus squared distance.
     Differs: nothing; "cosine" scores are `scale` times the cosine, which the paper compares and finds worse.
 
-    encoder:  [N, *input] -> [N, D].
+    encoder:  [N, *input] -> [N, D], or [N, L, D] where every token has a label.
     distance: "euclidean" (squared) or "cosine".
     scale:    what a cosine is multiplied by; without effect on squared distances.
 
@@ -38,6 +39,7 @@ class ProtoNet(EmbeddingLearner):
     torch.Size([5, 64])
     """
 
+    takes_tokens: ClassVar[bool] = True
     encoder_part: ClassVar[str] = ""
     votes_add_to: ClassVar[VoteScale] = "scores"
 
@@ -51,9 +53,17 @@ class ProtoNet(EmbeddingLearner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """c_k = the mean of f(x_i) over the support rows of class k (eq. 1)."""
         z, seen = self.embed_support(params, support)
-        return {"prototypes": class_means(z, support), "present": present_classes(support), **seen}
+        means = class_means(z, support)  # [W, D]
+        # As many axes as z, so that a query's tokens are told from features of several axes.
+        prototypes = means[(None,) * (z.dim() - 2)]
+        return {"prototypes": prototypes, "present": present_classes(support), **seen}
 
-    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N *L D"]:
+        """Rows, or their tokens, in the learned space."""
+        z = functional.apply(self.encoder, self.encoder_weights(params, fast), x)
+        return z.flatten(fast["prototypes"].dim() - 1)
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q *L W"]:
         """Minus the squared distance to every prototype (eq. 2)."""
         z = self.embed(params, fast, x)
         if self.distance == "cosine":

@@ -15,7 +15,7 @@ from mapwise.core.functional import Net
 from mapwise.core.losses import squared_error
 from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.scores import without_absent
-from mapwise.core.task import Examples, Task, TaskSource, present_classes
+from mapwise.core.task import Examples, Task, TaskSource, present_classes, rows_at
 from mapwise.core.tree import Fast, Params
 from mapwise.nets.compare import Compare
 
@@ -129,7 +129,7 @@ class Relation(EmbeddingLearner):
             for number in range(tasks_in(batch)):
                 support, query = task_at(batch, number)
                 fast = self.adapt(params, support)
-                queries = self._as_maps(self.embed(params, fast, query.x[query.weight > 0]))
+                queries = self._as_maps(self.embed(params, fast, rows_at(query.x, query.weight > 0)))
                 yield fast["maps"][fast["present"] > 0], queries
 
 

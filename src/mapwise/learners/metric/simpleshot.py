@@ -10,7 +10,7 @@ from torch import Tensor
 from mapwise.core import functional
 from mapwise.core.geometry import class_means, squared_distances
 from mapwise.core.scores import without_absent
-from mapwise.core.task import Examples, TaskSource, present_classes
+from mapwise.core.task import Examples, TaskSource, counted_inputs, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.pretraining.supervised import MEASURED_BATCHES, Supervised
 
@@ -60,7 +60,7 @@ class SimpleShot(Supervised):
         total, rows = torch.zeros((), dtype=torch.float64), 0
         with torch.no_grad():
             for step in range(MEASURED_BATCHES):
-                z = super().embed(params, {}, source(step).query.x.flatten(0, 1))
+                z = super().embed(params, {}, counted_inputs(source(step).query))
                 total, rows = total.to(z.device) + z.double().sum(0), rows + len(z)
         return {**params, "measured": {**params.get("measured", {}), MEAN: (total / rows).to(z)}}
 

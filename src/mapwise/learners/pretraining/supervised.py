@@ -14,7 +14,7 @@ from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means, cosines
 from mapwise.core.learner import Learner
 from mapwise.core.scores import without_absent
-from mapwise.core.task import Examples, Task, TaskSource, present_classes
+from mapwise.core.task import Examples, Task, TaskSource, counted_inputs, present_classes
 from mapwise.core.tree import Fast, Params
 
 MEASURED_BATCHES = 40
@@ -83,6 +83,6 @@ class Supervised(Learner):
 
     def measure(self, params: Params, source: TaskSource) -> Params:
         """Population statistics of a frozen norm, from the first training batches."""
-        batches = (source(step).query.x.flatten(0, 1) for step in range(MEASURED_BATCHES))
+        batches = (counted_inputs(source(step).query) for step in range(MEASURED_BATCHES))
         measured = functional.population(self.net, params, batches)
         return {**params, "measured": measured} if measured else params
