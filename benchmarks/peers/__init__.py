@@ -37,7 +37,7 @@ def installed() -> tuple[dict[str, ModuleType], dict[str, str]]:
     found, absent = {}, {}
     for name, module in PEERS.items():
         if importlib.util.find_spec(name) is None:
-            absent[name] = "it is not installed (benchmarks/README.md says how)"
+            absent[name] = "it is not installed (benchmarks/pages/speed.md says how)"
             continue
         try:
             found[name] = importlib.import_module(f"benchmarks.peers.{module}")

@@ -515,7 +515,7 @@ def test_compiling_says_what_it_takes_and_is_part_of_the_run(cli):
 
 
 def test_what_cannot_be_compiled_is_said_and_trained_uncompiled(cli, monkeypatch):
-    monkeypatch.setattr("mapwise.engine.gradient.compiled", raises(NotCompiled("there is no compiler")))
+    monkeypatch.setattr("mapwise.engine.gradient.run_compiled", raises(NotCompiled("there is no compiler")))
     words = ("train", "maml", "sinusoid", "--net.hidden", "4", "--steps", "2", "--validation-episodes", "2")
     done = cli(*words, "--how", "vmap", "--out", "run", "--compile")
     assert done.code == 0

@@ -11,7 +11,7 @@ from mapwise.catalog.rows import OUTER_RATES, LearnerRow
 from mapwise.interfaces.cli import main
 from mapwise.runs.flags import FLAGS
 from mapwise.runs.settings import RunSettings
-from mapwise.workflows.train import check, settings_of
+from mapwise.workflows.train import check_settings, settings_of
 
 RECIPES = {name: row.recipe for name, row in LEARNERS.items() if row.recipe}
 
@@ -47,7 +47,7 @@ def test_a_recipe_holds_on_any_source(learner):
     assert not RECIPES[learner].keys() & about_the_source
     assert RECIPES[learner].keys() <= FLAGS.keys()
     for source in ("digits", "glyphs"):
-        check(settings_of(learner, source, {}))
+        check_settings(settings_of(learner, source, {}))
 
 
 def test_a_recipe_is_written_into_the_run_and_shown(tmp_path, capsys):
@@ -87,7 +87,7 @@ def test_there_are_two_to_six_candidates_and_each_can_be_tried(learner):
     assert 2 <= len(found) <= 6
     settings = [asked(learner).with_values(values) for values in found]
     for one in settings:
-        check(one)
+        check_settings(one)
     assert len({str(one) for one in settings}) == len(found)
     # The outer rate is among them, unless the recipe settles it.
     assert "optimizer.lr" in row.tuned or "optimizer" in row.recipe
