@@ -1,5 +1,7 @@
 """Pictures of any size are read in little memory, or refused in a sentence."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,3 +95,20 @@ def test_the_largest_pictures_of_every_mode_take_less_than_a_gigabyte(mode, tmp_
     read = measured(READ, blank(tmp_path, (7_071, 7_071), mode), limit=120)
     assert read.out.startswith("(1, "), read
     assert read.peak < MEGABYTES
+
+
+@pytest.mark.xfail(reason="what Pillow remarks while it opens a file is printed")
+def test_a_damaged_picture_is_refused_without_remarks(tmp_path):
+    path = tmp_path / "damaged.tiff"
+    Image.fromarray(drawn(24, 24)).save(path)
+    whole, refusals = path.read_bytes(), 0
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        for place in range(8, 120, 2):
+            path.write_bytes(whole[:place] + bytes(range(1, 5)) + whole[place + 4 :])
+            try:
+                Ink()([path])
+            except ValueError:
+                refusals += 1
+    assert refusals > 10
+    assert [str(remark.message) for remark in remarks if remark.category is not ResourceWarning] == []
