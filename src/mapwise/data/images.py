@@ -1,5 +1,6 @@
 """A folder of images, one subfolder a class."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def _longest(file: Path) -> int:
 
     try:
         check_file(file)
-        with Image.open(file) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
             return max(image.size)
     except Exception:  # as in _read
         return 0

@@ -40,10 +40,9 @@ def picture(source: "Path | Image", near: int) -> "Image":
         if isinstance(source, Path):
             check_file(source)
         with (
-            warnings.catch_warnings(),
+            warnings.catch_warnings(action="ignore"),  # odd metadata that Pillow can handle
             Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
         ):
-            warnings.simplefilter("ignore")  # odd metadata that Pillow can handle
             if isinstance(source, Path):
                 image.draft(image.mode, (2 * near, 2 * near))  # several times faster
             _check_size(*image.size)
