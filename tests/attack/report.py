@@ -1,0 +1,19 @@
+"""Try every table of hostile cases, print how they ended, and write it into the file that is named.
+
+python tests/attack/report.py [FILE.md]
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from hostile_files import TABLES
+from outcomes import counts, table
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = {name: counts(make(Path(folder), count)) for name, (make, count) in TABLES.items()}
+    text = table({name: counted for name, (counted, _) in outcomes.items()})
+    sys.stdout.write(text + "".join(f"{fault}\n" for _, faults in outcomes.values() for fault in faults))
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(text, encoding="utf-8")

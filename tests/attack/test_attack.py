@@ -1,0 +1,47 @@
+"""Hostile files end in a right answer or in one sentence, and the count of outcomes sees whatever doesn't."""
+
+import time
+
+import pytest
+
+from hostile_files import TABLES
+from outcomes import HANG, RIGHT, SENTENCE, TRACEBACK, WRONG, Case, Refusal, counts, table, tried
+
+SAMPLE = 9
+"""`make test` tries one case of so many."""
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("part", [SAMPLE, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_no_hostile_file_ends_in_anything_else(name, part, tmp_path):
+    make, count = TABLES[name]
+    cases = make(tmp_path, count)[::part]
+    outcomes, faults = counts(cases)
+    assert faults == [] and outcomes.total() == len(cases)
+    assert outcomes[SENTENCE] > 0
+
+
+def refused(line):
+    raise Refusal(line)
+
+
+@pytest.mark.parametrize(
+    ("door", "outcome"),
+    [
+        (lambda: 1, RIGHT),
+        (lambda: 2, WRONG),
+        (lambda: int("x"), SENTENCE),
+        (lambda: refused("mapwise: no\n"), SENTENCE),
+        (lambda: refused("mapwise: no\nmapwise: twice\n"), TRACEBACK),
+        (lambda: refused("Traceback"), TRACEBACK),
+        (lambda: {}["x"], TRACEBACK),
+        (lambda: time.sleep(5), HANG),
+    ],
+)
+def test_every_outcome_is_seen(door, outcome):
+    case = Case("a case", door, lambda answer: answer == 1)
+    assert tried(case, 0.5)[0] == outcome
+    if outcome != HANG:
+        counted, faults = counts([case])
+        assert counted == {outcome: 1} and bool(faults) == (outcome not in (RIGHT, SENTENCE))
+        assert f"| x | 1 | {int(outcome == RIGHT)} |" in table({"x": counted})
