@@ -245,7 +245,7 @@ def test_a_file_of_another_kind_of_task_is_refused_by_name(tmp_path):
         ({"targets": np.zeros(5, np.int64)}, "its targets are int64"),
         ({"targets": None}, "no whole predictor"),
         ({"about": {"head": "logistic"}}, "no learner 'logistic'"),
-        ({"about": {"kind": "odd"}}, "no kind of task that is known, 'odd'"),
+        ({"about": {"kind": "odd"}}, "a problem that is unknown, 'odd'"),
         ({"about": {"kind": ["regression"]}}, "no whole predictor"),
     ],
 )

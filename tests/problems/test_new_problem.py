@@ -66,8 +66,8 @@ class Ranking(Problem):
     def cells(self, figures: Mapping[str, Any], values):
         return {"median": share(float(np.median(values)))}
 
-    def opening(self, learner, ways, shots, seen, headline, figures, values):
-        return f"Given {shots} users of a shop {seen}, {learner} ranks items with a gain of {headline}"
+    def opening(self, result):
+        return f"Given {result.shots} users of a shop {result.seen}, {result.learner} ranks items at {result.headline}"
 
 
 @dataclass(frozen=True, eq=False)

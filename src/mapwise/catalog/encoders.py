@@ -31,9 +31,9 @@ FAMILIES: dict[str, FamilyRow] = {
 """What makes the encoder of FAMILY:NAME, for any name."""
 
 
-def encoder_of(kind: Modality) -> Encoder:
-    """The first encoder that reads rows of this kind."""
-    return next(encoder for make in ENCODERS.values() if (encoder := make()).reads == kind)
+def encoder_of(modality: Modality) -> Encoder:
+    """The first encoder that reads rows of this modality."""
+    return next(encoder for make in ENCODERS.values() if (encoder := make()).reads == modality)
 
 
 def encoder_named(name: str, *, fetch: bool) -> Encoder:

@@ -79,6 +79,21 @@ class Answers(NamedTuple):
         return Answers(cut, self.y[:count], self.weight[:count], self.names[:count], self.stream)
 
 
+class Summary(NamedTuple):
+    """What the first sentence of a report is about."""
+
+    learner: str
+    ways: str
+    shots: str
+    seen: str
+    """Whether the learner was trained on such classes, as the end of a relative clause."""
+    headline: str
+    """The metric with its interval."""
+    figures: Mapping[str, Any]
+    values: Float[np.ndarray, "E"]
+    """The metric of every episode."""
+
+
 def task_mean(values: Float[Tensor, "T *N"], weight: Float[Tensor, "T *N"]) -> Float[np.ndarray, "T"]:
     """The weighted mean over the rows (and tokens) of each task."""
     counts = weight.flatten(1)
@@ -150,21 +165,8 @@ class Problem:
         """
         raise NotImplementedError
 
-    def opening(
-        self,
-        learner: str,
-        ways: str,
-        shots: str,
-        seen: str,
-        headline: str,
-        figures: Mapping[str, Any],
-        values: Float[np.ndarray, "E"],
-    ) -> str:
-        """The first sentence of a report, without its full stop.
-
-        seen:     whether the learner was trained on such classes, as the end of a relative clause.
-        headline: the metric with its interval.
-        """
+    def opening(self, result: Summary) -> str:
+        """The first sentence of a report, without its full stop."""
         raise NotImplementedError
 
     def mean_nll(self, answers: Answers) -> Float[np.ndarray, "T"]:

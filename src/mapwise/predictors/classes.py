@@ -41,7 +41,7 @@ class Predictor(FittedPredictor):
     classes: names; one without rows is never predicted.
     """
 
-    kind: ClassVar[str] = "classification"
+    problem: ClassVar[str] = "classification"
 
     encoder: Encoder
     head: Head

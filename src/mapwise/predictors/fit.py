@@ -157,8 +157,8 @@ def fit(
     """
     seconds = seconds_of(budget)
     to_choose = learner == AUTO and examples.names
-    kind: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
-    head = kind.head_of(USUAL if to_choose else learner)
+    predictor_type: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
+    head = predictor_type.head_of(USUAL if to_choose else learner)
     fitting = encoder_for(encoder, examples.modality, head)
     examples = examples.counted()
     if not examples.names:

@@ -41,7 +41,8 @@ class FittedPredictor:
     query then scores the same alone as among others.
     """
 
-    kind: ClassVar[str]
+    problem: ClassVar[str]
+    """Its name, which files keep under the key `kind`."""
 
     encoder: Encoder
     head: Head
@@ -54,7 +55,7 @@ class FittedPredictor:
     @classmethod
     def head_of(cls, learner: "str | Path | Learner | Head") -> Head:
         """The head of a learner's name, a run's folder, or a learner; raises ValueError as `heads.head_of` does."""
-        return head_of(learner, cls.kind)
+        return head_of(learner, cls.problem)
 
     @classmethod
     def _encoded_by(cls, encoder: Encoder, head: Head, X: Any, weight: np.ndarray) -> tuple[Encoder, np.ndarray]:
@@ -146,7 +147,7 @@ class FittedPredictor:
         state = {name: part for name, part in self.encoder.state.items() if name not in arrays}
         about = {
             "card": CARD,
-            "kind": self.kind,
+            "kind": self.problem,
             "encoder": {"name": self.encoder.name, "version": self.encoder.version, "state": state},
             "head": head,
             "reads": self.note,
@@ -163,20 +164,20 @@ class FittedPredictor:
     def load(cls, path: str | Path) -> Self:
         """What a file holds; nothing in it is run, and all of it is looked at before it is believed.
 
-        Raises ValueError for a file that is missing, cut short, damaged, of a later version, of another kind of task or
-        another encoder.
+        Raises ValueError for a file that is missing, cut short, damaged, of a later version, for another problem, or
+        of another encoder.
         """
         path = Path(path)
         leaves, about = tensor_file.load_tensors(path, "predictor", _AGAIN)
         try:
             tensors = {name: leaf.numpy() for name, leaf in leaves.items()}
-            if about["kind"] != cls.kind and about["kind"] in _OPENED_BY:
+            if about["kind"] != cls.problem and about["kind"] in _OPENED_BY:
                 raise _Refused(_OPENED_BY[about["kind"]])
             encoder = _encoder(about["encoder"], tensors)
             common = (tensors[name] for name in ("rows", "weight", "digests"))
             if fault := _fault(about, *common) or cls._label_fault(about, tensors):
                 raise ValueError(fault)
-            head = head_of_file(about["head"], tensors, encoder, cls.kind)
+            head = head_of_file(about["head"], tensors, encoder, cls.problem)
             # What the learner makes of the support is needed anyway, and shows whether its weights are whole.
             return cls._of_file(encoder, head, about, tensors).checked()
         except _Refused as refused:
@@ -252,7 +253,7 @@ def _fault(
     """What is wrong with the parts that every file has; "" when nothing is."""
     note, sources = about["reads"], about["sources"]
     if about["kind"] not in _OPENED_BY:
-        return f"it is for no kind of task that is known, {about['kind']!r}"
+        return f"it is for a problem that is unknown, {about['kind']!r}"
     if not isinstance(note, str):
         return "its note is no text"
     if not isinstance(sources, list) or not all(isinstance(source, str) for source in sources):

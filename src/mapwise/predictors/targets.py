@@ -24,7 +24,7 @@ class TargetPredictor(FittedPredictor):
     weight:  how often each row counts.
     """
 
-    kind: ClassVar[str] = "regression"
+    problem: ClassVar[str] = "regression"
 
     encoder: Encoder
     head: Head

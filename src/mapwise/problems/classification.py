@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mapwise.core.estimate import Estimate
 from mapwise.core.format import plain, share
-from mapwise.core.problem import Answers, Metric, Problem, finite
+from mapwise.core.problem import Answers, Metric, Problem, Summary, finite
 from mapwise.core.scores import Scores, means
 from mapwise.core.task import Examples, present_classes
 
@@ -185,19 +185,13 @@ class Classification(Problem):
             "AUC": plain(figures.get("auc")),
         }
 
-    def opening(
-        self,
-        learner: str,
-        ways: str,
-        shots: str,
-        seen: str,
-        headline: str,
-        figures: Mapping[str, Any],
-        values: Float[np.ndarray, "E"],
-    ) -> str:
+    def opening(self, result: Summary) -> str:
         """How many examples are given, and how often the right class is named."""
-        examples = "one example" if shots == "1" else f"{shots} examples"
-        return f"Given {examples} each of {ways} classes {seen}, {learner} names the right one {headline} of the time"
+        examples = "one example" if result.shots == "1" else f"{result.shots} examples"
+        return (
+            f"Given {examples} each of {result.ways} classes {result.seen}, {result.learner} names the right one "
+            f"{result.headline} of the time"
+        )
 
 
 def _calibrated(tallies: Sequence[_Tally], right: np.ndarray) -> Calibrated | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mapwise.core.format import plain
 from mapwise.core.losses import binary_cross_entropy_of_rows
-from mapwise.core.problem import Answers, Metric, Problem, finite
+from mapwise.core.problem import Answers, Metric, Problem, Summary, finite
 from mapwise.core.scores import Scores, means
 from mapwise.core.task import Examples
 
@@ -56,18 +56,9 @@ class Multilabel(Problem):
         """The binary cross-entropy."""
         return {"bits a bit": plain(figures.get("bits"), 4)}
 
-    def opening(
-        self,
-        learner: str,
-        ways: str,
-        shots: str,
-        seen: str,
-        headline: str,
-        figures: Mapping[str, Any],
-        values: Float[np.ndarray, "E"],
-    ) -> str:
+    def opening(self, result: Summary) -> str:
         """The length of the sequence, and how much of the answer is wrong."""
         return (
-            f"Having read a sequence of length {shots} {seen}, {learner} gets {headline} of the bits of its "
-            f"answer wrong, at {plain(figures.get('bits'), 4)} bits for each of them"
+            f"Having read a sequence of length {result.shots} {result.seen}, {result.learner} gets {result.headline} "
+            f"of the bits of its answer wrong, at {plain(result.figures.get('bits'), 4)} bits for each of them"
         )

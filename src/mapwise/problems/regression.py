@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core.format import plain, share
-from mapwise.core.problem import Answers, Metric, Problem, finite, task_mean
+from mapwise.core.problem import Answers, Metric, Problem, Summary, finite, task_mean
 from mapwise.core.scores import Gaussian, Scores, means
 from mapwise.core.task import Examples
 
@@ -95,22 +95,13 @@ class Regression(Problem):
             cells |= {"NLL": plain(figures.get("nll")), COVERAGE: inside}
         return cells
 
-    def opening(
-        self,
-        learner: str,
-        ways: str,
-        shots: str,
-        seen: str,
-        headline: str,
-        figures: Mapping[str, Any],
-        values: Float[np.ndarray, "E"],
-    ) -> str:
+    def opening(self, result: Summary) -> str:
         """How many points are given, and how far off the rest is."""
-        examples = "one point" if shots == "1" else f"{shots} points"
-        median, diverged = median_and_diverged(values)
+        examples = "one point" if result.shots == "1" else f"{result.shots} points"
+        median, diverged = median_and_diverged(result.values)
         return (
-            f"Given {examples} of a function {seen}, {learner} predicts the rest with a mean squared error of "
-            f"{headline}; the median task has {plain(median)}"
+            f"Given {examples} of a function {result.seen}, {result.learner} predicts the rest with a mean squared "
+            f"error of {result.headline}; the median task has {plain(median)}"
             + (f", and {share(diverged, 2)} of the tasks diverged" if diverged else "")
         )
 

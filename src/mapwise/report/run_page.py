@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mapwise.core.format import ABSENT, plain, share
+from mapwise.core.problem import Summary
 from mapwise.engine.results import Findings, FunctionFit, Paired, Protocol, Report
 from mapwise.problems.classification import ClassFigures
 from mapwise.report import html, plots, table
@@ -51,7 +52,7 @@ def run_summary(reports: Sequence[Report]) -> str:
     seen = "it was trained on" if p.split in ("train", "trainval") else "it has never seen"
     # The same learner may stand here twice, evaluated otherwise: that is no other learner.
     others = [report for report in reports[1:] if _same_episodes(own, report) and report.protocol.learner != p.learner]
-    sentence = p.problem.opening(p.learner, p.ways, p.shots, seen, _loose(own), own.figures, own.values)
+    sentence = p.problem.opening(Summary(p.learner, p.ways, p.shots, seen, _loose(own), own.figures, own.values))
     beside = [f"{report.protocol.learner} gets {_loose(report)}" for report in others[:3]]
     if own.chance is not None:
         shown = f"{100 * own.chance:.3g} %" if own.problem.metric.percent else plain(own.chance)

@@ -21,7 +21,7 @@ from mapwise.predictors.heads.trained_learner import TrainedLearner
 AUTO = "auto"
 """The name of what fits best, whatever it is called."""
 NAMED: dict[str, Mapping[str, HeadRow]] = {"classification": HEADS, "regression": REGRESSION_HEADS}
-"""The heads that have a name, by the kind of tasks they are for."""
+"""The heads that have a name, by the problem they are for."""
 
 
 class Head(Protocol):
@@ -38,8 +38,8 @@ class Head(Protocol):
         ...
 
     @property
-    def kind(self) -> str | None:
-        """The kind of tasks it takes; None: any."""
+    def problem(self) -> str | None:
+        """The name of the problem it is for; None: any."""
         ...
 
     @property
@@ -112,17 +112,17 @@ class _OverEncoded:
 class NamedHead(_OverEncoded):
     """A row of the catalog.
 
-    kind: of the tasks that the catalog lists it for.
+    problem: the name of the problem that the catalog lists it for.
     """
 
     name: str
-    kind: str
+    problem: str
 
     @classmethod
-    def of(cls, name: str, kind: str) -> "NamedHead":
+    def of(cls, name: str, problem: str) -> "NamedHead":
         """The head of this name; raises ValueError when there is none."""
-        named(NAMED[kind], name, "learner")
-        return cls(name, kind)
+        named(NAMED[problem], name, "learner")
+        return cls(name, problem)
 
     @property
     def setting(self) -> str:
@@ -132,16 +132,16 @@ class NamedHead(_OverEncoded):
     @property
     def tunes(self) -> bool:
         """As its row says."""
-        return NAMED[self.kind][self.name].tunes
+        return NAMED[self.problem][self.name].tunes
 
     @property
     def by_class(self) -> bool:
         """As its row says."""
-        return NAMED[self.kind][self.name].by_class
+        return NAMED[self.problem][self.name].by_class
 
     def learner_for(self, support: Examples) -> Learner:
         """As its row makes it."""
-        return NAMED[self.kind][self.name](support)
+        return NAMED[self.problem][self.name](support)
 
     def to_file(self) -> tuple[str, dict[str, np.ndarray]]:
         """The name."""
@@ -152,7 +152,7 @@ class NamedHead(_OverEncoded):
 class CustomHead(_OverEncoded):
     """A learner of the user's own."""
 
-    kind: ClassVar[str | None] = None
+    problem: ClassVar[str | None] = None
     tunes: ClassVar[bool] = False
     by_class: ClassVar[bool] = False
 
@@ -180,37 +180,35 @@ class CustomHead(_OverEncoded):
         )
 
 
-def head_of(learner: "str | Path | Learner | Head", kind: str) -> Head:
-    """The head of what a user gives: a name, a run's folder, a learner, or a head; for tasks of this kind.
+def head_of(learner: "str | Path | Learner | Head", problem: str) -> Head:
+    """The head of what a user gives: a name, a run's folder, a learner, or a head; for the problem of this name.
 
     Raises ValueError for a name that isn't there, for a folder whose learner can't stand behind an encoder, and for a
-    run that was trained on tasks of another kind.
+    run that was trained for another problem.
     """
     head: Head
     if isinstance(learner, Learner):
         head = CustomHead(learner)
     elif isinstance(learner, str | Path):
         folder = Path(learner).expanduser()
-        if isinstance(learner, str) and (learner in NAMED[kind] or not (len(folder.parts) > 1 or folder.is_dir())):
-            head = NamedHead.of(learner, kind)
+        if isinstance(learner, str) and (learner in NAMED[problem] or not (len(folder.parts) > 1 or folder.is_dir())):
+            head = NamedHead.of(learner, problem)
         else:
             head = TrainedLearner.of_run(folder)
     else:
         head = learner
-    if head.kind not in (None, kind):
-        raise ValueError(
-            f"the learner was trained on tasks of kind {head.kind} and this is one of {kind}: take another run"
-        )
+    if head.problem not in (None, problem):
+        raise ValueError(f"the learner was trained for {head.problem} and {problem} is needed: take another run")
     return head
 
 
-def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, kind: str) -> Head:
-    """The head that `to_file` kept; raises ValueError for one that isn't there or takes other tasks."""
+def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, problem: str) -> Head:
+    """The head that `to_file` kept; raises ValueError for one that isn't there or is for another problem."""
     if isinstance(about, str):
-        return NamedHead.of(about, kind)
+        return NamedHead.of(about, problem)
     head = TrainedLearner.of_file(about, tensors, encoder)
-    if head.kind != kind:
-        raise ValueError(f"its learner is for tasks of kind {head.kind}")
+    if head.problem != problem:
+        raise ValueError(f"its learner is for {head.problem}")
     return head
 
 

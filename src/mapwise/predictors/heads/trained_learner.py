@@ -138,8 +138,8 @@ class TrainedLearner:
         return self
 
     @property
-    def kind(self) -> str:
-        """The kind of tasks it was trained on."""
+    def problem(self) -> str:
+        """The name of the problem it was trained for."""
         return self.settings.shape.problem
 
     @property
