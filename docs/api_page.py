@@ -1,10 +1,11 @@
-"""Write docs/api.md: every public name with its signature, its docstring and its methods, as the source has them.
+"""Write the catalog's classes into __init__.pyi and every public name into docs/api.md, as the source has them.
 
 python docs/api_page.py
 """
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import itertools
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import mapwise
 
 PAGE = Path(__file__).with_name("api.md")
+STUB = Path(mapwise.__file__).with_name("__init__.pyi")
 WIDTH = 120
 
 SECTIONS = {
@@ -223,5 +225,24 @@ def page() -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
+def stub() -> str:
+    """__init__.pyi as it stands, with the classes of the catalog's learners and sources and of all problems."""
+    from mapwise.catalog.learners import LEARNERS
+    from mapwise.catalog.sources import SOURCES
+    from mapwise.problems import PROBLEMS
+
+    text = STUB.read_text(encoding="utf-8")
+    factories = [row.factory for row in SOURCES.values() if inspect.isclass(row.factory)]
+    classes = {*(row.learner for row in LEARNERS.values()), *factories, *map(type, PROBLEMS.values())}
+    lines = re.findall(r"^from \.\S+ import .*$", text, re.M)
+    names = [(one.__module__.removeprefix("mapwise"), one.__name__) for one in classes]
+    lines += [f"from {home} import {name} as {name}" for home, name in names]
+    head, tail = text[: text.index("from .")], text[text.rindex("\n\n") :]
+    return head + "\n".join(sorted(set(lines))) + tail
+
+
 if __name__ == "__main__":
+    if STUB.read_text(encoding="utf-8") != (text := stub()):
+        STUB.write_text(text, encoding="utf-8")
+        importlib.reload(mapwise)
     PAGE.write_text(page(), encoding="utf-8")

@@ -20,7 +20,6 @@ import mapwise as mw
 from benchmarks import row
 from benchmarks.row import Line, Row, Target
 from mapwise.catalog.learners import LEARNERS
-from mapwise.catalog.rows import BLUEPRINTS
 from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
@@ -28,6 +27,7 @@ from mapwise.core.task import Task, TaskSource
 from mapwise.data.digits import digits
 from mapwise.engine.compiled import ROUNDING, relative_distance
 from mapwise.engine.gradient import meta_gradient
+from mapwise.learners.row import BLUEPRINTS
 from mapwise.nets import MLP
 from mapwise.tasks.sequences import Copy
 

@@ -14,7 +14,6 @@ from mapwise.catalog.encoders import ENCODERS, FAMILIES, encoder_named
 from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
-from mapwise.catalog.rows import LearnerRow
 from mapwise.catalog.sources import SOURCES, training_source
 from mapwise.core import tree
 from mapwise.core.losses import binary_cross_entropy, cross_entropy, gaussian, squared_error
@@ -22,6 +21,7 @@ from mapwise.core.task import TaskShape
 from mapwise.engine.gradient import meta_gradient
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.row import LearnerRow
 from mapwise.predictors.heads.head import NamedHead
 from mapwise.problems import PROBLEMS
 from mapwise.runs.learner import LearnerSettings, learner_of, shape_of
@@ -49,7 +49,7 @@ def ended(*words: str) -> int:
 
 
 def test_a_learner_is_listed_trained_and_judged_by_its_row_alone(tmp_path, monkeypatch, capsys):
-    row = LearnerRow(Nearest, "metric", "Nobody 2000", "nearest", "nearest", recipe={"tasks": 3})
+    row = LearnerRow(Nearest, "Nobody 2000", "nearest", recipe={"tasks": 3})
     monkeypatch.setitem(LEARNERS, "nearest", row)
     run = str(tmp_path / "run")
 

@@ -15,6 +15,10 @@ def test_the_page_is_the_one_that_the_source_writes():
     assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), "run python docs/api_page.py"
 
 
+def test_the_classes_of_the_catalog_are_public():
+    assert api_page.STUB.read_text(encoding="utf-8") == api_page.stub(), "run python docs/api_page.py"
+
+
 def test_every_public_name_is_shown_once_with_its_arguments():
     entries = api_page.PAGE.read_text(encoding="utf-8").split("\n### ")[1:]
     shown = {entry.partition("`\n")[0].removeprefix("`"): entry for entry in entries}

@@ -17,7 +17,6 @@ import torch
 
 from conftest import ROOT
 from mapwise.catalog.learners import LEARNERS
-from mapwise.catalog.rows import BLUEPRINTS, LearnerRow
 from mapwise.catalog.sources import training_source
 from mapwise.core import functional, tree
 from mapwise.core.families.fixed_head import FixedHeadLearner
@@ -42,6 +41,7 @@ from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.learners.optimization.meta_sgd import MetaSGD
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.learners.optimization.prox import all_rows
+from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.nets import MLP, Conv4, ResNet12
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.lines import Lines
@@ -820,7 +820,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from mapwise.catalog.learners import LEARNERS
-from mapwise.catalog.rows import BLUEPRINTS, LearnerRow
+from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.catalog.sources import training_source
 from mapwise.engine import checkpoint
 from mapwise.nets import MLP

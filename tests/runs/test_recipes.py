@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mapwise.catalog.learners import LEARNERS
-from mapwise.catalog.rows import OUTER_RATES, LearnerRow
 from mapwise.interfaces.cli import main
+from mapwise.learners.row import OUTER_RATES, LearnerRow
 from mapwise.runs.flags import FLAGS
 from mapwise.runs.settings import RunSettings
 from mapwise.workflows.train import check_settings, settings_of
@@ -96,4 +96,4 @@ def test_there_are_two_to_six_candidates_and_each_can_be_tried(learner):
 
 def test_a_row_that_names_no_rates_tries_those_of_adam():
     protonet = LEARNERS["protonet"]
-    assert LearnerRow(protonet.make, "metric", "", "", page="protonet").tuned == OUTER_RATES
+    assert LearnerRow(protonet.make, "", "").tuned == OUTER_RATES

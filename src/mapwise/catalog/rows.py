@@ -2,111 +2,17 @@
 
 import dataclasses
 import inspect
-import math
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mapwise.core.capabilities import Causal
-from mapwise.core.functional import Net
-from mapwise.core.learner import MOMENT, Learner
-from mapwise.core.spec import plain_shape
+from mapwise.core.learner import Learner
 from mapwise.core.spelling import nearest
-from mapwise.core.task import Examples, TaskShape, TaskSource
+from mapwise.core.task import Examples, TaskSource
 from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
 from mapwise.tasks.episodes import Span
-
-OUTER_RATES = {"optimizer.lr": (0.001, 0.003, 0.01)}
-"""Rates of Adam worth trying for a learner that has no other."""
-
-
-@dataclass(frozen=True)
-class LearnerRow:
-    """One learner of the catalog: a class with some of its fields set."""
-
-    make: Callable[..., Learner]
-    family: str
-    paper: str
-    summary: str
-    page: str
-    """The docs page, docs/learners/<page>.md; kin share one."""
-    nets: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """Net options this learner prefers to the nets' own, by net."""
-    pretraining: bool = False
-    """It trains on all base classes at once instead of on episodes."""
-    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """How it asks to be trained where the user says nothing, by the names of a run's settings.
-
-    Only what holds on every source: how many ways and shots there are to train with, the source decides.
-    """
-    of_problem: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """Hyperparameters that tasks of a problem ask for, where they aren't those it has by itself."""
-    tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
-    """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
-    problems: tuple[str, ...] = ()
-    """Names of the problems it is for; () for all."""
-
-    @property
-    def fields(self) -> dict[str, dataclasses.Field[Any]]:
-        """The learner's hyperparameters by name, in the order of its signature: all but networks, sizes and moments."""
-        ordered = sorted(dataclasses.fields(self._class), key=lambda field: field.kw_only is True)
-        given = {*BLUEPRINTS, *SIZES}
-        return {field.name: field for field in ordered if field.name not in given and field.metadata != MOMENT}
-
-    @property
-    def preset(self) -> dict[str, Any]:
-        """The fields this row sets."""
-        return dict(self.make.keywords) if isinstance(self.make, partial) else {}
-
-    @property
-    def types(self) -> dict[str, Any]:
-        """The type of every field."""
-        return typing.get_type_hints(self._class)
-
-    @property
-    def blueprint(self) -> str | None:
-        """The field that takes a network, unless the row sets it."""
-        names = [f.name for f in dataclasses.fields(self._class) if f.name in BLUEPRINTS]
-        return next((name for name in names if name not in self.preset), None)
-
-    def takes(self, problem: str) -> bool:
-        """Whether it is for tasks of the problem of this name."""
-        return not self.problems or problem in self.problems
-
-    def sizes(self, shape: TaskShape) -> dict[str, int]:
-        """The fields that say how large rows and answers are, for a learner that has such."""
-        names = {field.name for field in dataclasses.fields(self._class)}
-        return {name: size(shape) for name, size in SIZES.items() if name in names}
-
-    @property
-    def causal(self) -> bool:
-        """Whether the learner has a causal pass, by which it is trained on streams."""
-        return issubclass(self._class, Causal)
-
-    @property
-    def _class(self) -> Any:
-        return self.make.func if isinstance(self.make, partial) else self.make
-
-    def build(self, net: Net | None = None, fields: Mapping[str, Any] | None = None) -> Learner:
-        """The learner with this network and these fields."""
-        chosen = dict(fields or {})
-        if self.blueprint is not None:
-            assert net is not None
-            chosen[self.blueprint] = net
-        return self.make(**chosen)
-
-
-SIZES: dict[str, Callable[[TaskShape], int]] = {
-    "inputs": lambda shape: math.prod(plain_shape(shape.inputs, "this learner")),
-    "outputs": lambda shape: shape.outputs,
-}
-"""Field names of a learner that makes all its parts itself, and what of its tasks they are."""
-BLUEPRINTS = {"net": True, "encoder": False}
-"""Field names that take a network, and whether that network ends in a head of W columns."""
 
 
 @dataclass(frozen=True)

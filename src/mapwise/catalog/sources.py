@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from mapwise.catalog.rows import LearnerRow, SourceRow, SourceSettings
+from mapwise.catalog.rows import SourceRow, SourceSettings
 from mapwise.core.task import TaskSource
 from mapwise.data.digits import digits
 from mapwise.data.glyphs import glyphs
@@ -12,6 +12,7 @@ from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
 from mapwise.data.tables import table
 from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.learners.row import LearnerRow
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.gaussian_process import GaussianProcess

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
-from mapwise.catalog.rows import BLUEPRINTS, LearnerRow, named
+from mapwise.catalog.rows import named
 from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
 from mapwise.core.spec import plain_shape
 from mapwise.core.task import TaskShape, TaskSource, inputs_of
+from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.shape import FiledShape

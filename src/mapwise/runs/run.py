@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapwise.catalog.rows import BLUEPRINTS
 from mapwise.catalog.sources import training_source
 from mapwise.core import tree
 from mapwise.core.learner import Learner
@@ -19,6 +18,7 @@ from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
 from mapwise.engine.folder import BEST, LAST
+from mapwise.learners.row import BLUEPRINTS
 from mapwise.runs.learner import learner_of
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of

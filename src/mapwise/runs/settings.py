@@ -23,12 +23,13 @@ from pydantic import ConfigDict, TypeAdapter
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
-from mapwise.catalog.rows import LearnerRow, SourceRow, named
+from mapwise.catalog.rows import SourceRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
 from mapwise.core.spelling import nearest
 from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.engine.optimizer import parse
+from mapwise.learners.row import LearnerRow
 from mapwise.problems import PROBLEMS
 from mapwise.runs.flags import FLAGS, RunFlags
 from mapwise.runs.shape import FiledShape, shape_to_file

@@ -6,8 +6,9 @@ from typing import Any
 from mapwise.catalog.encoders import ENCODERS, FAMILIES
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options
-from mapwise.catalog.rows import LearnerRow, named
+from mapwise.catalog.rows import named
 from mapwise.catalog.sources import SOURCES
+from mapwise.learners.row import LearnerRow
 from mapwise.predictors.heads.head import NAMED
 from mapwise.runs.flags import FLAGS
 from mapwise.runs.words import field_meanings, flag, plain_type, plain_value

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -17,6 +18,7 @@ from mapwise.core.losses import cross_entropy
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 
 LEVELS = 5
 """Moments of the annealing; each is another program to compile."""
@@ -225,3 +227,17 @@ def surprise(prior: Params) -> Float[Tensor, ""]:
 def _flat(weights: Params) -> Float[Tensor, "P"]:
     # By name: weights that come from a file come in any order.
     return torch.cat([weights[name].reshape(-1) for name in sorted(weights)])
+
+
+ROWS = {
+    "abml": gradient_row(
+        ABML,
+        "Ravi 2019",
+        "gradient steps from a prior of the weights to a task's posterior; answers averaged over nets",
+    ),
+    "vampire": gradient_row(
+        partial(ABML, outer_kl=0.0, hyper_prior=0.0, learns_from="query"),
+        "Nguyen 2020",
+        "abml that learns from the queries alone, its prior under no hyper-prior",
+    ),
+}

@@ -18,6 +18,7 @@ from mapwise.core.losses import LOSSES, Loss
 from mapwise.core.scores import Gaussian, Scores, without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import FIXED, LearnerRow
 from mapwise.nets.mlp import MLP
 
 
@@ -136,3 +137,15 @@ class CNP(EmbeddingLearner):
 @cache
 def _mlp(inputs: int, layers: int, width: int, outputs: int) -> Net:
     return partial(MLP, (inputs,), outputs, hidden=(width,) * (layers - 1))
+
+
+ROWS = {
+    "cnp": LearnerRow(
+        CNP,
+        "Garnelo 2018",
+        "the mean of encoded support rows tells a decoder what to say of a query, and how surely",
+        nets=FIXED,
+        of_problem={"regression": {"loss": "gaussian"}},
+        problems=("classification", "regression"),
+    ),
+}

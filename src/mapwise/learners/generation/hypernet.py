@@ -15,6 +15,7 @@ from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.losses import cross_entropy
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 
 
 @dataclass(frozen=True)
@@ -189,3 +190,14 @@ def _through(layers: Params, x: Float[Tensor, "N D"]) -> Float[Tensor, "N output
     hidden = silu(linear(x, first["weight"], first["bias"]))
     # Past the hidden units, too: a class's row as a linear map of its mean features is good already, and soon learned.
     return linear(torch.cat([hidden, x], 1), last["weight"], last["bias"])
+
+
+ROWS = {
+    "hypernet": gradient_row(
+        HyperNet,
+        "Ha 2017",
+        "a network that reads the support and writes the head of another",
+        # Whether a fit after the writing is worth its time.
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_steps": (0, 3), "inner_lr": (0.1,)},
+    ),
+}

@@ -16,6 +16,7 @@ from mapwise.core.geometry import class_means
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import encoder_row
 from mapwise.nets import MLP
 
 
@@ -116,3 +117,8 @@ def _of_class(support: Examples) -> Int64[Tensor, "W"]:
     """A number for every class, by the bits of its rows in any order; integers add up the same in any order, too."""
     counts = support.y * support.weight[:, None] > 0  # [S, W]
     return torch.where(counts, random.digest(support.x)[:, None], 0).sum(0)
+
+
+ROWS = {
+    "versa": encoder_row(VERSA, "Gordon 2019", "a network that writes a distribution of each class's head weights"),
+}

@@ -14,6 +14,7 @@ from mapwise.core import context, functional, random, tree
 from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import OF_CLASSES, LearnerRow
 from mapwise.nets import memory
 from mapwise.nets.initial import linear_weights
 from mapwise.nets.lstm import lstm_gated, lstm_weights
@@ -193,3 +194,16 @@ def _scores(params: Params, h: Tensor, seen: Tensor, ways: int) -> Float[Tensor,
     weight, bias = params["out"]["weight"][:ways], params["out"]["bias"][:ways]
     scores: Tensor = torch.cat([h, seen], -1) @ weight.T + bias
     return scores
+
+
+ROWS = {
+    "mann": LearnerRow(
+        MANN,
+        "Santoro 2016",
+        "an LSTM with a memory reads rows in their order; made for streams",
+        # Of a quarter of the work of pooled maps: a stream has 50 rows.
+        nets={"conv4": {"norm": "frozen", "down": "stride", "filters": 32}, "resnet12": {"norm": "frozen"}},
+        recipe={"clip": 10.0},
+        problems=OF_CLASSES,
+    ),
+}

@@ -17,6 +17,7 @@ from mapwise.core.geometry import cosines
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import encoder_row
 from mapwise.nets.initial import linear_weights
 from mapwise.nets.log_and_sign import log_and_sign
 from mapwise.nets.lstm import lstm_cell, lstm_weights
@@ -207,3 +208,13 @@ def _chunks(weight: Float[Tensor, "S"], chunks: int) -> Float[Tensor, "chunks S"
     before = weight.cumsum(0) - weight
     place = (before * chunks / weight.sum().clamp(min=1e-12)).floor()  # [S]
     return (place == torch.arange(chunks, device=weight.device)[:, None]) * weight
+
+
+ROWS = {
+    "meta_networks": encoder_row(
+        MetaNetworks,
+        "Munkhdalai 2017",
+        "fast weights from each support row's gradient, read from a memory by every query",
+        recipe={"clip": 10.0},
+    ),
+}

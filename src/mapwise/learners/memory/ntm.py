@@ -14,6 +14,7 @@ from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Loss, loss_named
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import LearnerRow
 from mapwise.nets import memory as slots
 from mapwise.nets.initial import linear_weights
 from mapwise.nets.lstm import lstm_cell, lstm_weights
@@ -168,3 +169,15 @@ class NTM(Learner):
         heads = self.reads + self.writes
         each = self.writes * self.width
         return heads * self.width, heads, heads, heads * (2 * self.reach + 1), heads, each, each
+
+
+ROWS = {
+    "ntm": LearnerRow(
+        NTM,
+        "Graves 2014",
+        "a controller that reads and writes an external memory; for sequences",
+        # The paper clips at 10, each number of the gradient of a sum over all bits; ours is of their mean.
+        recipe={"tasks": 32, "clip": 1.0},
+        problems=("multilabel",),
+    ),
+}

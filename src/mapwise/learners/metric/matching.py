@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,6 +16,7 @@ from mapwise.core.geometry import cosines
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import encoder_row
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
 FullContext = Literal["sequence", "set"]
@@ -161,3 +163,13 @@ def _run_lstm(cell: Params, z: Tensor, weight: Tensor) -> Float[Tensor, "S D"]:
         state = torch.where(counts, h, state[0]), torch.where(counts, c, state[1])
         outputs.append(state[0])
     return torch.stack(outputs)
+
+
+ROWS = {
+    "matching": encoder_row(Matching, "Vinyals 2016", "attention over the support rows by cosine"),
+    "matching_fce": encoder_row(
+        partial(Matching, full_context="sequence"),
+        "Vinyals 2016",
+        "matching with embeddings that depend on the whole support set",
+    ),
+}

@@ -1,11 +1,12 @@
 """Prototypical Networks."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mapwise.core import functional
 from mapwise.core.capabilities import VoteScale
@@ -14,6 +15,7 @@ from mapwise.core.geometry import class_means, cosines, squared_distances
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import OF_CLASSES, LearnerRow, encoder_row
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -92,3 +94,18 @@ class ProtoNet(EmbeddingLearner):
             nearer = usual[:, None, None] - near
         votes: Tensor = share * nearer  # [Q, S, W]
         return votes
+
+
+ROWS = {
+    "protonet": encoder_row(ProtoNet, "Snell 2017", "nearest class mean in a learned space"),
+    "protonet_cosine": encoder_row(
+        partial(ProtoNet, distance="cosine"), "Snell 2017", "protonet with cosines for distances"
+    ),
+    "nearest_mean": LearnerRow(
+        partial(ProtoNet, encoder=nn.Flatten),
+        "Snell 2017",
+        "nearest class mean of the raw inputs; nothing to train",
+        page="nearest_mean",
+        problems=OF_CLASSES,
+    ),
+}

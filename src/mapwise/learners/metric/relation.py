@@ -17,6 +17,7 @@ from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, TaskSource, present_classes, rows_at
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import OF_CLASSES, LearnerRow
 from mapwise.nets.compare import Compare
 
 PairNorm = Literal["frozen", "batch", "group", "layer"]
@@ -142,3 +143,15 @@ def _pairs(fast: Fast, queries: Tensor) -> Tensor:
     """Which pairs count, [Q * W]: those with a class that is there."""
     present: Tensor = fast["present"]
     return present.expand(len(queries), -1).flatten()
+
+
+ROWS = {
+    "relation": LearnerRow(
+        Relation,
+        "Sung 2018",
+        "a second network that compares feature maps of a query and of each class",
+        nets={"conv4": {"norm": "frozen", "maps": True, "halvings": 2}, "resnet12": {"norm": "frozen", "maps": True}},
+        recipe={"clip": 0.5},
+        problems=OF_CLASSES,
+    ),
+}

@@ -14,6 +14,7 @@ from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import encoder_row
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,8 @@ class Siamese(EmbeddingLearner):
         return (weight * (softplus(pairs) - same * pairs)).sum() / weight.sum().clamp(
             min=torch.finfo(weight.dtype).tiny
         )
+
+
+ROWS = {
+    "siamese": encoder_row(Siamese, "Koch 2015", "whether a query and a support row are of one class, pair by pair"),
+}

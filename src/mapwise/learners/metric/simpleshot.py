@@ -13,6 +13,7 @@ from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, TaskSource, counted_inputs, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.pretraining.supervised import MEASURED_BATCHES, Supervised
+from mapwise.learners.row import encoder_row
 
 MEAN = "feature_mean"
 """What the mean is called among the measured statistics, whose other names are those of layers."""
@@ -68,3 +69,10 @@ class SimpleShot(Supervised):
 def _centred(params: Params, z: Tensor) -> Tensor:
     mean = params.get("measured", {}).get(MEAN)
     return torch.nn.functional.normalize(z if mean is None else z - mean, dim=-1)
+
+
+ROWS = {
+    "simpleshot": encoder_row(
+        SimpleShot, "Wang 2019", "nearest class mean of centred unit features of a classifier", pretraining=True
+    ),
+}

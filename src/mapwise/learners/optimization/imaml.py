@@ -12,6 +12,7 @@ from mapwise.core.inner_loop import SGD, curvature, gradient
 from mapwise.core.solvers import conjugate_gradient
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,14 @@ class IMAML(FixedHeadLearner):
 
     def _along(self, gradient: Params, params: Params) -> Tensor:
         return tree.dot(gradient, self.weights_of(params))
+
+
+ROWS = {
+    "imaml": gradient_row(
+        IMAML,
+        "Rajeswaran 2019",
+        "the gradient of where a pulled adaptation ends, not of its steps",
+        # How far a task may move is the pull's to say: at 2 it is half a gradient.
+        tuned={"optimizer.lr": (0.003,), "inner_lr": (0.1, 0.4), "pull": (0.1, 2.0)},
+    ),
+}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,11 @@ class MAML(FixedHeadLearner):
             return self.criterion(self.predict(point, again, task.query.x), task.query)
 
         return shifted
+
+
+ROWS = {
+    "maml": gradient_row(MAML, "Finn 2017", "a few gradient steps from a start learned for it"),
+    "fomaml": gradient_row(partial(MAML, first_order=True), "Finn 2017", "maml without second derivatives"),
+    "anil": gradient_row(partial(MAML, moves=("head",)), "Raghu 2020", "maml that moves only the head"),
+    "boil": gradient_row(partial(MAML, moves=("body",)), "Oh 2021", "maml that moves all but the head"),
+}

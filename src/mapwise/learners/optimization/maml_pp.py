@@ -17,6 +17,7 @@ from mapwise.core.inner_loop import SGD, descend, replay, trajectory
 from mapwise.core.learner import MOMENT
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 from mapwise.nets.norm import Norm
 
 LEVELS = 5
@@ -182,3 +183,13 @@ def _norm_weights(net: Net) -> set[str]:
     """Names of the scales and shifts of all norm layers."""
     layers = [(name, part) for name, part in functional.blueprint(net).named_modules() if isinstance(part, _NORMS)]
     return {f"{name}.{leaf}".lstrip(".") for name, part in layers for leaf, _ in part.named_parameters(recurse=False)}
+
+
+ROWS = {
+    "maml_pp": gradient_row(
+        MAMLPlusPlus,
+        "Antoniou 2019",
+        "maml with learned rates and norms for every step, and losses of all steps",
+        recipe={"schedule": "cosine"},
+    ),
+}

@@ -14,6 +14,7 @@ from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import descend, replay
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import MOVING, LearnerRow
 from mapwise.nets.log_and_sign import log_and_sign
 from mapwise.nets.lstm import lstm_cell, lstm_weights
 
@@ -150,3 +151,14 @@ def _unflat(numbers: Float[Tensor, "C"], like: Params) -> Params:
     return tree.unflatten(
         {path: piece.reshape(leaf.shape) for (path, leaf), piece in zip(leaves.items(), pieces, strict=True)}
     )
+
+
+ROWS = {
+    "meta_lstm": LearnerRow(
+        MetaLSTM,
+        "Ravi 2017",
+        "an LSTM that reads each weight's gradients and says how it steps",
+        nets=MOVING,
+        recipe={"clip": 0.25},
+    ),
+}

@@ -11,6 +11,7 @@ from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,8 @@ class MetaSGD(FixedHeadLearner):
         rule, given = SGD(params["rates"]), (support, present)
         fast = descend(support_loss, params["net"], rule, self.inner_steps, given=given)
         return self.fast_of(fast, support)
+
+
+ROWS = {
+    "meta_sgd": gradient_row(MetaSGD, "Li 2017", "one step from a learned start, with a learned rate per parameter"),
+}

@@ -15,6 +15,7 @@ from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import MOVING, OF_CLASSES, LearnerRow
 
 
 @dataclass(frozen=True)
@@ -112,3 +113,15 @@ class ProtoMAML(Learner):
 
 def _linear(head: Params, features: Tensor) -> Tensor:
     return nn.functional.linear(features.flatten(1), head["weight"], head["bias"])
+
+
+ROWS = {
+    "proto_maml": LearnerRow(
+        ProtoMAML,
+        "Triantafillou 2020",
+        "maml from the head that protonet would take; any ways",
+        nets=MOVING,
+        tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.01, 0.03)},
+        problems=OF_CLASSES,
+    ),
+}

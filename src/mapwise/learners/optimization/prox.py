@@ -13,6 +13,7 @@ from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import gradient_row
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,15 @@ def all_rows(task: Task) -> Examples:
     support, query = task
     x = pytree.tree_map(lambda *parts: torch.cat(parts), support.x, query.x)
     return Examples(x, torch.cat([support.y, query.y]), torch.cat([support.weight, query.weight]), support.key)
+
+
+ROWS = {
+    "prox": gradient_row(
+        Prox,
+        "Zhou 2019",
+        "the start from which all rows of a task are learned near by",
+        # As Reptile's: towards where each task led, all the way at first: the gradient is pull times the distance.
+        recipe={"optimizer": "SGD lr=10.0", "schedule": "linear", "tasks": 5},
+        tuned={"inner_lr": (0.1, 0.3)},
+    ),
+}

@@ -15,6 +15,7 @@ from mapwise.core.losses import Loss, cross_entropy, loss_named
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import FIXED, LearnerRow
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,17 @@ class R2D2(EmbeddingLearner):
 
 def _with_ones(z: Tensor) -> Tensor:
     return torch.cat([z, z.new_ones(z.shape[0], 1)], 1)
+
+
+ROWS = {
+    "r2d2": LearnerRow(
+        R2D2,
+        "Bertinetto 2019",
+        "ridge regression on learned features, in closed form",
+        nets=FIXED,
+        # What a ridge is small for depends on the size of the features.
+        tuned={"optimizer.lr": (0.003, 0.01), "ridge": (1.0, 50.0)},
+        # The mean of the targets is the task's, and no sum of squares to be held small.
+        of_problem={"regression": {"centred": True, "scale": 1.0}},
+    ),
+}

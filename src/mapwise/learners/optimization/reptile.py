@@ -13,6 +13,7 @@ from mapwise.core.inner_loop import Adam, descend
 from mapwise.core.mini_batch import mini_batch
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import MOVING, LearnerRow
 
 
 @dataclass(frozen=True)
@@ -95,3 +96,17 @@ class Reptile(FixedHeadLearner):
 
     def _pull(self, params: Params, fast: Fast) -> Tensor:
         return tree.squared_distance(self.weights_of(params), fast) / 2
+
+
+ROWS = {
+    "reptile": LearnerRow(
+        Reptile,
+        "Nichol 2018",
+        "a start moved towards where training on each task leads",
+        nets=MOVING,
+        # Its outer step is plain: an Adam there would divide params - fast by its size.
+        recipe={"optimizer": "SGD lr=1.0", "schedule": "linear", "tasks": 5},
+        # It learns from the support alone, so more of a task's rows may stand there.
+        tuned={"shots": ("1", "15"), "inner_lr": (0.003, 0.01)},
+    ),
+}

@@ -14,6 +14,7 @@ from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.pretraining.supervised import Supervised
+from mapwise.learners.row import encoder_row
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,14 @@ class Finetune(Supervised):
 
 def _linear(head: Params, features: Tensor) -> Tensor:
     return nn.functional.linear(features.flatten(1), head["weight"], head["bias"])
+
+
+ROWS = {
+    "finetune": encoder_row(
+        Finetune,
+        "Chen 2019",
+        "a supervised encoder, tuned on each support set",
+        pretraining=True,
+        tuned={"optimizer.lr": (0.001, 0.003), "body_lr": (0.0, 0.01)},
+    ),
+}

@@ -16,6 +16,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, TaskSource, counted_inputs, present_classes
 from mapwise.core.tree import Fast, Params
+from mapwise.learners.row import encoder_row
 
 MEASURED_BATCHES = 40
 
@@ -86,3 +87,10 @@ class Supervised(Learner):
         batches = (counted_inputs(source(step).query) for step in range(MEASURED_BATCHES))
         measured = functional.population(self.net, params, batches)
         return {**params, "measured": measured} if measured else params
+
+
+ROWS = {
+    "supervised": encoder_row(
+        Supervised, "Chen 2021", "a classifier of all base classes, then nearest mean", pretraining=True
+    ),
+}

@@ -23,13 +23,14 @@ import torch
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import net_options
-from mapwise.catalog.rows import LearnerRow, named
+from mapwise.catalog.rows import named
 from mapwise.catalog.sources import training_source
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
 from mapwise.core.task import Task
 from mapwise.data.files import claimed, read_bytes, write_atomically
 from mapwise.engine.results import Contender, Report
+from mapwise.learners.row import LearnerRow
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
 from mapwise.runs.settings import RunSettings, words_of
