@@ -96,7 +96,7 @@ SETTINGS = (
 
 
 def asked_next(known: Predictor, pool: np.ndarray, n: int, random: np.random.Generator) -> list[int]:
-    return [one.row for one in which_next(known, pool, n)]
+    return [one.row for one in which_next(known, pool, n=n)]
 
 
 def at_random(known: Predictor, pool: np.ndarray, n: int, random: np.random.Generator) -> list[int]:

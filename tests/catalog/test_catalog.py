@@ -22,6 +22,7 @@ from mapwise.engine.gradient import meta_gradient
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.row import LearnerRow
+from mapwise.predictors.diagnostics.diagnostic import diagnostic_named, every_diagnostic
 from mapwise.predictors.heads.head import NamedHead
 from mapwise.problems import PROBLEMS
 from mapwise.runs.learner import LearnerSettings, learner_of, shape_of
@@ -81,6 +82,7 @@ MISTAKES = [
     ("'source'", lambda: named_source("x"), SOURCES),
     ("'encoder'", lambda: encoder_named("x", fetch=False), ENCODERS),
     ("'family of encoders'", lambda: encoder_named("x:y", fetch=False), FAMILIES),
+    ("'diagnostic'", lambda: diagnostic_named("x"), every_diagnostic()),
     ("'comparison'", lambda: asked_bench("x", episodes=None, quick=False), BENCHES),
     ("'field of the learner'", RUN.typed_fields, map(flag, LEARNERS["maml"].fields)),
     ("f'option of net {self.net}'", RUN.typed_net_options, [f"--net.{name}" for name in net_options("mlp")]),

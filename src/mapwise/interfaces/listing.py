@@ -11,6 +11,7 @@ SECTIONS = {
     "sources": ("name", "problem", "needs", "summary"),
     "encoders": ("name", "reads", "summary"),
     "behind_an_encoder": ("name", "problem", "summary"),
+    "diagnostics": ("name", "summary"),
     "comparisons": ("name", "summary"),
 }
 """What is listed, with the columns of its table."""

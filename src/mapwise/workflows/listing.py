@@ -9,6 +9,7 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import named
 from mapwise.catalog.sources import SOURCES
 from mapwise.learners.row import LearnerRow
+from mapwise.predictors.diagnostics.diagnostic import every_diagnostic
 from mapwise.predictors.heads.head import NAMED
 from mapwise.runs.flags import FLAGS
 from mapwise.runs.words import field_meanings, flag, plain_type, plain_value
@@ -47,6 +48,7 @@ def catalog_listing() -> dict[str, list[dict[str, Any]]]:
             for problem, rows in NAMED.items()
             for name, row in rows.items()
         ],
+        "diagnostics": [{"name": name, "summary": _first_line(one.run)} for name, one in every_diagnostic().items()],
         "comparisons": [{"name": name, "summary": bench.line} for name, bench in BENCHES.items()],
     }
 

@@ -101,45 +101,6 @@ def predict_command(
         show(*([prediction_sheet(answers)] if csv else prediction_lines(answers)))
 
 
-@app.command(
-    "explain",
-    epilog="Examples: mapwise explain birds.safetensors new/3.jpg; "
-    "mapwise explain birds.safetensors new/ --regions why/; mapwise explain intents.safetensors 'cancel it' --json",
-)
-def explain_command(
-    file: PredictorFile,
-    inputs: Inputs,
-    regions: Annotated[
-        Path | None,
-        typer.Option(help="A folder for pictures, red where the answer came from.", show_default=False),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Say why: the examples that voted for the answer, and what it would be without each of them."""
-    from mapwise.interfaces.reasons import explain_inputs
-
-    result, shown = explain_inputs(file.expanduser(), inputs, regions and regions.expanduser())
-    answer(result) if json else show(*shown)
-
-
-@app.command(
-    "which-next",
-    epilog="Examples: mapwise which-next birds.safetensors unsorted/; "
-    "mapwise which-next intents.safetensors new.csv --n 20 --json",
-)
-def which_next_command(
-    file: PredictorFile,
-    inputs: Inputs,
-    n: Annotated[int | None, typer.Option("--n", help="Number of suggestions. \\[5]", show_default=False)] = None,
-    json: Json = False,
-) -> None:
-    """Suggest which of these to label next, and why."""
-    from mapwise.interfaces.reasons import next_inputs
-
-    result, shown = next_inputs(file.expanduser(), inputs, n)
-    answer(result) if json else show(*shown)
-
-
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
 def add_class_command(
     file: PredictorFile,

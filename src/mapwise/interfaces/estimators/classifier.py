@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -15,7 +15,8 @@ from mapwise.data.arrays import check_labels
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.diagnostics import explanation, novelty, which_next
+from mapwise.predictors.diagnostics import novelty
+from mapwise.predictors.diagnostics.diagnostic import Finding, diagnostic_named
 from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.evidence.label_next import Suggestion
 from mapwise.predictors.evidence.votes import Explanation
@@ -118,32 +119,42 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         probabilities: np.ndarray = state.predictor.probabilities(self._rows_for(state, X))[:, state.order]
         return probabilities
 
+    def diagnose(self, diagnostic: str, X: Any, **options: Any) -> Sequence[Finding]:
+        """What a diagnostic says about rows: `explain`, `which_next`, or another that `mapwise list` shows.
+
+        diagnostic: its name.
+        options:    its keywords.
+
+        Raises ValueError for a name that isn't there, for rows that can't be read, and as the diagnostic does.
+        """
+        state = self._fitted
+        rows = self._rows_for(state, X)
+        return diagnostic_named(diagnostic).run(state.predictor, rows, names=state.names.tolist(), **options)
+
     def explain(self, X: Any, regions: bool = False) -> list[Explanation]:
         """Why each row is answered as it is: the examples that voted, and the answer without each of them.
 
         regions: of pictures, also where in each its answer came from; this takes a second a picture.
 
         An example is known by its place among those that were fitted, rows of weight 0 left out. Raises ValueError for
-        rows that can't be read, for examples of one class, and for regions of what is no picture or without Captum.
+        rows that can't be read, for examples of one class, and for regions of rows other than pictures or without
+        Captum.
         """
-        state = self._fitted
-        rows = self._rows_for(state, X)
-        explanations = explanation.explain(state.predictor, rows, regions=regions, names=state.names.tolist())
-        columns = state.order
+        columns = self._fitted.order
+        explanations = cast(list[Explanation], self.diagnose("explain", X, regions=regions))
         return [one if one.votes is None else replace(one, votes=one.votes[:, columns]) for one in explanations]
 
     def which_next(self, X: Any, n: int = 1) -> list[Suggestion]:
         """The rows most worth a label, the best first: their places in X, and why, in words.
 
-        X: rows without labels, such as are asked about later.
+        X: rows without labels, such as those to be predicted later.
         n: how many; each is chosen as if those before it were labelled.
 
         Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and examples of one class.
         """
-        state = self._fitted
         if isinstance(X, Sequence) and not len(X):
             raise ValueError("there are no rows to choose from: give at least one that has no label")
-        return which_next.which_next(state.predictor, self._rows_for(state, X), n, names=state.names.tolist())
+        return cast(list[Suggestion], self.diagnose("which_next", X, n=n))
 
     def add_class(self, name: Any, X: Any) -> str:
         """Learn one more class from rows of it alone; what that cost the others, as a sentence.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,18 @@ import torch
 from jaxtyping import Float
 
 from mapwise.predictors.classes import Predictor
+from mapwise.predictors.diagnostics.diagnostic import Diagnostic
 from mapwise.predictors.evidence.cross_validation import scores_under
-from mapwise.predictors.evidence.occlusion import region
+from mapwise.predictors.evidence.occlusion import reddened, region
 from mapwise.predictors.evidence.votes import Explanation, explained
 
 
 def explain(
-    predictor: Predictor, X: Any, *, regions: bool = False, names: Sequence[Any] | None = None
+    predictor: Predictor, X: Any, *, regions: bool | Path = False, names: Sequence[Any] | None = None
 ) -> list[Explanation]:
-    """Why each raw row is answered as it is: the support's rows that voted, and the answer without each of them.
+    """Show which examples voted for the answer to each row, and what it would be without each of them.
 
-    regions: of pictures, also where in each its answer came from.
+    regions: folder for copies of the pictures, red where the answer came from; True: the regions without copies.
     names:   of the classes, where they are called otherwise.
 
     Raises ValueError for a support of one class, for rows that can't be read, and for regions of rows that are no
@@ -41,8 +43,15 @@ def explain(
     )
     if not regions:
         return explanations
-    seen = (region(row, place, predictor.scores) for place, row in enumerate(X))
-    return [replace(one, region=where) for one, where in zip(explanations, seen, strict=True)]
+    drawn = [region(row, place, predictor.scores) for place, row in enumerate(X)]
+    if isinstance(regions, Path):
+        regions.mkdir(parents=True, exist_ok=True)
+        for place, row in enumerate(X):
+            name = Path(row).stem if isinstance(row, str | Path) else "picture"
+            path = regions / f"{place}-{name}.png"
+            reddened(row, place, drawn[place]).save(path)
+            drawn[place] = replace(drawn[place], picture=str(path))
+    return [replace(one, region=where) for one, where in zip(explanations, drawn, strict=True)]
 
 
 def without_each(predictor: Predictor, rows: Float[torch.Tensor, "Q D"]) -> Float[np.ndarray, "S Q W"]:
@@ -58,3 +67,11 @@ def without_each(predictor: Predictor, rows: Float[torch.Tensor, "Q D"]) -> Floa
         queries = rows.expand(len(those), *rows.shape)
         scores[those] = scores_under(learner, predictor.params_of(learner), support, weights[those], queries)
     return scores
+
+
+DIAGNOSTIC = Diagnostic(
+    explain,
+    key="explanations",
+    examples="mapwise explain birds.safetensors new/3.jpg; mapwise explain birds.safetensors new/ --regions why/; "
+    "mapwise explain intents.safetensors 'cancel it' --json",
+)

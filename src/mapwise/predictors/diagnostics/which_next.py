@@ -7,13 +7,17 @@ import numpy as np
 import torch
 
 from mapwise.predictors.classes import Predictor
+from mapwise.predictors.diagnostics.diagnostic import Diagnostic
 from mapwise.predictors.evidence import label_next as rule
 from mapwise.predictors.evidence.label_next import Suggestion
 
 
-def which_next(predictor: Predictor, X: Any, n: int = 1, *, names: Sequence[Any] | None = None) -> list[Suggestion]:
-    """The raw rows most worth a label, the best first, each with its reason.
+def which_next(
+    predictor: Predictor, X: Any, *, n: int | None = None, names: Sequence[Any] | None = None
+) -> list[Suggestion]:
+    """Suggest which rows to label next, the best first, and why.
 
+    n:     number of suggestions; None: 5, or as many as there are rows.
     names: of the classes, where they are called otherwise.
 
     Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and a support of one class.
@@ -25,4 +29,13 @@ def which_next(predictor: Predictor, X: Any, n: int = 1, *, names: Sequence[Any]
         for part in (predictor.rows[predictor.weight > 0], rows)
     )
     named = predictor.classes if names is None else names
-    return rule.best_to_label(new, predictor.scores_of(rows), np.asarray(known), named, n)
+    count = min(5, len(rows)) if n is None else n
+    return rule.best_to_label(new, predictor.scores_of(rows), np.asarray(known), named, count)
+
+
+DIAGNOSTIC = Diagnostic(
+    which_next,
+    key="next",
+    examples="mapwise which-next birds.safetensors unsorted/; "
+    "mapwise which-next intents.safetensors new.csv --n 20 --json",
+)

@@ -50,11 +50,13 @@ class Region:
                   the mean over such parts.
     lead:         of the picture as it is.
     lead_without: of the picture with `top()` hidden.
+    picture:      the path of a copy of the picture, red where the lead falls; "" for none.
     """
 
     fall: Float[np.ndarray, "H W"]
     lead: float
     lead_without: float
+    picture: str = ""
 
     def top(self, share: float = 0.1) -> Bool[np.ndarray, "H W"]:
         """The pixels that matter most, this share of all."""
@@ -84,6 +86,7 @@ class Explanation:
                  None for a learner that gives none.
     adds_to:     which of these.
     region:      for pictures, where asked for.
+    row:         its place among the queries.
     """
 
     label: Any
@@ -93,6 +96,12 @@ class Explanation:
     votes: Float[np.ndarray, "S W"] | None
     adds_to: VoteScale | None
     region: Region | None = None
+    row: int = 0
+
+    @property
+    def reason(self) -> str:
+        """As lines for a person."""
+        return str(self)
 
     @property
     def decisive(self) -> tuple[Example, ...]:
@@ -122,6 +131,7 @@ class Explanation:
                 f"  most of it lies from {left}, {upper} to {right}, {lower}: with a tenth of the picture hidden, its "
                 f"lead falls from {self.region.lead:.3g} to {self.region.lead_without:.3g}"
             )
+            lines += [f"  see {self.region.picture}"] if self.region.picture else []
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -130,6 +140,7 @@ class Explanation:
             "box": list(self.region.box),
             "lead": self.region.lead,
             "lead_without": self.region.lead_without,
+            **({"picture": self.region.picture} if self.region.picture else {}),
         }
         return {
             "label": self.label,
@@ -188,7 +199,7 @@ def explained(
             )
             scale = learner.votes_add_to if isinstance(learner, Votes) else None
             answer = float(chances[place, first])
-            explanations.append(Explanation(names[first], answer, names[second], examples, each, scale))
+            explanations.append(Explanation(names[first], answer, names[second], examples, each, scale, row=place))
     return explanations
 
 
