@@ -21,8 +21,8 @@ from mapwise.engine.optimizer_state import OptimizerState
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.settings import Execution, Training
 
-_EARLIER = {"warmup": 0, "compile": False, "remat": False, "precision": "full"}
-"""Settings that runs of earlier versions lack, with the values those had."""
+_EARLIER = {field.name: field.default for part in (Training, Execution) for field in fields(part)}
+"""The values of settings that runs of earlier versions lack."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
 from mapwise.core.spec import plain_shape
 from mapwise.core.task import TaskShape
+from mapwise.problems import PROBLEMS
 
 OUTER_RATES = {"optimizer.lr": (0.001, 0.003, 0.01)}
 """Rates of Adam worth trying for a learner that has no other."""
@@ -40,12 +41,12 @@ class LearnerRow:
 
     Only what holds on every source: how many ways and shots there are to train with, the source decides.
     """
-    of_problem: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """Hyperparameters that tasks of a problem ask for, where they aren't those it has by itself."""
+    of_columns: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Hyperparameters for problems whose columns are "classes", "targets" or "bits", where its own don't fit."""
     tuned: Mapping[str, Sequence[float | str]] = dataclasses.field(default_factory=lambda: OUTER_RATES)
     """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
-    problems: tuple[str, ...] = ()
-    """Names of the problems it is for; () for all."""
+    columns: tuple[str, ...] = ()
+    """What the columns are of the problems it is for; () for all."""
 
     def __post_init__(self) -> None:
         if not self.page:
@@ -81,7 +82,16 @@ class LearnerRow:
 
     def takes(self, problem: str) -> bool:
         """Whether it is for tasks of the problem of this name."""
-        return not self.problems or problem in self.problems
+        return not self.columns or PROBLEMS[problem].columns in self.columns
+
+    @property
+    def only_for(self) -> list[str]:
+        """The names of the problems it is for; [] for all."""
+        return [name for name in PROBLEMS if self.takes(name)] if self.columns else []
+
+    def fields_for(self, problem: str) -> Mapping[str, Any]:
+        """The hyperparameters that it takes for the problem of this name, where its own don't fit."""
+        return self.of_columns.get(PROBLEMS[problem].columns, {})
 
     def sizes(self, shape: TaskShape) -> dict[str, int]:
         """The fields that say how large rows and answers are, for a learner that has such."""
@@ -115,7 +125,7 @@ SIZES: dict[str, Callable[[TaskShape], int]] = {
 BLUEPRINTS = {"net": True, "encoder": False}
 """Field names that take a network, and whether that network ends in a head of W columns."""
 
-OF_CLASSES = ("classification",)
+OF_CLASSES = ("classes",)
 # Inductive by default: a prediction must not depend on its neighbours.
 MOVING: Mapping[str, Mapping[str, Any]] = {
     "conv4": {"norm": "support", "down": "stride"},
@@ -130,8 +140,8 @@ gradient_row = partial(
     nets=MOVING,
     tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.1, 0.4)},
     # Squared errors are larger than cross-entropies, and so are their gradients: the rate of section 5.1 of Finn 2017.
-    of_problem={"regression": {"inner_lr": 0.01}},
+    of_columns={"targets": {"inner_lr": 0.01}},
 )
 """A row of a learner that moves a net by gradient steps."""
-encoder_row = partial(LearnerRow, nets=FIXED, problems=OF_CLASSES)
+encoder_row = partial(LearnerRow, nets=FIXED, columns=OF_CLASSES)
 """A row of a learner of classes whose encoder stays as it is."""

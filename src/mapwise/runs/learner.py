@@ -78,10 +78,10 @@ class LearnerSettings(BaseModel):
         problem = self.shape.problem
         if not row.takes(problem):
             raise ValueError(
-                f"{self.learner} is for {' and '.join(row.problems)} and the source is of {problem}: "
+                f"{self.learner} is for {' and '.join(row.only_for)} and the source is of {problem}: "
                 "choose another learner or another source (mapwise list names the problems)"
             )
-        fields = {**row.of_problem.get(problem, {}), **self.typed_fields(), **row.sizes(self.shape)}
+        fields = {**row.fields_for(problem), **self.typed_fields(), **row.sizes(self.shape)}
         loss = PROBLEMS[problem].loss
         if loss is not None and "loss" in row.fields:
             fields.setdefault("loss", loss)

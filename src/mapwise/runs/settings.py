@@ -165,7 +165,7 @@ class RunSettings(RunFlags):
         whole, dot, part = address.replace("-", "_").partition(".")
         row = self.row
         if not dot and whole in row.fields:
-            default = row.of_problem.get(self.source_row.problem, {}).get(
+            default = row.fields_for(self.source_row.problem).get(
                 whole, row.preset.get(whole, row.fields[whole].default)
             )
             return Setting(row.types[whole], self.fields.get(whole, default), self._entry("fields", whole))

@@ -24,7 +24,7 @@ def catalog_listing() -> dict[str, list[dict[str, Any]]]:
             {
                 "name": name,
                 "family": row.family,
-                "only_for": list(row.problems),
+                "only_for": row.only_for,
                 "paper": row.paper,
                 "summary": row.summary,
             }

@@ -89,7 +89,7 @@ _MEANINGS = field_meanings(RunFlags)
 def _run_flag(name: str, judges: bool) -> inspect.Parameter:
     kind, default = _TYPES[name], FLAGS[name].default
     meaning = _MEANINGS[name].replace("None:", "if not given:").rstrip(".")
-    shown = "" if default in (None, False, ()) else f" [{plain_value(default)}]"
+    shown = "" if default is None or default is False or default == () else f" [{plain_value(default)}]"
     if judges:
         meaning, shown = meaning.partition("; if not given")[0], " [as in training]"
     text = f"{meaning[0].upper()}{meaning[1:]}.{shown}".replace("[", "\\[")  # no markup of rich's

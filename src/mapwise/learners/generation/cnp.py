@@ -145,7 +145,7 @@ ROWS = {
         "Garnelo 2018",
         "the mean of encoded support rows tells a decoder what to say of a query, and how surely",
         nets=FIXED,
-        of_problem={"regression": {"loss": "gaussian"}},
-        problems=("classification", "regression"),
+        of_columns={"targets": {"loss": "gaussian"}},
+        columns=("classes", "targets"),
     ),
 }

@@ -204,6 +204,6 @@ ROWS = {
         # Of a quarter of the work of pooled maps: a stream has 50 rows.
         nets={"conv4": {"norm": "frozen", "down": "stride", "filters": 32}, "resnet12": {"norm": "frozen"}},
         recipe={"clip": 10.0},
-        problems=OF_CLASSES,
+        columns=OF_CLASSES,
     ),
 }

@@ -178,6 +178,6 @@ ROWS = {
         "a controller that reads and writes an external memory; for sequences",
         # The paper clips at 10, each number of the gradient of a sum over all bits; ours is of their mean.
         recipe={"tasks": 32, "clip": 1.0},
-        problems=("multilabel",),
+        columns=("bits",),
     ),
 }

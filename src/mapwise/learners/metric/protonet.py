@@ -106,6 +106,6 @@ ROWS = {
         "Snell 2017",
         "nearest class mean of the raw inputs; nothing to train",
         page="nearest_mean",
-        problems=OF_CLASSES,
+        columns=OF_CLASSES,
     ),
 }

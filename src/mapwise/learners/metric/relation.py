@@ -152,6 +152,6 @@ ROWS = {
         "a second network that compares feature maps of a query and of each class",
         nets={"conv4": {"norm": "frozen", "maps": True, "halvings": 2}, "resnet12": {"norm": "frozen", "maps": True}},
         recipe={"clip": 0.5},
-        problems=OF_CLASSES,
+        columns=OF_CLASSES,
     ),
 }

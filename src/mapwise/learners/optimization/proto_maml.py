@@ -122,6 +122,6 @@ ROWS = {
         "maml from the head that protonet would take; any ways",
         nets=MOVING,
         tuned={"optimizer.lr": (0.001, 0.003), "inner_lr": (0.01, 0.03)},
-        problems=OF_CLASSES,
+        columns=OF_CLASSES,
     ),
 }

@@ -127,6 +127,6 @@ ROWS = {
         # What a ridge is small for depends on the size of the features.
         tuned={"optimizer.lr": (0.003, 0.01), "ridge": (1.0, 50.0)},
         # The mean of the targets is the task's, and no sum of squares to be held small.
-        of_problem={"regression": {"centred": True, "scale": 1.0}},
+        of_columns={"targets": {"centred": True, "scale": 1.0}},
     ),
 }

@@ -1,0 +1,510 @@
+"""What an addition costs: one of each kind, as a newcomer would make it, and how many files it takes.
+
+What `make docs` writes (the API page, the stub of public names) is not counted: nobody edits it.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from conftest import ROOT
+
+MOST = {"learner": 4, "problem": 5, "source": 5, "net": 5, "encoder": 5, "setting": 5, "diagnostic": 5}
+WRITTEN = {"docs/api.md", "src/mapwise/__init__.pyi"}
+"""By `make docs`."""
+LINE = "## [Unreleased]\n\n"
+
+
+def changed(text: str, anchor: str, added: str) -> str:
+    """The text with something behind an anchor that stands in it once."""
+    assert text.count(anchor) == 1, f"{anchor!r} stands {text.count(anchor)} times: correct this test"
+    return text.replace(anchor, anchor + added)
+
+
+def noted(text: str) -> tuple[str, str]:
+    return LINE, f"- {text}\n"
+
+
+ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
+    # kind -> path -> the whole of a new file, or what is put behind anchors of an old one
+    "learner": {
+        "src/mapwise/learners/metric/soft_means.py": '''
+            """Soft means: a query goes to the class whose mean is near, the sharper the surer."""
+
+            from dataclasses import dataclass
+            from typing import ClassVar
+
+            import torch
+
+            from mapwise.core import functional
+            from mapwise.core.families.embedding import EmbeddingLearner
+            from mapwise.core.geometry import class_means, squared_distances
+            from mapwise.core.scores import without_absent
+            from mapwise.core.task import Examples, present_classes
+            from mapwise.core.tree import Fast, Params
+            from mapwise.learners.row import encoder_row
+
+
+            @dataclass(frozen=True)
+            class SoftMeans(EmbeddingLearner):
+                """A class is the mean of its embedded rows; scores are distances times a sharpness.
+
+                Paper:   none.
+                Fast:    {"means": [W, D], "present": [W]}.
+                Loss:    cross-entropy.
+                Differs: nothing.
+
+                encoder:   [N, *input] -> [N, D].
+                sharpness: factor of the squared distances.
+                """
+
+                encoder_part: ClassVar[str] = ""
+
+                sharpness: float = 1.0
+
+                def init(self, seed: int) -> Params:
+                    """The encoder's weights."""
+                    return functional.initial_weights(self.encoder, seed)
+
+                def adapt(self, params: Params, support: Examples) -> Fast:
+                    """The mean of each class."""
+                    z, held = self.embed_support(params, support)
+                    return {**held, "means": class_means(z, support), "present": present_classes(support)}
+
+                def predict(self, params: Params, fast: Fast, x: torch.Tensor) -> torch.Tensor:
+                    """Minus the distances."""
+                    far = squared_distances(self.embed(params, fast, x), fast["means"])
+                    return without_absent(-self.sharpness * far, fast["present"])
+
+
+            ROWS = {"soft_means": encoder_row(SoftMeans, "none", "nearest class mean, as sharp as one likes")}
+            ''',
+        "docs/learners/soft_means.md": """
+            # Soft means
+
+            ## Idea
+
+            `soft_means` compares a query with the mean of each class, at a given `sharpness`.
+            """,
+        "tests/learners/test_soft_means.py": """
+            def test_a_sharper_learner_is_surer():
+                import mapwise as mw
+                from torch import nn
+
+                support = mw.examples([[0.0], [1.0], [2.0]], ["a", "b", "b"])[0]
+                scores = []
+                for sharpness in (1.0, 3.0):
+                    learner = mw.SoftMeans(nn.Flatten(), sharpness=sharpness)
+                    fast = learner.adapt(learner.init(0), support)
+                    scores.append(learner.predict(learner.init(0), fast, support.x))
+                assert scores[1].allclose(3 * scores[0])
+            """,
+        "CHANGELOG.md": [noted("`SoftMeans`: nearest class mean, as sharp as one likes.")],
+    },
+    "problem": {
+        "src/mapwise/problems/absolute.py": '''
+            """Regression that is judged by the absolute error."""
+
+            from dataclasses import dataclass
+            from typing import ClassVar
+
+            from torch import Tensor
+
+            from mapwise.core.problem import Metric
+            from mapwise.core.scores import Scores, means
+            from mapwise.problems.regression import Regression
+
+
+            @dataclass(frozen=True)
+            class Absolute(Regression):
+                """Every row has W numbers, judged by their absolute error."""
+
+                name: ClassVar[str] = "absolute"
+                metric: ClassVar[Metric] = Metric("mae", "mean absolute error", "mae", True, percent=False)
+
+                def values(self, scores: Scores, y: Tensor) -> Tensor:
+                    """The absolute error, averaged over targets."""
+                    return (means(scores) - y).abs().mean(-1)
+            ''',
+        "src/mapwise/problems/__init__.py": [
+            ("from mapwise.core.problem import Metric, Problem\n", "from mapwise.problems.absolute import Absolute\n"),
+            ("(Classification(), Regression(), Multilabel()", ", Absolute()"),
+        ],
+        "tests/problems/test_absolute.py": """
+            def test_it_is_public():
+                import mapwise as mw
+
+                assert mw.Absolute().metric.name == "mae"
+            """,
+        "CHANGELOG.md": [noted("`mw.Absolute`: regression by the absolute error.")],
+    },
+    "source": {
+        "src/mapwise/tasks/steps.py": '''
+            """Step functions: every task jumps at a place of its own."""
+
+            from dataclasses import dataclass, field
+
+            import numpy as np
+
+            from mapwise.tasks.curves import Curves
+
+
+            @dataclass(frozen=True, eq=False)
+            class Steps(Curves):
+                """Fit a step from a few points of it.
+
+                height: of the step.
+                """
+
+                height: float = field(default=1.0, kw_only=True)
+
+                @property
+                def name(self) -> str:
+                    """What the data is called in reports."""
+                    return "steps"
+
+                @property
+                def ranges(self) -> tuple[tuple[float, float], ...]:
+                    """Of the place."""
+                    return ((-4.0, 4.0),)
+
+                def y(self, x: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
+                    """0 before the place and the height behind it."""
+                    return self.height * (x > numbers[0])
+            ''',
+        "src/mapwise/catalog/sources.py": [
+            ("from mapwise.tasks.sinusoid import Sinusoid\n", "from mapwise.tasks.steps import Steps\n"),
+            (
+                "SOURCES: dict[str, SourceRow] = {\n",
+                '    "steps": SourceRow(\n        _functions(Steps, queries=10), "regression", "step functions", '
+                'net="mlp", shots="5", factory=Steps\n    ),\n',
+            ),
+        ],
+        "tests/tasks/test_steps.py": """
+            def test_a_step_has_two_values():
+                import mapwise as mw
+
+                assert set(mw.Steps()(0).support.y.flatten().tolist()) == {0.0, 1.0}
+            """,
+        "CHANGELOG.md": [noted("The source `steps`.")],
+    },
+    "net": {
+        "src/mapwise/nets/wide.py": '''
+            """One wide hidden layer."""
+
+            import math
+
+            from torch import Tensor, nn
+
+
+            class Wide(nn.Module):
+                """One wide hidden layer.
+
+                units: of it.
+                """
+
+                def __init__(
+                    self, input_shape: tuple[int, ...], outputs: int | None = None, *, units: int = 32
+                ) -> None:
+                    super().__init__()
+                    self.body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), units), nn.Tanh())
+                    self.head = nn.Identity() if outputs is None else nn.Linear(units, outputs)
+                    self.output_shape = (units if outputs is None else outputs,)
+
+                def forward(self, x: Tensor) -> Tensor:
+                    """[N, *input_shape] -> [N, outputs]."""
+                    out: Tensor = self.head(self.body(x))
+                    return out
+            ''',
+        "src/mapwise/catalog/nets.py": [
+            ("from mapwise.nets import MLP, Conv4, ResNet12\n", "from mapwise.nets.wide import Wide\n"),
+            ('"resnet12": ResNet12', ', "wide": Wide'),
+        ],
+        "tests/nets/test_wide.py": """
+            def test_it_is_as_wide_as_it_says():
+                from mapwise.nets.wide import Wide
+
+                assert Wide((2,), units=7).output_shape == (7,)
+            """,
+        "CHANGELOG.md": [noted("The net `wide`.")],
+    },
+    "encoder": {
+        "src/mapwise/encoders/lengths.py": '''
+            """Texts by how long they are."""
+
+            from collections.abc import Mapping, Sequence
+            from dataclasses import dataclass
+            from typing import Any, ClassVar, Self
+
+            import numpy as np
+
+            from mapwise.data.modality import Modality
+
+
+            @dataclass(frozen=True)
+            class Lengths:
+                """The number of characters and of words of a text."""
+
+                name: ClassVar[str] = "lengths"
+                reads: ClassVar[Modality] = "texts"
+                version: ClassVar[str] = "1"
+                usual: ClassVar[None] = None
+                state: ClassVar[Mapping[str, Any]] = {}
+
+                def with_state(self, state: Mapping[str, Any]) -> Self:
+                    """Itself."""
+                    return self
+
+                def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
+                    """Itself."""
+                    return self
+
+                def __call__(self, rows: Sequence[str]) -> np.ndarray:
+                    """[N, 2]."""
+                    return np.asarray([[len(text), len(text.split())] for text in rows], np.float32)
+            ''',
+        "src/mapwise/catalog/encoders.py": [
+            (
+                "from mapwise.encoders.hugging_face import hugging_face\n",
+                "from mapwise.encoders.lengths import Lengths\n",
+            ),
+            (
+                '    "ink": EncoderRow(Ink, "a drawing\'s own pixels, as ink on nothing"),\n',
+                '    "lengths": EncoderRow(Lengths, "how long a text is"),\n',
+            ),
+        ],
+        "docs/few-examples/encoders.md": [("# Encoders\n", "\n`lengths` counts the characters and words of a text.\n")],
+        "tests/encoders/test_lengths.py": """
+            def test_characters_and_words_are_counted():
+                from mapwise.encoders.lengths import Lengths
+
+                assert Lengths()(["a bc"]).tolist() == [[4.0, 2.0]]
+            """,
+        "CHANGELOG.md": [noted("The encoder `lengths`.")],
+    },
+    "setting": {
+        "src/mapwise/engine/settings.py": [
+            (
+                "    patience:            stop after this many validations without an improvement; None: never.\n",
+                "    shrink:              share of the meta-gradient that is left out, 0 to 1.\n",
+            ),
+            ('    select: Literal["best", "last"] = "best"\n', "    shrink: float = 0.0\n"),
+        ],
+        "src/mapwise/engine/train.py": [
+            ('    select: Literal["best", "last"] = "best",\n', "    shrink: float = 0.0,\n"),
+            (
+                '    select:     return the params of the "best" validation, or the "last".\n',
+                "    shrink:     share of the meta-gradient that is left out, 0 to 1.\n",
+            ),
+            ("        validation_episodes=validation_episodes,\n", "        shrink=shrink,\n"),
+            (
+                "meta_gradient(learner.at(step / steps), state.params, batch, **gradient_settings)\n",
+                "        gradient = tree.map(lambda leaf: (1 - shrink) * leaf, gradient)\n",
+            ),
+        ],
+        "tests/engine/test_shrink.py": """
+            def test_a_gradient_that_is_left_out_teaches_nothing():
+                import mapwise as mw
+                from torch import nn
+
+                learner = mw.MAML(nn.Linear(1, 1))
+                trained = mw.train(learner, mw.Lines(), steps=2, shrink=1.0, optimizer="SGD lr=1.0", select="last")
+                assert all((trained.params[name] == leaf).all() for name, leaf in learner.init(0).items())
+            """,
+        "CHANGELOG.md": [noted("`train(shrink=...)`: leave out a share of the meta-gradient.")],
+    },
+    "diagnostic": {
+        "src/mapwise/predictors/diagnostics/nearby.py": '''
+            """The examples nearest to a row."""
+
+            from collections.abc import Sequence
+            from dataclasses import dataclass
+            from typing import Any
+
+            import numpy as np
+
+            from mapwise.predictors.classes import Predictor
+            from mapwise.predictors.diagnostics.diagnostic import Diagnostic
+
+
+            @dataclass(frozen=True)
+            class Near:
+                """The examples nearest to a row."""
+
+                row: int
+                examples: tuple[int, ...]
+
+                @property
+                def reason(self) -> str:
+                    """In words."""
+                    return f"near {', '.join(f'example {place}' for place in self.examples)}"
+
+                def to_json(self) -> dict[str, Any]:
+                    """JSON-ready."""
+                    return {"examples": list(self.examples)}
+
+
+            def nearby(
+                predictor: Predictor, X: Any, *, count: int | None = None, names: Sequence[Any] | None = None
+            ) -> list[Near]:
+                """Show the examples nearest to each row.
+
+                count: number of examples; None: 1.
+                """
+                far = ((predictor.encoded(X)[:, None] - predictor.rows[None]) ** 2).sum(-1)
+                order = np.argsort(far, axis=1)[:, : 1 if count is None else count]
+                return [Near(row, tuple(places)) for row, places in enumerate(order.tolist())]
+
+
+            DIAGNOSTIC = Diagnostic(nearby, key="nearby", examples="mapwise nearby birds.safetensors new/ --count 3")
+            ''',
+        "docs/few-examples/label-next.md": [("# What to label next\n", "\n`mapwise nearby` shows near examples.\n")],
+        "tests/predictors/test_nearby.py": """
+            def test_an_example_is_nearest_to_itself():
+                import mapwise as mw
+
+                model = mw.FewShotClassifier().fit([[0.0], [1.0], [5.0]], ["a", "a", "b"])
+                assert [one.examples for one in model.diagnose("nearby", [[5.0], [0.0]])] == [(2,), (0,)]
+            """,
+        "CHANGELOG.md": [noted("`mapwise nearby`: the examples nearest to a row.")],
+    },
+}
+
+
+USED = """
+import json, sys
+from dataclasses import dataclass
+from pathlib import Path
+import mapwise as mw
+from mapwise.catalog.rows import SourceRow
+from mapwise.catalog.sources import SOURCES, _functions
+from mapwise.interfaces.cli import main
+
+def mapwise(*words):
+    try:
+        main([*map(str, words)])
+    except SystemExit as end:
+        assert not end.code, words
+
+FEW = ("--steps", 4, "--tasks", 2, "--validation-episodes", 4)
+mapwise("list", "--json")
+mapwise("list", "soft_means")
+mapwise("train", "soft_means", "digits", "--sharpness", 3, *FEW, "--out", "means")
+mapwise("eval", "means", "--episodes", 4, "--json")
+mapwise("report", "means", "--episodes", 4, "--curve-episodes", 2)
+CHOSEN = ("--source.height", 2, "--net", "wide", "--net.units", 8, "--shrink", 0.5)
+mapwise("train", "maml", "steps", *CHOSEN, *FEW, "--out", "steps")
+mapwise("eval", "steps", "--episodes", 4, "--no-baselines", "--json")
+mapwise("report", "steps", "--episodes", 4, "--curve-episodes", 2)
+
+@dataclass(frozen=True, eq=False)
+class Sized(mw.Lines):
+    problem = mw.Absolute()
+
+SOURCES["sized"] = SourceRow(_functions(Sized, queries=10), "absolute", "lines", net="mlp", shots="5", factory=Sized)
+mapwise("train", "maml", "sized", *FEW, "--out", "sized")
+mapwise("eval", "sized", "--episodes", 4, "--no-baselines", "--json")
+mapwise("report", "sized", "--episodes", 4, "--curve-episodes", 2)
+
+lines = ["body,label", "a,short", "b c,short", "of many words a long one,long", "and a longer one of words,long"]
+Path("texts.csv").write_text("\\n".join(lines))
+mapwise("fit", "texts.csv", "--text", "body", "--label", "label", "--encoder", "lengths", "-o", "texts.safetensors")
+mapwise("predict", "texts.safetensors", "d e", "--json")
+mapwise("nearby", "texts.safetensors", "b c", "a", "--count", 2, "--json")
+mapwise("nearby", "texts.safetensors", "b c")
+mapwise("nearby", "--help")
+"""
+
+
+def paths(folder: Path) -> dict[str, bytes]:
+    kept = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".png"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
+
+
+def run(repository: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(repository / "src"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "160"}
+    done = subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A copy of the repository with all additions; each touched the files it says, and `make docs` wrote the rest."""
+    copy = tmp_path_factory.mktemp("added") / "mapwise"
+    for name in ("src", "docs", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy / name)
+    for addition in ADDITIONS.values():
+        for path, content in addition.items():
+            file = copy / path
+            if isinstance(content, str):
+                assert not file.exists(), path
+                file.write_text(dedent(content).lstrip("\n"), encoding="utf-8")
+                continue
+            for anchor, added in content:
+                file.write_text(changed(file.read_text(encoding="utf-8"), anchor, added), encoding="utf-8")
+    before = paths(copy)
+    run(copy, "docs/api_page.py", cwd=copy)
+    after = paths(copy)
+    assert {path for path in after if after[path] != before.get(path)} == WRITTEN
+    return copy
+
+
+@pytest.mark.parametrize("kind", MOST)
+def test_an_addition_takes_few_files(kind):
+    assert len(ADDITIONS[kind]) <= MOST[kind]
+    assert not WRITTEN & set(ADDITIONS[kind])
+
+
+@pytest.mark.slow
+def test_every_addition_works_from_end_to_end(repository, tmp_path):
+    text = run(repository, "-c", USED, cwd=tmp_path).stdout
+    objects = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    everything, judged, steps, sized, predicted, nearest = objects
+    names = {section: {row["name"] for row in rows} for section, rows in everything.items()}
+    assert "soft_means" in names["learners"] and "steps" in names["sources"] and "wide" in names["nets"]
+    assert "lengths" in names["encoders"] and "nearby" in names["diagnostics"]
+    assert judged["accuracy"] > judged["chance"]
+    assert "mse" in steps and "mae" in sized
+    assert [one["label"] for one in predicted["predictions"]] == ["short"]
+    assert [one["examples"][0] for one in nearest["nearby"]] == [1, 0] and len(nearest["nearby"][0]["examples"]) == 2
+    assert "b c: near example 1" in text and "Number of examples. [1]" in text
+    assert "--sharpness" in text  # of mapwise list soft_means
+    settings = tomllib.loads((tmp_path / "steps" / "run.toml").read_text(encoding="utf-8"))
+    assert settings["shrink"] == 0.5 and settings["net"] == "wide"
+    assert float(settings["net_options"]["units"]) == 8 and float(settings["source_options"]["height"]) == 2
+    for folder in ("means", "steps", "sized"):
+        page = (tmp_path / folder / "report.html").read_text(encoding="utf-8")
+        assert "<svg" in page
+    assert "mean absolute error" in (tmp_path / "sized" / "report.html").read_text(encoding="utf-8")
+    helped = run(repository, "-m", "mapwise", "train", "--help", cwd=tmp_path).stdout
+    assert "Share of the meta-gradient that is left out, 0 to 1. [0.0]" in " ".join(
+        re.sub("[│\\s]+", " ", helped).split()
+    )
+
+
+@pytest.mark.slow
+def test_the_tests_and_guards_hold_with_all_additions(repository):
+    own = [path for addition in ADDITIONS.values() for path in addition if path.startswith("tests/")]
+    guards = [f"tests/house/{name}.py" for name in ("test_floors", "test_guards", "test_api_page")]
+    pages = "tests/house/test_docs.py"
+    named = (
+        f"{pages}::test_every_catalog_row_has_a_page_that_names_it",
+        f"{pages}::test_every_public_name_has_a_docstring",
+    )
+    quick = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow")
+    run(repository, *quick, *own, *guards, *named, cwd=repository)
+    laws = run(
+        repository, *quick, "-k", "soft_means", "tests/laws/test_laws.py", "tests/runs/test_recipes.py", cwd=repository
+    )
+    assert " passed" in laws.stdout
