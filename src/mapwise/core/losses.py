@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mapwise.core.renamed import moved
 from mapwise.core.scores import Gaussian
 from mapwise.core.task import Examples
+
+__getattr__ = moved(__name__)
 
 Loss: TypeAlias = Callable[..., Tensor]
 """(scores, rows: Examples) -> a scalar"""

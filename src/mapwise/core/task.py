@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from mapwise.core.renamed import renamed
 from mapwise.core.spec import Inputs, Spec, plain_shape
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class TaskSource(Protocol):
         ...
 
 
+@renamed
 class Source:
     """The settings of a task source that is a frozen dataclass, by their names."""
 

@@ -16,6 +16,7 @@ from mapwise.core import map_tasks as mapping
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import map_tasks, tasks_in
+from mapwise.core.older_source import with_problem
 from mapwise.core.problem import Answers, task_mean
 from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.stream import is_stream, scored_rows, scores_along
@@ -63,6 +64,7 @@ def evaluate(
     if temperature is not None and not 0 < temperature < math.inf:
         raise ValueError(f"temperature is {temperature}: give a number above 0, or None")
     check_params(learner, params)
+    source = with_problem(source)
     check_tasks(learner, source(0))
     problem = source.problem
     values, tallies = [], []

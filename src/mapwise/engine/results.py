@@ -9,10 +9,12 @@ import numpy as np
 
 from mapwise.core.estimate import Estimate
 from mapwise.core.problem import Problem
+from mapwise.core.renamed import renamed
 from mapwise.problems import metric_named, problem_of_metric
 from mapwise.problems.classification import Calibrated, ClassFigures
 
 
+@renamed
 @dataclass(frozen=True)
 class Protocol:
     """How the number was made: everything needed to make it again."""
@@ -52,6 +54,7 @@ class _Figure(Generic[F]):
         return None if report is None else report.figures.get(self.name)
 
 
+@renamed
 @dataclass(frozen=True)
 class Report:
     """The result of an evaluation on one source and split."""

@@ -9,6 +9,7 @@ from mapwise.core import tree
 from mapwise.core.execution import How, Precision
 from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import tasks_in
+from mapwise.core.older_source import with_problem
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import loop
@@ -110,7 +111,8 @@ def train(
     execution = Execution(how=how, compile=compile, remat=remat, precision=precision)
     aggregate_named(aggregate)
     every = max(1, steps // 10) if validate_every is None else validate_every
-    judge = source.split("val") if validation is None else validation
+    source = with_problem(source)
+    judge = source.split("val") if validation is None else with_problem(validation)
     check_tasks(learner, source(0))
     if params is not None:
         check_params(learner, params)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mapwise.core.learner import WAIVABLE, Learner, check_tasks
+from mapwise.core.older_source import with_problem
+from mapwise.core.renamed import renamed
 from mapwise.core.task import TaskSource
 from mapwise.laws.abilities import causal, embeds, steps_from_start, traced, votes_add_up
 from mapwise.laws.case import Case, Finding
@@ -47,6 +49,7 @@ class Law:
         return self.name in WAIVABLE
 
 
+@renamed
 class Verdict(NamedTuple):
     """Whether a learner keeps one law."""
 
@@ -98,7 +101,7 @@ def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 1
     >>> mw.check(learner, source).raise_if_broken()
     """
     check_tasks(learner, source(0))
-    case = Case(learner, source, seed, steps, lr)
+    case = Case(learner, with_problem(source), seed, steps, lr)
     return Verdicts(_judge(law, case) for law in LAWS)
 
 

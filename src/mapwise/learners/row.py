@@ -117,6 +117,17 @@ class LearnerRow:
         return self.make(**chosen)
 
 
+def earlier_row(
+    make: Callable[..., Learner], family: str, paper: str, summary: str, page: str, **fields: Any
+) -> LearnerRow:
+    """A row as version 0.1.0 wrote it."""
+    columns = tuple(PROBLEMS[name].columns for name in fields.pop("kinds", ()))
+    of_columns: dict[str, Any] = {
+        str(PROBLEMS[name].columns): values for name, values in fields.pop("of_kind", {}).items()
+    }
+    return LearnerRow(make, paper, summary, page=page, columns=columns, of_columns=of_columns, **fields)
+
+
 SIZES: dict[str, Callable[[TaskShape], int]] = {
     "inputs": lambda shape: math.prod(plain_shape(shape.inputs, "this learner")),
     "outputs": lambda shape: shape.outputs,

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.learner import Learner
+from mapwise.core.renamed import renamed
 from mapwise.core.spelling import nearest
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast
@@ -29,6 +30,7 @@ _TOGETHER = 1_000_000
 """Examples x classes, or queries x classes, of what is done in parts."""
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class Predictor(FittedPredictor):
     """A classifier fitted to a few examples: a value, so that another example or class makes another predictor.

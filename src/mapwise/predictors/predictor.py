@@ -14,6 +14,7 @@ from mapwise.catalog.encoders import encoder_named, has_encoder
 from mapwise.core import tree
 from mapwise.core.families.embedding import learned_features
 from mapwise.core.learner import Learner
+from mapwise.core.renamed import renamed
 from mapwise.core.scores import means
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
@@ -32,6 +33,7 @@ _OPENED_BY: dict[Any, str] = {
 }
 
 
+@renamed
 class FittedPredictor:
     """A fitted encoder, a learner over encoded rows, and the support's rows with their weights: a value.
 

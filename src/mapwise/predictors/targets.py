@@ -7,12 +7,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from jaxtyping import Float, Int64
 
+from mapwise.core.renamed import renamed
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads.head import Head
 from mapwise.predictors.predictor import FittedPredictor
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class TargetPredictor(FittedPredictor):
     """A regressor fitted to a few examples: a value, so that another example makes another predictor.

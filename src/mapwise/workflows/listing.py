@@ -32,7 +32,8 @@ def catalog_listing() -> dict[str, list[dict[str, Any]]]:
         ],
         "nets": [{"name": name, "summary": _first_line(net)} for name, net in NETS.items()],
         "sources": [
-            {"name": name, "problem": row.problem, "needs": row.needs, "net": row.net, "summary": row.summary}
+            {"name": name, "problem": row.problem, "kind": row.problem, "needs": row.needs, "net": row.net}
+            | {"summary": row.summary}
             | ({"options": source_options(name)} if row.options else {})
             for name, row in SOURCES.items()
         ],

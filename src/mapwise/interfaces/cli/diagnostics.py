@@ -54,7 +54,8 @@ def _command(function: ast.FunctionDef) -> Callable[..., None]:
     text = ast.get_docstring(function) or ""
     meanings = field_meanings(SimpleNamespace(__doc__=text))
     file, inputs, json, _ = inspect.signature(command).parameters.values()
-    options = [_option(part, meanings[part.arg]) for part in function.args.kwonlyargs if part.arg != "names"]
+    parts = [*function.args.args[2:], *function.args.kwonlyargs]
+    options = [_option(part, meanings[part.arg]) for part in parts if part.arg != "names"]
     command.__signature__ = inspect.Signature([file, inputs, *options, json])  # type: ignore[attr-defined]
     command.__doc__ = text.splitlines()[0]
     return command

@@ -12,6 +12,7 @@ from mapwise.core import context, random
 from mapwise.core.capabilities import Trace
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import Loss, loss_named
+from mapwise.core.renamed import renamed
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.row import LearnerRow
@@ -30,6 +31,7 @@ class MachineState(NamedTuple):
     memory: Float[Tensor, "N M"]
 
 
+@renamed
 @dataclass(frozen=True)
 class NTM(Learner):
     """A recurrent controller reads and writes slots of an external memory through differentiable heads.

@@ -13,7 +13,7 @@ from mapwise.predictors.evidence.label_next import Suggestion
 
 
 def which_next(
-    predictor: Predictor, X: Any, *, n: int | None = None, names: Sequence[Any] | None = None
+    predictor: Predictor, X: Any, n: int | None = None, *, names: Sequence[Any] | None = None
 ) -> list[Suggestion]:
     """Suggest which rows to label next, the best first, and why.
 
