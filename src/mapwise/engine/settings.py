@@ -16,20 +16,20 @@ class Training:
     """What a training does, whatever it runs on.
 
     steps:               meta-updates, each on one batch of tasks.
-    optimizer:           a torch.optim name with options: "Adam lr=0.001", "SGD lr=0.1 momentum=0.9".
-    schedule:            "cosine", "linear", or a torch.optim.lr_scheduler name with options:
+    optimizer:           optimizer of torch.optim with options: "Adam lr=0.001", "SGD lr=0.1 momentum=0.9".
+    schedule:            schedule of the rate: "cosine", "linear", or a torch.optim.lr_scheduler name with options:
                          "StepLR step_size=2000 gamma=0.5". It moves once a step.
     warmup:              number of first steps in which the rate rises linearly to the rate the schedule begins
                          with, which is the optimizer's except for schedules that set their own; the schedule covers
                          the steps after them.
     clip:                largest norm of the meta-gradient; None: no clipping.
-    aggregate:           how tasks are weighted: "mean", "max", "inverse", "pyramid", or a function from detached
-                         losses [T] to weights [T] that sum to one.
-    seed:                seed of the initial params.
+    aggregate:           weighting of tasks: "mean", "max", "inverse" or "pyramid"; in Python also a function from
+                         detached losses [T] to weights [T] that sum to one.
+    seed:                seed for the initial weights, and of a run for its episodes too.
     validate_every:      steps between two validations; None: ten validations in all.
     validation_episodes: episodes of a validation.
     patience:            stop after this many validations without an improvement; None: never.
-    select:              return the params of the "best" validation, or the "last".
+    select:              params to return: those of the "best" validation, or the "last".
 
     Raises ValueError for a value out of range.
     """
@@ -68,12 +68,12 @@ class Execution:
 
     how:       how tasks are mapped: "vmap" (all at once), "loop" (one after another), the number of tasks to do at a
                time, or "auto", which measures and takes the fastest.
-    compile:   compile the meta-gradient, which takes from seconds to minutes at the first call and pays for small
-               networks. Warns, and goes on without, where it can't be compiled.
+    compile:   compile the meta-gradient; worthwhile for small networks, after seconds to minutes at the first call.
+               Warns, and goes on without, where it can't be compiled.
     remat:     recompute inner steps in the backward pass: memory then hardly grows with their number, and each costs
                about two thirds more time.
-    precision: "bfloat16" lets nets compute in 16 bits (torch.autocast), forward and backward; statistics, distances
-               and losses stay as they are. "full" is the type of the params.
+    precision: precision of nets, forward and backward: "full", that of the params, or "bfloat16", 16 bits by
+               torch.autocast; statistics, distances and losses stay as they are.
 
     Raises ValueError for a value that none of these is.
     """

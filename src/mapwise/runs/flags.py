@@ -13,7 +13,7 @@ from mapwise.engine.settings import Execution, Training
 class RunFlags(Training, Execution):
     """The settings that every training of every learner takes.
 
-    net:          network: mlp, conv4 or resnet12; None: the source's.
+    net:          network, such as mlp, conv4 or resnet12 (mapwise list shows all); None: the source's.
     test_source:  another source to validate and test on; None: the source it trains on.
     data:         data root, folder of images, or CSV file.
     label:        class column of a CSV file.
@@ -27,10 +27,10 @@ class RunFlags(Training, Execution):
     test_shots:   shots of validation and test tasks; None: as in training.
     test_queries: queries of validation and test tasks; None: as in training.
     tasks:        tasks of one step.
-    device:       where to compute, such as cpu or cuda.
-    init:         a run to take initial weights from, where names and shapes agree.
+    device:       device to compute on, such as cpu or cuda.
+    init:         run to take initial weights from, where names and shapes agree.
     threads:      CPU threads, which are part of a run's identity: they change the order of sums; None: torch's choice.
-    track:        also send records to tensorboard, wandb or mlflow; several with commas.
+    track:        trackers that also get the records: tensorboard, wandb, mlflow; several with commas.
     """
 
     net: str | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @app.command("demo", epilog="Example: mapwise demo")
 def demo_command(json: Json = False) -> None:
-    """Train on drawn letters for a minute, judge on alphabets never seen, and write a report."""
+    """Train on drawn letters for a minute, evaluate on unseen alphabets, and write a report."""
     from mapwise.interfaces.progress import Terminal
     from mapwise.interfaces.shown import demonstrated
     from mapwise.workflows.demo import run_demo
@@ -33,7 +33,7 @@ def list_command(
     learner: Annotated[str | None, typer.Argument(help="Show one learner's flags.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Show the learners, nets, sources, encoders and comparisons, or all flags of one learner."""
+    """List learners, nets, sources, encoders, diagnostics and comparisons, or the flags of one learner."""
     from mapwise.interfaces import listing
     from mapwise.workflows.listing import catalog_listing, learner_listing
 
@@ -59,7 +59,7 @@ def show_flags(names: Sequence[str]) -> None:
 
 @app.command("doctor", epilog="Example: mapwise doctor")
 def doctor_command(json: Json = False) -> None:
-    """Look for what is broken in this installation, and say how to repair it."""
+    """Check this installation, and say how to repair what is broken."""
     from mapwise.workflows.doctor import examine
 
     checks = examine()

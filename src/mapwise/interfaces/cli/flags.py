@@ -25,7 +25,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], inspect.Signature]] = {}
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="A field of the learner, net.NAME or source.NAME, as by its own flag."
+        "--set",
+        metavar="NAME=VALUE",
+        help="A field of the learner, net.NAME or source.NAME, in place of its own flag; may be repeated.",
     ),
 ]
 
@@ -88,10 +90,9 @@ _MEANINGS = field_meanings(RunFlags)
 
 def _run_flag(name: str, judges: bool) -> inspect.Parameter:
     kind, default = _TYPES[name], FLAGS[name].default
-    meaning = _MEANINGS[name].replace("None:", "if not given:").rstrip(".")
+    meaning, _, otherwise = _MEANINGS[name].rstrip(".").partition("; None: ")
     shown = "" if default is None or default is False or default == () else f" [{plain_value(default)}]"
-    if judges:
-        meaning, shown = meaning.partition("; if not given")[0], " [as in training]"
+    shown = " [as in training]" if judges else f" [{otherwise}]" if otherwise else shown
     text = f"{meaning[0].upper()}{meaning[1:]}.{shown}".replace("[", "\\[")  # no markup of rich's
     many = typing.get_origin(kind) is tuple
     value: Any = next((each for each in (bool, int, float) if kind in (each, each | None)), list[str] if many else str)

@@ -28,20 +28,22 @@ def fit_command(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="drawings, ink, pixels, text-hash or table: as the data ask for; or hf:NAME, a pretrained model.",
+            help="Encoder by its name (mapwise list shows all), or hf:NAME, a pretrained model. \\[by the data]",
             show_default=False,
         ),
     ] = None,
     learner: Annotated[
         str,
         typer.Option(
-            help="nearest_mean, ridge, logistic, lora, a run's folder, or auto: the best of the names on examples it "
-            "didn't see."
+            help="Classifier: nearest_mean, ridge, logistic, lora, a run's folder, or auto: the best by "
+            "cross-validation."
         ),
     ] = "auto",
-    budget: Annotated[str, typer.Option(help="Time to choose a learner, or to judge lora, such as 30s or 2m.")] = "30s",
-    text: Annotated[str | None, typer.Option(help="The column that holds texts.", show_default=False)] = None,
-    label: Annotated[str | None, typer.Option(help="The class column of a CSV file.", show_default=False)] = None,
+    budget: Annotated[
+        str, typer.Option(help="Time to choose a classifier, or to cross-validate lora, such as 30s or 2m.")
+    ] = "30s",
+    text: Annotated[str | None, typer.Option(help="Text column of a CSV file.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="Class column of a CSV file.", show_default=False)] = None,
     categories: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,7 +85,7 @@ def predict_command(
     csv: Annotated[bool, typer.Option("--csv", help="A CSV table on standard output.")] = False,
     json: Json = False,
 ) -> None:
-    """Say what new pictures, texts or rows are, or that they are none of the classes."""
+    """Predict the class of new pictures, texts or rows, or reject them as none of the classes."""
     from mapwise.interfaces.predictor_lines import prediction_lines, prediction_sheet
     from mapwise.interfaces.progress import watched
     from mapwise.predictors.classes import Predictor
@@ -104,7 +106,7 @@ def predict_command(
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
 def add_class_command(
     file: PredictorFile,
-    name: Annotated[str, typer.Argument(help="What the class is called.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the new class.", show_default=False)],
     data: Annotated[
         Path, typer.Argument(help="A folder of its pictures, or a file with one text a line.", show_default=False)
     ],
@@ -129,15 +131,15 @@ def add_class_command(
 @app.command("export", epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
 def export_command(
     file: PredictorFile,
-    onnx: Annotated[bool, typer.Option("--onnx", help="As an ONNX file, the one form there is.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file; the only format.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file, FILE.onnx if not given.", show_default=False)
+        Path | None, typer.Option("--out", "-o", help="File to write. \\[FILE.onnx]", show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a predictor's learner for other machines, where classes are added and asked for without Python.
+    """Export a predictor's learner, to predict and to add classes on machines without Python.
 
-    Examples go in beside the queries, and are not in the file.
+    The file takes examples and queries as inputs, and contains no examples.
     """
     if not onnx:
         raise WrongUse("a form is needed: mapwise export FILE --onnx")

@@ -24,17 +24,17 @@ class Split(StrEnum):
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mapwise train wrote.", show_default=False)]
-Learner = Annotated[str | None, typer.Argument(help="See mapwise list.", show_default=False)]
+Learner = Annotated[str | None, typer.Argument(help="A learner's name; mapwise list shows all.", show_default=False)]
 Source = Annotated[
     str | None, typer.Argument(help="A source's name, a folder of images, or a CSV file.", show_default=False)
 ]
-Episodes = Annotated[int, typer.Option(min=2, help="Episodes to judge on.")]
+Episodes = Annotated[int, typer.Option(min=2, help="Episodes to evaluate on.")]
 Beside = Annotated[
     list[Path] | None,
     typer.Option(metavar="RUN", help="Another run on the same episodes; may be repeated.", show_default=False),
 ]
 JudgingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed for episodes.")]
-SplitOption = Annotated[Split, typer.Option(help="Split that judges: test, val or train.")]
+SplitOption = Annotated[Split, typer.Option(help="Split to evaluate on: test, val or train.")]
 
 
 @app.command(
@@ -103,7 +103,7 @@ def tune_command(
         typer.Option(min=1, help="Trials in all. \\[20, or as many as the minutes allow]", show_default=False),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Begin no trial after this time.", show_default=False)
+        float | None, typer.Option(min=0, help="Time after which no trial begins.", show_default=False)
     ] = None,
     prune: Annotated[bool, typer.Option(help="Stop a trial that is worse than the median at the same step.")] = True,
     out: Annotated[
@@ -162,7 +162,7 @@ def eval_command(
     episodes: Episodes = 1000,
     seed: JudgingSeed = 0,
     split: SplitOption = Split.test,
-    baselines: Annotated[bool, typer.Option(help="Also judge what needs no training.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Also evaluate baselines that need no training.")] = True,
     beside: Beside = None,
     shuffle_labels: Annotated[
         bool,
@@ -172,7 +172,7 @@ def eval_command(
     json: Json = False,
     **settings: Any,
 ) -> None:
-    """Judge a run on tasks it has not seen; the same command gives the same number again."""
+    """Evaluate a run on unseen tasks; the same command gives the same number again."""
     from mapwise.report.table import accuracy_table, sights_table
     from mapwise.workflows.evaluate import Judging, evaluate_run
 
@@ -203,7 +203,7 @@ def compare_command(
     json: Json = False,
     **settings: Any,
 ) -> None:
-    """Judge two runs on the same episodes and show the paired difference with its interval."""
+    """Evaluate two runs on the same episodes, and show the paired difference with its interval."""
     from mapwise.report.table import paired_table, verdict
     from mapwise.workflows.evaluate import Judging, compare_runs
 
@@ -231,7 +231,9 @@ def report_command(
             metavar="RUN|FILE", help="A folder that mapwise train wrote, or a file of mapwise fit.", show_default=False
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Page about a FILE. \\[FILE.html]", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write about a FILE. \\[FILE.html]", show_default=False)
+    ] = None,
     episodes: Episodes = 1000,
     seed: JudgingSeed = 0,
     curve_episodes: Annotated[int, typer.Option(min=2, help="Episodes of each point of a curve.")] = 200,
@@ -240,9 +242,9 @@ def report_command(
     json: Json = False,
     **settings: Any,
 ) -> None:
-    """Judge a run and write all there is to show into RUN/report.html, or what a predictor's file has to show.
+    """Evaluate a run and write RUN/report.html, or write a page about a predictor's file.
 
-    Of a FILE only --out and --json are options.
+    A FILE takes only --out and --json.
     """
     from mapwise.workflows.reading import is_predictor
 
@@ -280,10 +282,10 @@ def report_command(
 @app.command(
     "bench",
     epilog="Examples: mapwise bench glyphs; mapwise bench glyphs --only maml,protonet. "
-    "Two of them may share a folder: each row is made by one.",
+    "Several commands may share a folder; each row is made by one of them.",
 )
 def bench_command(
-    source: Annotated[str, typer.Argument(help="glyphs, the one comparison there is.")] = "glyphs",
+    source: Annotated[str, typer.Argument(help="Comparison to make; glyphs is the only one.")] = "glyphs",
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="LEARNER", help="Learners to compare; several with commas. \\[all]", show_default=False),
@@ -298,9 +300,9 @@ def bench_command(
     quick: Annotated[bool, typer.Option("--quick", help="Smoke test of seconds; its numbers measure nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Compare every learner under one protocol and budget: tune, train, judge, and show them in one table.
+    """Tune, train and evaluate every learner under one protocol and budget, and show them in one table.
 
-    What is there already is not made again, so the command goes on where it was stopped.
+    Finished rows are kept, so the same command resumes a comparison.
     """
     from mapwise.interfaces.progress import Terminal
     from mapwise.interfaces.shown import compared
