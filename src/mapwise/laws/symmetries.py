@@ -62,7 +62,7 @@ def padding_free(case: Case) -> Finding:
         right, wrong = (Task(*(_masked(part, garbled=garbled) for part in task)) for garbled in (False, True))
         loss = max(loss, relative_gap(case.loss(wrong), case.loss(right)))
     seen = (
-        f"scores change by {rows:.1e} with rows (and tokens) of weight 0 and by {classes:.1e} with an absent class, "
+        f"scores change by {rows:.1e} with rows of weight 0 and by {classes:.1e} with an absent class, "
         f"the objective by {loss:.1e}"
     )
     return max(rows, classes, loss) <= SAME, seen
