@@ -353,19 +353,36 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
 
 
             def nearby(
-                predictor: Predictor, X: Any, *, count: int | None = None, names: Sequence[Any] | None = None
+                predictor: Predictor, X: Any, *, count: int = 1, names: Sequence[Any] | None = None
             ) -> list[Near]:
                 """Show the examples nearest to each row.
 
-                count: number of examples; None: 1.
+                count: number of examples.
                 """
                 far = ((predictor.encoded(X)[:, None] - predictor.rows[None]) ** 2).sum(-1)
-                order = np.argsort(far, axis=1)[:, : 1 if count is None else count]
+                order = np.argsort(far, axis=1)[:, :count]
                 return [Near(row, tuple(places)) for row, places in enumerate(order.tolist())]
 
 
-            DIAGNOSTIC = Diagnostic(nearby, key="nearby", examples="mapwise nearby birds.safetensors new/ --count 3")
+            DIAGNOSTIC = Diagnostic(nearby, key="nearby")
             ''',
+        "src/mapwise/interfaces/cli/diagnostics.py": [
+            (
+                "from mapwise.interfaces.printing import answer, show\n",
+                dedent('''
+
+                @app.command("nearby", epilog="Example: mapwise nearby birds.safetensors new/ --count 3")
+                def nearby_command(
+                    file: PredictorFile,
+                    inputs: Inputs,
+                    count: Annotated[int, typer.Option(help="Number of examples.")] = 1,
+                    json: Json = False,
+                ) -> None:
+                    """Show the examples nearest to each row."""
+                    diagnose("nearby", file, inputs, json, count=count)
+                '''),
+            )
+        ],
         "docs/few-examples/label-next.md": [("# What to label next\n", "\n`mapwise nearby` shows near examples.\n")],
         "tests/predictors/test_nearby.py": """
             def test_an_example_is_nearest_to_itself():
@@ -478,7 +495,7 @@ def test_every_addition_works_from_end_to_end(repository, tmp_path):
     assert "mse" in steps and "mae" in sized
     assert [one["label"] for one in predicted["predictions"]] == ["short"]
     assert [one["examples"][0] for one in nearest["nearby"]] == [1, 0] and len(nearest["nearby"][0]["examples"]) == 2
-    assert "b c: near example 1" in text and "Number of examples. [1]" in text
+    assert "b c: near example 1" in text and "Number of examples." in text
     assert "--sharpness" in text  # of mapwise list soft_means
     settings = tomllib.loads((tmp_path / "steps" / "run.toml").read_text(encoding="utf-8"))
     assert settings["shrink"] == 0.5 and settings["net"] == "wide"

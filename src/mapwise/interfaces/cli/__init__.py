@@ -5,16 +5,13 @@ from collections.abc import Sequence
 
 from typer.exceptions import TyperException
 
-from mapwise.interfaces.cli import about, predictors, runs
+from mapwise.interfaces.cli import about, diagnostics, predictors, runs
 from mapwise.interfaces.cli.app import app
-from mapwise.interfaces.cli.diagnostics import add_diagnostics
 from mapwise.interfaces.cli.flags import COMMANDS, add_catalog
 from mapwise.interfaces.printing import answer, complain, note
 from mapwise.workflows.errors import STOPPED, sentence, shared, told
 
-__all__ = ["about", "app", "main", "predictors", "runs"]
-
-add_diagnostics()
+__all__ = ["about", "app", "diagnostics", "main", "predictors", "runs"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,8 +1,7 @@
 """A diagnostic: what a predictor can say about raw rows besides what they are.
 
-A file beside this one that holds `DIAGNOSTIC = Diagnostic(function, ...)` adds one. The command line has it as
-`mapwise FUNCTION FILE INPUTS`, with the function's options as flags, and the estimator as
-`FewShotClassifier.diagnose("FUNCTION", X)`.
+A file beside this one that holds `DIAGNOSTIC = Diagnostic(function, ...)` adds one: the estimator has it as
+`FewShotClassifier.diagnose("FUNCTION", X)`. Its command stands in `interfaces/cli/diagnostics.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,16 +37,13 @@ class Finding(Protocol):
 class Diagnostic:
     """A diagnostic of predictors of classes.
 
-    run:      run(predictor, X, options, names) -> findings, in the order to be shown; names are those of the
-              classes, where they are called otherwise. The first line of its docstring is the help of the command, and
-              the lines "option: meaning" are that of its flags.
-    key:      what holds the findings in JSON.
-    examples: of the command, for its help.
+    run: run(predictor, X, options, names) -> findings, in the order to be shown; names are those of the classes,
+         where they are called otherwise. `mapwise list` shows the first line of its docstring.
+    key: what holds the findings in JSON.
     """
 
     run: Callable[..., Sequence[Finding]]
     key: str
-    examples: str
 
 
 @cache

@@ -69,9 +69,4 @@ def without_each(predictor: Predictor, rows: Float[torch.Tensor, "Q D"]) -> Floa
     return scores
 
 
-DIAGNOSTIC = Diagnostic(
-    explain,
-    key="explanations",
-    examples="mapwise explain birds.safetensors new/3.jpg; mapwise explain birds.safetensors new/ --regions why/; "
-    "mapwise explain intents.safetensors 'cancel it' --json",
-)
+DIAGNOSTIC = Diagnostic(explain, key="explanations")

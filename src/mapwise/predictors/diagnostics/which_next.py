@@ -33,9 +33,4 @@ def which_next(
     return rule.best_to_label(new, predictor.scores_of(rows), np.asarray(known), named, count)
 
 
-DIAGNOSTIC = Diagnostic(
-    which_next,
-    key="next",
-    examples="mapwise which-next birds.safetensors unsorted/; "
-    "mapwise which-next intents.safetensors new.csv --n 20 --json",
-)
+DIAGNOSTIC = Diagnostic(which_next, key="next")
