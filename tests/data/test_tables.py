@@ -101,7 +101,7 @@ def test_a_missing_file_a_picture_and_an_unknown_label_are_refused_in_a_sentence
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
     with pytest.raises(ValueError, match="not text in UTF-8"):
         table(tmp_path / "picture.csv")
-    with pytest.raises(ValueError, match="no column 'kidn', did you mean 'kind'"):
+    with pytest.raises(ValueError, match="no column 'kidn': did you mean 'kind'"):
         table(written(tmp_path, FRUIT), label="kidn")
 
 

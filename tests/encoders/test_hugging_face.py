@@ -391,7 +391,7 @@ def test_what_is_no_picture_is_named(vit, tmp_path, row, words):
         ("hf:/none/of/these", "there is no folder /none/of/these: put the model there, or name in MAPWISE_MODELS the"),
         ("hf:~nobody-here/model", "there is no folder ~nobody-here/model"),
         (f"hf:{'long' * 2000}/x/y", "there is no folder longlong"),
-        ("hg:someone/model", "there is no family of encoders 'hg': did you mean 'hf'"),
+        ("hg:someone/model", "there is no family of encoders 'hg': choose from 'hf'"),
     ],
 )
 def test_a_name_that_is_none_is_one_sentence(encoder, words):

@@ -84,7 +84,7 @@ SHEETS = [
     ),
     Sheet("infinity by flag", sizes(r0="inf", r1="inf"), columns=WORDS, flags=("--categories", "size")),
     Sheet("numbers by flag", sizes(), columns=WORDS, answers={"12": "low"}, flags=("--categories", "size")),
-    Sheet("another flag", sizes(), "no column 'sise', did you mean 'size'", flags=("--categories", "sise")),
+    Sheet("another flag", sizes(), "no column 'sise': did you mean 'size'", flags=("--categories", "sise")),
     Sheet("the label's flag", sizes(), "the label", flags=("--categories", "kind")),
     Sheet("codes by flag", BOTH, columns={"code": "categories", "size": "numbers"}, flags=("--categories", "code")),
     Sheet("half words", sizes(r0="a", r1="a", r2="a", r3="a", r4="a"), columns=WORDS, answers={"a": "low"}),

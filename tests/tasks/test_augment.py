@@ -84,7 +84,7 @@ def test_several_names_are_applied_one_after_the_other_whatever_their_order():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(ValueError, match="no augmentation 'color', did you mean 'colour'"):
+    with pytest.raises(ValueError, match="no augmentation 'color': did you mean 'colour'"):
         augmentation(["shift", "color"])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.learner import Learner
-from mapwise.core.spelling import nearest
+from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples, TaskSource
 from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
@@ -103,8 +103,7 @@ class HeadRow:
 def named(table: Mapping[str, Any], name: str, what: str, command: str = "mapwise list") -> Any:
     """The row of this name; raises ValueError with the nearest name, and the command that shows all of them."""
     if name not in table:
-        near = nearest(name, table)
-        raise ValueError(f"there is no {what} {name!r}: did you mean {near!r}? ({command} shows all)")
+        raise ValueError(f"there is no {what} {name!r}: {suggestion(name, table)} ({command} shows all)")
     return table[name]
 
 

@@ -1,14 +1,20 @@
-"""The name that was meant by one that isn't there."""
+"""What to write instead of a name that isn't there."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
-_NAMES, _LETTERS = 1000, 100
-"""So many are compared: names may come from a file with any number of any length."""
+_NAMES, _LETTERS, _SHOWN = 1000, 100, 20
+"""Names compared, letters of each, names shown: names may come from a file, any number of any length."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Of these names, the one that is spelled most like another, by its beginning; of many, among the first 1,000."""
+def suggestion(name: str, known: Iterable[str], write: Callable[[str], str] = repr) -> str:
+    """The end of an error's sentence: the name that is spelled much like this one, or what there is to choose from.
+
+    write: how a name is written there.
+    """
     beginnings = {each[:_LETTERS]: each for each in islice(known, _NAMES)}
-    return beginnings[difflib.get_close_matches(name[:_LETTERS], beginnings, n=1, cutoff=0)[0]]
+    if near := difflib.get_close_matches(name[:_LETTERS], beginnings, n=1):
+        return f"did you mean {write(beginnings[near[0]])}?"
+    more = "" if len(beginnings) <= _SHOWN else f" and {len(beginnings) - _SHOWN} more"
+    return f"choose from {', '.join(write(each) for each in islice(beginnings, _SHOWN))}{more}"

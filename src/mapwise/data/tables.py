@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.core.spelling import nearest
+from mapwise.core.spelling import suggestion
 from mapwise.data.cells import GAPS, CellError, moments, numbers, parse_number, standardised
 from mapwise.data.files import read_bytes
 from mapwise.data.rows import LabelledRows, deal
@@ -148,10 +148,7 @@ def label_place(path: Path, header: list[str], label: str | None) -> int:
         known = [i for wanted in LABELS for i, name in enumerate(header) if name.lower() == wanted]
         return known[0] if known else len(header) - 1
     if label not in header:
-        near = nearest(label, header)
-        raise ValueError(
-            f"{path} has no column {label!r}, did you mean {near!r}? Its columns are {', '.join(header[:20])}"
-        )
+        raise ValueError(f"{path} has no column {label!r}: {suggestion(label, header)}")
     return header.index(label)
 
 
@@ -159,8 +156,7 @@ def check_categories(path: Path, header: list[str], label: int, categories: Sequ
     """Raises ValueError for a category that no column is called, with the nearest, and for the column of labels."""
     for name in categories:
         if name not in header:
-            near = nearest(name, header)
-            raise ValueError(f"{path} has no column {name!r}, did you mean {near!r}? Name columns of the table")
+            raise ValueError(f"{path} has no column {name!r}: {suggestion(name, header)}")
         if header.index(name) == label:
             raise ValueError(f"column {name!r} of {path} is the label, whose values are classes: name other columns")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapwise.core.spelling import nearest
+from mapwise.core.spelling import suggestion
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -80,7 +80,7 @@ def _run_schedule(make: Callable[..., Any], optimizer: torch.optim.Optimizer, op
 
 def _lookup(name: str, known: dict[str, Any], what: str) -> Any:
     if name not in known:
-        raise ValueError(f"torch has no {what} {name!r}: did you mean {nearest(name, known)!r}?")
+        raise ValueError(f"torch has no {what} {name!r}: {suggestion(name, known)}")
     return known[name]
 
 

@@ -15,7 +15,7 @@ from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.renamed import renamed
-from mapwise.core.spelling import nearest
+from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast
 from mapwise.data.digests import digests
@@ -190,7 +190,7 @@ class Predictor(FittedPredictor):
 
     def _place(self, name: str) -> int:
         if name not in self.classes:
-            raise ValueError(f"there is no class {name!r}: did you mean {nearest(name, self.classes)!r}?")
+            raise ValueError(f"there is no class {name!r}: {suggestion(name, self.classes)}")
         return self.classes.index(name)
 
     @property

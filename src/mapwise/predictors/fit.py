@@ -178,8 +178,8 @@ def _of_names(
     classes, columns = examples.of_classes()
     if len(np.unique(columns)) < least:
         raise ValueError(
-            f"the rows that count are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give examples "
-            f"of at least {least} classes"
+            f"all examples are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give examples of at "
+            f"least {least} classes"
         )
     contents = digests(examples.modality, examples.rows)
     _check_contents(examples.modality, contents, columns, classes, examples.sources)

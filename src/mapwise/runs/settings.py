@@ -26,7 +26,7 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import SourceRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
-from mapwise.core.spelling import nearest
+from mapwise.core.spelling import suggestion
 from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.engine.optimizer import parse
 from mapwise.learners.row import LearnerRow
@@ -184,8 +184,8 @@ class RunSettings(RunFlags):
             return Setting(option.annotation, value, self._entry("source_options", part))
         if dot and whole in PARTED:
             return self._option_of(whole, part)
-        near = nearest(whole, [*row.fields, *FLAGS])
-        raise ValueError(f"{self.learner} has no setting {address!r}: did you mean {flag(near)}?")
+        near = suggestion(whole, [*row.fields, *FLAGS], flag)
+        raise ValueError(f"{self.learner} has no setting {address!r}: {near}")
 
     def get(self, address: str) -> Any:
         """The value of a setting; raises ValueError for an address that isn't there.
@@ -325,8 +325,8 @@ def _parameter(options: Mapping[str, inspect.Parameter], name: str, owner: str, 
         return options[name]
     if not options:
         raise ValueError(f"{owner} has no settings of its own, and {prefix}{name} was given: leave it out")
-    near = nearest(name, options)
-    raise ValueError(f"{owner} has no option {name!r}: did you mean {flag(prefix + near)}?")
+    near = suggestion(name, options, lambda each: flag(prefix + each))
+    raise ValueError(f"{owner} has no option {name!r}: {near}")
 
 
 def _is_whole(option: inspect.Parameter) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mapwise.core import random
-from mapwise.core.spelling import nearest
+from mapwise.core.spelling import suggestion
 from mapwise.tasks.episodes import Augment
 
 Images = Float[Tensor, "N C H W"]
@@ -94,8 +94,5 @@ def augmentation(names: Sequence[str]) -> Augment:
     """
     for name in names:
         if name not in AUGMENTATIONS:
-            near = nearest(name, AUGMENTATIONS)
-            raise ValueError(
-                f"there is no augmentation {name!r}, did you mean {near!r}? Choose from {', '.join(AUGMENTATIONS)}"
-            )
+            raise ValueError(f"there is no augmentation {name!r}: {suggestion(name, AUGMENTATIONS)}")
     return Augmentation(tuple(names))
