@@ -27,7 +27,6 @@ FIRST = {
 }
 
 
-@pytest.mark.xfail(strict=True)
 @pytest.mark.parametrize("first", FIRST)
 def test_of_two_changes_at_once_none_is_lost(monkeypatch, first):
     """The second begins while the first encodes rows, or writes its answer."""
@@ -62,7 +61,6 @@ def test_of_two_changes_at_once_none_is_lost(monkeypatch, first):
     np.testing.assert_allclose(few.predict_proba(TEXTS), alone.predict_proba(TEXTS), atol=1e-12)
 
 
-@pytest.mark.xfail(strict=True)
 def test_of_two_rows_given_to_a_regressor_at_once_none_is_lost():
     few = mw.FewShotRegressor(encoder="table", learner="kernel_mean").fit(np.eye(3), np.arange(3.0))
     rows = np.random.default_rng(0).normal(size=(40, 3))

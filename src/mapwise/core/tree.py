@@ -8,6 +8,8 @@ from torch import Tensor
 
 Tree: TypeAlias = dict[str, Any]
 """A tensor at every leaf, a dict at every branch."""
+Forms: TypeAlias = dict[str, tuple[torch.Size, torch.dtype]]
+"""The shape and the type of every leaf, by its path."""
 Params: TypeAlias = Tree
 """Slow weights: learned across tasks."""
 Fast: TypeAlias = Tree
@@ -28,6 +30,12 @@ def map(function: Callable[..., Tensor], *trees: Tree) -> Tree:
 def flatten(tree: Tree, above: str = "") -> dict[str, Tensor]:
     """Leaves by their path, parts joined with "/"."""
     return dict(_walk(tree, above))
+
+
+def forms(tree: Tree, but: str | None = None) -> Forms:
+    """The shape and the type of every leaf, by its path; but those of paths that begin like this."""
+    leaves = flatten(tree).items()
+    return {path: (leaf.shape, leaf.dtype) for path, leaf in leaves if but is None or not path.startswith(but)}
 
 
 def unflatten(leaves: dict[str, Tensor]) -> Tree:

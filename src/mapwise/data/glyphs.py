@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mapwise.core.seeds import check_seed
 from mapwise.data import typeset as drawing
 from mapwise.data.files import write_atomically
 from mapwise.data.rows import LabelledRows
@@ -48,8 +49,7 @@ def glyphs(*, drawings: int = 20, size: int = 28, seed: int = 0) -> LabelledRows
         raise ValueError(f"drawings is {drawings}: at least 2 are needed, one to learn from and one to be judged on")
     if not 12 <= size <= 256:
         raise ValueError(f"size is {size} pixels: letters can be drawn from 12 to 256 pixels a side")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}: give 0 or a positive number")
+    check_seed(seed)
     letters, pictures = _cached_drawings(drawings, size, seed)
     names = [f"{alphabet}/{letter}" for alphabet, letter in zip(letters.scripts, letters.letters, strict=True)]
     blocks = [pictures]

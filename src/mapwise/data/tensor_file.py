@@ -64,14 +64,19 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
         data, header = _whole(path)
         about = json.loads(header["__metadata__"]["mapwise"])
         version, digest = about.pop("version"), about.pop("digest", None)
-        if not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             raise ValueError(f"its format is {version!r}")
         if version > VERSION:
             raise _Later
         # A digest is checked wherever there is one, so that no change of the version hides another.
         if (version > 1 or digest is not None) and not data[_PLACE].decode() == digest == _digest(data):
             raise ValueError("its content isn't what its digest says")
-        return safetensors.torch.load(data), about
+        tensors = safetensors.torch.load(data)
+        for name in tensors:
+            parts = name.split("/")
+            if "" in parts or any("/".join(parts[:end]) in tensors for end in range(1, len(parts))):
+                raise ValueError(f"the path {name[:80]!r} is none, or leads through another tensor")
+        return tensors, about
     except _Later:
         raise ValueError(
             f"{path} is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise"
@@ -98,7 +103,7 @@ def _whole(path: Path) -> tuple[bytes, dict[str, Any]]:
         return file.read(), header
 
 
-def damaged(path: Path, what: str, problem: BaseException, again: str) -> str:
+def damaged(path: Path, what: str, problem: BaseException | str, again: str) -> str:
     """The error text for a damaged file."""
     reason = " ".join(str(problem).split())[:200] or type(problem).__name__
     reason = f"it has no {reason}" if isinstance(problem, KeyError) else reason

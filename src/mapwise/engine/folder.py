@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from mapwise.core.tree import Params, Tree
+from pydantic import Field, StrictFloat, StrictStr, TypeAdapter
+
+from mapwise.core import tree
+from mapwise.core.tree import Forms, Params, Tree
 from mapwise.data.files import read_bytes
 from mapwise.engine import checkpoint
 from mapwise.engine.ranks import ALONE, Ranks
@@ -19,6 +22,35 @@ BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
 RECORDS = 1 << 30
 """Bytes of the records that are read."""
+
+
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The header of the best weights; what earlier versions lack has a default."""
+
+    step: Count
+    validation: StrictFloat | None
+    run: StrictStr = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the records; it may hold more."""
+
+    step: Count
+    loss: StrictFloat
+    seconds: StrictFloat
+    processor_seconds: StrictFloat | None = None
+    validation: StrictFloat | None = None
+
+
+@dataclass(frozen=True)
+class _Last:
+    run: StrictStr = ""
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,7 +100,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             if not (resume and (path / LAST).exists()):
                 return None
-            _, about = checkpoint.load(path / LAST)
+            _, about = checkpoint.load(path / LAST, _Last)
             if "settings" not in about or not about.keys() >= decided.keys():
                 raise ValueError(f"{path / LAST} doesn't say with which settings it was made: train the run again")
             before = {**(earlier or {}), **about["settings"], **{name: about[name] for name in decided}}
@@ -119,41 +151,36 @@ class RunFolder:
             with self._present() as path, (path / METRICS).open("a") as file:
                 file.write(json.dumps(record) + "\n")
 
-    def load_best(self, step: int, best_step: int) -> Params:
+    def load_best(self, step: int, best_step: int, forms: Forms) -> Params:
         """The params of the best validation, as a checkpoint of a step expects them.
 
-        Raises ValueError when they are from another moment.
+        forms: of what is learned; what was measured stands beside it.
+
+        Raises ValueError when they are from another moment, or of another net.
         """
         assert self.path is not None
-        tensors, about = checkpoint.load(self.path / BEST)
+        tensors, about = checkpoint.load(self.path / BEST, Best)
         checkpoint.check_run(self.path / BEST, about, self.run)
         # Of the step the last checkpoint names, or of a later one: after a crash between the two.
-        if not (about.get("step") == best_step or about.get("step", -1) >= step):
+        if not (about["step"] == best_step or about["step"] >= step):
             raise ValueError(
-                f"{self.path / BEST} is of step {about.get('step')} and {self.path / LAST} expects step {best_step}: "
+                f"{self.path / BEST} is of step {about['step']} and {self.path / LAST} expects step {best_step}: "
                 "restore both from the same moment, or train the run again"
             )
         params: Params = tensors.get("params", {})
+        if tree.forms(params, but="measured/") != forms:
+            raise ValueError(f"{self.path / BEST} holds weights of another net than this run's: train the run again")
         return params
 
     def cut_records(self, step: int) -> list[dict[str, Any]]:
         """The records up to a step; later ones are cut off, to be written again."""
         assert self.path is not None
         path = self.path / METRICS
-        records: list[dict[str, Any]] = []
-        length = 0
-        for line in read_bytes(path, RECORDS).splitlines(keepends=True) if path.exists() else []:
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            if not isinstance(record, dict) or record.get("step", step + 1) > step:
-                break
-            records.append(record)
-            length += len(line)
+        records = [(line, record) for line, record in _lines(path) if record["step"] <= step]
         if path.exists():
-            os.truncate(path, length)  # in one stroke: rewriting the file could itself be interrupted
-        return records
+            # In one stroke: rewriting the file could itself be interrupted.
+            os.truncate(path, sum(len(line) + 1 for line, _ in records))
+        return [record for _, record in records]
 
     @contextmanager
     def _present(self) -> Iterator[Path]:
@@ -168,6 +195,36 @@ class RunFolder:
                 raise
             raise ValueError(gone) from None
 
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run, each with what `Record` holds and perhaps more; [] where there are none yet.
+
+    A last line that was cut short is left out. Raises ValueError for another line that is no record, naming it.
+    """
+    return [record for _, record in _lines(folder / METRICS)]
+
+
+def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """The whole lines of a file of records, without their ends, and what each says."""
+    if not path.exists():
+        return []
+    lines = read_bytes(path, RECORDS).split(b"\n")[:-1]
+    records = []
+    for place, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+            _RECORD.validate_python(record)
+        except (ValueError, RecursionError):
+            if place == len(lines) - 1:  # what a crash left
+                break
+            raise ValueError(
+                f"line {place + 1} of {path} is no record of a step: restore the file, or train the run again"
+            ) from None
+        records.append((line, record))
+    return records
+
+
+_RECORD = TypeAdapter(Record)
 
 IN_MEMORY = RunFolder()
 """No folder: a run whose results are only returned."""

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from pydantic import StrictFloat
 
 from mapwise.core import tree
 from mapwise.core.problem import Metric
 from mapwise.core.tree import Params, Tree
+from mapwise.data.tensor_file import DAMAGE
 from mapwise.engine import checkpoint
-from mapwise.engine.folder import IN_MEMORY, LAST, RunFolder
+from mapwise.engine.folder import IN_MEMORY, LAST, Count, RunFolder
 from mapwise.engine.interrupts import interrupts
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.state import Consumed, State
@@ -77,15 +79,15 @@ class Outcome:
 class _Position:
     """Where a run stands, beside its state."""
 
-    step: int = 0
-    best: float | None = None
-    best_step: int = 0
-    stale: int = 0
+    step: Count = 0
+    best: StrictFloat | None = None
+    best_step: Count = 0
+    stale: Count = 0
     """Validations since the best."""
-    validation: float | None = None
-    sum: float = 0.0
+    validation: StrictFloat | None = None
+    sum: StrictFloat = 0.0
     """Of the losses since the last record."""
-    count: int = 0
+    count: Count = 0
 
 
 def run(
@@ -130,7 +132,7 @@ def run(
     position, history = _Position(), list[dict[str, Any]]()
     best: Params | None = None
     if folder.about is not None:
-        state, position, history, best = _resumed(folder, state, ranks)
+        state, position, history, best = _resumed(folder, state, steps, ranks)
     log_every = None if steps is None else max(1, steps // RECORDS)
 
     def save() -> None:
@@ -240,7 +242,9 @@ class _Clock:
         return times
 
 
-def _resumed(folder: RunFolder, state: S, ranks: Ranks) -> tuple[S, _Position, list[dict[str, Any]], Params | None]:
+def _resumed(
+    folder: RunFolder, state: S, steps: int | None, ranks: Ranks
+) -> tuple[S, _Position, list[dict[str, Any]], Params | None]:
     """Go on where the run in this folder stopped: rank 0 reads it, and the others receive it."""
     tensors: Tree = {}
     history: list[dict[str, Any]] = []
@@ -249,10 +253,13 @@ def _resumed(folder: RunFolder, state: S, ranks: Ranks) -> tuple[S, _Position, l
     position = _Position()
     with ranks.alike():
         if folder.path is not None:
-            tensors, about = checkpoint.load(folder.path / LAST)
+            tensors, about = checkpoint.load(folder.path / LAST, _Position)
             state, position = _restored(state, tensors, about, folder.path / LAST)
+            if steps is not None and position.step > steps:
+                problem = f"it is of step {position.step} of {steps}"
+                raise ValueError(checkpoint.damaged_checkpoint(folder.path / LAST, problem))
             if position.best is not None:
-                best = folder.load_best(position.step, position.best_step)
+                best = folder.load_best(position.step, position.best_step, tree.forms(state.params))
             history = folder.cut_records(position.step)
     history, some = ranks.agree((history, best is not None))
     received = ranks.hand_out({"last": tensors, "best": best or {}})
@@ -266,7 +273,7 @@ def _restored(state: S, tensors: Tree, about: dict[str, Any], path: Path) -> tup
     try:
         position = _Position(**{field.name: about[field.name] for field in fields(_Position)})
         return state.of_file(tensors, about), position
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} lacks {error}, so no run can go on from it: train the run again") from None
     except ValueError as error:
         raise ValueError(f"the run in {path} can't be resumed: {error}") from None
+    except DAMAGE as error:
+        raise ValueError(checkpoint.damaged_checkpoint(path, error)) from None

@@ -25,10 +25,10 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            raise ValueError(f"the option {option!r} of {text!r} has no value: write option=value")
+            raise ValueError(f"the option {_short(option)!r} of {_short(text)!r} has no value: write option=value")
         try:
             options_by_name[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two for thousands of brackets
             options_by_name[key] = value
     return name, options_by_name
 
@@ -44,7 +44,11 @@ def optimizer_of(text: str, leaves: list[Tensor]) -> torch.optim.Optimizer | Non
     for unfit in ("Optimizer", "LBFGS", "SparseAdam"):
         known.pop(unfit, None)
     make = _lookup(name, known, "optimizer")
-    return _build(lambda: make(leaves, **options), text) if leaves else None
+    if not leaves:
+        return None
+    _build(lambda: _one_step(make, leaves[0].device, options), text)
+    rule: torch.optim.Optimizer = _build(lambda: make(leaves, **options), text)
+    return rule
 
 
 def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps: int, warmup: int = 0) -> Any:
@@ -72,6 +76,15 @@ def schedule_of(text: str | None, optimizer: torch.optim.Optimizer | None, steps
     return _build(lambda: make(optimizer, **options), text)
 
 
+def _one_step(make: Callable[..., Any], device: torch.device, options: dict[str, Any]) -> None:
+    """Some options are refused only when a step is taken: let a weight of its own take one."""
+    weight = torch.zeros(2, 2, device=device, requires_grad=True)
+    weight.grad = torch.ones_like(weight)
+    make([weight], **options).step()
+    if not weight.isfinite().all():
+        raise ValueError("a step leads to NaN or infinity")
+
+
 def _run_schedule(make: Callable[..., Any], optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> None:
     schedule = make(optimizer, **options)
     optimizer.step()
@@ -80,13 +93,17 @@ def _run_schedule(make: Callable[..., Any], optimizer: torch.optim.Optimizer, op
 
 def _lookup(name: str, known: dict[str, Any], what: str) -> Any:
     if name not in known:
-        raise ValueError(f"torch has no {what} {name!r}: {suggestion(name, known)}")
+        raise ValueError(f"torch has no {what} {_short(name)!r}: {suggestion(name, known)}")
     return known[name]
 
 
 def _build(make: Callable[[], Any], text: str) -> Any:
     try:
         return make()
-    except (TypeError, ValueError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"torch refuses {text!r} ({reason}): correct its options") from None
+    except Exception as error:  # whatever torch makes of options that it doesn't check
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"torch refuses {_short(text)!r} ({_short(reason)}): correct its options") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 200 else f"{text[:200]}..."

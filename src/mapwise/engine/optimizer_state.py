@@ -1,5 +1,6 @@
 """Params and torch's optimizer over them, as the state of a loop."""
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,32 @@ class _Memory:
     optimizer: torch.optim.Optimizer | None
     schedule: Any
     number: int | None = 0
+
+    def load(self, leaves: dict[str, Tensor], content: dict[str, Any], schedule: dict[str, Any] | None) -> None:
+        """Hold what a file holds, as copies."""
+        with torch.no_grad():
+            for path, leaf in self.leaves.items():
+                leaf.copy_(leaves[path])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(copy.deepcopy(content))
+        if self.schedule is not None:
+            self.schedule.load_state_dict(copy.deepcopy(schedule))
+
+    def try_step(self) -> None:
+        """Take a step without a gradient; raises ValueError where none can be taken from this state."""
+        if self.optimizer is None:
+            return
+        for leaf in self.leaves.values():
+            leaf.grad = torch.zeros_like(leaf)
+        try:
+            self.optimizer.step()  # and not the schedule, which may have come to its end
+        except Exception as error:  # whatever torch makes of content that it doesn't check
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError(f"its optimizer can't take a step ({reason}): train the run again") from None
+        finally:
+            self.optimizer.zero_grad()
+        if not all(bool(leaf.isfinite().all()) for leaf in self.leaves.values()):
+            raise ValueError("a step of its optimizer leads to NaN or infinity: train the run again")
 
 
 @dataclass(frozen=True)
@@ -107,22 +134,30 @@ class OptimizerState:
         memory = self._held()
         leaves = memory.leaves
         saved = tree.flatten(tensors.get("params", {}))
-        if saved.keys() != leaves.keys() or any(saved[path].shape != leaf.shape for path, leaf in leaves.items()):
+        if tree.forms(saved) != tree.forms(dict(leaves)):
             raise ValueError("its weights are of another net than this run's: resume with the same settings")
         memory.number = None
-        with torch.no_grad():
-            for name, leaf in leaves.items():
-                leaf.copy_(saved[name])
+        content: dict[str, Any] = {}
         if memory.optimizer is not None:
             # torch knows leaves by their place, and params that come from a file may stand in another order.
             place = {path: i for i, path in enumerate(leaves)}
             here = [place[path] for path in about["optimizer"].get("leaves", leaves)]
-            entries = {here[int(i)]: dict(plain) for i, plain in about["optimizer"]["plain"].items()}
-            for i, moments in tensors.get("optimizer", {}).items():
-                entries.setdefault(here[int(i)], {}).update(moments)
-            memory.optimizer.load_state_dict({"state": entries, "param_groups": about["optimizer"]["groups"]})
+            moments = tensors.get("optimizer", {})
+            plain = about["optimizer"]["plain"]
+            places = {str(i): place for i, place in enumerate(here)}
+            if len(set(here)) < len(leaves) or not places.keys() >= {*plain, *moments}:
+                raise ValueError("its optimizer is of other weights: resume with the same settings")
+            entries = {place: {**plain.get(i, {}), **moments.get(i, {})} for i, place in places.items()}
+            used = {place: entry for place, entry in entries.items() if entry}
+            content = {"state": used, "param_groups": about["optimizer"]["groups"]}
         if memory.schedule is not None:
-            memory.schedule.load_state_dict(about["schedule"])
+            schedule = about["schedule"]
+            if not (isinstance(schedule["last_epoch"], int) and len(schedule["base_lrs"]) == len(self.warm_rates)):
+                raise ValueError("its schedule is of another kind: resume with the same settings")
+        memory.load(saved, content, about.get("schedule"))
+        # What torch believes of a file shows only in a step: one is tried, and taken back.
+        memory.try_step()
+        memory.load(saved, content, about.get("schedule"))
         memory.number = self.number + 1
         return replace(self, number=self.number + 1)
 

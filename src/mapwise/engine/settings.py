@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from mapwise.core.execution import How, Precision
+from mapwise.core.seeds import check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Training:
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 0)
         _whole("validation_episodes", self.validation_episodes, 1)
-        _whole("seed", self.seed)
+        check_seed(self.seed)
         for name in ("validate_every", "patience"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)

@@ -26,5 +26,5 @@ class State(Protocol):
         ...
 
     def of_file(self, tensors: Tree, about: dict[str, Any]) -> Self:
-        """The state that `to_file` wrote; raises ValueError, KeyError or TypeError for any other content."""
+        """The state that `to_file` wrote; raises ValueError, or what else content of the wrong kind leads to."""
         ...

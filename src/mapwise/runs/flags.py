@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from mapwise.engine.settings import Execution, Training
 
+MOST_THREADS = 1024
+"""More can't all be started on many machines, and torch then ends the process without a word."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags(Training, Execution):
@@ -61,6 +64,8 @@ class RunFlags(Training, Execution):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name} is {count}: give 1 or more")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise ValueError(f"threads is {self.threads}: give 1 to {MOST_THREADS:,}, or leave it out")
 
 
 _FIELDS = {field.name: field for field in fields(RunFlags)}

@@ -87,7 +87,14 @@ class LearnerSettings(BaseModel):
             fields.setdefault("loss", loss)
         net = self.built_net()
         if isinstance(net, partial):
-            net()  # so that a shape the network can't read is an error here and not in the first step
+            try:
+                net()  # so that a shape the network can't read is an error here and not in the first step
+            except (RuntimeError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
+                options = ", ".join(f"{name} {value!r}" for name, value in net.keywords.items())
+                reason = " ".join(str(error).split())[:200]
+                raise ValueError(
+                    f"torch can't build the net {self.net} with {options} ({reason}): correct it"
+                ) from None
         return row.build(net, fields)
 
 

@@ -17,7 +17,8 @@ from mapwise.core.learner import Learner
 from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
-from mapwise.engine.folder import BEST, LAST
+from mapwise.engine.folder import BEST, LAST, Best
+from mapwise.engine.ranks import local_device
 from mapwise.learners.row import BLUEPRINTS
 from mapwise.runs.learner import learner_of
 from mapwise.runs.settings import RunSettings
@@ -50,7 +51,7 @@ class Run:
         changes = changes or {}
         settings = RunSettings.read(folder).judged_with(changes)
         remeasured = any(name.startswith("net.") for name in changes)
-        params = _on(load_params(folder)[0], settings.device)
+        params = _on(load_params(folder)[0], local_device(settings.device))
         source = source_of(settings)
         training = training_source(settings.row, source)
         learner = learner_of(settings, training)
@@ -109,23 +110,21 @@ def load_params(folder: Path) -> tuple[Params, int]:
     if not (folder / BEST).exists():
         state = "was stopped before its first validation" if (folder / LAST).exists() else "has no checkpoint yet"
         raise ValueError(f"the run {folder} {state}: finish it with mapwise train --resume {folder}")
-    tensors, about = checkpoint.load(folder / BEST)
+    tensors, about = checkpoint.load(folder / BEST, Best)
     checkpoint.check_run(folder / BEST, about, run)
     params: Params = tensors.get("params", {})
-    if not all(bool(leaf.isfinite().all()) for leaf in tree.flatten(params).values()):
+    leaves = tree.flatten(params).values()
+    if not all(bool((leaf.double() if leaf.is_floating_point() else leaf).isfinite().all()) for leaf in leaves):
         raise ValueError(
             f"the weights in {folder / BEST} hold NaN or infinity: the training diverged, so train again with a lower "
             "learning rate or with --clip"
         )
-    return params, int(about["step"])
+    return params, about["step"]
 
 
 def fits(learner: Learner, params: Params) -> bool:
-    """Whether these are params of this learner, by their names and shapes."""
-    shapes = {path: leaf.shape for path, leaf in tree.flatten(learner.init(0)).items()}
-    return shapes == {
-        path: leaf.shape for path, leaf in tree.flatten(params).items() if not path.startswith("measured/")
-    }
+    """Whether these are params of this learner, by their names, shapes and types."""
+    return tree.forms(learner.init(0)) == tree.forms(params, but="measured/")
 
 
 def _on(params: Params, device: str) -> Params:

@@ -33,7 +33,7 @@ def read_toml(kind: type[Settings], path: Path, schema: int, again: str, *, last
         raise
     except OSError as problem:
         raise ValueError(f"{path} can't be read ({problem.strerror}): restore it, or {again}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of a value that goes too deep, or has too many digits
         raise ValueError(f"{path} is damaged ({error}): restore it, or {again}") from None
     version = values.get("schema_version")
     if version != schema:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
+from mapwise.core.seeds import check_seed
 from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
@@ -48,8 +49,7 @@ class Curves(Source):
         for what, count in (("shots", self.shots), ("queries", self.queries), ("tasks", self.tasks)):
             if count < 1:
                 raise ValueError(f"{what} is {count}: give a number from 1 up")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give a number from 0 up")
+        check_seed(self.seed)
         if not 0 <= self.noise < np.inf:
             raise ValueError(f"noise is {self.noise}: give a standard deviation, 0 or larger")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
+from mapwise.core.seeds import check_seed
 from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.data.rows import LabelledRows
@@ -57,8 +58,9 @@ class Episodes(Source):
             raise ValueError(
                 f"{self.rows.name} has no split {self.part!r}: choose one of {', '.join(self.rows.splits)}"
             )
-        if not (_is_whole(self.tasks) and _is_whole(self.seed)) or self.tasks < 1 or self.seed < 0:
-            raise ValueError(f"tasks is {self.tasks} and seed {self.seed}: give at least 1 task and a seed from 0 up")
+        if not _is_whole(self.tasks) or self.tasks < 1:
+            raise ValueError(f"tasks is {self.tasks}: give a whole number from 1 up")
+        check_seed(self.seed)
         classes = self.rows.splits[self.part]
         fewest, most = _span(self.ways, "ways")
         if most > len(classes):

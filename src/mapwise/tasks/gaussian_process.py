@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mapwise.core.problem import Problem
 from mapwise.core.scores import Gaussian
+from mapwise.core.seeds import check_seed
 from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.regression import Regression
@@ -91,8 +92,7 @@ class GaussianProcess(Source):
         for what, count in (("queries", self.queries), ("tasks", self.tasks)):
             if count < 1:
                 raise ValueError(f"{what} is {count}: give a number from 1 up")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give a number from 0 up")
+        check_seed(self.seed)
         if not 0 < self.length < math.inf:
             raise ValueError(f"length is {self.length}: give a length larger than 0")
         if not 0 <= self.noise < math.inf:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
+from mapwise.core.seeds import check_seed
 from mapwise.core.spec import Spec
 from mapwise.core.task import About, Examples, Source, Task
 from mapwise.problems.multilabel import Multilabel
@@ -40,8 +41,7 @@ class Sequences(Source):
             raise ValueError(f"{self.name} has no split {self.part!r}: choose one of {', '.join(PARTS)}")
         if self.tasks < 1:
             raise ValueError(f"tasks is {self.tasks}: give a number from 1 up")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: give a number from 0 up")
+        check_seed(self.seed)
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@
 be wrong; what only the data, a run's folder or the machine can show is a failure.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,17 +56,33 @@ def told(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+def fault(error: BaseException) -> tuple[str, int]:
+    """The line and the exit code for an error that is a bug."""
+    text = f"{type(error).__name__}: {sentence(error)}"
+    text = text if len(text) < 300 else f"{text[:300]}..."
+    return f"this is a fault of mapwise ({text}): run it again with --traceback, and report what it then shows", FAILED
+
+
 def sentence(error: BaseException) -> str:
     """What an error says, on one line."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}: make room or choose another folder, then run the command again"
+        return f"{where}{error.strerror}: {_ADVICE.get(error.errno, 'correct the path')}, then run the command again"
     text = str(error)
     if hasattr(error, "errors"):  # pydantic's, which would take several lines
         first = error.errors()[0]
         text = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}"
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+
+
+_FULL = "make room or choose another folder"
+_ADVICE: dict[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another folder, or change who may write there"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "let this process open more files (ulimit -n)"),
+    errno.EIO: "look for a fault of the disk",
+}
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -88,8 +88,13 @@ class Opened:
 
 
 def use_threads(folder: Path, judging: Judging) -> None:
-    """Give the whole process the threads that are asked for, or those of the run: once, as a command starts."""
-    threads = judging.changes.get("threads") or RunSettings.read(folder).threads
+    """Give the whole process the threads that are asked for, or those of the run: once, as a command starts.
+
+    Raises WrongUse for changes that can't be.
+    """
+    settings = RunSettings.read(folder)
+    with wrong_use():
+        threads = settings.judged_with(judging.changes).threads
     if threads is not None:
         torch.set_num_threads(threads)
 

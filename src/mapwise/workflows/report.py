@@ -7,9 +7,9 @@ from typing import Any
 
 from mapwise.core.capabilities import TakesSteps, with_steps
 from mapwise.core.task import TaskSource
-from mapwise.data.files import read_bytes, write_atomically
+from mapwise.data.files import write_atomically
 from mapwise.engine import figures as found_in
-from mapwise.engine.folder import METRICS, RECORDS
+from mapwise.engine.folder import records_of
 from mapwise.engine.results import Curve, Findings, Report
 from mapwise.workflows.evaluate import BASELINE, Opened
 
@@ -32,7 +32,7 @@ def write_report(folder: Path, run: Opened, reports: list[Report], *, episodes: 
     findings = Findings(
         title=f"{own.protocol.learner} on {own.protocol.source}",
         reports=reports,
-        training=found_in.training_curves(_records(folder), run.source.problem),
+        training=found_in.training_curves(records_of(folder), run.source.problem),
         against_shots=_against_shots(run, episodes),
         against_steps=_against_steps(run, episodes),
         episode=found_in.drawn_episode(run.learner, run.params, run.source),
@@ -94,8 +94,3 @@ def _with(source: TaskSource, **counts: int) -> TaskSource | None:
         return replace(changed, **counts)  # type: ignore[no-any-return]
     except ValueError:
         return None
-
-
-def _records(folder: Path) -> list[dict[str, Any]]:
-    path = folder / METRICS
-    return [json.loads(line) for line in read_bytes(path, RECORDS).splitlines()] if path.exists() else []

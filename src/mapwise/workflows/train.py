@@ -69,11 +69,7 @@ def check_settings(settings: RunSettings) -> None:
             raise ValueError(f"--track is {name!r}: give {', '.join(TRACKERS)}, or several with commas")
     optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
     schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps, settings.warmup)
-    try:
-        torch.zeros(1, device=local_device(settings.device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"the device {settings.device!r} can't be used here ({reason}): leave out --device") from None
+    local_device(settings.device)
 
 
 def begin_run(
@@ -100,12 +96,22 @@ def begin_run(
 def resume_run(folder: Path, display: Display = SILENT) -> tuple[Path, RunSettings, Trained]:
     """Go on with a run that was stopped, with its own settings; in as many processes as there are now."""
     with ranks_started() as ranks:
-        settings = RunSettings.of_file(ranks.first(lambda: RunSettings.read(folder).to_file()))
+        settings = RunSettings.of_file(ranks.first(lambda: _checked(folder).to_file()))
         if settings.torch != torch.__version__:
             display.note(
                 f"the run began under torch {settings.torch} and goes on under {torch.__version__}: its bits may differ"
             )
         return train_run(settings, folder, resume=True, ranks=ranks, display=display)
+
+
+def _checked(folder: Path) -> RunSettings:
+    """The settings of a run's folder; raises ValueError for those with which none can go on."""
+    settings = RunSettings.read(folder)
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        raise ValueError(f"{folder / SETTINGS}: {error}") from None
+    return settings
 
 
 def train_run(

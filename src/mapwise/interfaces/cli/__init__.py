@@ -1,42 +1,62 @@
 """The command line. Everything heavy is imported by the command that needs it: help comes at once."""
 
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from typer.exceptions import TyperException
 
 from mapwise.interfaces.cli import about, diagnostics, predictors, runs
-from mapwise.interfaces.cli.app import app
+from mapwise.interfaces.cli.app import TRACEBACK, app
 from mapwise.interfaces.cli.flags import COMMANDS, add_catalog
-from mapwise.interfaces.printing import answer, complain, note
-from mapwise.workflows.errors import STOPPED, sentence, shared, told
+from mapwise.interfaces.printing import Unprinted, answer, complain, note, open_streams
+from mapwise.workflows.errors import FAILED, STOPPED, WrongUse, fault, sentence, shared, told
 
 __all__ = ["about", "app", "diagnostics", "main", "predictors", "runs"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; whatever goes wrong is one line on standard error."""
-    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    alone = False
+    open_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)
+    shows = TRACEBACK in words[:end]
+    words = [word for word in words[:end] if word != TRACEBACK] + words[end:]
+    code, line, error = _outcome(words or ["--help"])
+    if error is not None and shows:
+        note("".join(traceback.format_exception(error)).rstrip())
+    if line:
+        note(f"mapwise: {line}") if error is None or shared(error) else complain(line)
+        if "--json" in words and not isinstance(error, Unprinted):
+            with suppress(Unprinted):
+                answer({"error": line, "exit": code})
+                sys.stdout.flush()
+    sys.exit(code)
+
+
+def _outcome(words: list[str]) -> tuple[int, str, BaseException | None]:
+    """The exit code of a command line, the line to show, and the error it ended in."""
     try:
         code = _run(words)
-        line = "stopped" if code == STOPPED else ""
+        sys.stdout.flush()
+        return code, "stopped" if code == STOPPED else "", None
+    except Unprinted as error:
+        reason = error.__cause__
+        assert isinstance(reason, OSError)
+        # Whoever closed a pipe has read enough, and needs no sentence.
+        line = f"the answer can't be printed ({reason.strerror}): send it elsewhere; files that were written are whole"
+        return FAILED, "" if isinstance(reason, BrokenPipeError) else line, error
     except TyperException as error:
         near = getattr(error, "possibilities", None)  # of a flag that isn't there, nearest first
         name = getattr(error, "option_name", "")
         text = f"there is no flag {name}: did you mean {near[0]}?" if near else error.format_message()
-        code, line = error.exit_code, sentence(Exception(text))
+        return error.exit_code, sentence(Exception(text)), WrongUse(text)
+    except SystemExit:
+        raise
     except BaseException as error:
-        failure = told(error)
-        if failure is None:
-            raise
-        line, code = failure
-        alone = not shared(error)
-    if line:
-        complain(line) if alone else note(f"mapwise: {line}")
-        if "--json" in words:
-            answer({"error": line, "exit": code})
-    sys.exit(code)
+        line, code = told(error) or fault(error)
+        return code, line, error
 
 
 def _run(words: list[str]) -> int:

@@ -15,11 +15,18 @@ app = typer.Typer(
     epilog="Begin with: mapwise demo. Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C.",
 )
 
+TRACEBACK = "--traceback"
+"""Taken from the words of a command line before they are read, since it may stand anywhere."""
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    traceback: Annotated[
+        bool, typer.Option(TRACEBACK, help="Also show where an error arose, for a report; after a command too.")
+    ] = False,
+) -> None:
     if version:
         from mapwise import __version__
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from mapwise.core.seeds import LARGEST_SEED
 from mapwise.interfaces.cli.app import Json, app
 from mapwise.interfaces.cli.flags import Set, values_of, with_settings
 from mapwise.interfaces.printing import answer, show
+from mapwise.runs.flags import MOST_THREADS
 from mapwise.workflows.allocator import keep_freed_memory
 from mapwise.workflows.errors import FAILED, WrongUse
 
@@ -33,7 +35,7 @@ Beside = Annotated[
     list[Path] | None,
     typer.Option(metavar="RUN", help="Another run on the same episodes; may be repeated.", show_default=False),
 ]
-JudgingSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed for episodes.")]
+JudgingSeed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed for episodes.")]
 SplitOption = Annotated[Split, typer.Option(help="Split to evaluate on: test, val or train.")]
 
 
@@ -296,7 +298,7 @@ def bench_command(
     episodes: Annotated[
         int | None, typer.Option(min=2, help="Test episodes of a row. \\[1000]", show_default=False)
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="CPU threads.")] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="Smoke test of seconds; its numbers measure nothing.")] = False,
     json: Json = False,
 ) -> None:

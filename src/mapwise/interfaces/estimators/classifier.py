@@ -78,7 +78,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
 
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
-        return self._keep(self._begun(X, y, sample_weight, budget=budget, least=2))
+        with self._writing:
+            return self._keep(self._begun(X, y, sample_weight, budget=budget, least=2))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows, keeping those of before; a class may be new.
@@ -88,15 +89,16 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         The encoder keeps the scale of the first rows, and the learner is the one that was chosen by them. Raises
         ValueError as `fit` does, but takes a single class.
         """
-        if not self.__sklearn_is_fitted__():
-            return self._keep(self._begun(X, y, sample_weight, classes, least=1))
-        state = self._fitted
-        rows, reads = self._rows_for(state, X), state.predictor.encoder.reads
-        labels, later = _labels(y), _later(classes)
-        _same_kind(state.classes, labels)
-        examples = LabelledExamples(rows, reads, labels.astype(object), sample_weight, classes=later.astype(object))
-        fitted = Fitted(with_names(state.predictor, examples), state.fitted.tried)
-        return self._keep(replace(state, fitted=fitted, classes=_classes(fitted, state.classes, labels, later)))
+        with self._writing:
+            if not self.__sklearn_is_fitted__():
+                return self._keep(self._begun(X, y, sample_weight, classes, least=1))
+            state = self._fitted
+            rows, reads = self._rows_for(state, X), state.predictor.encoder.reads
+            labels, later = _labels(y), _later(classes)
+            _same_kind(state.classes, labels)
+            examples = LabelledExamples(rows, reads, labels.astype(object), sample_weight, classes=later.astype(object))
+            fitted = Fitted(with_names(state.predictor, examples), state.fitted.tried)
+            return self._keep(replace(state, fitted=fitted, classes=_classes(fitted, state.classes, labels, later)))
 
     def predict(
         self, X: Any, *, unknown: bool = False, refuse: float = 0.05
@@ -161,32 +163,35 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
 
         Raises ValueError for a name that is there, and for rows that can't be read.
         """
-        before = self._fitted
-        if name in before.classes.tolist():
-            raise ValueError(f"there is a class {str(name)!r} already: give another name, or use partial_fit")
-        self.partial_fit(X, np.asarray([name] * len(X)))
-        return _cost(before.fitted.report, self._fitted.fitted.report)
+        with self._writing:
+            before = self._fitted
+            if name in before.classes.tolist():
+                raise ValueError(f"there is a class {str(name)!r} already: give another name, or use partial_fit")
+            self.partial_fit(X, np.asarray([name] * len(X)))
+            return _cost(before.fitted.report, self._fitted.fitted.report)
 
     def remove_class(self, name: Any) -> str:
         """Forget a class and its rows; what that did to the others, as a sentence.
 
         Raises ValueError for a name that isn't there, and when less than two would be left.
         """
-        before = self._fitted
-        fitted = Fitted(before.predictor.without_class(str(name)), before.fitted.tried)
-        after = replace(before, fitted=fitted, classes=before.classes[before.classes.astype(str) != str(name)])
-        cost = _cost(before.fitted.report, fitted.report)
-        self._keep(after)
-        return cost
+        with self._writing:
+            before = self._fitted
+            fitted = Fitted(before.predictor.without_class(str(name)), before.fitted.tried)
+            after = replace(before, fitted=fitted, classes=before.classes[before.classes.astype(str) != str(name)])
+            cost = _cost(before.fitted.report, fitted.report)
+            self._keep(after)
+            return cost
 
     def rename_class(self, old: Any, new: Any) -> Self:
         """Call a class by another name; raises ValueError for a name that isn't there, and for one that is."""
-        state = self._fitted
-        check_name(str(new))
-        renamed = state.predictor.renamed(str(old), str(new))
-        classes = np.asarray([new if str(name) == str(old) else name for name in state.classes.tolist()])
-        _same_kind(state.classes, classes)
-        return self._keep(replace(state, classes=np.sort(classes), fitted=Fitted(renamed, state.fitted.tried)))
+        with self._writing:
+            state = self._fitted
+            check_name(str(new))
+            renamed = state.predictor.renamed(str(old), str(new))
+            classes = np.asarray([new if str(name) == str(old) else name for name in state.classes.tolist()])
+            _same_kind(state.classes, classes)
+            return self._keep(replace(state, classes=np.sort(classes), fitted=Fitted(renamed, state.fitted.tried)))
 
     @property
     def classes_(self) -> np.ndarray:

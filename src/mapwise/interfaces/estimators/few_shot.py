@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -57,6 +58,15 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
         check_is_fitted(self)
         state: S = vars(self)["_state"]
         return state
+
+    @property
+    def _writing(self) -> RLock:
+        """Held by what changes the state, from reading it to keeping the next, so that no change is lost."""
+        lock: RLock = vars(self).setdefault("_lock", RLock())  # in one step, whichever thread is the first
+        return lock
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_lock"}
 
     def _keep(self, state: S) -> Self:
         vars(self)["_state"] = state  # all at once

@@ -49,7 +49,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
 
         Raises ValueError for rows, targets or weights that can't be meant, and for fewer than two rows.
         """
-        return self._keep(self._begun(X, y, sample_weight, least=2))
+        with self._writing:
+            return self._keep(self._begun(X, y, sample_weight, least=2))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from more rows, keeping those of before.
@@ -57,12 +58,13 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
         The encoder keeps the scale of the first rows. Raises ValueError as `fit` does, but takes a single row, and for
         another number of targets than before.
         """
-        if not self.__sklearn_is_fitted__():
-            return self._keep(self._begun(X, y, sample_weight, least=1))
-        state = self._fitted
-        rows = self._rows_for(state, X)
-        examples = LabelledExamples(rows, state.predictor.encoder.reads, _targets(y), sample_weight)
-        return self._keep(replace(state, fitted=Fitted(with_numbers(state.predictor, examples))))
+        with self._writing:
+            if not self.__sklearn_is_fitted__():
+                return self._keep(self._begun(X, y, sample_weight, least=1))
+            state = self._fitted
+            rows = self._rows_for(state, X)
+            examples = LabelledExamples(rows, state.predictor.encoder.reads, _targets(y), sample_weight)
+            return self._keep(replace(state, fitted=Fitted(with_numbers(state.predictor, examples))))
 
     def predict(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """The number of every row, [N], or the numbers, [N, W], as y was.

@@ -1,6 +1,5 @@
 """A training of a comparison: it goes on where it stopped, and its memory and time are measured."""
 
-import json
 import multiprocessing
 import os
 import shlex
@@ -13,8 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mapwise.core.task import TaskSource
-from mapwise.data.files import read_bytes
-from mapwise.engine.folder import METRICS, RECORDS
+from mapwise.engine.folder import records_of
 from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings
 from mapwise.runs.sources import source_of
 from mapwise.workflows.allocator import keep_freed_memory
@@ -88,8 +86,7 @@ def _measured_training(settings: RunSettings, place: Path) -> float:
 
 def spent(run: Path, *, validation: bool = False) -> dict[str, float]:
     """Seconds and processor seconds of a training, with or without its one validation, at the end."""
-    lines = read_bytes(run / METRICS, RECORDS).splitlines()
-    records = [json.loads(line) for line in lines]
+    records = records_of(run)
     alone = [record for record in records if "validation" not in record]
     last = (alone or records)[-1] if records and not validation else records[-1] if records else {}
     return {name: float(last.get(name, 0.0)) for name in ("seconds", "processor_seconds")}

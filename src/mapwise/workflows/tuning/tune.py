@@ -24,8 +24,8 @@ from pydantic import ConfigDict
 
 from mapwise.core.problem import Metric, Problem
 from mapwise.core.task import TaskSource
-from mapwise.data.files import claimed, read_bytes, write_atomically
-from mapwise.engine.folder import METRICS, RECORDS
+from mapwise.data.files import claimed, write_atomically
+from mapwise.engine.folder import records_of
 from mapwise.engine.loop import Progress
 from mapwise.engine.results import Search, Trial
 from mapwise.runs.settings import SETTINGS, RunSettings
@@ -306,14 +306,8 @@ def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Sea
 
 def _reached(run: Path) -> tuple[int, float]:
     """The step and the seconds of a run's last record."""
-    import json
-
-    try:
-        lines = read_bytes(run / METRICS, RECORDS).splitlines()
-        last = json.loads(lines[-1])
-        return int(last["step"]), float(last["seconds"])
-    except (OSError, ValueError, IndexError, KeyError):
-        return 0, 0.0
+    records = records_of(run)
+    return (records[-1]["step"], records[-1]["seconds"]) if records else (0, 0.0)
 
 
 def _draw(folder: Path, search: Search) -> None:
