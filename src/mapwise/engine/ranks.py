@@ -221,15 +221,8 @@ ALONE = Ranks()
 def local_device(device: str) -> str:
     """The device of this process: of several that torchrun started, each takes a GPU of its machine for itself.
 
-    Raises ValueError for a device that can't compute here, and when the machine has fewer GPUs than processes.
+    Raises ValueError when the machine has fewer GPUs than processes.
     """
-    try:
-        torch.zeros(1, device=device).item()  # which the device "meta" can't
-    except Exception as error:  # of many kinds, by the kind of device
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0][:200]
-        raise ValueError(
-            f"the device {device!r} can't be used here ({reason}): give another, such as --device cpu"
-        ) from None
     if _world() == 1 or torch.device(device).type != "cuda":
         return device
     place, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
@@ -239,6 +232,21 @@ def local_device(device: str) -> str:
             f"start at most {count} processes here, or leave out --device"
         )
     return f"cuda:{place}"
+
+
+def usable_device(device: str) -> str:
+    """The device of this process, on which something was computed; raises ValueError where nothing can be."""
+    try:
+        local = local_device(device)
+        torch.zeros(1, device=local).item()  # which the device "meta" can't
+    except ValueError:
+        raise
+    except Exception as error:  # of many kinds, by the kind of device
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0][:200]
+        raise ValueError(
+            f"the device {device!r} can't be used here ({reason}): give another, such as --device cpu"
+        ) from None
+    return local
 
 
 def _world() -> int:

@@ -18,7 +18,7 @@ from mapwise.core.task import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
 from mapwise.engine.folder import BEST, LAST, Best
-from mapwise.engine.ranks import local_device
+from mapwise.engine.ranks import usable_device
 from mapwise.learners.row import BLUEPRINTS
 from mapwise.runs.learner import learner_of
 from mapwise.runs.settings import RunSettings
@@ -51,7 +51,7 @@ class Run:
         changes = changes or {}
         settings = RunSettings.read(folder).judged_with(changes)
         remeasured = any(name.startswith("net.") for name in changes)
-        params = _on(load_params(folder)[0], local_device(settings.device))
+        params = _on(load_params(folder)[0], usable_device(settings.device))
         source = source_of(settings)
         training = training_source(settings.row, source)
         learner = learner_of(settings, training)

@@ -21,7 +21,7 @@ from mapwise.engine.gradient import compilation, fastest
 from mapwise.engine.interrupts import interrupts
 from mapwise.engine.loop import Progress
 from mapwise.engine.optimizer import optimizer_of, schedule_of
-from mapwise.engine.ranks import ALONE, LostRank, Ranks, local_device
+from mapwise.engine.ranks import ALONE, LostRank, Ranks, usable_device
 from mapwise.engine.settings import Execution, Training
 from mapwise.engine.train import Trained
 from mapwise.engine.train import train as meta_train
@@ -69,7 +69,7 @@ def check_settings(settings: RunSettings) -> None:
             raise ValueError(f"--track is {name!r}: give {', '.join(TRACKERS)}, or several with commas")
     optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
     schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps, settings.warmup)
-    local_device(settings.device)
+    usable_device(settings.device)
 
 
 def begin_run(
@@ -141,7 +141,7 @@ def train_run(
         torch.set_num_threads(settings.threads)
     with ranks.alike():
         # run.toml names the kind of device, since each process has its own.
-        here = replace(settings, device=local_device(settings.device))
+        here = replace(settings, device=usable_device(settings.device))
         if torch.device(here.device).type == "cuda":
             torch.cuda.set_device(here.device)
         episodes = source_of(here) if opened is None else opened
