@@ -54,7 +54,7 @@ KINDS = {
     ),
     "bench": Kind(("bench", "glyphs", "--quick", "--only", "protonet"), (), "", 12),
     "fit, lora": Kind(
-        ("fit", "rows.csv", "--text", "body", "--encoder", "hf:model", "--learner", "lora", "--budget", "1s"),
+        ("fit", "rows.csv", "--text", "body", "--encoder", "hf:../model", "--learner", "lora", "--budget", "10m"),
         (),
         "",
         16,
@@ -110,17 +110,15 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
 
 
-def prepare(folder: Path, model: Path | None) -> None:
+def prepare(folder: Path) -> None:
     rows = ["body,intent", *(f"{word} my {thing},{word}" for word in ("lost", "found") for thing in THINGS)]
     (folder / "rows.csv").write_text("\n".join(rows) + "\n")
-    if model is not None:
-        shutil.copytree(model, folder / "model")
 
 
 THINGS = ("card", "cash", "loan", "rate", "a card", "old cash", "new loan", "big rate")
 
 
-def tiny_model(folder: Path) -> Path:
+def tiny_model(folder: Path) -> None:
     """A model of sentence-transformers with random weights."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -133,7 +131,6 @@ def tiny_model(folder: Path) -> Path:
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
     body = Transformer(str(folder / "bert"))
     SentenceTransformer(modules=[body, Pooling(32)], device="cpu").save(str(folder / "model"))
-    return folder / "model"
 
 
 def undisturbed(kind: Kind, folder: Path) -> tuple[dict[str, bytes | None], float]:
@@ -201,10 +198,11 @@ def main() -> None:
     for name, kind in kinds.items():
         chance, total = random.Random(f"{asked.seed} {name}"), Tally()
         with TemporaryDirectory() as place:
-            model = tiny_model(Path(place)) if "lora" in name else None
+            if "lora" in name:
+                tiny_model(Path(place))  # beside the folders, since a predictor names the place of its model
             whole = Path(place) / "whole"
             whole.mkdir()
-            prepare(whole, model)
+            prepare(whole)
             expected, seconds = undisturbed(kind, whole)
             kills = max(1, round(asked.kills * kind.share / shares))
             for number in range(10 * kills):
@@ -212,7 +210,7 @@ def main() -> None:
                     break
                 folder = Path(place) / str(number)
                 folder.mkdir()
-                prepare(folder, model)
+                prepare(folder)
                 if (whole / "cache").exists():
                     shutil.copytree(whole / "cache", folder / "cache")
                 count = min(PER_CHAIN, kills - total.counts["killed"])
