@@ -270,6 +270,32 @@ def test_a_trial_that_ctrl_c_stopped_goes_on_to_the_same_bits(searched, cli, mon
         assert (Path("parts") / name).read_bytes() == (searched / name).read_bytes()
 
 
+def killed(*words):
+    """A search whose second trial is killed at step 5."""
+    code = (
+        "import os, signal, sys\n"
+        "from mapwise.interfaces.cli import main\nfrom mapwise.interfaces.progress import Bar\n"
+        "def kill(bar, progress):\n"
+        "    if progress.step == 5 and bar.title.startswith('trial 1 '): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Bar.__call__ = kill\n"
+        "main(sys.argv[1:])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    words = [sys.executable, "-c", code, "tune", *map(str, words)]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.xfail(strict=True)
+def test_a_killed_trial_goes_on_to_the_same_bytes(searched, cli):
+    killed(*WORDS, *SPACE, "--trials", "4", "--out", "run")
+    assert cli("tune", "--resume", "run")[0] == 0
+    assert trials(Path("run")) == trials(searched)[:4]
+    for number in range(4):
+        name = Path(f"trial-{number:03d}", "last.safetensors")
+        assert (Path("run") / name).read_bytes() == (searched / name).read_bytes()
+
+
 def test_a_killed_trial_is_recorded_as_failed_and_the_search_goes_on(cli):
     code = (
         "import os, signal, sys\n"
