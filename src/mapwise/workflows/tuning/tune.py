@@ -56,8 +56,10 @@ SCHEMA = 1
 TRIALS = 20
 WARM = 0.2
 """The share of a trial's steps in which it is never pruned: early validations say little of later ones."""
-STOPPED = "stopped"
-"""The mark of a trial that Ctrl-C stopped, and that is to go on."""
+STOPPED, KILLED = "stopped", "killed"
+"""The mark of a trial that Ctrl-C stopped, and of the steps at which its process was killed."""
+KILLS = 3
+"""Times that a trial may be killed at one step before it counts as failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,12 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, d
     space = {dimension.name: distribution(dimension) for dimension in ranges}
     for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if not left.user_attrs.get(STOPPED):
-            fail(study, open_again(study, left), "its process was killed")
+            reached = _reached(folder / _run_name(left.number))[0]
+            kills = [*left.user_attrs.get(KILLED, ()), reached]
+            trial = open_again(study, left)
+            trial.set_user_attr(KILLED, kills)
+            if kills.count(reached) >= KILLS:
+                fail(study, trial, f"its process was killed {KILLS} times at step {reached}")
     # The source is read once, where no trial asks another one of it.
     opened = source_of(settings.run) if keeps_the_source(ranges) else None
     while True:
@@ -187,6 +194,8 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, d
             return
         study.sampler = sampler(settings.run.seed, done)
         trial = stopped_trial(study) or study.ask(space)
+        for name, kind in space.items():  # which a kill may have kept from being written
+            trial._suggest(name, kind)
         values = ", ".join(f"{name} {_shown(trial.params[name])}" for name in space)
         title = (
             f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {values}"
@@ -216,11 +225,13 @@ def _run_trial(
 
     place = folder / _run_name(trial.number)
     trial.set_user_attr(STOPPED, False)
+    known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def watch(progress: Progress) -> None:
         if progress.record is None or "validation" not in progress.record:
             return
-        trial.report(float(progress.record["validation"]), progress.step)
+        if progress.step not in known:  # after a kill, a validation may come again
+            trial.report(float(progress.record["validation"]), progress.step)
         if settings.prune and progress.step != progress.steps and trial.should_prune():
             raise _Pruned
 
