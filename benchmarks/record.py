@@ -44,22 +44,22 @@ def spent(run: Path, name: str) -> float | None:
     total = 0.0
     for one in runs(run):
         records = (one / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        found = json.loads(records[-1]).get(name) if records else 0.0
-        if found is None:
+        data = json.loads(records[-1]).get(name) if records else 0.0
+        if data is None:
             return None
-        total += found
+        total += data
     return round(total, 1)
 
 
 def main() -> None:
     """Evaluate and write one row."""
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("row", help="name of the row, such as protonet-omniglot-5w1s")
-    asked.add_argument("run", type=Path, help="the run's folder")
-    asked.add_argument("--target", default="", help="the number it should reach, in per cent or as an error")
-    asked.add_argument("--protocol", default="", help="what else to know about how it was trained")
-    asked.add_argument("--flags", default="", help='flags of mapwise eval, as in --flags "--ways 20 --episodes 1000"')
-    given = asked.parse_args()
+    target = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    target.add_argument("row", help="name of the row, such as protonet-omniglot-5w1s")
+    target.add_argument("run", type=Path, help="the run's folder")
+    target.add_argument("--target", default="", help="the number it should reach, in per cent or as an error")
+    target.add_argument("--protocol", default="", help="what else to know about how it was trained")
+    target.add_argument("--flags", default="", help='flags of mapwise eval, as in --flags "--ways 20 --episodes 1000"')
+    given = target.parse_args()
     flags = given.flags.split()
 
     trained = lineage(given.run)
@@ -75,8 +75,8 @@ def main() -> None:
         sys.exit(ran.stderr.strip())
     result = json.loads(ran.stdout)
     result["run"] = f"runs/{given.run.name}"
-    for found in (result, *result.get("beside", [])):
-        found["command"] = "mapwise " + " ".join(command)
+    for outcome in (result, *result.get("beside", [])):
+        outcome["command"] = "mapwise " + " ".join(command)
     processor = spent(given.run, "processor_seconds")
     row = {
         "row": given.row,

@@ -71,21 +71,21 @@ class Row:
     notes: list[str] = field(default_factory=list)
     """Sentences: who is absent and why, what was compared before it was timed."""
 
-    def to_json(self, asked: argparse.Namespace) -> dict[str, Any]:
+    def to_json(self, goal: argparse.Namespace) -> dict[str, Any]:
         """As a JSON-ready object."""
         return {
-            "row": asked.json.stem if asked.json else self.name,
+            "row": goal.json.stem if goal.json else self.name,
             "learner": self.learner,
             "source": self.source,
             "protocol": self.protocol,
-            "eval_command": asked.command,
-            "threads": asked.threads,
+            "eval_command": goal.command,
+            "threads": goal.threads,
             "result": {
-                "rounds": asked.rounds,
-                "clock": asked.clock,
-                "load_before": asked.load,
-                "quick": asked.quick,
-                "device": device_name(asked.device),
+                "rounds": goal.rounds,
+                "clock": goal.clock,
+                "load_before": goal.load,
+                "quick": goal.quick,
+                "device": device_name(goal.device),
                 "tables": [{"title": title, "lines": [_plain(line) for line in lines]} for title, lines in self.tables],
                 "targets": [target.to_json() for target in self.targets],
                 "notes": self.notes,
@@ -96,63 +96,63 @@ class Row:
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """What every benchmark may be asked for."""
-    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, help="write what was found to this file")
-    made.add_argument(
+    result = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--json", type=Path, help="write what was found to this file")
+    result.add_argument(
         "--quick", action="store_true", help="a smoke test: tiny shapes, one round; its figures say nothing"
     )
-    made.add_argument("--rounds", type=int, help=f"rounds of every measurement (default {ROUNDS})")
-    made.add_argument("--threads", type=int, default=1, help="torch's threads, of every contender (default 1)")
-    made.add_argument(
+    result.add_argument("--rounds", type=int, help=f"rounds of every measurement (default {ROUNDS})")
+    result.add_argument("--threads", type=int, default=1, help="torch's threads, of every contender (default 1)")
+    result.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="processor: for a machine that is shared, with one thread"
     )
-    made.add_argument("--device", default="cpu", help="cpu or cuda")
-    return made
+    result.add_argument("--device", default="cpu", help="cpu or cuda")
+    return result
 
 
-def run(made: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], Row], words: Sequence[str]) -> int:
+def run(result: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], Row], words: Sequence[str]) -> int:
     """Measure, show and write; 1 when a target is missed or nothing could be measured, else 0."""
     import torch
 
-    asked = made.parse_args(words)
-    if asked.clock == "processor" and (asked.threads > 1 or asked.device != "cpu"):
-        made.error("the processor's clock is for one thread on a CPU: leave out --clock, --threads or --device")
-    asked.rounds = asked.rounds or (1 if asked.quick else ROUNDS)
+    goal = result.parse_args(words)
+    if goal.clock == "processor" and (goal.threads > 1 or goal.device != "cpu"):
+        result.error("the processor's clock is for one thread on a CPU: leave out --clock, --threads or --device")
+    goal.rounds = goal.rounds or (1 if goal.quick else ROUNDS)
     # Without the folders of this machine: where its row goes is not how it is made.
-    script = Path(inspect.getsourcefile(measure) or made.prog).resolve().relative_to(ROOT).with_suffix("")
-    said = shlex.join(["python", "-m", ".".join(script.parts), *words])
-    asked.command = re.sub(r"(--data)[= ]\S+", r"\1 DATA", re.sub(r" --json[= ]\S+", "", said))
+    script = Path(inspect.getsourcefile(measure) or result.prog).resolve().relative_to(ROOT).with_suffix("")
+    answer = shlex.join(["python", "-m", ".".join(script.parts), *words])
+    goal.command = re.sub(r"(--data)[= ]\S+", r"\1 DATA", re.sub(r" --json[= ]\S+", "", answer))
     # Others at work take their share of every round, so the load belongs to the figures.
-    asked.load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-    torch.set_num_threads(asked.threads)
+    goal.load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    torch.set_num_threads(goal.threads)
     # As in every command that runs for long, and for every contender alike: they share this process.
     keep_freed_memory()
     try:
-        row = measure(asked)
+        row = measure(goal)
     except RuntimeError as error:
-        note(f"{made.prog}: {error}")
+        note(f"{result.prog}: {error}")
         return 1
-    found = row.to_json(asked)
-    display(found)
-    if asked.json is not None:
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if asked.quick or all(target.met is not False for target in row.targets) else 1
+    data = row.to_json(goal)
+    display(data)
+    if goal.json is not None:
+        goal.json.parent.mkdir(parents=True, exist_ok=True)
+        goal.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return 0 if goal.quick or all(target.met is not False for target in row.targets) else 1
 
 
-def display(found: dict[str, Any]) -> None:
+def display(outcome: dict[str, Any]) -> None:
     """A row on standard output."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    result = found["result"]
-    show(f"{found['row']}: {found['protocol']}")
+    result = outcome["result"]
+    show(f"{outcome['row']}: {outcome['protocol']}")
     clock = "" if result["clock"] == "wall" else ", processor time"
     rounds = f"{result['rounds']} interleaved rounds, median (lowest..highest){clock}; " if result["rounds"] else ""
-    where = f"{found['threads']} thread{'' if found['threads'] == 1 else 's'} each, {found['machine']}"
+    where = f"{outcome['threads']} thread{'' if outcome['threads'] == 1 else 's'} each, {outcome['machine']}"
     show(f"{rounds}{where}; device {result['device']}; load before {result['load_before']}")
-    show(f"command: {found['eval_command']}")
+    show(f"command: {outcome['eval_command']}")
     for table in result["tables"]:
         drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
         show(f"\n{table['title']}")  # not the drawn table's title, which would be folded to its width

@@ -80,22 +80,22 @@ def quickest(runs: Mapping[str, Run], *, device: str = "cpu", clock: str = "wall
     return min(spans, key=lambda name: min(spans[name]))
 
 
-def difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+def difference(result: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """The largest relative difference of two lists of tensors, tensor by tensor, by their norms."""
-    if [one.shape for one in found] != [one.shape for one in wanted]:
+    if [one.shape for one in result] != [one.shape for one in wanted]:
         return float("inf")
-    found, wanted = [one.detach() for one in found], [one.detach() for one in wanted]
+    result, wanted = [one.detach() for one in result], [one.detach() for one in wanted]
     whole = torch.sqrt(sum(((one.double() ** 2).sum() for one in wanted), torch.zeros((), device=wanted[0].device)))
     # A tensor that is zero but for rounding, next to the others, has no digits to compare.
     floors = [one.double().norm().clamp(min=1e-4 * float(whole)) for one in wanted]
     return max(
-        float((a.double() - b.double()).norm() / floor) for a, b, floor in zip(found, wanted, floors, strict=True)
+        float((a.double() - b.double()).norm() / floor) for a, b, floor in zip(result, wanted, floors, strict=True)
     )
 
 
-def agree(name: str, found: Sequence[Tensor], wanted: Sequence[Tensor], *, within: float = ALIKE) -> float:
+def agree(name: str, result: Sequence[Tensor], wanted: Sequence[Tensor], *, within: float = ALIKE) -> float:
     """The relative difference; raises RuntimeError, which stops the benchmark, where it is larger than `within`."""
-    apart = difference(found, wanted)
+    apart = difference(result, wanted)
     if not apart <= within:
         raise RuntimeError(
             f"{name} computes something else than mapwise (relative difference {apart:.1e}, at most {within:.0e}): "

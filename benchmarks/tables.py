@@ -72,15 +72,15 @@ class Row:
     def read(cls, path: Path) -> "Row":
         """The row of one file; raises ValueError when it is no JSON object with a result."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            text = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not JSON ({error}): write it again") from None
-        if not isinstance(found, dict) or not isinstance(found.get("result"), dict):
+        if not isinstance(text, dict) or not isinstance(text.get("result"), dict):
             raise ValueError(f"{path} has no object named result: put in what mapwise eval RUN --json printed")
         known = set(cls.__dataclass_fields__) - {"notes"}
-        given = {name: value for name, value in found.items() if name in known and value is not None}
-        given = {"row": path.stem, "learner": found["result"].get("learner", "other"), **given}
-        return cls(**given, notes={name: value for name, value in found.items() if name not in known})
+        given = {name: value for name, value in text.items() if name in known and value is not None}
+        given = {"row": path.stem, "learner": text["result"].get("learner", "other"), **given}
+        return cls(**given, notes={name: value for name, value in text.items() if name not in known})
 
     @property
     def metric(self) -> str | None:
@@ -105,25 +105,25 @@ class Row:
     @property
     def inner_steps(self) -> str:
         """How many gradient steps it adapted with, where the file or its command says so; "" otherwise."""
-        said = self.notes.get("inner_steps", self.result.get("inner_steps"))
-        asked = re.search(r"inner[-_]steps[= ](\d+)", self.eval_command)
-        return str(said) if said is not None else asked[1] if asked else ""
+        answer = self.notes.get("inner_steps", self.result.get("inner_steps"))
+        target = re.search(r"inner[-_]steps[= ](\d+)", self.eval_command)
+        return str(answer) if answer is not None else target[1] if target else ""
 
     @property
     def about(self) -> Protocol:
         """The protocol of the evaluation."""
-        found = self.result
+        result = self.result
         return Protocol(
             learner=self.learner,
-            source=str(found.get("source", self.source)),
-            split=str(found.get("split", "test")),
+            source=str(result.get("source", self.source)),
+            split=str(result.get("split", "test")),
             problem=problem_of_metric([self.metric or "accuracy"]),
-            ways=str(found.get("ways", "")),
-            shots=str(found.get("shots", "")),
-            queries=int(found.get("queries", 0)),
-            episodes=int(found["episodes"]),
-            seed=int(found.get("seed", 0)),
-            transductive=bool(found["transductive"]),
+            ways=str(result.get("ways", "")),
+            shots=str(result.get("shots", "")),
+            queries=int(result.get("queries", 0)),
+            episodes=int(result["episodes"]),
+            seed=int(result.get("seed", 0)),
+            transductive=bool(result["transductive"]),
         )
 
     @property
@@ -154,14 +154,14 @@ class Row:
     @property
     def wanted(self) -> str:
         """The target, and whether the number missed it; "" without one."""
-        asked = re.fullmatch(r"\s*(?:>=|<=|≥|≤)?\s*([\d.]+)\s*%?\s*", self.target)
-        if asked is None or self.metric is None:
+        target = re.fullmatch(r"\s*(?:>=|<=|≥|≤)?\s*([\d.]+)\s*%?\s*", self.target)
+        if target is None or self.metric is None:
             return self.target
-        goal = float(asked[1])
+        goal = float(target[1])
         metric, value = metric_named(self.metric), float(self.result[self.metric])
         value, unit = (100 * value, " %") if metric.percent else (value, "")
         met = value <= goal if metric.lower_is_better else value >= goal
-        return f"at {'most' if metric.lower_is_better else 'least'} {asked[1]}{unit}" + ("" if met else ", missed")
+        return f"at {'most' if metric.lower_is_better else 'least'} {target[1]}{unit}" + ("" if met else ", missed")
 
 
 def read_rows(folder: Path = RESULTS) -> list[Row]:
@@ -190,13 +190,13 @@ def rendered(text: str, rows: Sequence[Row]) -> str:
     """The page with every block written anew; raises ValueError for a block it can't fill."""
     if len(_OPENING.findall(text)) != len(_BLOCK.findall(text)):
         raise ValueError("a block of numbers is never closed: end it with <!-- /numbers --> on a line of its own")
-    return _BLOCK.sub(lambda found: f"{found[1]}{_body(found['name'], rows)}\n{found[4]}", text)
+    return _BLOCK.sub(lambda result: f"{result[1]}{_body(result['name'], rows)}\n{result[4]}", text)
 
 
 def stale(rows: Sequence[Row], root: Path = ROOT) -> list[tuple[Path, str]]:
     """The pages whose blocks are not what the results say, and what they should be."""
-    found = [(page, page.read_text(encoding="utf-8")) for page in pages(root)]
-    return [(page, new) for page, text in found if (new := rendered(text, rows)) != text]
+    output = [(page, page.read_text(encoding="utf-8")) for page in pages(root)]
+    return [(page, new) for page, text in output if (new := rendered(text, rows)) != text]
 
 
 def _body(name: str, rows: Sequence[Row]) -> str:
@@ -237,12 +237,14 @@ def _comparison(name: str, rows: Sequence[Row]) -> str:
     contenders = compared(name, rows)
     protocols = list(dict.fromkeys(row.protocol for row in mine))
     machines = list(dict.fromkeys(f"{_threads(row)}, {row.machine}" for row in mine))
-    said = [f"{protocol[0].upper()}{protocol[1:]}." for protocol in protocols]
-    said += [f"Each row with {where}." for where in machines]
+    results = [f"{protocol[0].upper()}{protocol[1:]}." for protocol in protocols]
+    results += [f"Each row with {where}." for where in machines]
     remade = [f"`{row.learner}` was {row.remade}." for row in mine if row.remade]
     picture = f"![accuracy against training time](../results/{name}/{FIGURE})"
     again = "\n".join(["```sh", *(row.again for row in mine), "```"])
-    return "\n\n".join([*said, comparison_markdown(contenders, AGAINST), *notes(contenders), *remade, picture, again])
+    return "\n\n".join(
+        [*results, comparison_markdown(contenders, AGAINST), *notes(contenders), *remade, picture, again]
+    )
 
 
 def figures(rows: Sequence[Row], folder: Path = RESULTS) -> list[Path]:
@@ -344,20 +346,20 @@ def _speed(rows: Sequence[Row]) -> str:
 
 def _measured(row: Row) -> str:
     """One benchmark: its tables, what was made sure of, and the command that makes it again."""
-    found = row.result
-    said = f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}. " if row.protocol else ""
-    clock = ", of processor time" if found.get("clock") == "processor" else ""
-    rounds = f"{found['rounds']} interleaved rounds: median (lowest..highest){clock}. " if found.get("rounds") else ""
-    load = f"; load before: {found['load_before']}" if found.get("load_before") is not None else ""
-    device = f"; device: {found['device']}" if found.get("device") else ""
+    result = row.result
+    answer = f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}. " if row.protocol else ""
+    clock = ", of processor time" if result.get("clock") == "processor" else ""
+    rounds = f"{result['rounds']} interleaved rounds: median (lowest..highest){clock}. " if result.get("rounds") else ""
+    load = f"; load before: {result['load_before']}" if result.get("load_before") is not None else ""
+    device = f"; device: {result['device']}" if result.get("device") else ""
     each = f"{_threads(row)}, " if row.threads else ""
-    parts = [f"### {row.row}", f"{said}{rounds}{each[:1].upper()}{each[1:]}{row.machine}{device}{load}."]
-    for table in found["tables"]:
+    parts = [f"### {row.row}", f"{answer}{rounds}{each[:1].upper()}{each[1:]}{row.machine}{device}{load}."]
+    for table in result["tables"]:
         names = columns(table)
         lines = [[cell(line.get(name)) for name in names] for line in table["lines"]]
         parts.append(f"**{table['title'][0].upper()}{table['title'][1:]}**")
         parts.append(markdown(names, lines))
-    remarks = [*(f"Target: {told(target)}" for target in found["targets"]), *found.get("notes", ())]
+    remarks = [*(f"Target: {told(target)}" for target in result["targets"]), *result.get("notes", ())]
     if remarks:
         parts.append("\n".join(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks))
     parts.append("\n".join(["```sh", _portable(row.eval_command), "```"]))
@@ -392,42 +394,42 @@ def told(target: dict[str, Any]) -> str:
 
 def _details(row: Row, rows: Sequence[Row]) -> str:
     """One row: the number, how it was made, and the commands that make it again."""
-    said = [f"**`{row.row}`: {row.headline}**"]
+    results = [f"**`{row.row}`: {row.headline}**"]
     if row.metric is not None:
         steps = (
             f", after {row.inner_steps} inner step{'' if row.inner_steps == '1' else 's'}" if row.inner_steps else ""
         )
-        said[0] += f" ({row.about.line()}{steps})."
+        results[0] += f" ({row.about.line()}{steps})."
     else:
-        said[0] += "."
+        results[0] += "."
     if row.metric == "mse" and row.result.get("median") is not None:
-        said.append(
+        results.append(
             f"Median {float(row.result['median']):.3f}; {share(row.result.get('diverged'))} of the tasks diverged."
         )
     if row.wanted:
-        said.append(f"Target: {row.wanted}.")
+        results.append(f"Target: {row.wanted}.")
     if row.protocol:
-        said.append(f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}.")
+        results.append(f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}.")
     where = ", ".join(text for text in (_trained(row), _threads(row), row.machine) if text)
     if where:
-        said.append(f"{where[0].upper()}{where[1:]}.")
+        results.append(f"{where[0].upper()}{where[1:]}.")
     if row.remade:
-        said.append(f"The row was {row.remade}.")
+        results.append(f"The row was {row.remade}.")
     extra = ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in row.notes.items() if value != "")
     if extra:
-        said.append(f"{extra[0].upper()}{extra[1:]}.")
-    said.extend(_beside(row))
-    said.extend(_among(row, rows))
+        results.append(f"{extra[0].upper()}{extra[1:]}.")
+    results.extend(_beside(row))
+    results.extend(_among(row, rows))
     commands = [row.again] if row.bench else []
     commands += [_portable(command) for command in (row.train_command, row.eval_command) if command]
-    return "\n".join([*said, *(["", "```sh", *commands, "```"] if commands else [])])
+    return "\n".join([*results, *(["", "```sh", *commands, "```"] if commands else [])])
 
 
 def _trained(row: Row) -> str:
     """How long training took, by the clock and on the processor; "" when the row doesn't say."""
     processor = _minutes(row.train_processor_seconds)
-    said = f"trained in {_minutes(row.train_seconds)}" if row.train_seconds else ""
-    return f"{said} ({processor} of processor time)" if said and processor else said
+    answer = f"trained in {_minutes(row.train_seconds)}" if row.train_seconds else ""
+    return f"{answer} ({processor} of processor time)" if answer and processor else answer
 
 
 def _minutes(seconds: float | None) -> str:
@@ -499,17 +501,17 @@ def main(words: Sequence[str]) -> int:
         return 2
     try:
         rows = read_rows()
-        found = stale(rows)
+        result = stale(rows)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     if not words:
         figures(rows)
-    for page, text in found:
+    for page, text in result:
         if not words:
             page.write_text(text, encoding="utf-8")
         print(f"{page.relative_to(ROOT)}: {'not current, run python -m benchmarks.tables' if words else 'written'}")
-    return 1 if words and found else 0
+    return 1 if words and result else 0
 
 
 if __name__ == "__main__":

@@ -29,20 +29,20 @@ LOST = 2.1
 """Most points of accuracy that honest probabilities may cost."""
 
 
-def found(asked: argparse.Namespace) -> Row:
-    seeds, steps, episodes = (2, 2, 20) if asked.quick else (asked.seeds, asked.steps, EPISODES)
-    names = (asked.learner, asked.against)
+def found(target: argparse.Namespace) -> Row:
+    seeds, steps, episodes = (2, 2, 20) if target.quick else (target.seeds, target.steps, EPISODES)
+    names = (target.learner, target.against)
     result = Row(
         "calibration",
         "glyphs",
-        f"{asked.learner} and {asked.against}, each trained on the same {steps * TASKS:,} tasks ({TASKS} a step), "
+        f"{target.learner} and {target.against}, each trained on the same {steps * TASKS:,} tasks ({TASKS} a step), "
         f"5-way 1-shot, Conv4-32, Adam {OUTER_LR} down a cosine, inner rate {INNER_LR}, everything else as the catalog "
         f"has it; judged on the same {episodes:,} test episodes, inductive; calibration error over 15 equal-mass bins",
         learner="none: calibration",
     )
     lines, gained, differences = list[Line](), [], []
     for seed in range(seeds):
-        one, other = (judged(trained(asked, name, seed, steps), episodes) for name in names)
+        one, other = (judged(trained(target, name, seed, steps), episodes) for name in names)
         gained.append(100 * (np.array(one["values"]) - np.array(other["values"])))
         differences.append([gained[-1].mean(), one["nll"] - other["nll"], 100 * (one["ece"] - other["ece"])])
         for name, its in zip(names, (one, other), strict=True):
@@ -52,7 +52,7 @@ def found(asked: argparse.Namespace) -> Row:
     accuracy, nll, ece = np.array(differences).T
     result.tables.append(
         (
-            f"{asked.learner} minus {asked.against}, seeds as the unit",
+            f"{target.learner} minus {target.against}, seeds as the unit",
             [
                 _difference("accuracy, points", accuracy, better=accuracy > 0),
                 _difference("NLL, nats", nll, better=nll < 0),
@@ -66,32 +66,32 @@ def found(asked: argparse.Namespace) -> Row:
         Target("calibration error minus the other's, points", float(ece.mean()), 0.0, False),
         Target("accuracy minus the other's, points", float(accuracy.mean()), -LOST),
     ]
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
-def trained(asked: argparse.Namespace, learner: str, seed: int, steps: int) -> Path:
+def trained(target: argparse.Namespace, learner: str, seed: int, steps: int) -> Path:
     """The folder of one training."""
-    folder: Path = asked.runs / f"{learner}-{seed}"
+    folder: Path = target.runs / f"{learner}-{seed}"
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
     settings += ["--optimizer", f"Adam lr={OUTER_LR}", "--inner-lr", str(INNER_LR), "--seed", str(seed)]
     # A single small validation: nothing is chosen by it.
     settings += ["--validate-every", str(steps), "--validation-episodes", "20"]
-    settings += ["--how", "loop", "--threads", str(asked.threads)]
+    settings += ["--how", "loop", "--threads", str(target.threads)]
     words = [learner, "glyphs", *settings]
     return finished(folder, words)
 
 
 def judged(folder: Path, episodes: int) -> dict[str, Any]:
     """Accuracy of every test episode, 0..1; negative log-likelihood and calibration error over all of them."""
-    kept = folder / f"calibration-{episodes}.json"
-    if not kept.exists():
+    result = folder / f"calibration-{episodes}.json"
+    if not result.exists():
         run = Run.open(folder)
         report = evaluate(run.learner, run.params, run.judging(seed=0), episodes=episodes)
         its = {"values": report.values.tolist(), "nll": report.nll, "ece": report.ece}
-        kept.write_text(json.dumps(its), encoding="utf-8")
-    its = json.loads(kept.read_text(encoding="utf-8"))
+        result.write_text(json.dumps(its), encoding="utf-8")
+    its = json.loads(result.read_text(encoding="utf-8"))
     if its["nll"] is None:
         raise RuntimeError(f"{folder} gives no finite likelihood: its training diverged")
     return its

@@ -38,71 +38,71 @@ TIMED = 8
 """Steps that say how long a step takes; the first one is left out."""
 
 
-def found(asked: argparse.Namespace) -> Row:
-    bench = Bench(asked.source, net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
-    if asked.quick:
-        bench = Bench(asked.source, net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
-    names = asked.only or [
+def found(target: argparse.Namespace) -> Row:
+    bench = Bench(target.source, net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
+    if target.quick:
+        bench = Bench(target.source, net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
+    names = target.only or [
         name for name, one in LEARNERS.items() if one.family == "optimization" and name != CLOSED_FORM
     ]
-    made = {name: ended(asked, bench, name) for name in dict.fromkeys([AGAINST, *names])}
+    by_name = {name: ended(target, bench, name) for name in dict.fromkeys([AGAINST, *names])}
     result = Row(
-        f"{asked.source}-curves",
-        asked.source,
+        f"{target.source}-curves",
+        target.source,
         f"Conv4-{bench.net_options['filters']} (stride 2), {bench.ways}-way {bench.shots}-shot, {bench.queries} "
-        f"queries a class, {asked.seconds:.0f} processor seconds of training for every learner, {bench.tasks} tasks "
+        f"queries a class, {target.seconds:.0f} processor seconds of training for every learner, {bench.tasks} tasks "
         "a step unless its recipe says otherwise, the rates chosen on glyphs, one seed; judged on the same "
         f"{bench.episodes:,} test episodes",
         learner="none: curves",
     )
-    result.tables.append((f"where they end, and the paired difference to {AGAINST} in points", _ends(made)))
-    result.tables.append(("validation accuracy (%) after a share of the time", _curves(made)))
-    result.notes += [f"`{one['command']}`" for one in made.values()]
-    if asked.json is not None:
-        curves = [_curve(name, one) for name, one in made.items()]
+    result.tables.append((f"where they end, and the paired difference to {AGAINST} in points", _ends(by_name)))
+    result.tables.append(("validation accuracy (%) after a share of the time", _curves(by_name)))
+    result.notes += [f"`{one['command']}`" for one in by_name.values()]
+    if target.json is not None:
+        curves = [_curve(name, one) for name, one in by_name.items()]
         figure = standalone(against_seconds(curves, chance=1 / bench.ways))
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.with_suffix(".svg").write_text(figure, encoding="utf-8")
-    asked.rounds = None
+        target.json.parent.mkdir(parents=True, exist_ok=True)
+        target.json.with_suffix(".svg").write_text(figure, encoding="utf-8")
+    target.rounds = None
     return result
 
 
-def ended(asked: argparse.Namespace, bench: Bench, learner: str) -> dict[str, Any]:
+def ended(target: argparse.Namespace, bench: Bench, learner: str) -> dict[str, Any]:
     """What one learner's training and its judgment gave, JSON-ready; from its file where that is there."""
-    kept: Path = asked.runs / f"{learner}.json"
-    if not kept.exists():
-        run = trained(asked, bench, learner)
-        _, own, by_rows = judged(bench, run, Path("runs", "curves", learner), asked.threads)
-        told = records(run)
+    result: Path = target.runs / f"{learner}.json"
+    if not result.exists():
+        run = trained(target, bench, learner)
+        _, own, by_rows = judged(bench, run, Path("runs", "curves", learner), target.threads)
+        message = records(run)
         settings = RunSettings.read(run)
         one = {
             "command": portable(shlex.join([*settings.words(), "--out", str(run)])),
             "tasks": settings.steps * settings.tasks,
-            "processor_seconds": told[-1]["processor_seconds"],
-            "curve": [[at["processor_seconds"], at["validation"]] for at in told if "validation" in at],
+            "processor_seconds": message[-1]["processor_seconds"],
+            "curve": [[at["processor_seconds"], at["validation"]] for at in message if "validation" in at],
             "own": own.values.tolist(),
             "alone": not own.protocol.transductive,
             "by_rows": by_rows.values.tolist() if by_rows else None,
         }
-        kept.write_text(json.dumps(one), encoding="utf-8")
-    return dict(json.loads(kept.read_text(encoding="utf-8")))
+        result.write_text(json.dumps(one), encoding="utf-8")
+    return dict(json.loads(result.read_text(encoding="utf-8")))
 
 
-def trained(asked: argparse.Namespace, bench: Bench, learner: str) -> Path:
+def trained(target: argparse.Namespace, bench: Bench, learner: str) -> Path:
     """The folder of one training, which took about the seconds asked for."""
     chosen = json.loads((CHOSEN / f"{learner}.json").read_text(encoding="utf-8"))["bench"]["chosen"]
-    base = replace(base_settings(bench, learner, asked.threads), data=asked.data and str(asked.data))
+    base = replace(base_settings(bench, learner, target.threads), data=target.data and str(target.data))
     settings = base.with_values(chosen)
     # A task holds as many rows of a class, whichever part of them is support.
     settings = replace(settings, queries=bench.rows - int(settings.shots))
-    whole: Path = asked.runs / learner
+    whole: Path = target.runs / learner
     if not (whole / SETTINGS).exists():
         timing = _train(
-            settings, asked.runs / f"{learner}-timing", steps=TIMED, validate_every=TIMED, validation_episodes=2
+            settings, target.runs / f"{learner}-timing", steps=TIMED, validate_every=TIMED, validation_episodes=2
         )
         first, *_, last, _validated = records(timing)
         step = (last["processor_seconds"] - first["processor_seconds"]) / (last["step"] - first["step"])
-        steps = 2 * POINTS if asked.quick else max(POINTS, round(asked.seconds / step))
+        steps = 2 * POINTS if target.quick else max(POINTS, round(target.seconds / step))
         # The same way of mapping, so that steps take the time that was measured.
         how = RunSettings.read(timing).how
         settings = replace(settings, how=how, steps=steps, validate_every=-(-steps // POINTS))
@@ -113,13 +113,13 @@ def _train(settings: RunSettings, folder: Path, **sizes: int) -> Path:
     return finished(folder, settings.with_values(sizes).words()[2:])
 
 
-def _ends(made: dict[str, dict[str, Any]]) -> list[Line]:
+def _ends(result: dict[str, dict[str, Any]]) -> list[Line]:
     lines = list[Line]()
-    for name, one in made.items():
+    for name, one in result.items():
         line: Line = {"learner": name, "tasks seen": one["tasks"], "processor s": round(one["processor_seconds"])}
         for title, part in (("inductive", "own" if one["alone"] else None), ("transductive", "by_rows")):
             values = None if part is None or one[part] is None else 100 * np.array(one[part])
-            reference = made[AGAINST][part] if part else None
+            reference = result[AGAINST][part] if part else None
             line[f"{title}, %"] = None if values is None else with_interval(values, 1)
             paired = values is not None and reference is not None and name != AGAINST
             line[f"{title}, points"] = with_interval(values - 100 * np.array(reference), 1) if paired else None
@@ -127,11 +127,11 @@ def _ends(made: dict[str, dict[str, Any]]) -> list[Line]:
     return lines
 
 
-def _curves(made: dict[str, dict[str, Any]]) -> list[Line]:
+def _curves(result: dict[str, dict[str, Any]]) -> list[Line]:
     return [
         {"learner": name}
         | {f"{place}/{POINTS}": round(100 * value, 1) for place, (_, value) in enumerate(one["curve"], start=1)}
-        for name, one in made.items()
+        for name, one in result.items()
     ]
 
 

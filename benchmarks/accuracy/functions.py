@@ -46,9 +46,9 @@ class Judged(NamedTuple):
     """The share of them in the central 95 % interval."""
 
 
-def found(asked: argparse.Namespace) -> Row:
-    episodes, steps = (8, 4) if asked.quick else (EPISODES, asked.steps)
-    contexts = CONTEXTS[:2] if asked.quick else CONTEXTS
+def found(target: argparse.Namespace) -> Row:
+    episodes, steps = (8, 4) if target.quick else (EPISODES, target.steps)
+    contexts = CONTEXTS[:2] if target.quick else CONTEXTS
     result = Row(
         "functions",
         "gp",
@@ -57,8 +57,8 @@ def found(asked: argparse.Namespace) -> Row:
         "never seen, whatever the context; log-likelihood in nats for a point",
         learner="none: functions",
     )
-    for kernel in asked.kernel or KERNELS:
-        folder = trained(asked, kernel, steps)
+    for kernel in target.kernel or KERNELS:
+        folder = trained(target, kernel, steps)
         judged = {context: both(folder, context, episodes) for context in contexts}
         lines = [line(context, *pair) for context, pair in judged.items()]
         result.tables.append((f"{kernel}: log-likelihood and coverage by context", lines))
@@ -70,7 +70,7 @@ def found(asked: argparse.Namespace) -> Row:
         share = 100 * float(np.mean([own.covered.mean() for own, _ in judged.values()]))
         result.targets.append(Target(f"{kernel}: coverage of the 95 % interval over all contexts, %", share, 90.0))
         result.targets.append(Target(f"{kernel}: the same", share, 98.0, at_least=False))
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
@@ -86,13 +86,13 @@ def line(context: int, own: Judged, exact: Judged) -> Line:
     }
 
 
-def trained(asked: argparse.Namespace, kernel: str, steps: int) -> Path:
+def trained(target: argparse.Namespace, kernel: str, steps: int) -> Path:
     """The folder of one training."""
-    folder: Path = asked.runs / kernel
+    folder: Path = target.runs / kernel
     words = ["cnp", "gp", "--source.kernel", kernel, "--source.noise", str(NOISE), "--net.hidden", ""]
-    words += ["--shots", f"1-{CONTEXTS[-1]}", "--tasks", "16", "--steps", str(steps), "--optimizer", asked.optimizer]
+    words += ["--shots", f"1-{CONTEXTS[-1]}", "--tasks", "16", "--steps", str(steps), "--optimizer", target.optimizer]
     words += ["--schedule", "cosine", "--select", "last", "--validate-every", str(steps), "--how", "vmap"]
-    words += ["--threads", str(asked.threads)]
+    words += ["--threads", str(target.threads)]
     return finished(folder, words)
 
 
@@ -120,10 +120,10 @@ def both(folder: Path, context: int, episodes: int) -> tuple[Judged, Judged]:
     )
 
 
-def judged(said: Gaussian, y: Tensor) -> Judged:
+def judged(answer: Gaussian, y: Tensor) -> Judged:
     """Log-density and coverage of a batch of functions, [T] each."""
-    z = (y.double() - said.mean) / said.scale  # [T, Q, 1]
-    density = -0.5 * z**2 - torch.log(said.scale.double()) - 0.5 * np.log(2 * np.pi)
+    z = (y.double() - answer.mean) / answer.scale  # [T, Q, 1]
+    density = -0.5 * z**2 - torch.log(answer.scale.double()) - 0.5 * np.log(2 * np.pi)
     return Judged(density.mean((1, 2)).numpy(), (z.abs() <= REACH).double().mean((1, 2)).numpy())
 
 

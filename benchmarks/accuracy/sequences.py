@@ -43,14 +43,14 @@ TRIALS = {
 }
 
 
-def found(asked: argparse.Namespace) -> Row:
-    trial = TRIALS[asked.source]
-    if asked.quick:
+def found(target: argparse.Namespace) -> Row:
+    trial = TRIALS[target.source]
+    if target.quick:
         trial = Trial(2, trial.option, "2", ("3",), ("3", 100.0))
-    seeds, episodes = (2, 5) if asked.quick else (asked.seeds, EPISODES)
+    seeds, episodes = (2, 5) if target.quick else (target.seeds, EPISODES)
     result = Row(
-        f"ntm-{asked.source.replace('_', '-')}",
-        asked.source,
+        f"ntm-{target.source.replace('_', '-')}",
+        target.source,
         f"ntm trained on {trial.option} {trial.trained} for {trial.steps:,} updates of 32 sequences, by its own recipe "
         f"down a cosine; every length judged on the same {episodes:,} test sequences",
         learner="none: sequences",
@@ -58,7 +58,7 @@ def found(asked: argparse.Namespace) -> Row:
     reports: dict[str, list[Report]] = {length: [] for length in (trial.trained, *trial.others)}
     lines: list[Line] = []
     for seed in range(seeds):
-        folder = trained(asked, trial, seed)
+        folder = trained(target, trial, seed)
         spent_on = spent(folder, "processor_seconds")
         for length, mine in reports.items():
             mine.append(judged(folder, trial.option, length, episodes))
@@ -71,22 +71,22 @@ def found(asked: argparse.Namespace) -> Row:
                     "processor minutes": "" if spent_on is None else round(spent_on / 60, 1),
                 }
             )
-    result.tables.append((f"{asked.source.replace('_', ' ')}, {seeds} seeds", lines))
+    result.tables.append((f"{target.source.replace('_', ' ')}, {seeds} seeds", lines))
     worst = max(report.bits or 0.0 for report in reports[trial.trained])
     result.targets.append(Target(f"{trial.option} {trial.trained}: bits a bit, of the worst seed", worst, BITS, False))
     length, goal = trial.goal
     best = min(100 * report.estimate.mean for report in reports[length])
     result.targets.append(Target(f"{trial.option} {length}: wrong bits, %, of the best seed", best, goal, False))
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
-def trained(asked: argparse.Namespace, trial: Trial, seed: int) -> Path:
+def trained(target: argparse.Namespace, trial: Trial, seed: int) -> Path:
     """The folder of one training."""
-    folder: Path = asked.runs / f"ntm-{asked.source}-{seed}"
+    folder: Path = target.runs / f"ntm-{target.source}-{seed}"
     settings = ["--steps", str(trial.steps), "--schedule", "cosine", "--select", "last", "--how", "vmap"]
-    settings += [f"--source.{trial.option}", trial.trained, "--seed", str(seed), "--threads", str(asked.threads)]
-    words = ["ntm", asked.source, *settings]
+    settings += [f"--source.{trial.option}", trial.trained, "--seed", str(seed), "--threads", str(target.threads)]
+    words = ["ntm", target.source, *settings]
     return finished(folder, words)
 
 

@@ -26,56 +26,56 @@ WIDTH = 0.5
 """Largest half-width of the paired interval, in points."""
 
 
-def found(asked: argparse.Namespace) -> Row:
-    seeds, steps, episodes = (2, 2, 20) if asked.quick else (asked.seeds, STEPS, EPISODES)
+def found(target: argparse.Namespace) -> Row:
+    seeds, steps, episodes = (2, 2, 20) if target.quick else (target.seeds, STEPS, EPISODES)
     result = Row(
         "weighing",
         "glyphs",
-        f"{asked.learner} trained with the tasks of a step weighed by `{asked.aggregate}` or alike, from the same "
+        f"{target.learner} trained with the tasks of a step weighed by `{target.aggregate}` or alike, from the same "
         f"weights on the same {steps * TASKS:,} tasks ({TASKS} a step), 5-way 1-shot, Conv4-32, Adam 0.001 down a "
         f"cosine; both judged on the same {episodes:,} test episodes",
         learner="none: weighing",
     )
     gained, lines = [], list[Line]()
     for seed in range(seeds):
-        accuracies = {name: judged(trained(asked, name, seed, steps), episodes) for name in ("mean", asked.aggregate)}
-        gained.append(100 * (accuracies[asked.aggregate] - accuracies["mean"]))
+        accuracies = {name: judged(trained(target, name, seed, steps), episodes) for name in ("mean", target.aggregate)}
+        gained.append(100 * (accuracies[target.aggregate] - accuracies["mean"]))
         line: Line = {"seed": str(seed)}
         line |= {f"{name}, %": with_interval(100 * values) for name, values in accuracies.items()}
         lines.append({**line, "difference, points": with_interval(gained[-1])})
     # Of an episode the mean over the seeds: luck of the episodes; beside it, of a seed the mean over its episodes.
     of_episodes, of_seeds = np.mean(gained, axis=0), np.mean(gained, axis=1)
     lines.append({"seed": "all", "difference, points": with_interval(of_episodes)})
-    result.tables.append((f"{asked.aggregate} against mean", lines))
+    result.tables.append((f"{target.aggregate} against mean", lines))
     half = Estimate.of(of_episodes).ci95
     result.targets.append(Target("half-width of the paired interval, points", half, WIDTH, False))
     result.notes.append(
         f"paired over episodes: {with_interval(of_episodes)} points; with seeds as the unit: "
         f"{with_interval(of_seeds)} points, by Student's t "
-        f"({int((of_seeds > 0).sum())} of {seeds} seeds better with {asked.aggregate})"
+        f"({int((of_seeds > 0).sum())} of {seeds} seeds better with {target.aggregate})"
     )
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
-def trained(asked: argparse.Namespace, aggregate: str, seed: int, steps: int) -> Path:
+def trained(target: argparse.Namespace, aggregate: str, seed: int, steps: int) -> Path:
     """The folder of one training."""
-    folder: Path = asked.runs / f"{asked.learner}-{aggregate}-{seed}"
+    folder: Path = target.runs / f"{target.learner}-{aggregate}-{seed}"
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
-    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(asked.threads)]
-    words = [asked.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
+    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(target.threads)]
+    words = [target.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
     return finished(folder, words)
 
 
 def judged(folder: Path, episodes: int) -> np.ndarray:
     """Accuracy of every test episode, 0..1."""
-    kept = folder / f"test-{episodes}.json"
-    if not kept.exists():
+    result = folder / f"test-{episodes}.json"
+    if not result.exists():
         run = Run.open(folder)
         report = evaluate(run.learner, run.params, run.judging(seed=0), episodes=episodes)
-        kept.write_text(json.dumps(report.values.tolist()), encoding="utf-8")
-    return np.array(json.loads(kept.read_text(encoding="utf-8")))
+        result.write_text(json.dumps(report.values.tolist()), encoding="utf-8")
+    return np.array(json.loads(result.read_text(encoding="utf-8")))
 
 
 def main(words: list[str]) -> int:

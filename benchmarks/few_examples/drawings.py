@@ -46,8 +46,8 @@ def accuracy(rows: LabelledRows, shots: int, episodes: int) -> np.ndarray:
     for _ in range(episodes):
         drawn = pictures(rows, random, shots + queries)
         model = mw.FewShotClassifier().fit([x for one in drawn for x in one[:shots]], np.repeat(np.arange(WAYS), shots))
-        asked = model.predict([x for one in drawn for x in one[shots:]])
-        right.append(100 * float((asked == np.repeat(np.arange(WAYS), queries)).mean()))
+        target = model.predict([x for one in drawn for x in one[shots:]])
+        right.append(100 * float((target == np.repeat(np.arange(WAYS), queries)).mean()))
     return np.array(right)
 
 
@@ -66,18 +66,18 @@ def timed(rows: LabelledRows, rounds: int) -> dict[str, Spread]:
             "mapwise fit photos/ -o signs.safetensors": ["fit", "photos", "-o", "signs.safetensors"],
             "mapwise predict signs.safetensors new/": ["predict", "signs.safetensors", "new"],
         }
-        found: dict[str, list[float]] = {name: [] for name in commands}
+        result: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, words in commands.items():
                 start = time.perf_counter()
                 subprocess.run([sys.executable, "-m", "mapwise", *words], cwd=folder, check=True, capture_output=True)
-                found[name].append(time.perf_counter() - start)
-    return {name: Spread.of(seconds) for name, seconds in found.items()}
+                result[name].append(time.perf_counter() - start)
+    return {name: Spread.of(seconds) for name, seconds in result.items()}
 
 
-def measure(asked: argparse.Namespace) -> Row:
-    rows = omniglot(asked.data)
-    episodes = 3 if asked.quick else asked.episodes
+def measure(target: argparse.Namespace) -> Row:
+    rows = omniglot(target.data)
+    episodes = 3 if target.quick else target.episodes
     result = Row(
         "drawings",
         "omniglot",
@@ -92,7 +92,7 @@ def measure(asked: argparse.Namespace) -> Row:
         if shots == 1:
             result.targets.append(Target("accuracy, 5-way 1-shot, %", float(right.mean()), ACCURACY))
     result.tables.append(("accuracy", lines))
-    spans = timed(rows, asked.rounds)
+    spans = timed(rows, target.rounds)
     result.tables.append(("seconds", [{"command": name, "seconds": span} for name, span in spans.items()]))
     for name, span in spans.items():
         result.targets.append(Target(f"seconds of {name}", span.median, SECONDS, at_least=False))

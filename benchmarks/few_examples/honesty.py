@@ -54,7 +54,7 @@ class Judged:
     pool: str
     head: str
     shots: int
-    said: HeldOut
+    claim: HeldOut
     truth: dict[int, float]
     """More examples of each class -> the accuracy with them; 0 is the support itself."""
 
@@ -74,38 +74,38 @@ def judged(pool: Pool, head: str, ways: int, shots: int, random: np.random.Gener
     support, query = pool.cut(random, ways, most, QUERIES)
     truth = {}
     for n in more:
-        taught, asked = pool.encoded(support[:, : shots + n].ravel(), query.ravel())
-        truth[n] = accuracy(head, support_of(taught, ways), asked, ways)
+        model, target = pool.encoded(support[:, : shots + n].ravel(), query.ravel())
+        truth[n] = accuracy(head, support_of(model, ways), target, ways)
         if n == 0:
             if not TRUTH[0] <= truth[0] <= TRUTH[1]:
                 return None
-            rows = support_of(taught, ways)
+            rows = support_of(model, ways)
     learner = HEADS[head](rows)
     params = tree.map(torch.Tensor.double, learner.init(0))
-    said = held_out(learner, params, rows, [str(place) for place in range(ways)])
-    return Judged(pool.name, head, shots, said, truth)
+    answer = held_out(learner, params, rows, [str(place) for place in range(ways)])
+    return Judged(pool.name, head, shots, answer, truth)
 
 
 def tasks(pools: list[Pool], count: int, seed: int) -> Iterator[Judged]:
     """So many tasks of every number of shots, drawn evenly from the pools."""
     for shots in SHOTS:
         random = np.random.default_rng((seed, shots))
-        found = 0
-        while found < count:
+        result = 0
+        while result < count:
             pool = pools[random.integers(len(pools))]
             enough = int((np.bincount(pool.y) >= shots + 6).sum())
             ways = int(random.choice([ways for ways in WAYS if ways <= enough]))
             task = judged(pool, str(random.choice(HEADS_ASKED)), ways, shots, random)
             if task is not None:
-                found += 1
+                result += 1
                 yield task
 
 
 def line_of(what: str, shots: int, pairs: list[tuple[Expected, float]]) -> tuple[Line, float, float]:
     """A table's line, the bias in points and the coverage in per cent."""
-    gaps = 100 * np.array([said.accuracy - truth for said, truth in pairs])
-    covered = 100 * float(np.mean([said.low <= truth <= said.high for said, truth in pairs]))
-    width = 100 * float(np.mean([said.high - said.low for said, _ in pairs]))
+    gaps = 100 * np.array([answer.accuracy - truth for answer, truth in pairs])
+    covered = 100 * float(np.mean([answer.low <= truth <= answer.high for answer, truth in pairs]))
+    width = 100 * float(np.mean([answer.high - answer.low for answer, _ in pairs]))
     line: Line = {
         "examples of each class": shots,
         "of": what,
@@ -119,13 +119,13 @@ def line_of(what: str, shots: int, pairs: list[tuple[Expected, float]]) -> tuple
     return line, float(gaps.mean()), covered
 
 
-def measure(asked: argparse.Namespace) -> Row:
-    data = Path(asked.data)
-    if asked.quick:
+def measure(target: argparse.Namespace) -> Row:
+    data = Path(target.data)
+    if target.quick:
         pools = [omniglot_pool(data, "test", 60), credit_pool(data)]
     else:
-        pools = [omniglot_pool(data, "test"), *(made(data) for made in POOLS)]
-    count = 3 if asked.quick else asked.tasks
+        pools = [omniglot_pool(data, "test"), *(product(data) for product in POOLS)]
+    count = 3 if target.quick else target.tasks
     result = Row(
         "honesty",
         ", ".join(sorted(pool.name for pool in pools)),
@@ -133,12 +133,12 @@ def measure(asked: argparse.Namespace) -> Row:
         "of each class",
         learner="none: what a support says of itself",
     )
-    found = list(tasks(pools, count, asked.seed))
+    outcome = list(tasks(pools, count, target.seed))
     lines: list[Line] = []
     coverages: list[float] = []
     for shots in SHOTS:
-        of = [task for task in found if task.shots == shots]
-        now = [(Expected(task.said.accuracy, task.said.low, task.said.high), task.truth[0]) for task in of]
+        of = [task for task in outcome if task.shots == shots]
+        now = [(Expected(task.claim.accuracy, task.claim.low, task.claim.high), task.truth[0]) for task in of]
         line, bias, covered = line_of("this support", shots, now)
         lines.append(line)
         result.targets.append(
@@ -146,7 +146,7 @@ def measure(asked: argparse.Namespace) -> Row:
         )
         coverages.append(covered)
         for more in MORE:
-            pairs = [(task.said.more[more], task.truth[more]) for task in of if more in task.truth]
+            pairs = [(task.claim.more[more], task.truth[more]) for task in of if more in task.truth]
             line, _, covered = line_of(f"{more} more of each class", shots, pairs)
             lines.append(line)
             coverages.append(covered)

@@ -37,46 +37,46 @@ PATIENCE = 1e6
 class Draw(NamedTuple):
     accuracy: dict[str, float]
     """Of every contender, in per cent."""
-    said: float
+    claim: float
     """What the tuned predictor says of itself; NaN where it wasn't asked."""
     seconds: float
     """To tune the encoder, and to judge it where that was asked."""
 
 
-def found(asked: argparse.Namespace) -> Row:
-    draws, shots, least = (2, 3, 20) if asked.quick else (asked.draws, asked.shots, asked.asked)
-    data = Texts.of(*DATA[asked.name](data_root(asked.data) / asked.name), asked.quick)
-    results = [one(asked.encoder, data, shots, seed, least, asked.crossed) for seed in range(draws)]
-    about = "all-MiniLM-L6-v2" if asked.encoder == standard() else asked.encoder
-    made = Row(
+def found(target: argparse.Namespace) -> Row:
+    draws, shots, least = (2, 3, 20) if target.quick else (target.draws, target.shots, target.asked)
+    data = Texts.of(*DATA[target.name](data_root(target.data) / target.name), target.quick)
+    results = [one(target.encoder, data, shots, seed, least, target.crossed) for seed in range(draws)]
+    about = "all-MiniLM-L6-v2" if target.encoder == standard() else target.encoder
+    result = Row(
         "lora",
-        asked.name,
+        target.name,
         f"{shots} examples of each of {len(set(data.labels))} classes: the encoder {about} tuned on them, and every "
         f"head behind the frozen one; accuracy in per cent on {least:,} other texts over {draws} draws of the "
         "examples, the same for all, with the 95 % interval over draws by Student's t, and paired differences",
         learner="none: texts",
     )
-    made.tables.append(("lora beside frozen heads", [line(results)]))
-    if asked.crossed:
-        said, true = (np.array(part) for part in zip(*((r.said, r.accuracy[TUNED]) for r in results), strict=True))
-        told: Line = {
-            "lora says of itself, %": with_interval(said, 1),
+    result.tables.append(("lora beside frozen heads", [line(results)]))
+    if target.crossed:
+        answer, true = (np.array(part) for part in zip(*((r.claim, r.accuracy[TUNED]) for r in results), strict=True))
+        message: Line = {
+            "lora says of itself, %": with_interval(answer, 1),
             "the truth, %": with_interval(true, 1),
-            "said minus true": with_interval(said - true, 1),
+            "said minus true": with_interval(answer - true, 1),
         }
-        made.tables.append(("what lora says of itself, by examples that its encoder was not tuned on", [told]))
-    asked.rounds = None
-    return made
+        result.tables.append(("what lora says of itself, by examples that its encoder was not tuned on", [message]))
+    target.rounds = None
+    return result
 
 
 def line(results: list[Draw]) -> Line:
     """All contenders, and what lora is ahead of the best frozen head and of the automatic choice."""
     of = {name: np.array([draw.accuracy[name] for draw in results]) for name in results[0].accuracy}
     best = max(FROZEN, key=lambda name: of[name].mean())
-    made: Line = {f"{name}, %": with_interval(values, 1) for name, values in of.items()}
+    result: Line = {f"{name}, %": with_interval(values, 1) for name, values in of.items()}
     for other in dict.fromkeys([best, *(name for name in (CHOSEN, ALL) if name in of)]):
-        made[f"lora minus {other}"] = with_interval(of[TUNED] - of[other], 1)
-    return made | {"seconds of lora": with_interval(np.array([draw.seconds for draw in results]), 0)}
+        result[f"lora minus {other}"] = with_interval(of[TUNED] - of[other], 1)
+    return result | {"seconds of lora": with_interval(np.array([draw.seconds for draw in results]), 0)}
 
 
 def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool) -> Draw:
@@ -86,27 +86,27 @@ def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool
     classes, columns = np.unique(data.labels, return_inverse=True)
     examples, others = drawn(data, shots, seed)
     others = np.random.default_rng(0).permutation(others)[:least]
-    said, asked = ([data.texts[place] for place in places] for places in (examples, others))
+    answer, target = ([data.texts[place] for place in places] for places in (examples, others))
     names = tuple(str(name) for name in classes)
     # Without the part that can be tuned: the choice is among the other heads.
     still = Kept(encoder.encoder, encoder.file)
-    first = Predictor.of(still, USUAL, said, columns[examples], np.ones(len(said)), names)
-    taught = {head: first.with_head(head, said, PATIENCE) for head in FROZEN}
-    taught[CHOSEN] = choose(first, said)[0]
+    first = Predictor.of(still, USUAL, answer, columns[examples], np.ones(len(answer)), names)
+    by_name = {head: first.with_head(head, answer, PATIENCE) for head in FROZEN}
+    by_name[CHOSEN] = choose(first, answer)[0]
     start = time.process_time()
-    untuned = Predictor.of(encoder, TUNED, said, columns[examples], np.ones(len(said)), names)
-    taught[TUNED] = untuned.with_head(TUNED, said, PATIENCE if crossed else 0.0)
+    untuned = Predictor.of(encoder, TUNED, answer, columns[examples], np.ones(len(answer)), names)
+    by_name[TUNED] = untuned.with_head(TUNED, answer, PATIENCE if crossed else 0.0)
     seconds = time.process_time() - start
-    told = report(taught[TUNED]).accuracy if crossed else None
-    if told is not None:
-        mine = report(taught[CHOSEN]).accuracy
-        taught[ALL] = taught[TUNED if mine is not None and told > mine else CHOSEN]
+    message = report(by_name[TUNED]).accuracy if crossed else None
+    if message is not None:
+        mine = report(by_name[CHOSEN]).accuracy
+        by_name[ALL] = by_name[TUNED if mine is not None and message > mine else CHOSEN]
     right = {
-        name: 100 * float(np.mean(predictor.scores(asked).argmax(1) == columns[others]))
-        for name, predictor in taught.items()
+        name: 100 * float(np.mean(predictor.scores(target).argmax(1) == columns[others]))
+        for name, predictor in by_name.items()
     }
     note(f"draw {seed}: " + ", ".join(f"{name} {share:.1f} %" for name, share in right.items()) + f", {seconds:.0f} s")
-    return Draw(right, float("nan") if told is None else 100 * told, seconds)
+    return Draw(right, float("nan") if message is None else 100 * message, seconds)
 
 
 def main(words: list[str]) -> int:

@@ -36,16 +36,16 @@ def novelties(pool: Pool, random: np.random.Generator, ways: int, shots: int, un
     support, known = pool.cut(random, ways + unknown, shots, QUERIES)
     inside = support[:ways].ravel()
     x, query = pool.encoded(inside, np.concatenate([known[:ways].ravel(), known[ways:].ravel()]))
-    taught = support_of(x, ways)
-    found = novelty(taught, torch.as_tensor(query, dtype=torch.float64))
-    return taught, found[: known[:ways].size], found[known[:ways].size :]
+    model = support_of(x, ways)
+    result = novelty(model, torch.as_tensor(query, dtype=torch.float64))
+    return model, result[: known[:ways].size], result[known[:ways].size :]
 
 
 def spread(pool: Pool, tasks: int) -> Spread:
     """Moments of the novelty's logarithm for rows of known classes, over tasks of five ways and 1 to 5 shots."""
     random = np.random.default_rng(1)
-    found = np.concatenate([novelties(pool, random, 5, 1 + task % 5, 0)[1] for task in range(tasks)])
-    logs = np.log(np.maximum(found, 1e-3 * found.mean()))
+    result = np.concatenate([novelties(pool, random, 5, 1 + task % 5, 0)[1] for task in range(tasks)])
+    logs = np.log(np.maximum(result, 1e-3 * result.mean()))
     return Spread(round(float(logs.mean()), 2), round(float(logs.std()), 2))
 
 
@@ -73,16 +73,16 @@ def judged(pool: Pool, ways: int, shots: int, unknown: int, tasks: int, known: S
     return line, {"area": float(np.mean(areas)), "refused": np.mean(refused, axis=0)}
 
 
-def measure(asked: argparse.Namespace) -> Row:
-    data = Path(asked.data)
-    tasks = 3 if asked.quick else asked.tasks
+def measure(target: argparse.Namespace) -> Row:
+    data = Path(target.data)
+    tasks = 3 if target.quick else target.tasks
     result = Row(
         "novelty",
         "omniglot, mnist",
         f"{tasks} tasks; {QUERIES} rows of each class of the support, and as many of as many other classes",
         learner="none: the encoder's rows",
     )
-    few = 60 if asked.quick else None
+    few = 60 if target.quick else None
     known = spread(omniglot_pool(data, "val", few), tasks)
     test = omniglot_pool(data, "test", few)
     stored = test.known.usual
@@ -94,15 +94,15 @@ def measure(asked: argparse.Namespace) -> Row:
     above: list[float] = []
     for ways in (5, 20):
         for shots in (1, 2, 3, 5, 10):
-            line, found = judged(test, ways, shots, ways, tasks, stored)
+            line, outcome = judged(test, ways, shots, ways, tasks, stored)
             lines.append(line)
             if ways == 5 and shots in AREAS:
-                result.targets.append(Target(f"area under ROC at {shots} shot", found["area"], AREAS[shots]))
-            above += [float(refused) - 100 * share for share, refused in zip(SHARES, found["refused"], strict=True)]
+                result.targets.append(Target(f"area under ROC at {shots} shot", outcome["area"], AREAS[shots]))
+            above += [float(refused) - 100 * share for share, refused in zip(SHARES, outcome["refused"], strict=True)]
     most = "points refused above what was chosen, at most, of characters whose spread is known"
     result.targets.append(Target(most, max(above), WITHIN, at_least=False))
     lines += [judged(test, 5, shots, 5, tasks, None)[0] for shots in (2, 3, 5, 10)]
-    if not asked.quick:
+    if not target.quick:
         digits = mnist_pool(data)
         lines += [judged(digits, 5, shots, 5, tasks, stored)[0] for shots in (1, 3, 5, 10)]
     result.tables.append(("rows of other classes", lines))

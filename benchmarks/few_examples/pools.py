@@ -120,8 +120,8 @@ def _table(name: str, lines: list[dict[str, str]], label: str) -> Pool:
     cells = np.asarray([[line[column] for column in names] for line in lines], dtype=object)
 
     def encoded(support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        made = _encoder("table").fitted(columns(cells[support]), np.ones(len(support)))
-        return made(columns(cells[support])), made(columns(cells[query]))
+        result = _encoder("table").fitted(columns(cells[support]), np.ones(len(support)))
+        return result(columns(cells[support])), result(columns(cells[query]))
 
     return Pool(f"{name}, table", _places(lines, label), encoded, _encoder("table"))
 

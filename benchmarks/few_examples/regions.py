@@ -30,9 +30,9 @@ ALIKE = 40
 """Of all places a region can be moved to, so many hide nearest to as much ink; others are drawn from them."""
 
 
-def found(asked: argparse.Namespace) -> Row:
-    tasks = 5 if asked.quick else asked.tasks
-    rows = glyphs() if asked.quick else omniglot(asked.data)
+def found(target: argparse.Namespace) -> Row:
+    tasks = 5 if target.quick else target.tasks
+    rows = glyphs() if target.quick else omniglot(target.data)
     result = Row(
         "regions",
         rows.name,
@@ -55,7 +55,7 @@ def found(asked: argparse.Namespace) -> Row:
     result.targets.append(
         Target("the winner's score falls by more than with others, scores, lower end", ahead.mean - ahead.ci95, 0.0)
     )
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
@@ -65,7 +65,7 @@ def _falls(rows: LabelledRows, task: int) -> np.ndarray:
     chosen = random.choice(rows.splits["test"], WAYS, replace=False)
     drawn = [random.permutation(255 - rows.x[rows.starts[c] : rows.starts[c + 1], 0])[: SHOTS + 1] for c in chosen]
     support = [picture for pictures in drawn for picture in pictures[:SHOTS]]
-    taught = Predictor.of(
+    model = Predictor.of(
         ENCODERS["drawings"](),
         "nearest_mean",
         support,
@@ -74,7 +74,7 @@ def _falls(rows: LabelledRows, task: int) -> np.ndarray:
         [str(place) for place in range(WAYS)],
     )
     query = drawn[random.integers(WAYS)][SHOTS]
-    (why,) = explain(taught, [query], regions=True)
+    (why,) = explain(model, [query], regions=True)
     assert why.region is not None
     top, paper, side = why.region.top(SHARE), paper_of(query), len(query)
     moves = [(down, right) for down in range(side) for right in range(side) if down or right]
@@ -83,7 +83,7 @@ def _falls(rows: LabelledRows, task: int) -> np.ndarray:
     alike = np.argsort(abs(ink.sum((1, 2)) - ((255.0 - query) * top).sum()), kind="stable")[:ALIKE]
     anywhere, inked = (random.choice(among, OTHERS, replace=False) for among in (np.arange(len(moves)), alike))
     hidden = [top, *moved[anywhere], *moved[inked]]
-    scores = taught.scores([query, *(np.where(mask, paper, query).astype(np.uint8) for mask in hidden)])
+    scores = model.scores([query, *(np.where(mask, paper, query).astype(np.uint8) for mask in hidden)])
     winner = int(scores[0].argmax())
     judged = np.stack([scores[:, winner], scores[:, winner] - np.delete(scores, winner, 1).max(1)])
     fall = judged[:, :1] - judged[:, 1:]

@@ -64,41 +64,41 @@ OURS = {
 
 def areas(X: pd.DataFrame, y: np.ndarray, shots: int, seeds: int) -> dict[str, np.ndarray]:
     """The area under the ROC curve of every contender with the same rows, [seeds] each."""
-    found: dict[str, list[float]] = {name: [] for name in (*OURS, *PEERS)}
+    result: dict[str, list[float]] = {name: [] for name in (*OURS, *PEERS)}
     for seed in range(seeds):
         random = np.random.default_rng((seed, shots))
         rows = np.concatenate([random.permutation(np.flatnonzero(y == label))[:shots] for label in (False, True)])
         rest = np.setdiff1d(np.arange(len(y)), rows)
-        for name, made in {**OURS, **PEERS}.items():
-            model = made().fit(X.iloc[rows], y[rows])
-            found[name].append(roc_auc_score(y[rest], model.predict_proba(X.iloc[rest])[:, 1]))
-    return {name: np.array(values) for name, values in found.items()}
+        for name, product in {**OURS, **PEERS}.items():
+            model = product().fit(X.iloc[rows], y[rows])
+            result[name].append(roc_auc_score(y[rest], model.predict_proba(X.iloc[rest])[:, 1]))
+    return {name: np.array(values) for name, values in result.items()}
 
 
-def measure(asked: argparse.Namespace) -> Row:
-    seeds = 2 if asked.quick else asked.seeds
+def measure(target: argparse.Namespace) -> Row:
+    seeds = 2 if target.quick else target.seeds
     result = Row(
         "tabular",
         "german-credit, bank-marketing",
         f"{seeds} draws of the rows, the same for all; area under the ROC curve on all other rows",
         learner="none: heads behind the encoder table",
     )
-    for name, (X, y) in tables(Path(asked.data)).items():
+    for name, (X, y) in tables(Path(target.data)).items():
         lines: list[Line] = []
-        for shots in SHOTS[:1] if asked.quick else SHOTS:
-            found = areas(X, y, shots, seeds)
-            better = max(PEERS, key=lambda peer: found[peer].mean())
+        for shots in SHOTS[:1] if target.quick else SHOTS:
+            outcome = areas(X, y, shots, seeds)
+            better = max(PEERS, key=lambda peer: outcome[peer].mean())
             lines += [
                 {
                     "rows of each class": shots,
                     "by": who if who in PEERS else f"FewShotClassifier, {who}",
                     "area under ROC": with_interval(values, 3),
-                    "behind the better peer": with_interval(found[better] - values, 3) if who != better else "–",
+                    "behind the better peer": with_interval(outcome[better] - values, 3) if who != better else "–",
                 }
-                for who, values in found.items()
+                for who, values in outcome.items()
             ]
             if shots == SHOTS[0]:
-                behind = float((found[better] - found["auto"]).mean())
+                behind = float((outcome[better] - outcome["auto"]).mean())
                 result.targets.append(
                     Target(f"area behind {better}, {name}, {shots} rows of each class", behind, BEHIND, at_least=False)
                 )

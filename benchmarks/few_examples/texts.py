@@ -48,7 +48,7 @@ class Texts(NamedTuple):
     labels: np.ndarray
     free: np.ndarray
     """[N], bool: may be drawn."""
-    asked: np.ndarray
+    queries: np.ndarray
     """[N], bool: is asked, unless it was drawn."""
 
     @classmethod
@@ -65,11 +65,11 @@ class Texts(NamedTuple):
         return cls([text for text, _ in both], np.array([label for _, label in both]), free, ~free if test else free)
 
 
-def found(asked: argparse.Namespace) -> Row:
-    seeds = 2 if asked.quick else asked.seeds
-    heads: list[str] = asked.heads
-    encoder = encoder_named(asked.encoder, fetch=True)
-    about = "all-MiniLM-L6-v2, frozen" if asked.encoder == standard() else asked.encoder
+def found(target: argparse.Namespace) -> Row:
+    seeds = 2 if target.quick else target.seeds
+    heads: list[str] = target.heads
+    encoder = encoder_named(target.encoder, fetch=True)
+    about = "all-MiniLM-L6-v2, frozen" if target.encoder == standard() else target.encoder
     result = Row(
         "texts",
         "banking77, financial-phrasebank",
@@ -78,10 +78,10 @@ def found(asked: argparse.Namespace) -> Row:
         learner="none: texts",
     )
     for name, read in DATA.items():
-        data = Texts.of(*read(data_root(asked.data) / name), asked.quick)
+        data = Texts.of(*read(data_root(target.data) / name), target.quick)
         rows = encoder(data.texts)
         lines = list[Line]()
-        for shots in SHOTS[name][: 1 if asked.quick else None]:
+        for shots in SHOTS[name][: 1 if target.quick else None]:
             draws = 100 * np.array([accuracies(encoder, data, rows, heads, shots, seed) for seed in range(seeds)])
             lines.append(line(shots, heads, draws))
             if AUTO in heads:
@@ -89,16 +89,16 @@ def found(asked: argparse.Namespace) -> Row:
                 what = f"points behind the best head, {name}, {shots} examples a class"
                 result.targets.append(Target(what, behind, BEHIND, at_least=False))
         result.tables.append((f"{name}: {len(set(data.labels))} classes, {len(data.texts):,} texts", lines))
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
 def line(shots: int, heads: Sequence[str], accuracy: np.ndarray) -> Line:
     """One number of examples: every head, and what it is ahead of the first; accuracy is [draws, heads]."""
-    made: Line = {"examples a class": str(shots)}
-    made |= {f"{head}, %": with_interval(accuracy[:, place], 1) for place, head in enumerate(heads)}
+    result: Line = {"examples a class": str(shots)}
+    result |= {f"{head}, %": with_interval(accuracy[:, place], 1) for place, head in enumerate(heads)}
     ahead = {f"{head} minus {heads[0]}": accuracy[:, place] - accuracy[:, 0] for place, head in enumerate(heads)}
-    return made | {name: with_interval(values, 1) for name, values in list(ahead.items())[1:]}
+    return result | {name: with_interval(values, 1) for name, values in list(ahead.items())[1:]}
 
 
 def accuracies(
@@ -118,9 +118,9 @@ def accuracies(
             np.ones(len(examples)),
             names,
         )
-        said = [data.texts[place] for place in examples]
-        taught = choose(first, said)[0] if head == AUTO else first
-        shares.append(float(np.mean(taught.scores_of(rows[others]).argmax(1) == columns[others])))
+        results = [data.texts[place] for place in examples]
+        model = choose(first, results)[0] if head == AUTO else first
+        shares.append(float(np.mean(model.scores_of(rows[others]).argmax(1) == columns[others])))
     return shares
 
 
@@ -134,7 +134,7 @@ def drawn(data: Texts, shots: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
             for place in range(len(classes))
         ]
     )
-    others = data.asked.copy()
+    others = data.queries.copy()
     others[examples] = False
     return examples, np.flatnonzero(others)
 

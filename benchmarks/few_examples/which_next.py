@@ -109,19 +109,19 @@ def least_sure(known: Predictor, pool: np.ndarray, n: int, random: np.random.Gen
 
 
 def farthest(known: Predictor, pool: np.ndarray, n: int, random: np.random.Generator) -> list[int]:
-    far, found = squared_distances(torch.as_tensor(pool), torch.as_tensor(known.rows)).min(1).values, list[int]()
+    far, result = squared_distances(torch.as_tensor(pool), torch.as_tensor(known.rows)).min(1).values, list[int]()
     for _ in range(n):
-        found.append(int(far.argmax()))
-        far = torch.minimum(far, squared_distances(torch.as_tensor(pool), torch.as_tensor(pool[found[-1:]]))[:, 0])
-    return found
+        result.append(int(far.argmax()))
+        far = torch.minimum(far, squared_distances(torch.as_tensor(pool), torch.as_tensor(pool[result[-1:]]))[:, 0])
+    return result
 
 
 RULES: dict[str, Rule] = {"random": at_random, "which_next": asked_next, "least sure": least_sure, "farthest": farthest}
 
 
-def found(asked: argparse.Namespace) -> Row:
-    tasks = 3 if asked.quick else asked.tasks
-    settings = [Setting("glyphs"), Setting("glyphs", at_once=5)] if asked.quick else list(SETTINGS)
+def found(target: argparse.Namespace) -> Row:
+    tasks = 3 if target.quick else target.tasks
+    settings = [Setting("glyphs"), Setting("glyphs", at_once=5)] if target.quick else list(SETTINGS)
     result = Row(
         "which-next",
         "omniglot, digits, banking77",
@@ -132,7 +132,7 @@ def found(asked: argparse.Namespace) -> Row:
     )
     lines, path = list[Line](), list[Line]()
     for setting in settings:
-        groups = ROWS[setting.rows](asked.data)
+        groups = ROWS[setting.rows](target.data)
         each = [_ways(setting, groups, task) for task in range(tasks)]
         ways = {name: np.stack([way[name] for way in each]) for name in RULES}  # [tasks, questions]
         mean = {name: 100 * way.mean(1) for name, way in ways.items()}  # [tasks]
@@ -154,7 +154,7 @@ def found(asked: argparse.Namespace) -> Row:
         ("Mean over the way, and the paired difference to random choice", lines),
         ("Along the way, %", path),
     ]
-    asked.rounds = None
+    target.rounds = None
     return result
 
 
@@ -172,26 +172,26 @@ def _ways(setting: Setting, groups: Groups, task: int) -> dict[str, np.ndarray]:
         x = np.linalg.qr(x.T, mode="r").T
     parts = np.split(x, np.cumsum(counts)[:-1])
     ends = [1 + 2 * count // 5 for count in counts]
-    asked = np.concatenate([rows[1:end] for rows, end in zip(parts, ends, strict=True)])
+    target = np.concatenate([rows[1:end] for rows, end in zip(parts, ends, strict=True)])
     pool = np.concatenate([rows[end:] for rows, end in zip(parts, ends, strict=True)])
     true = np.repeat(np.arange(WAYS), [end - 1 for end in ends])
     labels = np.repeat(np.arange(WAYS), [count - end for count, end in zip(counts, ends, strict=True)])
     first = np.stack([rows[0] for rows in parts[: setting.known]])
     names = [str(place) for place in range(WAYS)]
     start = Predictor.of(Ready(), setting.learner, first, np.arange(setting.known), np.ones(setting.known), names)
-    found = {}
+    by_name = {}
     for name, rule in RULES.items():
         drawn = range(DRAWS if rule is at_random else 1)
         next_ = partial(rule, random=random)
-        found[name] = np.mean(
-            [_one_way(start, asked, true, pool, labels, next_, setting.at_once) for _ in drawn], axis=0
+        by_name[name] = np.mean(
+            [_one_way(start, target, true, pool, labels, next_, setting.at_once) for _ in drawn], axis=0
         )
-    return found
+    return by_name
 
 
 def _one_way(
     known: Predictor,
-    asked: np.ndarray,
+    target: np.ndarray,
     true: np.ndarray,
     pool: np.ndarray,
     labels: np.ndarray,
@@ -203,18 +203,18 @@ def _one_way(
         places = rule(known, pool, at_once)
         known = known.with_rows(pool[places], labels[places], np.ones(at_once))
         pool, labels = (np.delete(part, places, axis=0) for part in (pool, labels))
-        right.append(float((known.scores(asked).argmax(1) == true).mean()))
+        right.append(float((known.scores(target).argmax(1) == true).mean()))
     return right
 
 
-def _of_pictures(rows: LabelledRows, kept: Callable[[str], bool], group: Callable[[str], str]) -> Groups:
+def _of_pictures(rows: LabelledRows, result: Callable[[str], bool], group: Callable[[str], str]) -> Groups:
     encoder = ENCODERS["drawings"]()
-    chosen = [place for place in rows.splits["test"] if kept(rows.names[place])]
-    found: dict[str, dict[str, np.ndarray]] = {}
+    chosen = [place for place in rows.splits["test"] if result(rows.names[place])]
+    outcome: dict[str, dict[str, np.ndarray]] = {}
     for place in chosen:
         pictures = list(255 - rows.x[rows.starts[place] : rows.starts[place + 1], 0])
-        found.setdefault(group(rows.names[place]), {})[rows.names[place]] = encoder(pictures).astype(np.float64)
-    return found
+        outcome.setdefault(group(rows.names[place]), {})[rows.names[place]] = encoder(pictures).astype(np.float64)
+    return outcome
 
 
 def _alphabet(name: str) -> str:

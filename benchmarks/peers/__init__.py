@@ -34,13 +34,13 @@ PEERS = {"higher": "higher_maml", "torchopt": "torchopt_maml", "learn2learn": "l
 
 def installed() -> tuple[dict[str, ModuleType], dict[str, str]]:
     """The peers that can be imported, and why the others can't."""
-    found, absent = {}, {}
+    result, absent = {}, {}
     for name, module in PEERS.items():
         if importlib.util.find_spec(name) is None:
             absent[name] = "it is not installed (benchmarks/pages/speed.md says how)"
             continue
         try:
-            found[name] = importlib.import_module(f"benchmarks.peers.{module}")
+            result[name] = importlib.import_module(f"benchmarks.peers.{module}")
         except ImportError as error:
             absent[name] = str(error).splitlines()[0]
-    return found, absent
+    return result, absent

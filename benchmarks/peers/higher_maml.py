@@ -25,8 +25,8 @@ def meta_gradient(problem: Problem) -> Callable[[], Gradient]:
                 loss = problem.loss(fast(query_x), query_y) / len(tasks)
                 if problem.first_order:
                     # The last weights are leaves in test mode: their gradient is the first-order one.
-                    found = torch.autograd.grad(loss, list(fast.parameters()))
-                    for p, gradient in zip(net.parameters(), found, strict=True):
+                    result = torch.autograd.grad(loss, list(fast.parameters()))
+                    for p, gradient in zip(net.parameters(), result, strict=True):
                         p.grad = gradient if p.grad is None else p.grad + gradient
                 else:
                     loss.backward()

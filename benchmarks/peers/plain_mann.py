@@ -24,12 +24,12 @@ def mann_loss(
     streams, _, ways = y.shape
     units = cell["recurrent"].shape[0] // 4
     before = torch.cat([y.new_zeros(streams, 1, ways), y[:, :-1]], 1)
-    told = F.linear(torch.cat([body(weights["encoder"], x.flatten(2)), before], -1), cell["input"], cell["bias"])
+    message = F.linear(torch.cat([body(weights["encoder"], x.flatten(2)), before], -1), cell["input"], cell["bias"])
     h = c = x.new_zeros(streams, units)
     memory = x.new_full((streams, slots, width), EMPTY)
     reads = F.one_hot(torch.zeros(streams, heads, dtype=torch.long), slots).to(x)
-    usage, seen, said = reads[:, 0], x.new_zeros(streams, heads * width), []
-    for tell in told.unbind(1):
+    usage, seen, answer = reads[:, 0], x.new_zeros(streams, heads * width), []
+    for tell in message.unbind(1):
         let_in, keep, candidate, let_out = (tell + F.linear(torch.cat([h, seen], 1), cell["recurrent"])).chunk(4, 1)
         c = torch.sigmoid(keep) * c + torch.sigmoid(let_in) * torch.tanh(candidate)
         h = torch.sigmoid(let_out) * torch.tanh(c)
@@ -43,6 +43,6 @@ def mann_loss(
         reads = torch.softmax(F.softplus(strength) * (keys @ memory.mT) / lengths, -1)
         usage = decay * usage + (reads + writes).sum(1)
         seen = (reads @ memory).flatten(1)
-        said.append(torch.cat([h, seen], 1))
-    scores = F.linear(torch.stack(said, 1), weights["out"]["weight"], weights["out"]["bias"])
+        answer.append(torch.cat([h, seen], 1))
+    scores = F.linear(torch.stack(answer, 1), weights["out"]["weight"], weights["out"]["bias"])
     return F.cross_entropy(scores.flatten(0, 1), y.flatten(0, 1))

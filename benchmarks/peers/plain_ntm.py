@@ -55,23 +55,23 @@ class PlainNTM(nn.Module):
         where = [first] * (len(self.readers) + len(self.writers))
         seen = x.new_zeros(batch, len(self.readers) * self.width)
         h = c = x.new_zeros(batch, self.units)
-        said = []
+        results = []
         for row in range(length):
             h, c = self.cell(torch.cat([x[:, row], seen], 1), (h, c))
             read, before = [], memory
             for i, reader in enumerate(self.readers):
                 where[i], _ = reader(h, before, where[i])
                 read.append((where[i][:, None] @ before).squeeze(1))
-            kept: Any = 1
+            result: Any = 1
             added: Any = 0
             for i, writer in enumerate(self.writers, start=len(self.readers)):
                 where[i], (erase, add) = writer(h, before, where[i])
-                kept = kept * (1 - where[i][:, :, None] * torch.sigmoid(erase)[:, None])
+                result = result * (1 - where[i][:, :, None] * torch.sigmoid(erase)[:, None])
                 added = added + where[i][:, :, None] * torch.tanh(add)[:, None]
-            memory = before * kept + added
+            memory = before * result + added
             seen = torch.cat(read, 1)
-            said.append(self.out(torch.cat([h, seen], 1)))
-        return torch.stack(said, 1)
+            results.append(self.out(torch.cat([h, seen], 1)))
+        return torch.stack(results, 1)
 
 
 def with_params(net: PlainNTM, params: dict[str, Any], width: int, reach: int) -> PlainNTM:

@@ -29,25 +29,25 @@ TINY: Point = {"tasks": 1, "steps": 1, "ways": 2, "queries": 1, "filters": 2}
 METRIC: Point = {"learner": "protonet", "net": "conv4", "how": "loop", "tasks": 1, "queries": 1, "filters": 64}
 
 
-def found(asked: argparse.Namespace) -> Row:
+def found(target: argparse.Namespace) -> Row:
     result = Row(
         "growth",
         "made-up images, sinusoid",
         "time and peak memory of one meta-gradient, every point in a fresh process; Conv4-64 on 28x28 images task by "
         "task, and a 40-40 MLP on sinusoids with all tasks at once; float32, second order",
     )
-    small = {"filters": 8} if asked.quick else {}
-    steps, ways, tasks = ((1,), (5,), (1,)) if asked.quick else (STEPS, WAYS, TASKS)
+    small = {"filters": 8} if target.quick else {}
+    steps, ways, tasks = ((1,), (5,), (1,)) if target.quick else (STEPS, WAYS, TASKS)
 
     peaks = {}
     lines: list[Line] = []
     for k in steps:
         line: Line = {"inner steps": k}
         for remat in (False, True):
-            said = "with remat, " if remat else ""
-            one = measured({**IMAGES, **small, "tasks": 2, "steps": k, "remat": remat}, asked)
+            answer = "with remat, " if remat else ""
+            one = measured({**IMAGES, **small, "tasks": 2, "steps": k, "remat": remat}, target)
             peaks[k, remat] = one["peak"]
-            line |= {f"{said}ms": one["ms"], f"{said}peak MB": one["peak"]}
+            line |= {f"{answer}ms": one["ms"], f"{answer}peak MB": one["peak"]}
         lines.append(line)
     result.tables.append(("inner steps: MAML, Conv4, 2 tasks of 5-way 1-shot 15 queries", lines))
     low, high = peaks.get((2, True)), peaks.get((32, True))
@@ -56,13 +56,13 @@ def found(asked: argparse.Namespace) -> Row:
 
     lines = []
     for w in ways:
-        one = measured({**METRIC, **small, "ways": w}, asked)
+        one = measured({**METRIC, **small, "ways": w}, target)
         lines.append({"ways": w, "ms": one["ms"], "peak MB": one["peak"]})
     result.tables.append(("ways: ProtoNet, Conv4, one task of 1 shot and 1 query a class", lines))
 
     lines = []
     for t in tasks:
-        images, curves = measured({**IMAGES, **small, "tasks": t}, asked), measured({**SINUSOID, "tasks": t}, asked)
+        images, curves = measured({**IMAGES, **small, "tasks": t}, target), measured({**SINUSOID, "tasks": t}, target)
         lines.append(
             {
                 "tasks": t,
@@ -76,15 +76,21 @@ def found(asked: argparse.Namespace) -> Row:
     return result
 
 
-def measured(point: Point, asked: argparse.Namespace) -> Line:
+def measured(point: Point, target: argparse.Namespace) -> Line:
     """One point, in a process of its own."""
-    asking = {**point, "threads": asked.threads, "device": asked.device, "rounds": asked.rounds, "clock": asked.clock}
+    asking = {
+        **point,
+        "threads": target.threads,
+        "device": target.device,
+        "rounds": target.rounds,
+        "clock": target.clock,
+    }
     command = [sys.executable, "-m", "benchmarks.speed.growth", "--point", json.dumps(asking)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(f"the point {point} failed: {(ran.stderr.strip().splitlines() or ['without a word'])[-1]}")
-    told = json.loads(ran.stdout.splitlines()[-1])
-    return {**told, "ms": Spread(*told["ms"])}
+    text = json.loads(ran.stdout.splitlines()[-1])
+    return {**text, "ms": Spread(*text["ms"])}
 
 
 def gradient(asking: Point):
@@ -132,8 +138,8 @@ def asked_for(asking: Point):
     from mapwise.tasks.sinusoid import Sinusoid
 
     if asking["net"] == "mlp":
-        made = MAML(lambda: MLP((1,), 1, hidden=(40, 40)), asking["steps"], 0.01, loss="squared_error")
-        return made, Sinusoid(tasks=asking["tasks"], device=asking["device"])
+        result = MAML(lambda: MLP((1,), 1, hidden=(40, 40)), asking["steps"], 0.01, loss="squared_error")
+        return result, Sinusoid(tasks=asking["tasks"], device=asking["device"])
     ways = asking["ways"]
     source = Episodes(
         made_up(ways), ways=ways, shots=1, queries=asking["queries"], tasks=asking["tasks"], device=asking["device"]

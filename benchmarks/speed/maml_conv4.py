@@ -48,34 +48,34 @@ def shape(
     )
 
 
-def found(asked: argparse.Namespace) -> Row:
+def found(target: argparse.Namespace) -> Row:
     result = Row(
         "maml-conv4-speed",
         "made-up images",
         "time of one meta-gradient; Conv4-64 with batch statistics, 28x28, 5-way 1-shot 15 queries, 16 tasks, float32; "
         "everyone in the layout it is fastest with, of ReLU and pooling in either order and channels first or last",
     )
-    for steps, first_order in ((1, False), (1, True)) if asked.quick else SHAPES:
-        tasks, filters, orders = (2, 8, ORDERS[:1]) if asked.quick else (TASKS, 64, ORDERS)
-        one = shape(steps, first_order, tasks, filters, asked.device, orders)
-        measured = measure(one, asked, result, compiled=asked.compile)
-        result.targets += targets(steps, first_order, measured, asked.device)
+    for steps, first_order in ((1, False), (1, True)) if target.quick else SHAPES:
+        tasks, filters, orders = (2, 8, ORDERS[:1]) if target.quick else (TASKS, 64, ORDERS)
+        one = shape(steps, first_order, tasks, filters, target.device, orders)
+        measured = measure(one, target, result, compiled=target.compile)
+        result.targets += targets(steps, first_order, measured, target.device)
     return result
 
 
 def targets(steps: int, first_order: bool, measured: Measured, device: str) -> list[Target]:
     """What this shape is to reach: over the peers, and over the floor."""
     mine = measured.fastest(measured.mine)
-    made = []
-    said = f"{steps} step{'s' if steps > 1 else ''}, {'first' if first_order else 'second'} order"
+    results = []
+    answer = f"{steps} step{'s' if steps > 1 else ''}, {'first' if first_order else 'second'} order"
     if (steps, first_order) == (5, False):
         peer = measured.fastest(measured.peers)
         goal = 1.25
         if device.startswith("cuda"):
             peer, goal = measured.fastest(["learn2learn", "higher"]), 10
-        made.append(
+        results.append(
             Target(
-                f"{said}: speed over {peer or 'the fastest peer'}",
+                f"{answer}: speed over {peer or 'the fastest peer'}",
                 measured.over(peer, mine),
                 goal,
                 because="no peer is installed",
@@ -83,8 +83,8 @@ def targets(steps: int, first_order: bool, measured: Measured, device: str) -> l
         )
     if (steps, first_order) in OVER_FLOOR:
         over = measured.over(mine, FLOOR)
-        made.append(Target(f"{said}: time over the floor's", over, OVER_FLOOR[steps, first_order], at_least=False))
-    return made
+        results.append(Target(f"{answer}: time over the floor's", over, OVER_FLOOR[steps, first_order], at_least=False))
+    return results
 
 
 def main(words: list[str]) -> int:

@@ -32,22 +32,24 @@ def shape(steps: int, tasks: int, device: str) -> Shape:
     )
 
 
-def found(asked: argparse.Namespace) -> Row:
+def found(target: argparse.Namespace) -> Row:
     result = Row(
         "maml-sinusoid-speed",
         "sinusoid",
         "time of one meta-gradient; 40-40 ReLU MLP, 25 tasks of 10 support and 10 query points, float32",
     )
-    for steps in (1,) if asked.quick else (5, 1):
-        measured = measure(shape(steps, 3 if asked.quick else 25, asked.device), asked, result, compiled=asked.compile)
+    for steps in (1,) if target.quick else (5, 1):
+        measured = measure(
+            shape(steps, 3 if target.quick else 25, target.device), target, result, compiled=target.compile
+        )
         if steps == 5:
             peer = measured.fastest(["learn2learn", "torchopt"])
-            said = f"5 steps, speed over {peer or 'learn2learn or torchopt'}"
+            answer = f"5 steps, speed over {peer or 'learn2learn or torchopt'}"
             for name, goal in (("mapwise, compiled", 40), ("mapwise", 6)):
                 quick = name if name in measured.spans else None
                 because = "neither is installed" if peer is None else "no compiled gradient"
                 way = "compiled" if "compiled" in name else "uncompiled"
-                result.targets.append(Target(f"{said}, {way}", measured.over(peer, quick), goal, because=because))
+                result.targets.append(Target(f"{answer}, {way}", measured.over(peer, quick), goal, because=because))
     return result
 
 

@@ -93,29 +93,29 @@ class Measured:
 FLOOR = "plain floor"
 
 
-def measure(shape: Shape, asked: argparse.Namespace, row: Row, *, compiled: bool, seconds: float = 0.2) -> Measured:
+def measure(shape: Shape, target: argparse.Namespace, row: Row, *, compiled: bool, seconds: float = 0.2) -> Measured:
     """Check, then time, everyone on one shape; the table goes into the row.
 
     Raises RuntimeError when a peer disagrees, or when a compiled gradient is none.
     """
-    found, absent = peers.installed()
+    result, absent = peers.installed()
     for name, reason in absent.items():
         remark = f"{name} is left out: {reason}"
         if remark not in row.notes:
             row.notes.append(remark)
-    makers = {name: module.meta_gradient for name, module in found.items()} | {FLOOR: plain.floor}
+    makers = {name: module.meta_gradient for name, module in result.items()} | {FLOOR: plain.floor}
     few = _cut(shape.tasks, TRIED)
     layouts = {
         name: quickest(
             {layout: make(shape.problem(layout, tasks=few)) for layout in shape.nets},
-            device=asked.device,
-            clock=asked.clock,
+            device=target.device,
+            clock=target.clock,
         )
         for name, make in makers.items()
     }
-    compare(shape, {name: (makers[name], layouts[name]) for name in found}, row)
+    compare(shape, {name: (makers[name], layouts[name]) for name in result}, row)
 
-    how = chosen(shape.learner, shape.params, shape.tasks, clock=asked.clock)
+    how = chosen(shape.learner, shape.params, shape.tasks, clock=target.clock)
     mine = ours(shape.learner, shape.params, shape.tasks, how=how)
     contenders: dict[str, Run] = {"mapwise": mine}
     layouts["mapwise"] = f"{how}" if isinstance(how, str) else f"{how} tasks at a time"
@@ -130,9 +130,13 @@ def measure(shape: Shape, asked: argparse.Namespace, row: Row, *, compiled: bool
         layouts["mapwise, compiled"] = layouts["mapwise"]
     contenders |= {name: make(shape.problem(layouts[name])) for name, make in makers.items()}
     spans = interleaved(
-        contenders, rounds=asked.rounds, seconds=0.0 if asked.quick else seconds, device=asked.device, clock=asked.clock
+        contenders,
+        rounds=target.rounds,
+        seconds=0.0 if target.quick else seconds,
+        device=target.device,
+        clock=target.clock,
     )
-    measured = Measured(spans, layouts, list(found))
+    measured = Measured(spans, layouts, list(result))
 
     rows = plain.rows_of(shape.problem(layouts[FLOOR]))
     lines: list[Line] = []
@@ -149,7 +153,7 @@ def measure(shape: Shape, asked: argparse.Namespace, row: Row, *, compiled: bool
         lines.append(line)
     row.tables.append((shape.title, lines))
     row.notes.append(
-        f"{shape.title}: {share_of_peak(shape, min(Spread.of(spans[name]).median for name in measured.mine), asked)}"
+        f"{shape.title}: {share_of_peak(shape, min(Spread.of(spans[name]).median for name in measured.mine), target)}"
     )
     if compiling:
         saved = Spread.of(spans["mapwise"]).median - Spread.of(spans["mapwise, compiled"]).median
@@ -168,7 +172,7 @@ def _never_uncompiled(run: Callable[[], peers.Gradient]) -> peers.Gradient:
             raise RuntimeError(f"compile fell back ({told}): its time would be of something else") from None
 
 
-def share_of_peak(shape: Shape, seconds: float, asked: argparse.Namespace) -> str:
+def share_of_peak(shape: Shape, seconds: float, target: argparse.Namespace) -> str:
     """How much arithmetic a meta-gradient is, and how fast that is beside one large matrix product."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the counter sees the operations of its own thread alone
@@ -176,9 +180,9 @@ def share_of_peak(shape: Shape, seconds: float, asked: argparse.Namespace) -> st
         ours(shape.learner, shape.params, shape.tasks, how="loop")()
     torch.set_num_threads(threads)
     work = counted.get_total_flops()
-    side = 256 if asked.quick else 8192 if asked.device.startswith("cuda") else 2048
-    a = torch.randn(side, side, device=asked.device)
-    product = interleaved({"product": lambda: a @ a}, rounds=3, device=asked.device, clock=asked.clock)["product"]
+    side = 256 if target.quick else 8192 if target.device.startswith("cuda") else 2048
+    a = torch.randn(side, side, device=target.device)
+    product = interleaved({"product": lambda: a @ a}, rounds=3, device=target.device, clock=target.clock)["product"]
     peak = 2 * side**3 / min(product)
     return (
         f"{work / 1e9:.3g} GFLOP in matrix products and convolutions; mapwise does {work / seconds / 1e9:.3g} GFLOP/s, "
@@ -206,12 +210,12 @@ def compare(
         apart["the plain net"] = agree(
             "the plain net", [problem.net(x)], [functional.apply(shape.learner.net, params, x)]
         )
-    said = ", ".join(f"{name} {value:.0e}" for name, value in apart.items())
-    row.notes.append(f"{shape.title}: float64 gradients agree before timing, largest relative difference {said}")
+    answer = ", ".join(f"{name} {value:.0e}" for name, value in apart.items())
+    row.notes.append(f"{shape.title}: float64 gradients agree before timing, largest relative difference {answer}")
 
 
 def _cut(tasks: Task, count: int, dtype: torch.dtype = torch.float32) -> Task:
-    made: Task = pytree.tree_map(
+    result: Task = pytree.tree_map(
         lambda leaf: leaf[:count].to(dtype) if leaf.is_floating_point() else leaf[:count], tasks
     )
-    return made
+    return result

@@ -40,17 +40,17 @@ def plain(learner: NTM, params: tree.Params, tasks: Task) -> Callable[[], list[T
     weights = list(net.parameters())
 
     def run() -> list[Tensor]:
-        said = net(x)[:, -y.shape[1] :]
-        return list(torch.autograd.grad(F.binary_cross_entropy_with_logits(said, y), weights))
+        answer = net(x)[:, -y.shape[1] :]
+        return list(torch.autograd.grad(F.binary_cross_entropy_with_logits(answer, y), weights))
 
     return run
 
 
-def found(asked: argparse.Namespace) -> Row:
-    length, sizes = ("2", {"units": 8, "slots": 8, "width": 4}) if asked.quick else ("20", {})
-    source = Copy(length=length, tasks=2 if asked.quick else 32, device=asked.device)
+def found(target: argparse.Namespace) -> Row:
+    length, sizes = ("2", {"units": 8, "slots": 8, "width": 4}) if target.quick else ("20", {})
+    source = Copy(length=length, tasks=2 if target.quick else 32, device=target.device)
     learner = NTM(source.inputs.shape[0], source.outputs, **sizes)
-    params = tree.map(lambda leaf: leaf.to(asked.device), learner.init(0))
+    params = tree.map(lambda leaf: leaf.to(target.device), learner.init(0))
     tasks = source(0)
     result = Row(
         "ntm-speed",
@@ -73,7 +73,7 @@ def found(asked: argparse.Namespace) -> Row:
 
     contenders = {"mapwise": ours(learner, params, tasks, how="vmap"), "a plain module": plain(learner, params, tasks)}
     spans = interleaved(
-        contenders, rounds=asked.rounds, seconds=0.0 if asked.quick else 0.5, device=asked.device, clock=asked.clock
+        contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.5, device=target.device, clock=target.clock
     )
     lines: list[Line] = [
         {

@@ -47,12 +47,12 @@ def training_step(learner: ProtoNet, params: tree.Params, source: TaskSource, cl
     return run
 
 
-def found(asked: argparse.Namespace) -> Row:
-    ways, filters = (5, 8) if asked.quick else (WAYS, FILTERS)
-    labelled = made_up(20) if asked.quick else rows(asked.data)
-    source = Episodes(labelled, ways=ways, shots=SHOTS, queries=QUERIES, tasks=1, device=asked.device)
+def found(target: argparse.Namespace) -> Row:
+    ways, filters = (5, 8) if target.quick else (WAYS, FILTERS)
+    labelled = made_up(20) if target.quick else rows(target.data)
+    source = Episodes(labelled, ways=ways, shots=SHOTS, queries=QUERIES, tasks=1, device=target.device)
     learner = learner_of(filters)
-    params = {name: leaf.to(asked.device) for name, leaf in learner.init(0).items()}
+    params = {name: leaf.to(target.device) for name, leaf in learner.init(0).items()}
     tasks = source(0)
     support, query = task_at(tasks, 0)
     task = (support.x, support.y.argmax(-1), query.x, query.y.argmax(-1))
@@ -60,18 +60,20 @@ def found(asked: argparse.Namespace) -> Row:
 
     def net(layout: str, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         order, _, channels = layout.rpartition(", ")
-        made = plain.conv4(1, None, filters=filters, features=0, order=order, channels_last=channels == "channels last")
-        return plain.with_weights(made, [leaf.to(dtype) for leaf in params.values()])
+        product = plain.conv4(
+            1, None, filters=filters, features=0, order=order, channels_last=channels == "channels last"
+        )
+        return plain.with_weights(product, [leaf.to(dtype) for leaf in params.values()])
 
     def floor(layout: str):
         # The cheapest loss there is: the floor is of the net alone.
         return plain.forward_backward(net(layout), lambda z, y: (z**2).mean(), x, x)
 
     layouts = [f"{order}, channels {place}" for order in ORDERS for place in ("first", "last")]
-    layouts = layouts[:1] if asked.quick else layouts
-    floors = quickest({layout: floor(layout) for layout in layouts}, device=asked.device, clock=asked.clock)
+    layouts = layouts[:1] if target.quick else layouts
+    floors = quickest({layout: floor(layout) for layout in layouts}, device=target.device, clock=target.clock)
     by_hand = quickest(
-        {layout: plain.protonet(net(layout), [task]) for layout in layouts}, device=asked.device, clock=asked.clock
+        {layout: plain.protonet(net(layout), [task]) for layout in layouts}, device=target.device, clock=target.clock
     )
 
     result = Row(
@@ -93,13 +95,13 @@ def found(asked: argparse.Namespace) -> Row:
     result.notes.append(f"float64 gradients agree before timing, relative difference {apart:.0e}")
 
     contenders = {
-        "mapwise, whole step": training_step(learner, params, source, asked.clock),
-        "mapwise, gradient alone": ours(learner, params, tasks, how=chosen(learner, params, tasks, clock=asked.clock)),
+        "mapwise, whole step": training_step(learner, params, source, target.clock),
+        "mapwise, gradient alone": ours(learner, params, tasks, how=chosen(learner, params, tasks, clock=target.clock)),
         "plain ProtoNet by hand, gradient alone": plain.protonet(net(by_hand), [task]),
         f"plain floor, {len(x)} rows": floor(floors),
     }
     spans = interleaved(
-        contenders, rounds=asked.rounds, seconds=0.0 if asked.quick else 0.5, device=asked.device, clock=asked.clock
+        contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.5, device=target.device, clock=target.clock
     )
     whole, _, _, lowest = spans
     lines: list[Line] = [

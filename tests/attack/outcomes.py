@@ -63,8 +63,8 @@ def tried(case: Case, seconds: float = SECONDS) -> tuple[str, str]:
     except Hang:
         return HANG, ""
     except Refusal as refusal:
-        said = str(refusal).strip()
-        return (SENTENCE if said.startswith("mapwise: ") and "\n" not in said else TRACEBACK), said
+        text = str(refusal).strip()
+        return (SENTENCE if text.startswith("mapwise: ") and "\n" not in text else TRACEBACK), text
     except (ValueError, OSError) as error:
         return (TRACEBACK if "\n" in str(error) or not str(error) else SENTENCE), str(error)
     except Exception:

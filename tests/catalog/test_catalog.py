@@ -100,8 +100,8 @@ def test_the_command_that_an_error_names_shows_every_name_there_is(monkeypatch, 
         assert ended(*command) == 0
         text = capsys.readouterr().out
         assert ended(*command, "--json") == 0
-        found = capsys.readouterr().out
-        missing = [name for name in names if not re.search(rf"(?<![\w-]){name}\b", text) or name not in found]
+        output = capsys.readouterr().out
+        missing = [name for name in names if not re.search(rf"(?<![\w-]){name}\b", text) or name not in output]
         assert not missing, (str(error.value), missing)
 
 
@@ -124,9 +124,9 @@ def test_every_command_that_shows_names_is_one(capsys):
 
 def test_the_list_names_the_problems_of_sources_and_learners(capsys):
     assert ended("list", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {row["problem"] for row in found["sources"]} == set(PROBLEMS)
-    only_for = {row["name"]: row["only_for"] for row in found["learners"]}
+    text = json.loads(capsys.readouterr().out)
+    assert {row["problem"] for row in text["sources"]} == set(PROBLEMS)
+    only_for = {row["name"]: row["only_for"] for row in text["learners"]}
     assert only_for["ntm"] == ["multilabel"] and only_for["cnp"] == ["classification", "regression"]
     assert only_for["protonet"] == ["classification"] and only_for["maml"] == []
 

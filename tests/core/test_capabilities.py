@@ -48,9 +48,9 @@ def test_rows_are_measured_where_the_learner_compares_them(name):
     params = whole.params_of(learner)
     fast = learner.adapt(params, support)
     expected = learner.embed(params, fast, x)
-    found = learned_features(learner, params, fast, x)
-    assert found.shape == (6, 4)
-    torch.testing.assert_close(found, expected)
+    result = learned_features(learner, params, fast, x)
+    assert result.shape == (6, 4)
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize(("name", "fields"), [("supervised", {}), ("simpleshot", {}), ("finetune", {"body_lr": 0.0})])
@@ -80,14 +80,14 @@ def test_no_weight_of_the_encoder_is_kept_where_rows_are_embedded_once(name):
 def test_a_file_that_holds_raw_rows_opens_as_one_that_holds_embedded_ones(tmp_path):
     encoder, x, columns = Ink((1, 16, 16)), drawings(6), np.arange(6) % 3
     whole = dataclasses.replace(behind_a_predictor("supervised"), encoder=encoder)
-    kept = Predictor(encoder, whole, whole.encode(x), columns, np.ones(6), ("a", "b", "c"))
-    kept.save(tmp_path / "embedded.safetensors")
+    result = Predictor(encoder, whole, whole.encode(x), columns, np.ones(6), ("a", "b", "c"))
+    result.save(tmp_path / "embedded.safetensors")
     tensors, about = load_tensors(tmp_path / "embedded.safetensors", "predictor", "")
     assert tensors["rows"].shape == (6, 4)
     save_tensors(tmp_path / "raw.safetensors", {**tensors, "rows": torch.from_numpy(x)}, about)
     opened = Predictor.load(tmp_path / "raw.safetensors")
-    np.testing.assert_array_equal(opened.rows, kept.rows)
-    np.testing.assert_array_equal(opened.scores_of(kept.rows), kept.scores_of(kept.rows))
+    np.testing.assert_array_equal(opened.rows, result.rows)
+    np.testing.assert_array_equal(opened.scores_of(result.rows), result.scores_of(result.rows))
 
 
 # Only a protocol is asked --------------------------------------------------------------------------------
@@ -101,29 +101,29 @@ def members() -> set[str]:
     text = ast.parse(Path(capabilities.__file__).read_text())
     classes = [node for node in text.body if isinstance(node, ast.ClassDef)]
     protocols = [node for node in classes if "runtime_checkable" in map(ast.unparse, node.decorator_list)]
-    found = {part.name for node in protocols for part in node.body if isinstance(part, ast.FunctionDef)}
-    return found | {part.target.id for node in protocols for part in node.body if isinstance(part, ast.AnnAssign)}
+    names = {part.name for node in protocols for part in node.body if isinstance(part, ast.FunctionDef)}
+    return names | {part.target.id for node in protocols for part in node.body if isinstance(part, ast.AnnAssign)}
 
 
 def faults(text: str) -> list[str]:
     """Calls that ask a learner what it can do in another way than by a protocol."""
-    found = []
+    results = []
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or len(node.args) < 2:
             continue
         second = node.args[1]
         if node.func.id in ("getattr", "hasattr") and isinstance(second, ast.Constant) and second.value in members():
-            found.append(ast.unparse(node))
+            results.append(ast.unparse(node))
         names = {part.id for part in ast.walk(second) if isinstance(part, ast.Name)}
         if node.func.id in ("isinstance", "issubclass") and names & BASES:
-            found.append(ast.unparse(node))
-    return found
+            results.append(ast.unparse(node))
+    return results
 
 
 def test_a_learner_is_asked_what_it_can_do_by_a_protocol_alone():
     assert {"embed", "over_embedded", "votes", "votes_add_to", "causal", "trace", "inner_steps", "start"} == members()
-    found = {str(path.relative_to(PACKAGE)): faults(path.read_text()) for path in PACKAGE.rglob("*.py")}
-    assert {path: calls for path, calls in found.items() if calls} == {}
+    text = {str(path.relative_to(PACKAGE)): faults(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    assert {path: calls for path, calls in text.items() if calls} == {}
 
 
 @pytest.mark.parametrize(

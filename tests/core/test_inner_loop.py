@@ -123,12 +123,12 @@ def test_recomputed_steps_have_the_gradients_of_kept_ones(kind, steps, mapped):
         with context.within(recomputes=recomputes):
             each = partial(end, start, rate)
             total = torch.vmap(each)(shapes).sum() if mapped else torch.stack([each(one) for one in shapes]).sum()
-        found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-        return [total.detach(), *found]
+        result = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        return [total.detach(), *result]
 
-    kept, recomputed = gradients(False), gradients(True)
-    assert float(kept[-1].abs().max()) > 0
-    for a, b in zip(kept, recomputed, strict=True):
+    remainder, recomputed = gradients(False), gradients(True)
+    assert float(remainder[-1].abs().max()) > 0
+    for a, b in zip(remainder, recomputed, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
@@ -207,8 +207,8 @@ def test_a_rule_is_told_the_loss_whose_slope_it_is_given(first_order, mapped):
         length = bowl(point) / sum((leaf**2).sum() for leaf in gradient.values())
         point = tree.map(lambda p, g, by=length: p - by * g, point, gradient)
     w = bowl_start()["w"]
-    found = torch.vmap(end)(w[None])[0] if mapped else end(w)
-    torch.testing.assert_close(found, point["w"], rtol=1e-12, atol=0)
+    result = torch.vmap(end)(w[None])[0] if mapped else end(w)
+    torch.testing.assert_close(result, point["w"], rtol=1e-12, atol=0)
     live = w.clone().requires_grad_()
     (slope,) = torch.autograd.grad((torch.vmap(end)(live[None])[0] if mapped else end(live)).sum(), live)
     if first_order:  # the loss enters as a constant too
@@ -221,8 +221,8 @@ def test_a_rule_is_told_the_loss_whose_slope_it_is_given(first_order, mapped):
 def test_steps_that_are_taken_again_are_those_of_first_order_as_a_function_of_start_and_rates(rule):
     start = bowl_start()
     again = inner_loop.replay(bowl, start, rule, 4)
-    for found, expected in zip(again(start, rule), inner_loop.trajectory(bowl, start, rule, 4), strict=True):
-        assert all(torch.equal(found[name], leaf) for name, leaf in expected.items())
+    for result, expected in zip(again(start, rule), inner_loop.trajectory(bowl, start, rule, 4), strict=True):
+        assert all(torch.equal(result[name], leaf) for name, leaf in expected.items())
     # From elsewhere and at another rate, the gradients stay where they were.
     shifted = [*again({name: leaf + 1 for name, leaf in start.items()}, dataclasses.replace(rule, rate=0.0))][-1]
     assert all(torch.equal(shifted[name], leaf + 1) for name, leaf in start.items())
@@ -242,11 +242,11 @@ def test_curvature_along_a_vector_is_the_second_derivatives_product_with_it():
     point = {"w": drawn(3), "b": drawn(2, seed=1)}
     vector = {"b": drawn(2, seed=2), "w": drawn(3, seed=3)}
     shape = drawn(3, seed=4)
-    found = inner_loop.curvature(bent, point, vector, given=(shape,))
+    result = inner_loop.curvature(bent, point, vector, given=(shape,))
     matrix = torch.func.jacrev(torch.func.grad(bent))(point, shape)
     for name in point:
         expected = sum(matrix[name][other] @ vector[other] for other in point)
-        torch.testing.assert_close(found[name], expected, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(result[name], expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("mapped", [(0, None, 0), (0, 0, 0), (None, 0, None), (None, None, 0)])
@@ -262,7 +262,7 @@ def test_curvature_is_the_same_for_mapped_tasks(mapped):
     def product(point: tree.Tree, vector: tree.Tree, shape: tree.Tree) -> tree.Tree:
         return inner_loop.curvature(lambda p, shape: bent(p, shape["w"]), point, vector, given=(shape,))
 
-    found = torch.vmap(product, in_dims=mapped)(*given)
+    result = torch.vmap(product, in_dims=mapped)(*given)
     for t in range(4):
         alone = product(
             *(
@@ -271,7 +271,7 @@ def test_curvature_is_the_same_for_mapped_tasks(mapped):
             )
         )
         for name, leaf in alone.items():
-            torch.testing.assert_close(found[name][t], leaf, rtol=1e-12, atol=1e-14)
+            torch.testing.assert_close(result[name][t], leaf, rtol=1e-12, atol=1e-14)
 
 
 def test_where_a_loss_does_not_curve_the_curvature_is_zero():
@@ -285,8 +285,8 @@ def test_where_a_loss_does_not_curve_the_curvature_is_zero():
 def test_curvature_is_a_constant_and_builds_no_graph():
     point = {"w": drawn(3).requires_grad_(), "b": drawn(2).requires_grad_()}
     shape = drawn(3, seed=1).requires_grad_()
-    found = inner_loop.curvature(bent, point, point, given=(shape,))
-    assert not any(leaf.requires_grad for leaf in found.values())
+    result = inner_loop.curvature(bent, point, point, given=(shape,))
+    assert not any(leaf.requires_grad for leaf in result.values())
 
 
 def test_nothing_of_the_inner_loop_is_kept_where_no_gradient_is_wanted():

@@ -20,8 +20,8 @@ def test_losses_equal_those_of_torch():
     assert torch.allclose(losses.binary_cross_entropy(scores, rows_of(scores, y)), expected)
     scale = targets.exp()
     density = torch.distributions.Normal(scores, scale).log_prob(targets)
-    found = losses.gaussian(Gaussian(scores, scale), rows_of(scores, targets))
-    assert torch.allclose(found, -density.sum(-1).mean())
+    result = losses.gaussian(Gaussian(scores, scale), rows_of(scores, targets))
+    assert torch.allclose(result, -density.sum(-1).mean())
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "squared_error", "binary_cross_entropy", "gaussian"])
@@ -33,8 +33,8 @@ def test_a_loss_is_the_mean_over_the_rows_that_count(name):
     def at(s: torch.Tensor) -> Scores:
         return Gaussian(s, torch.ones_like(s)) if name == "gaussian" else s
 
-    kept = weight > 0
-    expected = loss(at(scores[kept]), rows_of(scores[kept], y[kept]))
+    result = weight > 0
+    expected = loss(at(scores[result]), rows_of(scores[result], y[result]))
     assert torch.allclose(loss(at(scores), rows_of(scores, y, weight)), expected)
     assert float(loss(at(scores), rows_of(scores, y, 0 * weight))) == 0
 

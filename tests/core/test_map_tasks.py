@@ -28,11 +28,11 @@ def test_tasks_are_mapped_alike_however_they_are_mapped(how):
     def function(task: Task) -> dict[str, torch.Tensor]:
         return {"mean": task.support.x.mean(0), "loss": (task.query.x.sum(-1) * task.query.weight).sum()}
 
-    found = map_tasks(function, batch, how)
-    assert found["mean"].shape == (5, 2) and found["loss"].shape == (5,)
+    result = map_tasks(function, batch, how)
+    assert result["mean"].shape == (5, 2) and result["loss"].shape == (5,)
     for i in range(5):
         alone = function(task_at(batch, i))
-        assert all(torch.allclose(found[name][i], alone[name]) for name in alone)
+        assert all(torch.allclose(result[name][i], alone[name]) for name in alone)
     assert tasks_in(batch) == 5
 
 

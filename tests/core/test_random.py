@@ -11,14 +11,14 @@ from small_tasks import drawn
 
 def splitmix64(state: int, count: int) -> list[int]:
     """The generator as its authors publish it, on Python's own integers."""
-    found = []
+    results = []
     for _ in range(count):
         state = (state + 0x9E3779B97F4A7C15) % 2**64
         z = state
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
-        found.append(z ^ (z >> 31))
-    return found
+        results.append(z ^ (z >> 31))
+    return results
 
 
 def test_bits_are_splitmix64_started_at_the_mixed_key():
@@ -27,8 +27,8 @@ def test_bits_are_splitmix64_started_at_the_mixed_key():
     assert splitmix64(1234567, 2) == [6457827717110365317, 3203168211198807973]
     for key in (0, 1, 1234567, -1, 2**63 - 1):
         (state,) = splitmix64(key % 2**64, 1)
-        found = [number % 2**64 for number in random.bits(torch.tensor(key), (2, 3)).flatten().tolist()]
-        assert found == splitmix64(state, 6)
+        results = [number % 2**64 for number in random.bits(torch.tensor(key), (2, 3)).flatten().tolist()]
+        assert results == splitmix64(state, 6)
 
 
 @pytest.mark.parametrize("draw", [random.bits, random.uniform, random.normal], ids=lambda f: f.__name__)
@@ -68,16 +68,16 @@ def test_every_permutation_is_as_likely_as_any_other():
 
 
 def test_uniform_numbers_are_uniform_and_never_0_or_1():
-    found = random.uniform(torch.tensor(3), (100_000,))
-    assert found.dtype == torch.float32 and float(found.min()) > 0 and float(found.max()) < 1
-    assert stats.kstest(found.double().numpy(), "uniform").pvalue > 1e-3
+    result = random.uniform(torch.tensor(3), (100_000,))
+    assert result.dtype == torch.float32 and float(result.min()) > 0 and float(result.max()) < 1
+    assert stats.kstest(result.double().numpy(), "uniform").pvalue > 1e-3
 
 
 def test_normal_numbers_are_normal_finite_and_independent_of_neighbouring_keys():
-    found = random.normal(torch.tensor(3), (100_000,))
-    assert bool(found.isfinite().all()) and stats.kstest(found.double().numpy(), "norm").pvalue > 1e-3
+    result = random.normal(torch.tensor(3), (100_000,))
+    assert bool(result.isfinite().all()) and stats.kstest(result.double().numpy(), "norm").pvalue > 1e-3
     beside = random.normal(torch.tensor(4), (100_000,))
-    assert abs(float(torch.corrcoef(torch.stack([found, beside]))[0, 1])) < 0.015
+    assert abs(float(torch.corrcoef(torch.stack([result, beside]))[0, 1])) < 0.015
     across = torch.stack([random.normal(torch.tensor(key), (1,))[0] for key in range(3000)])
     assert stats.kstest(across.double().numpy(), "norm").pvalue > 1e-3
 
@@ -86,12 +86,12 @@ def test_normal_numbers_are_normal_finite_and_independent_of_neighbouring_keys()
 def test_equal_rows_have_equal_numbers_wherever_they_stand(dtype):
     x = (10 * drawn(6, 2, 5)).to(dtype)
     x[4] = x[1]
-    found = random.digest(x)
-    assert found.dtype == torch.int64 and found[4] == found[1]
+    result = random.digest(x)
+    assert result.dtype == torch.int64 and result[4] == result[1]
     order = torch.tensor([5, 4, 0, 1, 3, 2])
-    assert torch.equal(random.digest(x[order]), found[order])
-    assert torch.equal(torch.vmap(random.digest)(x[:, None])[:, 0], found)
-    assert len(set(found.tolist())) == 5 or dtype is torch.bool
+    assert torch.equal(random.digest(x[order]), result[order])
+    assert torch.equal(torch.vmap(random.digest)(x[:, None])[:, 0], result)
+    assert len(set(result.tolist())) == 5 or dtype is torch.bool
 
 
 def test_a_rows_number_knows_each_of_its_bits_and_their_places():

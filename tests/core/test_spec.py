@@ -13,7 +13,7 @@ PLAIN = mw.Spec((4, 2))
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "answer"),
     [
         (((-1,),), "give sizes from 0 up"),
         (((3,), "float"), "dtype is 'float'"),
@@ -22,8 +22,8 @@ PLAIN = mw.Spec((4, 2))
         (((3,), "int64", 0), "from 1 up"),
     ],
 )
-def test_what_no_row_can_be_is_refused(fields, said):
-    with pytest.raises(ValueError, match=said) as refused:
+def test_what_no_row_can_be_is_refused(fields, answer):
+    with pytest.raises(ValueError, match=answer) as refused:
         mw.Spec(*fields)
     assert "\n" not in str(refused.value)
 

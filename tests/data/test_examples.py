@@ -26,7 +26,7 @@ def test_floating_point_labels_are_regression_targets():
 
 
 @pytest.mark.parametrize(
-    ("x", "labels", "classes", "said"),
+    ("x", "labels", "classes", "answer"),
     [
         ([[1.0], [2.0]], ["a"], None, "X has 2 rows and there are 1 labels"),
         ([[1.0]], "a", None, "there are no labels"),
@@ -37,7 +37,7 @@ def test_floating_point_labels_are_regression_targets():
         (3.0, ["a"], None, "a single number"),
     ],
 )
-def test_arrays_that_make_no_examples_are_refused_in_a_sentence(x, labels, classes, said):
-    with pytest.raises(ValueError, match=said) as refused:
+def test_arrays_that_make_no_examples_are_refused_in_a_sentence(x, labels, classes, answer):
+    with pytest.raises(ValueError, match=answer) as refused:
         examples(x, labels, classes)
     assert "\n" not in str(refused.value)

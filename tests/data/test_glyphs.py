@@ -57,8 +57,8 @@ def test_only_training_letters_are_turned_and_a_turned_class_is_its_letters_draw
 
 @pytest.mark.parametrize("alike", ["AΑАᎪ", "oOοΟоО", "sSѕЅ", "cCсС", "PpРр", "HНΗ", "zZΖ", "vV"])
 def test_letters_that_look_alike_across_alphabets_or_cases_are_one_class(letters, alike):
-    kept = [name for name in letters.names if "/rot" not in name and name.split("/")[1] in alike]
-    assert len(kept) <= 1
+    results = [name for name in letters.names if "/rot" not in name and name.split("/")[1] in alike]
+    assert len(results) <= 1
 
 
 def test_no_letter_is_another_with_an_accent(letters):
@@ -141,8 +141,8 @@ def test_the_second_call_reads_what_the_first_left_and_a_damaged_file_is_drawn_a
     assert drawn == [0]
     assert (first.x == second.x).all() and first.names == second.names
     assert first.names == ("LATIN/R", "LATIN/J", "GREEK/α", "ARMENIAN/ա", "LATIN/R/rot090", "LATIN/R/rot270")
-    (kept,) = tmp_path.rglob("*.npz")
-    kept.write_bytes(kept.read_bytes()[:500])
+    (result,) = tmp_path.rglob("*.npz")
+    result.write_bytes(result.read_bytes()[:500])
     third = glyphs(drawings=2, size=12)
     assert drawn == [0, 0] and (first.x == third.x).all()
     other = glyphs(drawings=2, size=12, seed=7)
@@ -159,10 +159,11 @@ def test_a_cache_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"), [({"drawings": 1}, "drawings is 1"), ({"size": 5}, "size is 5"), ({"seed": -1}, "seed is -1")]
+    ("settings", "answer"),
+    [({"drawings": 1}, "drawings is 1"), ({"size": 5}, "size is 5"), ({"seed": -1}, "seed is -1")],
 )
-def test_impossible_settings_are_refused_in_a_sentence(settings, said):
-    with pytest.raises(ValueError, match=said):
+def test_impossible_settings_are_refused_in_a_sentence(settings, answer):
+    with pytest.raises(ValueError, match=answer):
         glyphs(**settings)
 
 

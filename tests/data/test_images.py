@@ -122,8 +122,8 @@ def test_train_val_and_test_folders_are_the_splits(tmp_path):
         for c in classes:
             picture(tmp_path / split / c / "1.png")
     rows = images(tmp_path)
-    found = {split: "".join(rows.names[i] for i in chosen) for split, chosen in rows.splits.items()}
-    assert found == {"train": "abcd", "val": "ef", "test": "gh"}
+    by_name = {split: "".join(rows.names[i] for i in chosen) for split, chosen in rows.splits.items()}
+    assert by_name == {"train": "abcd", "val": "ef", "test": "gh"}
 
 
 def test_a_missing_validation_folder_takes_some_of_the_training_classes(tmp_path):
@@ -143,8 +143,8 @@ def test_other_seeds_deal_the_classes_differently(tmp_path):
 
 
 def test_folders_without_images_are_refused_in_a_sentence(tmp_path):
-    def refused(path: Path, said: str, **settings) -> None:
-        with pytest.raises(ValueError, match=said) as problem:
+    def refused(path: Path, answer: str, **settings) -> None:
+        with pytest.raises(ValueError, match=answer) as problem:
             images(path, **settings)
         assert "\n" not in str(problem.value)
 

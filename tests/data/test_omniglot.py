@@ -177,20 +177,20 @@ def test_a_wrong_number_of_characters_is_a_one_line_error_that_says_which(tmp_pa
     for name in CLASSES:
         (folder / "splits_vinyals" / f"{name}.txt").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    said = refused(omniglot, tmp_path)
-    assert "images_background.zip holds 3 characters and 964 were published" in said
+    answer = refused(omniglot, tmp_path)
+    assert "images_background.zip holds 3 characters and 964 were published" in answer
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_wrong_number_of_drawings_is_a_one_line_error_that_says_which(small):
     path = small / "omniglot" / "images_evaluation.zip"
     make_zip(path, SECOND, changed={"images_evaluation/Cc/character02/0001_07.png": None})
-    said = refused(omniglot, small)
-    assert "images_evaluation.zip holds 19 drawings of Cc/character02 and 20 were published" in said
+    answer = refused(omniglot, small)
+    assert "images_evaluation.zip holds 19 drawings of Cc/character02 and 20 were published" in answer
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "answer"),
     [
         (b"no image", "not a readable drawing"),
         (png(3)[:60], "not a readable drawing"),
@@ -198,11 +198,11 @@ def test_a_wrong_number_of_drawings_is_a_one_line_error_that_says_which(small):
         (png(3, side=100), "not a 105x105 drawing"),
     ],
 )
-def test_a_broken_drawing_is_named(tmp_path, content, said):
+def test_a_broken_drawing_is_named(tmp_path, content, answer):
     entry = "images_background/Aa/character02/0001_07.png"
     path = make_zip(tmp_path / "images_background.zip", FIRST, changed={entry: content})
-    told = refused(read_zip, path, 3, 28)
-    assert said in told and entry in told
+    message = refused(read_zip, path, 3, 28)
+    assert answer in message and entry in message
 
 
 def test_a_blank_drawing_is_named(tmp_path):
@@ -244,8 +244,8 @@ def test_what_an_archiver_leaves_beside_the_drawings_is_passed_over(tmp_path):
 def test_rows_and_names_of_a_made_up_set_agree(small):
     rows = omniglot(small)
     assert rows.x.shape == (5 * 4 * 20, 1, 28, 28)
-    base, found = read_zip(small / "omniglot" / "images_evaluation.zip", 2, 28)
-    assert found == SECOND
+    base, result = read_zip(small / "omniglot" / "images_evaluation.zip", 2, 28)
+    assert result == SECOND
     start = rows.starts[rows.names.index("Cc/character02/rot090")]
     np.testing.assert_array_equal(rows.x[start + 4, 0], np.rot90(base[1, 4]))
     named = {split: {rows.names[c].rpartition("/")[0] for c in classes} for split, classes in rows.splits.items()}
@@ -278,8 +278,8 @@ def test_a_damaged_cache_is_made_again(small, tmp_path):
     for damaged in (b"", whole[: len(whole) // 2], whole[:5000] + b"damaged" + whole[5007:]):
         cached.write_bytes(damaged)
         np.testing.assert_array_equal(omniglot(small).x, before)
-        with np.load(cached) as kept:
-            assert kept["base"].shape == (5, 20, 28, 28)
+        with np.load(cached) as result:
+            assert result["base"].shape == (5, 20, 28, 28)
 
 
 def test_a_cache_that_cannot_be_written_is_noted_and_harmless(small, tmp_path, monkeypatch):
@@ -294,11 +294,11 @@ def test_a_cache_that_cannot_be_written_is_noted_and_harmless(small, tmp_path, m
 def test_missing_files_are_named_with_the_folder_they_belong_in(small):
     shutil.rmtree(small / "omniglot" / "splits_vinyals")
     (small / "omniglot" / "images_evaluation.zip").unlink()
-    said = refused(omniglot, small)
+    answer = refused(omniglot, small)
     for name in ("images_evaluation.zip", *(f"splits_vinyals/{split}.txt" for split in CLASSES)):
-        assert name in said
-    assert f"into {small / 'omniglot'}" in said
-    assert "images_background.zip" not in said
+        assert name in answer
+    assert f"into {small / 'omniglot'}" in answer
+    assert "images_background.zip" not in answer
 
 
 def test_wrong_split_lists_are_one_line_errors(small):

@@ -47,18 +47,18 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    made.daemon_threads = False  # closing it then waits for every answer
-    made.asked = []
-    made.over = threading.Event()
-    made.address = f"http://127.0.0.1:{made.server_port}"
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    result = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    result.daemon_threads = False  # closing it then waits for every answer
+    result.asked = []
+    result.over = threading.Event()
+    result.address = f"http://127.0.0.1:{result.server_port}"
+    thread = threading.Thread(target=result.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield made
-    made.over.set()
-    made.shutdown()
+    yield result
+    result.over.set()
+    result.shutdown()
     thread.join()
-    made.server_close()
+    result.server_close()
 
 
 def refused(remote, folder, **settings):
@@ -96,13 +96,13 @@ def test_a_file_already_there_is_never_asked_for(server, tmp_path):
 
 @pytest.mark.parametrize("checksum", [{"sha256": "0" * 64}, {"md5": "0" * 32}, {"sha256": SHA256, "md5": "0" * 32}])
 def test_a_wrong_checksum_leaves_no_file_and_says_so(server, tmp_path, checksum):
-    said = refused(Remote("data.bin", f"{server.address}/good/data.bin", **checksum), tmp_path)
-    assert "is another file" in said and str(tmp_path / "data.bin") in said
+    answer = refused(Remote("data.bin", f"{server.address}/good/data.bin", **checksum), tmp_path)
+    assert "is another file" in answer and str(tmp_path / "data.bin") in answer
 
 
 def test_a_download_cut_short_leaves_no_file_and_says_so(server, tmp_path):
-    said = refused(Remote("data.bin", f"{server.address}/truncated", sha256=SHA256), tmp_path)
-    assert f"broke off after {len(CONTENT) // 2} of {len(CONTENT)} bytes" in said
+    answer = refused(Remote("data.bin", f"{server.address}/truncated", sha256=SHA256), tmp_path)
+    assert f"broke off after {len(CONTENT) // 2} of {len(CONTENT)} bytes" in answer
 
 
 def test_a_download_cut_short_is_noticed_without_an_announced_length(server, tmp_path):
@@ -116,8 +116,8 @@ def test_an_answer_of_not_found_is_passed_on(server, tmp_path):
 
 
 def test_a_server_that_falls_silent_is_given_up(server, tmp_path):
-    said = refused(Remote("data.bin", f"{server.address}/silent", sha256=SHA256), tmp_path, timeout=0.1)
-    assert "timed out" in said
+    answer = refused(Remote("data.bin", f"{server.address}/silent", sha256=SHA256), tmp_path, timeout=0.1)
+    assert "timed out" in answer
 
 
 def unused_address():
@@ -129,8 +129,8 @@ def unused_address():
 def test_without_a_network_the_error_says_which_file_to_put_where(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
     address = f"{unused_address()}/data.bin"
-    said = refused(Remote("data.bin", address, sha256=SHA256), tmp_path)
-    assert f"get it from {address} and put it at {tmp_path / 'data.bin'}" in said
+    answer = refused(Remote("data.bin", address, sha256=SHA256), tmp_path)
+    assert f"get it from {address} and put it at {tmp_path / 'data.bin'}" in answer
 
 
 def test_several_missing_files_are_named_together(monkeypatch, tmp_path):
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_a_one_line_error(server, tmp_path):
     assert server.asked == []
 
 
-def download_onto_a_full_disk(address, folder, said):
+def download_onto_a_full_disk(address, folder, answer):
     import resource
     import signal
 
@@ -166,18 +166,18 @@ def download_onto_a_full_disk(address, folder, said):
     try:
         fetch(Remote("data.bin", address, sha256=SHA256), folder)
     except ValueError as problem:
-        said.put(str(problem))
+        answer.put(str(problem))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on file sizes")
 def test_a_full_disk_leaves_no_file_and_says_so(server, tmp_path):
     fork = multiprocessing.get_context("fork")
-    said = fork.Queue()
+    answer = fork.Queue()
     child = fork.Process(
-        target=download_onto_a_full_disk, args=(f"{server.address}/good/data.bin", tmp_path / "set", said)
+        target=download_onto_a_full_disk, args=(f"{server.address}/good/data.bin", tmp_path / "set", answer)
     )
     child.start()
-    assert "cannot be written to" in said.get(timeout=10)
+    assert "cannot be written to" in answer.get(timeout=10)
     child.join()
     assert list((tmp_path / "set").iterdir()) == []
 

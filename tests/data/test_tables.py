@@ -76,7 +76,7 @@ def test_a_missing_cell_is_named_by_line_and_column(tmp_path, cell):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "answer"),
     [
         ("a,kind\n1,x\n2,x\n", "column 'kind' of .* names only one class, 'x'"),
         ("a,kind\n1,x\n2\n", "line 3 of .* has 1 cells and the header has 2"),
@@ -89,8 +89,8 @@ def test_a_missing_cell_is_named_by_line_and_column(tmp_path, cell):
         ("name,kind\n" + "".join(f"n{i},{'xy'[i % 2]}\n" for i in range(1200)), "has 1,200 different texts"),
     ],
 )
-def test_files_that_are_no_table_are_refused_in_a_sentence(tmp_path, text, said):
-    with pytest.raises(ValueError, match=said) as refused:
+def test_files_that_are_no_table_are_refused_in_a_sentence(tmp_path, text, answer):
+    with pytest.raises(ValueError, match=answer) as refused:
         table(written(tmp_path, text))
     assert "\n" not in str(refused.value)
 

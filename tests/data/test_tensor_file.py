@@ -32,17 +32,17 @@ FILES = {"predictor": predictor_file, "checkpoint": checkpoint_file}
 
 def unnoticed(path, load, bits):
     """The bits whose flip leaves a file that opens."""
-    whole, found = path.read_bytes(), []
+    whole, result = path.read_bytes(), []
     for bit in bits:
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
         try:
             load(path)
-            found.append(bit)
+            result.append(bit)
         except ValueError as refusal:
             assert path.name in str(refusal) and "\n" not in str(refusal)
-    return found
+    return result
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -61,11 +61,11 @@ def test_every_flipped_bit_is_noticed(tmp_path):
 
 
 def test_a_predictor_that_is_saved_again_has_the_same_bytes(tmp_path):
-    found = mw.FewShotClassifier().fit(np.eye(3), ["a", "b", "c"])
+    model = mw.FewShotClassifier().fit(np.eye(3), ["a", "b", "c"])
     contents = set()
     for place in range(8):
         path = tmp_path / f"{place}.safetensors"
-        found.save(path)
+        model.save(path)
         contents.add(path.read_bytes())
         again = tmp_path / "again.safetensors"
         mw.FewShotClassifier.load(path).save(again)

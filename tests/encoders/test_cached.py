@@ -26,7 +26,7 @@ class Slow:
     reads: str = "texts"
     state: dict = field(default_factory=dict)
     usual: None = None
-    asked: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
 
     def with_state(self, state):
         return replace(self, state=dict(state))
@@ -40,7 +40,7 @@ class Slow:
         return row.encode()
 
     def __call__(self, rows):
-        self.asked.extend(rows)
+        self.requests.extend(rows)
         return np.stack([self.made(row) for row in rows])
 
     def made(self, row):
@@ -64,23 +64,23 @@ def test_a_row_is_encoded_once_whoever_asks(file):
     first = Kept(Slow(), file)
     twice = [*ROWS, *reversed(ROWS)]
     np.testing.assert_array_equal(first(twice), expected(first.encoder, twice))
-    assert sorted(first.encoder.asked) == sorted(set(ROWS))
+    assert sorted(first.encoder.requests) == sorted(set(ROWS))
     later = Kept(Slow(), file)
-    found = later([*ROWS[::7], "new"])
-    np.testing.assert_array_equal(found, expected(later.encoder, [*ROWS[::7], "new"]))
-    assert found.dtype == np.float32
-    assert later.encoder.asked == ["new"]
+    result = later([*ROWS[::7], "new"])
+    np.testing.assert_array_equal(result, expected(later.encoder, [*ROWS[::7], "new"]))
+    assert result.dtype == np.float32
+    assert later.encoder.requests == ["new"]
 
 
 def test_another_version_and_another_state_are_other_encoders(file):
     for encoder in (Slow(), Slow(version="2"), Slow().with_state({"seen": 3})):
-        found = Kept(encoder, file)
-        np.testing.assert_array_equal(found(ROWS[:3]), expected(encoder, ROWS[:3]))
-        assert encoder.asked == ROWS[:3]
-        assert (found.name, found.version, found.state) == (encoder.name, encoder.version, encoder.state)
-        again = found.fitted(ROWS, np.ones(len(ROWS))).with_state(encoder.state)
+        result = Kept(encoder, file)
+        np.testing.assert_array_equal(result(ROWS[:3]), expected(encoder, ROWS[:3]))
+        assert encoder.requests == ROWS[:3]
+        assert (result.name, result.version, result.state) == (encoder.name, encoder.version, encoder.state)
+        again = result.fitted(ROWS, np.ones(len(ROWS))).with_state(encoder.state)
         np.testing.assert_array_equal(again(ROWS[:3]), expected(encoder, ROWS[:3]))
-        assert encoder.asked == ROWS[:3]
+        assert encoder.requests == ROWS[:3]
 
 
 def test_the_file_is_for_its_owner_alone(file):
@@ -95,7 +95,7 @@ def test_rows_are_gone_through_once_and_a_few_at_a_time(file):
 
     def rows():
         for row in ROWS:
-            passed.append((row, len(encoder.asked)))
+            passed.append((row, len(encoder.requests)))
             yield row
         raise KeyboardInterrupt
 
@@ -105,7 +105,7 @@ def test_rows_are_gone_through_once_and_a_few_at_a_time(file):
     assert passed[-1][1] >= 100
     later = Slow()
     Kept(later, file)(ROWS)
-    assert len(later.asked) == len(ROWS) - len(encoder.asked)
+    assert len(later.requests) == len(ROWS) - len(encoder.requests)
 
 
 def test_a_bad_row_is_named_by_its_place_among_all(file):
@@ -137,14 +137,14 @@ def test_what_is_damaged_is_made_again(file, damage):
         link.close()
     encoder = Slow()
     np.testing.assert_array_equal(Kept(encoder, file)(ROWS), expected(encoder, ROWS))
-    assert set(encoder.asked) == set(ROWS)
+    assert set(encoder.requests) == set(ROWS)
     again = Slow()
     np.testing.assert_array_equal(Kept(again, file)(ROWS), expected(again, ROWS))
     if damage == "another table":  # of another program: it is left alone
-        assert again.asked == ROWS
+        assert again.requests == ROWS
     else:
         Kept(last := Slow(), file)(ROWS)
-        assert last.asked == []
+        assert last.requests == []
 
 
 @pytest.mark.parametrize("hindrance", ["a file above", "a folder in its place", "no SQLite", "a writer for long"])
@@ -163,23 +163,23 @@ def test_without_the_file_every_row_is_encoded(file, hindrance, monkeypatch):
         link.execute("BEGIN EXCLUSIVE")
     encoder = Slow()
     np.testing.assert_array_equal(Kept(encoder, file)(ROWS), expected(encoder, ROWS))
-    assert encoder.asked == ROWS
+    assert encoder.requests == ROWS
     if link is not None:
         link.close()
         Kept(later := Slow(), file)(["other"])
-        assert later.asked == []  # a busy file is not a damaged one
+        assert later.requests == []  # a busy file is not a damaged one
 
 
 def test_a_full_file_lets_go_of_the_oldest(file, monkeypatch):
     monkeypatch.setattr(cached, "MOST", 60_000)
     many = [f"{i} of many" for i in range(2000)]
-    found = Kept(Slow(), file)(many)
-    np.testing.assert_array_equal(found, expected(Slow(), many))
+    result = Kept(Slow(), file)(many)
+    np.testing.assert_array_equal(result, expected(Slow(), many))
     assert file.stat().st_size < 100_000
     Kept(later := Slow(), file)(many[-100:])
-    assert later.asked == []
+    assert later.requests == []
     Kept(oldest := Slow(), file)(many[:100])
-    assert oldest.asked == many[:100]
+    assert oldest.requests == many[:100]
 
 
 def test_a_locked_file_is_not_waited_for_long(file):
@@ -205,7 +205,7 @@ def test_two_processes_write_at_once(file):
     ]
     assert [writer.wait(120) for writer in writers] == [0, 0]
     Kept(later := Slow(), file)([f"text {i}" for i in range(2000)])
-    assert later.asked == []
+    assert later.requests == []
 
 
 def test_any_costly_encoder_of_the_catalog_is_kept_and_no_other(tmp_path, monkeypatch):
@@ -216,9 +216,9 @@ def test_any_costly_encoder_of_the_catalog_is_kept_and_no_other(tmp_path, monkey
     monkeypatch.setitem(ENCODERS, "slow", Slow)
     monkeypatch.setitem(FAMILIES, "family", lambda name, fetch: Slow(version=f"{name} {fetch}"))
     for name, version in (("slow", "1"), ("family:any:name", "any:name False")):
-        found = encoder_named(name, fetch=False)
-        assert isinstance(found, Kept) and found.version == version
-        assert found.file.is_relative_to(tmp_path)
+        result = encoder_named(name, fetch=False)
+        assert isinstance(result, Kept) and result.version == version
+        assert result.file.is_relative_to(tmp_path)
     assert isinstance(Slow(), Costly)
     for name in ("table", "text-hash", "drawings"):
         assert not isinstance(encoder_named(name, fetch=False), Kept)

@@ -53,21 +53,21 @@ KINDS = [kind for kind in ("cross", "ring", "bar") for _ in range(4)]
 )
 @pytest.mark.parametrize("learner", ["nearest_mean", "ridge", "logistic"])
 def test_texts_and_pictures_keep_the_contract_of_an_estimator(X, y, learner):
-    found = mw.FewShotClassifier(learner=learner)
-    assert found.fit(X, y) is found
-    assert set(found.predict(X)) <= set(y)
-    assert found.score(X, y) >= 0.9
-    chances = found.predict_proba(X)
+    model = mw.FewShotClassifier(learner=learner)
+    assert model.fit(X, y) is model
+    assert set(model.predict(X)) <= set(y)
+    assert model.score(X, y) >= 0.9
+    chances = model.predict_proba(X)
     np.testing.assert_allclose(chances.sum(1), 1)
-    alone = np.concatenate([found.predict_proba(X[i : i + 1]) for i in range(len(X))])
+    alone = np.concatenate([model.predict_proba(X[i : i + 1]) for i in range(len(X))])
     np.testing.assert_allclose(alone, chances, atol=1e-4)
-    again = clone(found).fit(X, y)
+    again = clone(model).fit(X, y)
     np.testing.assert_array_equal(again.predict_proba(X), chances)
     later = mw.FewShotClassifier(learner=learner).partial_fit(X[:8], y[:8]).partial_fit(X[8:], y[8:])
     # Encoders of texts and pictures look at no rows, so nothing depends on which came first.
     np.testing.assert_allclose(later.predict_proba(X), chances, atol=1e-6)
-    assert cross_val_score(found, X, y, cv=2).mean() > 1 / 3
-    GridSearchCV(found, {"learner": ["nearest_mean", "ridge"]}, cv=2).fit(X, y)
+    assert cross_val_score(model, X, y, cv=2).mean() > 1 / 3
+    GridSearchCV(model, {"learner": ["nearest_mean", "ridge"]}, cv=2).fit(X, y)
 
 
 def test_pictures_are_the_same_as_paths_images_and_arrays(tmp_path):
@@ -201,17 +201,17 @@ def test_every_bundled_folder_has_its_net_its_weights_and_its_card():
 
 @pytest.mark.slow
 def test_five_characters_with_one_example_each_are_told_apart(shared_data):
-    found = omniglot(shared_data)
-    test = found.splits["test"]
+    result = omniglot(shared_data)
+    test = result.splits["test"]
     random = np.random.default_rng(0)
     right = []
     for _ in range(40):
         chosen = random.choice(test, 5, replace=False)
-        drawn = [found.starts[c] + random.permutation(20)[:6] for c in chosen]
+        drawn = [result.starts[c] + random.permutation(20)[:6] for c in chosen]
         support = np.concatenate([place[:1] for place in drawn])
         query = np.concatenate([place[1:] for place in drawn])
-        answers = mw.FewShotClassifier().fit(found.x[support], np.arange(5))
-        right.append((answers.predict(found.x[query]) == np.repeat(np.arange(5), 5)).mean())
+        answers = mw.FewShotClassifier().fit(result.x[support], np.arange(5))
+        right.append((answers.predict(result.x[query]) == np.repeat(np.arange(5), 5)).mean())
     assert np.mean(right) >= 0.97
 
 

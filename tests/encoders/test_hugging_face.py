@@ -72,15 +72,15 @@ def photos():
 
 
 def test_texts_are_near_that_mean_the_same(unreachable):
-    found = mw.FewShotClassifier(encoder=f"hf:{MINILM}").fit(TEXTS, INTENTS)
-    assert list(found.predict(ASKED)) == ["cancel", "refund"]
-    rows = found.predictor_.rows
+    predictor = mw.FewShotClassifier(encoder=f"hf:{MINILM}").fit(TEXTS, INTENTS)
+    assert list(predictor.predict(ASKED)) == ["cancel", "refund"]
+    rows = predictor.predictor_.rows
     assert rows.shape == (4, 384) and rows.dtype == np.float32
     np.testing.assert_allclose((rows**2).sum(1), 1, rtol=1e-5)
     model = _sentence_transformer()
     expected = model.encode(TEXTS, show_progress_bar=False)
     np.testing.assert_allclose(rows, expected, atol=1e-6)
-    encoder = found.predictor_.encoder.encoder
+    encoder = predictor.predictor_.encoder.encoder
     among = encoder([*TEXTS, "a much longer text than these " * 20])[:4]
     np.testing.assert_allclose(np.concatenate([encoder([text]) for text in TEXTS]), among, atol=1e-5)
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
@@ -126,18 +126,18 @@ def test_a_long_text_is_cut_behind_all_that_the_model_reads():
 def test_pictures_are_seen_as_the_folder_says_without_torchvision(vit, tmp_path, unreachable):
     from transformers import ViTImageProcessorPil, ViTModel
 
-    found = mw.FewShotClassifier(encoder=f"hf:{vit}", learner="nearest_mean").fit(photos(), KINDS)
-    assert list(found.predict(photos())) == KINDS
+    model = mw.FewShotClassifier(encoder=f"hf:{vit}", learner="nearest_mean").fit(photos(), KINDS)
+    assert list(model.predict(photos())) == KINDS
     with torch.no_grad():
         pixels = ViTImageProcessorPil.from_pretrained(vit)(photos(), return_tensors="pt")
         expected = ViTModel.from_pretrained(vit).eval()(**pixels).pooler_output.numpy()
-    np.testing.assert_allclose(found.predictor_.rows, expected, atol=1e-6)
+    np.testing.assert_allclose(model.predictor_.rows, expected, atol=1e-6)
     assert "torchvision" not in sys.modules
     paths = [tmp_path / f"{place}.png" for place in range(4)]
     for path, image in zip(paths, photos(), strict=True):
         image.save(path)
     arrays = np.stack([np.asarray(image) for image in photos()])
-    encoder = found.predictor_.encoder
+    encoder = model.predictor_.encoder
     for form in (paths, [str(path) for path in paths], list(arrays), [image.convert("RGBA") for image in photos()]):
         np.testing.assert_allclose(encoder(form), expected, atol=1e-5)
     many = encoder([*photos()] * 20)
@@ -192,26 +192,26 @@ def test_a_file_answers_wherever_its_model_lies(vit, tmp_path, monkeypatch):
     here = tmp_path / "here" / "vit"
     shutil.copytree(vit, here)
     monkeypatch.chdir(tmp_path / "here")
-    found = mw.FewShotClassifier(encoder="hf:vit").fit(photos(), KINDS)
+    model = mw.FewShotClassifier(encoder="hf:vit").fit(photos(), KINDS)
     path = tmp_path / "few.safetensors"
-    found.save(path)
+    model.save(path)
     monkeypatch.chdir(tmp_path)
     again = mw.FewShotClassifier.load(path)
-    np.testing.assert_array_equal(again.predict_proba(photos()), found.predict_proba(photos()))
+    np.testing.assert_array_equal(again.predict_proba(photos()), model.predict_proba(photos()))
     away = tmp_path / "away" / "vit"
     away.parent.mkdir()
     here.rename(away)
     with pytest.raises(ValueError) as refused:
         mw.FewShotClassifier.load(path)
-    said = str(refused.value)
-    assert said.startswith(f"{path} was made with the encoder hf:{here}, and there is no folder {here}: ")
-    assert "name in MAPWISE_MODELS the folder in which vit lies" in said and "\n" not in said
+    text = str(refused.value)
+    assert text.startswith(f"{path} was made with the encoder hf:{here}, and there is no folder {here}: ")
+    assert "name in MAPWISE_MODELS the folder in which vit lies" in text and "\n" not in text
     monkeypatch.setenv("MAPWISE_MODELS", str(away.parent))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     moved = mw.FewShotClassifier.load(path)
-    np.testing.assert_allclose(moved.predict_proba(photos()), found.predict_proba(photos()), atol=1e-6)
+    np.testing.assert_allclose(moved.predict_proba(photos()), model.predict_proba(photos()), atol=1e-6)
     moved.save(path)
-    assert mw.FewShotClassifier.load(path).predictor_.encoder.version == found.predictor_.encoder.version
+    assert mw.FewShotClassifier.load(path).predictor_.encoder.version == model.predictor_.encoder.version
 
 
 @pytest.mark.parametrize("change", ["weights", "config.json", "preprocessor_config.json"])
@@ -250,10 +250,10 @@ def test_without_a_network_one_sentence_says_what_to_do_at_once(unreachable):
     with pytest.raises(ValueError) as refused:
         mw.FewShotClassifier(encoder="hf:mapwise/no-such-model").fit(TEXTS, INTENTS)
     assert time.perf_counter() - start < 10
-    said = str(refused.value)
-    assert "neither on this machine nor to be had from the hub (" in said and "Name or service not known" in said
-    assert "get it with hf download mapwise/no-such-model where there is a network" in said
-    assert "name in MAPWISE_MODELS the folder in which a copy lies as no-such-model" in said and "\n" not in said
+    text = str(refused.value)
+    assert "neither on this machine nor to be had from the hub (" in text and "Name or service not known" in text
+    assert "get it with hf download mapwise/no-such-model where there is a network" in text
+    assert "name in MAPWISE_MODELS the folder in which a copy lies as no-such-model" in text and "\n" not in text
 
 
 def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
@@ -264,10 +264,10 @@ def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
     path = tmp_path / "few.safetensors"
     mw.FewShotClassifier(encoder="hf:someone/vit").fit(photos(), KINDS).save(path)
     monkeypatch.delenv("MAPWISE_MODELS")
-    asked = []
+    results = []
 
     def recorded(name, *, local_files_only=False, **_):
-        asked.append(local_files_only)
+        results.append(local_files_only)
         if local_files_only:
             raise FileNotFoundError
         return tmp_path / "models" / "vit"
@@ -275,9 +275,9 @@ def test_opening_a_file_fetches_nothing(vit, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", recorded)
     with pytest.raises(ValueError, match="the model someone/vit is not on this machine: get it with hf download"):
         mw.FewShotClassifier.load(path)
-    assert asked == [True]
+    assert results == [True]
     assert encoder_named("hf:someone/vit", fetch=True).encoder.folder == tmp_path / "models" / "vit"
-    assert asked == [True, True, False]
+    assert results == [True, True, False]
 
 
 def test_a_model_of_the_hub_is_pinned_to_its_revision(vit, tmp_path, monkeypatch):
@@ -326,7 +326,7 @@ def test_without_the_library_the_extra_is_named(vit, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("result", "words"),
     [
         ({}, "holds no model: it needs a config.json"),
         ({"config.json": "{}"}, "holds neither a tokenizer nor an image processor"),
@@ -337,13 +337,13 @@ def test_without_the_library_the_extra_is_named(vit, monkeypatch):
         ({"config.json": '{"model_type": "vit", "auto_map": {"AutoModel": "odd.Net"}}', "vocab.txt": ""}, "be loaded"),
     ],
 )
-def test_a_folder_that_holds_no_whole_model_is_refused(tmp_path, made, words):
+def test_a_folder_that_holds_no_whole_model_is_refused(tmp_path, result, words):
     folder = tmp_path / "odd"
     folder.mkdir()
-    for name, content in made.items():
+    for name, content in result.items():
         (folder / name).write_text(content)
     (folder / "odd.py").write_text("raise SystemExit('code of the folder ran')")
-    X = photos() if "preprocessor_config.json" in made else TEXTS
+    X = photos() if "preprocessor_config.json" in result else TEXTS
     with pytest.raises(ValueError, match=words) as refused:
         mw.FewShotClassifier(encoder=f"hf:{folder}").fit(X, KINDS)
     assert "\n" not in str(refused.value)
@@ -413,8 +413,8 @@ def test_the_command_line_takes_a_model_and_shows_that_it_reads(cli, tmp_path, m
     done = cli(*words, "--encoder", f"hf:{MINILM}", "--json")
     assert (done.code, done.err) == (0, "")
     assert done.found["encoder"] == f"hf:{MINILM}" and done.found["bytes"] < 20_000
-    asked = cli("predict", "few.safetensors", *ASKED, "--json")
-    assert [one["label"] for one in asked.found["predictions"]] == ["cancel", "refund"]
+    question = cli("predict", "few.safetensors", *ASKED, "--json")
+    assert [one["label"] for one in question.found["predictions"]] == ["cancel", "refund"]
     Path("hello.txt").write_text("hello there\ngood morning\n")
     assert cli("add-class", "few.safetensors", "hello", "hello.txt", "--json").found["classes"]["hello"] == 2
     refused = cli(*words, "--encoder", "hf:/none")

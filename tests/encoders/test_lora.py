@@ -70,9 +70,9 @@ def texts(rows, seed=0):
 
 def told(rows=12):
     """Texts of two kinds: of every other word one kind has the first of its pair, which among others says little."""
-    said = texts(rows)
+    answer = texts(rows)
     labels = ["card", "cash"] * (rows // 2)
-    return [f"{text} {label} {text}" for text, label in zip(said, labels, strict=True)], labels
+    return [f"{text} {label} {text}" for text, label in zip(answer, labels, strict=True)], labels
 
 
 def tuned(folder, X, y, budget="10m", **settings):
@@ -82,15 +82,15 @@ def tuned(folder, X, y, budget="10m", **settings):
 def test_the_gradient_reaches_the_adapter_alone(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
     X, _ = told()
-    made = lora._Tuning(network.model, network.embed, X, torch.arange(12) % 2, torch.ones(12))
-    before = {name: leaf.detach().clone() for name, leaf in made.model.named_parameters()}
+    result = lora._Tuning(network.model, network.embed, X, torch.arange(12) % 2, torch.ones(12))
+    before = {name: leaf.detach().clone() for name, leaf in result.model.named_parameters()}
     for _ in range(2):  # of the first step, half has no slope: the product begins at nothing
-        made.step(torch.arange(12))
-    reached = {name for name, leaf in made.model.named_parameters() if leaf.grad is not None and leaf.grad.any()}
-    changed = {name for name, leaf in made.model.named_parameters() if not torch.equal(leaf, before[name])}
+        result.step(torch.arange(12))
+    reached = {name for name, leaf in result.model.named_parameters() if leaf.grad is not None and leaf.grad.any()}
+    changed = {name for name, leaf in result.model.named_parameters() if not torch.equal(leaf, before[name])}
     assert reached == changed and all(".lora_" in name for name in reached)
-    assert {name.split(".lora_")[0] for name in reached} == {name for name in made.layers if "pooler" not in name}
-    assert not made.seen.requires_grad
+    assert {name.split(".lora_")[0] for name in reached} == {name for name in result.layers if "pooler" not in name}
+    assert not result.seen.requires_grad
 
 
 def test_the_model_stays_as_it_was_bit_for_bit(sentences):
@@ -142,22 +142,22 @@ def test_a_row_of_weight_two_is_a_nearer_neighbour_and_asked_twice(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
     X, _ = told(6)
     y, weight = torch.arange(6) % 2, torch.tensor([2.0, 1, 1, 1, 1, 1])
-    made = lora._Tuning(network.model, network.embed, X, y, weight)
-    z, losses = made.seen.clone(), []
+    result = lora._Tuning(network.model, network.embed, X, y, weight)
+    z, losses = result.seen.clone(), []
     for row in range(6):
         sums = [sum(weight[k] * z[k] for k in range(6) if y[k] == c and k != row) for c in range(2)]
         cosines = torch.stack([torch.nn.functional.cosine_similarity(z[row], total, dim=0) for total in sums])
         losses.append(weight[row] * torch.nn.functional.cross_entropy(lora.SHARPNESS * cosines, y[row]))
-    assert made.step(torch.arange(6)) == pytest.approx(float(sum(losses) / weight.sum()), rel=1e-5)
+    assert result.step(torch.arange(6)) == pytest.approx(float(sum(losses) / weight.sum()), rel=1e-5)
 
 
 def test_the_only_row_of_a_class_is_near_itself(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
     X, _ = told(6)
-    made = lora._Tuning(network.model, network.embed, X, torch.arange(6), torch.ones(6))
-    cosines = lora.SHARPNESS * made.seen @ made.seen.T
+    result = lora._Tuning(network.model, network.embed, X, torch.arange(6), torch.ones(6))
+    cosines = lora.SHARPNESS * result.seen @ result.seen.T
     expected = float(torch.nn.functional.cross_entropy(cosines, torch.arange(6)))
-    assert made.step(torch.arange(6)) == pytest.approx(expected, rel=1e-4)
+    assert result.step(torch.arange(6)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_pictures_are_tuned_likewise(tmp_path):
@@ -165,24 +165,24 @@ def test_pictures_are_tuned_likewise(tmp_path):
 
     random_net(tiny(ViTConfig), ViTModel, tmp_path / "vit")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
-    found = tuned(tmp_path / "vit", photos(), KINDS)
-    assert list(found.predict(photos())) == KINDS
-    assert found.predictor_.encoder.state and not np.allclose(
-        found.predictor_.rows, encoder_named(f"hf:{tmp_path / 'vit'}", fetch=False)(photos()), atol=1e-3
+    result = tuned(tmp_path / "vit", photos(), KINDS)
+    assert list(result.predict(photos())) == KINDS
+    assert result.predictor_.encoder.state and not np.allclose(
+        result.predictor_.rows, encoder_named(f"hf:{tmp_path / 'vit'}", fetch=False)(photos()), atol=1e-3
     )
 
 
 def test_labels_that_mean_nothing_are_not_praised(sentences, eager):
     """The rows that tuned the encoder say that all is well; those it didn't see say what is."""
     X, y = texts(16, seed=3), np.repeat(["a", "b"], 8)
-    found = tuned(sentences, X, y)
-    taught = found.predictor_
-    biased = held_out(taught.learner, {}, taught.support, taught.classes)
+    result = tuned(sentences, X, y)
+    model = result.predictor_
+    biased = held_out(model.learner, {}, model.support, model.classes)
     assert biased.accuracy > 0.9
-    assert found.report_.low <= 0.5 and found.report_.rows == 16
-    assert found.report_.training_share == pytest.approx(2 / 3) and found.report_.more == {}
-    assert found.report_.by_coverage[0] == (1.0, pytest.approx(found.report_.accuracy))
-    assert set(taught.crossed.rows.tolist()) == set(range(16))
+    assert result.report_.low <= 0.5 and result.report_.rows == 16
+    assert result.report_.training_share == pytest.approx(2 / 3) and result.report_.more == {}
+    assert result.report_.by_coverage[0] == (1.0, pytest.approx(result.report_.accuracy))
+    assert set(model.crossed.rows.tolist()) == set(range(16))
 
 
 def test_each_row_is_asked_of_an_encoder_that_was_tuned_on_none_of_its_copies(sentences, monkeypatch):
@@ -194,11 +194,11 @@ def test_each_row_is_asked_of_an_encoder_that_was_tuned_on_none_of_its_copies(se
         lambda model, embed, rows, *rest: (seen.append(rows), learned(model, embed, rows, *rest))[1],
     )
     X, y = told()
-    found = tuned(sentences, [*X, X[0]], [*y, y[0]])
+    result = tuned(sentences, [*X, X[0]], [*y, y[0]])
     whole, *folds = seen
     assert len(whole) == 13 and len(folds) == 3
     assert all(sum(X[row] in fold for fold in folds) == 2 for row in range(12))
-    assert found.report_.rows == 12
+    assert result.report_.rows == 12
 
 
 def test_without_time_or_rows_to_tell_it_says_why(sentences):
@@ -207,39 +207,39 @@ def test_without_time_or_rows_to_tell_it_says_why(sentences):
     assert short.report_.accuracy is None and "give fit a longer budget" in str(short.report_)
     few = tuned(sentences, X[:4], y[:4])
     assert str(few.report_).startswith("too few to tell: card has 2 examples")
-    for found in (short, few):
+    for result in (short, few):
         with pytest.raises(ValueError, match="to tell"):
-            found.predict(X, unknown=True)
+            result.predict(X, unknown=True)
 
 
 def test_rows_that_come_later_leave_the_encoder_as_it_was_tuned_and_nothing_false_is_said(sentences):
     X, y = told()
-    found = tuned(sentences, X, y)
-    assert found.report_.accuracy is not None
-    assert found.predict(X, unknown=True)[1].sum() <= 3
-    state, rows = found.predictor_.encoder.state, found.predictor_.rows
-    renamed = found.rename_class("card", "z").report_
-    assert renamed.accuracy == found.report_.accuracy and set(renamed.classes) == {"cash", "z"}
-    assert renamed.classes["z"][0] == pytest.approx(found.report_.classes["z"][0])
-    assert "is unknown: too little is known" in found.add_class("loan", ["my loan", "a new loan", "the loan now"])
-    assert found.predictor_.encoder.state is state
-    np.testing.assert_array_equal(found.predictor_.rows[:12], rows)
-    assert "fit again with all of them" in str(found.report_) and found.report_.more == {}
+    result = tuned(sentences, X, y)
+    assert result.report_.accuracy is not None
+    assert result.predict(X, unknown=True)[1].sum() <= 3
+    state, rows = result.predictor_.encoder.state, result.predictor_.rows
+    renamed = result.rename_class("card", "z").report_
+    assert renamed.accuracy == result.report_.accuracy and set(renamed.classes) == {"cash", "z"}
+    assert renamed.classes["z"][0] == pytest.approx(result.report_.classes["z"][0])
+    assert "is unknown: too little is known" in result.add_class("loan", ["my loan", "a new loan", "the loan now"])
+    assert result.predictor_.encoder.state is state
+    np.testing.assert_array_equal(result.predictor_.rows[:12], rows)
+    assert "fit again with all of them" in str(result.report_) and result.report_.more == {}
     with pytest.raises(ValueError, match="fit again"):
-        found.predict(X, unknown=True)
-    assert list(found.predict(["my loan"])) == ["loan"]
+        result.predict(X, unknown=True)
+    assert list(result.predict(["my loan"])) == ["loan"]
     assert "fit again" in str(tuned(sentences, X, y).partial_fit(X[:1], y[:1]).report_)
 
 
 def saved(folder, tmp_path):
     X, y = told()
-    found = tuned(folder, X, y)
-    found.save(tmp_path / "few.safetensors")
-    return found, tmp_path / "few.safetensors", X
+    result = tuned(folder, X, y)
+    result.save(tmp_path / "few.safetensors")
+    return result, tmp_path / "few.safetensors", X
 
 
 def test_another_process_gives_the_same_scores_without_peft(sentences, tmp_path):
-    found, path, X = saved(sentences, tmp_path)
+    result, path, X = saved(sentences, tmp_path)
     code = (
         "import sys, json\nsys.modules['peft'] = None\nimport mapwise as mw\n"
         "found = mw.FewShotClassifier.load(sys.argv[1])\n"
@@ -255,8 +255,8 @@ def test_another_process_gives_the_same_scores_without_peft(sentences, tmp_path)
     )
     assert done.returncode == 0, done.stderr
     chances, report = json.loads(done.stdout.splitlines()[-1])
-    np.testing.assert_allclose(chances, found.predict_proba(X), atol=1e-9)
-    assert report == str(found.report_)
+    np.testing.assert_allclose(chances, result.predict_proba(X), atol=1e-9)
+    assert report == str(result.report_)
 
 
 def rewritten(path, change):
@@ -322,9 +322,9 @@ def test_an_adapter_of_another_model_is_refused_when_it_is_asked(sentences, tmp_
             tensors[name.replace("layer.0", "layer.7")] = tensors.pop(name)
 
     rewritten(path, elsewhere)
-    found = mw.FewShotClassifier.load(path)
+    model = mw.FewShotClassifier.load(path)
     with pytest.raises(ValueError, match=r"the adapter moves .*layer.7.* which the model doesn't have"):
-        found.predict(["new words"])
+        model.predict(["new words"])
 
 
 def test_auto_tries_it_where_it_can_and_says_why_not(sentences):
@@ -342,8 +342,8 @@ def test_auto_tries_it_where_it_can_and_says_why_not(sentences):
 def test_what_auto_has_no_time_for_says_how_much_it_needs(sentences, monkeypatch):
     monkeypatch.setattr(hugging_face, "seconds_for", lambda *_: 40.0)
     X, y = told()
-    found = mw.FewShotClassifier(encoder=f"hf:{sentences}").fit(X, y)
-    assert found.tried_[-1].why.startswith("not tried: needs about 2 min, and ")
+    model = mw.FewShotClassifier(encoder=f"hf:{sentences}").fit(X, y)
+    assert model.tried_[-1].why.startswith("not tried: needs about 2 min, and ")
 
 
 def test_an_encoder_with_nothing_to_tune_is_refused_in_one_sentence():
@@ -370,8 +370,8 @@ def test_a_command_tunes_and_shows_what_was_tried(cli, sentences, tmp_path, monk
     done = cli(*words, "--learner", "lora", "--json")
     assert (done.code, done.err) == (0, "")
     assert done.found["learner"] == "lora" and done.found["held_out"]["rows"] == 12
-    asked = cli("predict", "few.safetensors", X[0], "--json")
-    assert [one["label"] for one in asked.found["predictions"]] == ["card"]
+    question = cli("predict", "few.safetensors", X[0], "--json")
+    assert [one["label"] for one in question.found["predictions"]] == ["card"]
     table = cli(*words)
     assert table.code == 0 and any(line.strip().startswith("lora ") for line in table.out.splitlines())
     monkeypatch.setattr(hugging_face, "seconds_for", lambda *_: 400.0)

@@ -58,9 +58,9 @@ def test_inverse_is_safe_at_zero():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_pyramid_attention_has_its_exact_values(dtype):
     losses = torch.tensor([0, 1, math.log(10), 5, -5, -20], dtype=dtype)
-    found = pyramid_attention(losses).tolist()
-    assert [round(a, 3) for a in found[:4]] == [0.5, 0.659, 0.885, 0.993]
-    assert [round(a, 4) for a in found[4:]] == [0.2355, 0.1064]
+    result = pyramid_attention(losses).tolist()
+    assert [round(a, 3) for a in result[:4]] == [0.5, 0.659, 0.885, 0.993]
+    assert [round(a, 4) for a in result[4:]] == [0.2355, 0.1064]
 
 
 def test_pyramid_attention_is_where_plain_steps_from_a_half_arrive():

@@ -88,9 +88,9 @@ def test_the_meta_gradient_is_the_weighted_sum_of_the_tasks_gradients(name, how,
     gradient, loss = meta_gradient(learner, params, tasks, how=how, aggregate=weigh)
     expected, value = by_hand(learner, params, tasks, aggregate_named(weigh))
     assert abs(float(loss) - value) < 1e-10
-    found = tree.flatten(gradient)
-    assert found.keys() == expected.keys()
-    for path, leaf in found.items():
+    result = tree.flatten(gradient)
+    assert result.keys() == expected.keys()
+    for path, leaf in result.items():
         torch.testing.assert_close(leaf, expected[path], rtol=1e-10, atol=1e-10)
         assert not leaf.requires_grad
 
@@ -101,9 +101,9 @@ def test_the_meta_gradient_is_the_weighted_sum_of_the_tasks_gradients(name, how,
 def test_recomputed_steps_give_the_same_meta_gradient(name, how, weigh):
     learner, params, tasks = LEARNERS[name]()
     gradient, loss = meta_gradient(learner, params, tasks, how=how, aggregate=weigh, remat=True)
-    kept, value = meta_gradient(learner, params, tasks, how=how, aggregate=weigh)
+    result, value = meta_gradient(learner, params, tasks, how=how, aggregate=weigh)
     torch.testing.assert_close(loss, value, rtol=1e-12, atol=0)
-    for path, leaf in tree.flatten(kept).items():
+    for path, leaf in tree.flatten(result).items():
         torch.testing.assert_close(tree.flatten(gradient)[path], leaf, rtol=1e-10, atol=1e-13)
 
 
@@ -158,9 +158,9 @@ def test_only_what_a_net_computes_is_rounded_to_bfloat16(weighted, monkeypatch):
 
     def watched(name, function, place):
         def call(x, *others, **options):
-            found = function(x, *others, **options)
-            seen[name].add((found if isinstance(found, torch.Tensor) else found[0]).dtype)
-            return found
+            result = function(x, *others, **options)
+            seen[name].add((result if isinstance(result, torch.Tensor) else result[0]).dtype)
+            return result
 
         monkeypatch.setattr(place, call)
 
@@ -181,9 +181,9 @@ def test_only_what_a_net_computes_is_rounded_to_bfloat16(weighted, monkeypatch):
 def test_a_run_in_bfloat16_learns_and_is_judged_in_full_precision():
     learner, _, _ = protonet()
     source = Episodes(digits(), ways=3, shots=2, queries=3, tasks=TASKS)
-    asked = {"steps": 30, "how": "vmap", "validation_episodes": 40, "validate_every": 30, "optimizer": "Adam lr=0.01"}
-    rounded = train(learner, source, **asked, precision="bfloat16")
-    full = train(learner, source, **asked)
+    by_name = {"steps": 30, "how": "vmap", "validation_episodes": 40, "validate_every": 30, "optimizer": "Adam lr=0.01"}
+    rounded = train(learner, source, **by_name, precision="bfloat16")
+    full = train(learner, source, **by_name)
     judged = episode_values(learner, rounded.params, source.split("val"), 40, "vmap").mean()
     assert rounded.validation == pytest.approx(float(judged), abs=1e-9)
     assert 1e-4 < long_ways(rounded.params, full.params) < 0.2
@@ -240,12 +240,12 @@ def test_a_compiled_meta_gradient_is_the_same_and_compiled_once(name, how, weigh
     learner, params, tasks = LEARNERS[name]()
     if name == "maml":
         learner = replace(learner, inner_steps=1)  # the compiler takes its time for every step
-    asked = {"how": how, "aggregate": weigh, "remat": remat}
-    meta_gradient(learner, params, tasks, compile=True, **asked)
+    by_name = {"how": how, "aggregate": weigh, "remat": remat}
+    meta_gradient(learner, params, tasks, compile=True, **by_name)
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled again"))
     other = pytree.tree_map(lambda leaf: leaf.flip(0), tasks)
-    gradient, loss = meta_gradient(learner, params, other, compile=True, **asked)
-    expected, value = meta_gradient(learner, params, other, **asked)
+    gradient, loss = meta_gradient(learner, params, other, compile=True, **by_name)
+    expected, value = meta_gradient(learner, params, other, **by_name)
     torch.testing.assert_close(loss, value, rtol=1e-12, atol=0)
     for path, leaf in tree.flatten(expected).items():
         torch.testing.assert_close(tree.flatten(gradient)[path], leaf, rtol=1e-9, atol=1e-12)
@@ -283,12 +283,12 @@ def test_a_compiled_gradient_may_round_as_much_as_the_uncompiled_one(precision, 
     monkeypatch.setattr("torch._inductor.compile", rounded)
     monkeypatch.setattr(compiling, "_programs", [])
     learner, params, tasks = maml()
-    asked = {"how": "loop", "compile": True, "precision": precision}
+    by_name = {"how": "loop", "compile": True, "precision": precision}
     if precision == "bfloat16":
-        meta_gradient(learner, single(params), single(tasks), **asked)
+        meta_gradient(learner, single(params), single(tasks), **by_name)
     else:
         with pytest.warns(RuntimeWarning, match="differs from the uncompiled one by 0.00"):
-            meta_gradient(learner, single(params), single(tasks), **asked)
+            meta_gradient(learner, single(params), single(tasks), **by_name)
 
 
 def test_what_cannot_be_compiled_runs_uncompiled_with_one_line():
@@ -308,16 +308,18 @@ def test_what_cannot_be_compiled_runs_uncompiled_with_one_line():
 
 
 def test_a_learner_that_changes_all_the_time_is_not_compiled_all_the_time(monkeypatch):
-    made = []
+    results = []
     monkeypatch.setattr(
-        compiling, "_compile", lambda function, inputs, tensors: made.append(1) or (lambda tensors: function(*inputs))
+        compiling,
+        "_compile",
+        lambda function, inputs, tensors: results.append(1) or (lambda tensors: function(*inputs)),
     )
     monkeypatch.setattr(compiling, "_programs", [])
     learner, params, tasks = maml()
     for i in range(compiling.MOST):
         meta_gradient(replace(learner, inner_lr=0.01 * i), params, tasks, how="vmap", compile=True)
         meta_gradient(replace(learner, inner_lr=0.01 * i), params, tasks, how="vmap", compile=True)
-    assert len(made) == compiling.MOST
+    assert len(results) == compiling.MOST
     with pytest.warns(RuntimeWarning, match="the learner has changed 8 times"):
         meta_gradient(replace(learner, inner_lr=1.0), params, tasks, how="vmap", compile=True)
 
@@ -758,8 +760,8 @@ def test_no_steps_keep_what_was_measured_before():
             return params
 
     given = {"w": torch.tensor(1.0), "measured": {"from": torch.tensor(2.0)}}
-    kept = train(Unmeasuring(), Constant(), steps=0, params=given, how="loop")
-    assert float(kept.params["measured"]["from"]) == 2.0
+    training = train(Unmeasuring(), Constant(), steps=0, params=given, how="loop")
+    assert float(training.params["measured"]["from"]) == 2.0
 
 
 def test_a_learner_with_nothing_to_train_goes_through_the_motions(tmp_path):
@@ -807,13 +809,13 @@ def test_a_loss_that_stops_being_a_number_is_one_sentence():
 
     with pytest.raises(
         ValueError, match=r"the loss is -inf at step \d+: lower the learning rate, or set clip"
-    ) as found:
+    ) as result:
         train(Falling(), Constant(), steps=99, optimizer="SGD lr=10.0", how="loop")
-    assert "\n" not in str(found.value)
+    assert "\n" not in str(result.value)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"steps": -1}, "steps is -1: give 0 or more"),
         ({"validate_every": 0}, "validate_every is 0: give 1 or more"),
@@ -838,8 +840,8 @@ def test_a_loss_that_stops_being_a_number_is_one_sentence():
         ({"schedule": "ReduceLROnPlateau"}, "torch has no schedule 'ReduceLROnPlateau'"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_in_one_sentence(settings, told):
-    with pytest.raises(ValueError, match=told) as refused:
+def test_settings_that_cannot_be_are_refused_in_one_sentence(settings, message):
+    with pytest.raises(ValueError, match=message) as refused:
         walk(**settings)
     assert "\n" not in str(refused.value)
 
@@ -924,13 +926,13 @@ def planted():
 def test_training_on_toy_tasks_makes_unseen_tasks_easier(learner):
     if learner == "maml":
         source = Sinusoid(shots=10, queries=10, tasks=16)
-        made = MAML(net=sine_net, inner_steps=1, inner_lr=0.05, loss="squared_error")
-        trained = train(made, source, steps=60, optimizer="Adam lr=0.02", how="vmap", validation_episodes=48)
+        result = MAML(net=sine_net, inner_steps=1, inner_lr=0.05, loss="squared_error")
+        trained = train(result, source, steps=60, optimizer="Adam lr=0.02", how="vmap", validation_episodes=48)
     else:
         source = Episodes(planted(), ways=5, shots=1, queries=5, tasks=8)
-        made = ProtoNet(encoder=lambda: MLP((20,), None, hidden=(16,), norm="frozen"))
-        trained = train(made, source, steps=60, optimizer="Adam lr=0.01", how="vmap", validation_episodes=48)
-    before = episode_values(made, made.measure(made.init(0), source), source.split("test"), 96)
-    after = episode_values(made, trained.params, source.split("test"), 96)
+        result = ProtoNet(encoder=lambda: MLP((20,), None, hidden=(16,), norm="frozen"))
+        trained = train(result, source, steps=60, optimizer="Adam lr=0.01", how="vmap", validation_episodes=48)
+    before = episode_values(result, result.measure(result.init(0), source), source.split("test"), 96)
+    after = episode_values(result, trained.params, source.split("test"), 96)
     gain = before - after if source.problem.metric.lower_is_better else after - before
     assert gain.mean() > 3 * gain.std(ddof=1) / 96**0.5

@@ -114,13 +114,13 @@ SOURCES = {
 
 def counted_rows(source, episodes):
     """(probabilities [Q, w], truth [Q], names [w]) of every episode, padding left out."""
-    found = []
+    results = []
     for step in range(-(-episodes // source.tasks)):
         for ways, truth, x, weight, names in zip(*source.drawn(step), strict=True):
             logits = x[weight > 0][:, :ways].astype(np.float64)
             shares = np.exp(logits - logits.max(1, keepdims=True))
-            found.append((shares / shares.sum(1, keepdims=True), truth[weight > 0], [str(n) for n in names[:ways]]))
-    return found[:episodes]
+            results.append((shares / shares.sum(1, keepdims=True), truth[weight > 0], [str(n) for n in names[:ways]]))
+    return results[:episodes]
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -162,19 +162,21 @@ def test_precision_recall_and_f1_of_real_classes_are_scikit_learns(judged):
 
     report, rows = judged
     true = [names[c] for _, truth, names in rows for c in truth]
-    said = [names[c] for p, _, names in rows for c in p.argmax(1)]
+    results = [names[c] for p, _, names in rows for c in p.argmax(1)]
     figures = report.classes
     assert figures.names == sorted({name for _, _, names in rows for name in names})
-    precision, recall, f1, support = precision_recall_fscore_support(true, said, labels=figures.names, zero_division=0)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        true, results, labels=figures.names, zero_division=0
+    )
     np.testing.assert_allclose(figures.precision, precision)
     np.testing.assert_allclose(figures.recall, recall)
     np.testing.assert_allclose(figures.f1, f1)
     np.testing.assert_array_equal(figures.rows, support)
-    matrix = confusion_matrix(true, said, labels=figures.names)
-    found = np.zeros_like(matrix)
+    matrix = confusion_matrix(true, results, labels=figures.names)
+    result = np.zeros_like(matrix)
     for (a, b), n in figures.confusions.items():
-        found[figures.names.index(a), figures.names.index(b)] = n
-    np.testing.assert_array_equal(found, matrix)
+        result[figures.names.index(a), figures.names.index(b)] = n
+    np.testing.assert_array_equal(result, matrix)
 
 
 def test_the_calibration_error_is_that_of_fifteen_bins_of_equal_mass(judged):
@@ -211,15 +213,15 @@ class Divided(Learner):
 
 def test_the_temperature_is_the_likeliest_one():
     source = Logits(fewest=3, unweighted=True)
-    found = fitted_temperature(Divided(), {}, source, episodes=40)
+    result = fitted_temperature(Divided(), {}, source, episodes=40)
 
     def nll(temperature):
         return evaluate(Divided(temperature), {}, source, episodes=40).nll
 
     # Not exactly the same: episodes of fewer rows that count weigh as much as others in a report's NLL.
-    near = {factor: nll(found * factor) for factor in (0.7, 1.0, 1.4)}
+    near = {factor: nll(result * factor) for factor in (0.7, 1.0, 1.4)}
     assert near[1.0] < near[0.7] and near[1.0] < near[1.4]
-    assert fitted_temperature(Divided(by=4.0), {}, source, episodes=40) == pytest.approx(found / 4, rel=1e-5)
+    assert fitted_temperature(Divided(by=4.0), {}, source, episodes=40) == pytest.approx(result / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9])
@@ -234,9 +236,9 @@ def test_the_temperature_of_two_classes_is_known_in_closed_form(share):
             return ways, truth, x, weight, names
 
     source = Leads(ways=2, fewest=2, queries=10)
-    found = fitted_temperature(Divided(), {}, source, episodes=20)
-    assert found == pytest.approx(3 / math.log(share / (1 - share)), rel=1e-6)
-    report = evaluate(Divided(), {}, source, episodes=20, temperature=found)
+    result = fitted_temperature(Divided(), {}, source, episodes=20)
+    assert result == pytest.approx(3 / math.log(share / (1 - share)), rel=1e-6)
+    report = evaluate(Divided(), {}, source, episodes=20, temperature=result)
     entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
     assert report.calibrated.nll == pytest.approx(entropy, rel=1e-6) and report.nll > entropy + 0.01
     assert report.calibrated.ece < report.ece
@@ -279,8 +281,8 @@ def test_calibration_of_known_confidences():
         right: int = 9
 
         def predict(self, params, fast, x):
-            told = torch.nn.functional.one_hot((torch.arange(10) >= self.right).long(), 2)
-            return sure * told.to(torch.float32)
+            message = torch.nn.functional.one_hot((torch.arange(10) >= self.right).long(), 2)
+            return sure * message.to(torch.float32)
 
     @dataclass(frozen=True)
     class Zeros(Logits):
@@ -507,20 +509,20 @@ class Off(Learner):
 def test_the_mean_squared_error_is_that_of_rows_that_count():
     report = evaluate(Off(), {}, Line(), episodes=6)
     np.testing.assert_allclose(report.values, np.arange(6.0) ** 2)
-    found = report.to_json()
-    assert found["mse"] == pytest.approx(np.mean(np.arange(6.0) ** 2))
-    assert found["median"] == pytest.approx(6.5)
-    assert found["diverged"] == 0.0
-    assert (found["seed"], found["ways"], found["shots"]) == (7, "", "1")
-    assert {"accuracy", "auc", "ece", "nll", "chance"}.isdisjoint(found)
+    data = report.to_json()
+    assert data["mse"] == pytest.approx(np.mean(np.arange(6.0) ** 2))
+    assert data["median"] == pytest.approx(6.5)
+    assert data["diverged"] == 0.0
+    assert (data["seed"], data["ways"], data["shots"]) == (7, "", "1")
+    assert {"accuracy", "auc", "ece", "nll", "chance"}.isdisjoint(data)
 
 
 @pytest.mark.parametrize("lost", [math.nan, math.inf, 1e4])
 def test_a_task_that_diverged_is_counted_as_such(lost):
-    found = evaluate(Off(lost=lost), {}, Line(), episodes=8).to_json()
-    assert found["diverged"] == pytest.approx(1 / 8)
+    data = evaluate(Off(lost=lost), {}, Line(), episodes=8).to_json()
+    assert data["diverged"] == pytest.approx(1 / 8)
     if math.isfinite(lost):
-        assert found["median"] == pytest.approx(np.median([0, 1, 4, 9, 16, 9998.5**2, 36, 49]), rel=1e-3)
+        assert data["median"] == pytest.approx(np.median([0, 1, 4, 9, 16, 9998.5**2, 36, 49]), rel=1e-3)
 
 
 def test_gaussian_predictions_are_judged_by_their_mean_and_their_density():
@@ -534,10 +536,10 @@ def test_gaussian_predictions_are_judged_by_their_mean_and_their_density():
 
 def test_the_coverage_of_a_distribution_is_the_share_of_targets_in_its_intervals():
     # The errors of the six tasks are 0, 1, .. 5 and the scale is 2: 1.35, 2.56 and 3.92 to either side.
-    found = evaluate(Off(scale=2.0), {}, Line(), episodes=6)
-    assert found.coverage == pytest.approx({"50": 2 / 6, "80": 3 / 6, "95": 4 / 6})
-    again = Report.from_json(found.to_json(), found.values)
-    assert (again.coverage, again.nll) == (found.coverage, found.nll)
+    report = evaluate(Off(scale=2.0), {}, Line(), episodes=6)
+    assert report.coverage == pytest.approx({"50": 2 / 6, "80": 3 / 6, "95": 4 / 6})
+    again = Report.from_json(report.to_json(), report.values)
+    assert (again.coverage, again.nll) == (report.coverage, report.nll)
     assert evaluate(Off(), {}, Line(), episodes=6).coverage is None
 
 
@@ -555,8 +557,8 @@ def test_a_normal_error_is_covered_as_often_as_the_level_says(share):
         def predict(self, params, fast, x):
             return Gaussian(torch.zeros_like(x), torch.full_like(x, share * 1.25**0.5))
 
-    found = evaluate(Prior(), {}, source, episodes=2000).coverage
-    for level, covered in found.items():
+    result = evaluate(Prior(), {}, source, episodes=2000).coverage
+    for level, covered in result.items():
         z = norm.ppf(0.5 + float(level) / 200)
         expected = 2 * norm.cdf(z * share) - 1
         assert covered == pytest.approx(expected, abs=5 * (expected * (1 - expected) / 2000) ** 0.5)

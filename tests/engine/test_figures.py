@@ -30,9 +30,9 @@ def used(places, rows=5):
 
 def use(**changes):
     due = np.array([[np.nan] * 2] * 3 + [[0.0, 1.0], [1.0, 1.0]])
-    said = np.array([[0.5, 0.5]] * 3 + [[0.1, 0.9], [0.8, 0.7]])
-    found = MemoryUse(np.eye(5, 3), due, said, used([3, 3, 3, 4, 5]), used([4, 5, 6, 6, 6]))
-    return replace(found, **changes)
+    answer = np.array([[0.5, 0.5]] * 3 + [[0.1, 0.9], [0.8, 0.7]])
+    result = MemoryUse(np.eye(5, 3), due, answer, used([3, 3, 3, 4, 5]), used([4, 5, 6, 6, 6]))
+    return replace(result, **changes)
 
 
 def test_the_slots_that_were_touched_are_found_around_the_ring():
@@ -58,10 +58,10 @@ def test_a_page_draws_what_the_memory_did_and_crosses_out_wrong_bits():
     right = run_page(Findings("copying", [own()], memory=use()))
     assert "What its memory did" in right and "0 of 4 bits are wrong" in right and "(crosses)" not in right
     assert "4 of 12 slots" in right
-    said = np.array([[0.5, 0.5]] * 3 + [[0.6, 0.9], [0.8, 0.7]])
-    wrong = run_page(Findings("copying", [own()], memory=use(outputs=said)))
+    answer = np.array([[0.5, 0.5]] * 3 + [[0.6, 0.9], [0.8, 0.7]])
+    wrong = run_page(Findings("copying", [own()], memory=use(outputs=answer)))
     assert "1 of 4 bits is wrong (crosses)" in wrong
-    assert crosses(plots.memory_map(use())) == 0 and crosses(plots.memory_map(use(outputs=said))) == 1
+    assert crosses(plots.memory_map(use())) == 0 and crosses(plots.memory_map(use(outputs=answer))) == 1
     assert "What its memory did" not in run_page(Findings("copying", [own()]))
 
 
@@ -75,14 +75,16 @@ def test_the_longest_sequence_of_a_batch_is_recorded_without_its_padding():
     source = Copy(length="2-4", width=2, tasks=20)
     learner = NTM(4, 2, units=5, slots=SLOTS, width=3, reads=2)
     params = learner.init(0)
-    found = memory_use(learner, params, source)
-    assert found.inputs.shape == (9, 3) and found.reads.shape == (9, 2, SLOTS) and found.writes.shape == (9, 1, SLOTS)
-    assert np.array_equal(found.targets[5:], found.inputs[:4, :2]) and np.isnan(found.targets[:5]).all()
+    result = memory_use(learner, params, source)
+    assert (
+        result.inputs.shape == (9, 3) and result.reads.shape == (9, 2, SLOTS) and result.writes.shape == (9, 1, SLOTS)
+    )
+    assert np.array_equal(result.targets[5:], result.inputs[:4, :2]) and np.isnan(result.targets[:5]).all()
     batch = source(0)
     longest = int(batch.support.weight.sum(1).argmax())
     rows = type(batch.support)(*(part[longest] for part in batch.support))
     wanted = learner.trace(params, rows).scores[rows.weight > 0].sigmoid()
-    torch.testing.assert_close(torch.from_numpy(found.outputs), wanted)
+    torch.testing.assert_close(torch.from_numpy(result.outputs), wanted)
     assert memory_use(object(), params, source) is None
 
 

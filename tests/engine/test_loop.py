@@ -125,8 +125,8 @@ def validate(state) -> tuple[float, dict[str, Tensor]]:
 def run(name, path=None, *, resume=False, update=None, **options):
     start, usual = UPDATES[name]
     folder = RunFolder.opened(path, {"update": name}, resume=resume)
-    asked = {"steps": STEPS, "validate_every": 5, "metric": ERROR, "folder": folder, **options}
-    return loop.run(start(), update or usual, validate, **asked)
+    by_name = {"steps": STEPS, "validate_every": 5, "metric": ERROR, "folder": folder, **options}
+    return loop.run(start(), update or usual, validate, **by_name)
 
 
 def left(path):

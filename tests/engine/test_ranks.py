@@ -55,8 +55,8 @@ def digit_net():
     return MLP((1, 8, 8), None, hidden=(12,), norm="frozen", activation="tanh")
 
 
-def double(found: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, found)
+def double(result: Any) -> Any:
+    return pytree.tree_map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, result)
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,11 @@ def job_gradients(ranks):
 
 def job_train(ranks, name, out=None, **words):
     try:
-        found = trained(name, ranks, out=None if out is None else Path(out), **words)
+        result = trained(name, ranks, out=None if out is None else Path(out), **words)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    about = {"step": found.step, "validation": found.validation, "losses": [r["loss"] for r in found.history]}
-    checkpoint.save(Path("trained"), found.params, about)
+    about = {"step": result.step, "validation": result.validation, "losses": [r["loss"] for r in result.history]}
+    checkpoint.save(Path("trained"), result.params, about)
 
 
 def job_meet(ranks):
@@ -205,8 +205,8 @@ def job_lose(ranks):
 def job_drift(ranks):
     """Ranks that begin with different params take rank 0's, and one step leaves them alike."""
     learner, source = problem("maml")
-    found = train(learner, source, steps=2, seed=ranks.rank, validation_episodes=2, how="vmap", ranks=ranks)
-    checkpoint.save(Path("trained"), found.params, {})
+    run = train(learner, source, steps=2, seed=ranks.rank, validation_episodes=2, how="vmap", ranks=ranks)
+    checkpoint.save(Path("trained"), run.params, {})
 
 
 def command(words, kill=None, interrupt=None, lacks_data=None):
@@ -316,11 +316,13 @@ def well(codes, folder):
     assert codes == [0] * len(codes), "\n".join(heard(folder, rank) for rank in range(len(codes)))
 
 
-def close(found, expected, tolerance):
-    found, expected = tree.flatten(found), tree.flatten(expected)
-    assert found.keys() == expected.keys()
+def close(result, expected, tolerance):
+    result, expected = tree.flatten(result), tree.flatten(expected)
+    assert result.keys() == expected.keys()
     for name, leaf in expected.items():
-        torch.testing.assert_close(found[name], leaf, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            result[name], leaf, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 # One meta-gradient.
@@ -330,10 +332,10 @@ def close(found, expected, tolerance):
 def test_ranks_have_the_gradient_of_one_process_and_all_the_same_bits(world, start, tmp_path):
     well(start("gradients", world, tmp_path), tmp_path)
     for i, case in enumerate(CASES):
-        found = [checkpoint.load(tmp_path / f"rank{rank}" / f"{i}")[0] for rank in range(world)]
-        for other in found[1:]:
-            close(other, found[0], 0)
-        close(found[0], gradient_of(case), 1e-5 if case[-1] == "float32" else 1e-10)
+        results = [checkpoint.load(tmp_path / f"rank{rank}" / f"{i}")[0] for rank in range(world)]
+        for other in results[1:]:
+            close(other, results[0], 0)
+        close(results[0], gradient_of(case), 1e-5 if case[-1] == "float32" else 1e-10)
 
 
 def test_weights_of_the_rank_alone_would_give_another_gradient():
@@ -428,8 +430,8 @@ def test_twenty_steps_are_those_of_one_process(name, aggregate, world, start, by
 
 def test_ranks_that_begin_apart_take_the_params_of_the_first(start, tmp_path):
     well(start("drift", 2, tmp_path), tmp_path)
-    found = [checkpoint.load(tmp_path / f"rank{rank}" / "trained")[0] for rank in (0, 1)]
-    close(found[1], found[0], 0)
+    results = [checkpoint.load(tmp_path / f"rank{rank}" / "trained")[0] for rank in (0, 1)]
+    close(results[1], results[0], 0)
 
 
 @pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 2), (2, 4)])
@@ -519,13 +521,13 @@ def test_a_killed_rank_ends_the_command_in_one_sentence_and_resume_goes_on(victi
     codes = start("command", 2, tmp_path, words=TINY, kill=[victim, 5])
     assert codes == [-signal.SIGKILL if rank == victim else 1 for rank in (0, 1)]
     other = 1 - victim
-    said = heard(tmp_path, other)
+    answer = heard(tmp_path, other)
     who = "mapwise, process 1" if other else "mapwise"
     assert re.fullmatch(
         rf"{who}: another process of this training is gone \(.+\): "
         r"go on with mapwise train --resume runs/protonet-digits, in as many processes as you like\n",
-        said,
-    ), said
+        answer,
+    ), answer
     assert start("command", 2, tmp_path, words=["train", "--resume", "runs/protonet-digits"]) == [0, 0]
     assert alone(TINY, tmp_path / "one") == 0
     run, one = (place / "runs" / "protonet-digits" for place in (tmp_path / "rank0", tmp_path / "one"))
@@ -558,8 +560,8 @@ def test_ctrl_c_heard_by_one_rank_stops_all_after_the_same_step(start, tmp_path)
 def test_what_all_ranks_come_to_is_said_once(words, sentence, code, start, tmp_path):
     codes = start("command", 2, tmp_path, words=words)
     assert codes[0] == code and codes[1] != 0
-    said = heard(tmp_path, 0)
-    assert said.startswith(f"mapwise: {sentence}") and said.count("\n") == 1
+    answer = heard(tmp_path, 0)
+    assert answer.startswith(f"mapwise: {sentence}") and answer.count("\n") == 1
     assert heard(tmp_path, 1) == heard(tmp_path, 0, "said") == ""
     if "loss" not in sentence:
         assert not (tmp_path / "rank0" / "runs").exists()
@@ -576,9 +578,9 @@ def test_torchrun_starts_the_command_unchanged_and_a_killed_rank_ends_it(tmp_pat
     words = [*TINY, "--steps", "1000000", "--validate-every", "20"]
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mapwise"]
     run = tmp_path / "runs" / "protonet-digits"
-    with (tmp_path / "said").open("w") as said:
+    with (tmp_path / "said").open("w") as answer:
         torchrun = subprocess.Popen(
-            [*line, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stderr=said
+            [*line, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stderr=answer
         )
     try:
         until = time.monotonic() + 240
@@ -592,8 +594,8 @@ def test_torchrun_starts_the_command_unchanged_and_a_killed_rank_ends_it(tmp_pat
         torchrun.terminate()  # which ends its processes, too
         torchrun.wait(60)
     lines = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("mapwise")]
-    (told,) = [line for line in lines if "FAILED" not in line]
-    assert "is gone" in told and "--resume runs/protonet-digits" in told
+    (message,) = [line for line in lines if "FAILED" not in line]
+    assert "is gone" in message and "--resume runs/protonet-digits" in message
     assert checkpoint.load(run / LAST)[1]["step"] >= 20
 
 

@@ -113,12 +113,12 @@ def windows():
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What each setting leaves when nobody stops it."""
-    found = {}
+    by_name = {}
     for name, setting in SETTINGS.items():
         out = tmp_path_factory.mktemp(name)
         setting.run(out)
-        found[name] = left(out)
-    return found
+        by_name[name] = left(out)
+    return by_name
 
 
 class AtCall:
@@ -311,17 +311,17 @@ def ten_lives(out, end):
 def test_adam_warm_up_cosine_clipping_and_early_stopping_survive_ten_kills(alone, process, tmp_path):
     end = alone["whole"][2][-1]["step"]
     assert end < WHOLE.steps  # it lost its patience
-    found = []
+    results = []
     for life in ten_lives(tmp_path, end):
         assert process(life) == -signal.SIGKILL
         about = checkpoint.load(tmp_path / LAST)[1]
         recorded = [json.loads(line)["step"] for line in (tmp_path / METRICS).read_text().splitlines()]
-        found.append((about, max([0, *recorded])))
+        results.append((about, max([0, *recorded])))
         assert list(tmp_path.glob(f".{LAST}.*.part")) or life.die[0] != "write halfway"
     # So there was something to lose: a rate half-way up, a count of validations, a record of steps to be taken again.
-    assert any(0 < about["step"] < WHOLE.warmup for about, _ in found)
-    assert any(about["stale"] > 0 for about, _ in found)
-    assert any(recorded > about["step"] for about, recorded in found)
+    assert any(0 < about["step"] < WHOLE.warmup for about, _ in results)
+    assert any(about["stale"] > 0 for about, _ in results)
+    assert any(recorded > about["step"] for about, recorded in results)
     assert process(Life("whole", str(tmp_path))) == 0
     assert left(tmp_path) == alone["whole"]
 
@@ -497,11 +497,11 @@ def test_seconds_go_on_where_they_stopped(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         ADAM.run(tmp_path, progress=stop)
-    found = ADAM.run(tmp_path, resume=True).history
-    seconds = [record["seconds"] for record in found]
+    result = ADAM.run(tmp_path, resume=True).history
+    seconds = [record["seconds"] for record in result]
     assert seconds == sorted(seconds)
     assert seconds[-1] > 0.27
-    worked = [record["processor_seconds"] for record in found]
+    worked = [record["processor_seconds"] for record in result]
     assert worked == sorted(worked)
     assert 0.09 < worked[-1] < seconds[-1] - 0.17  # who sleeps doesn't work
 
@@ -529,9 +529,9 @@ def test_a_run_begun_without_processor_seconds_goes_on_without_them(tmp_path):
     records = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert all(record.pop("processor_seconds") >= 0 for record in records)
     (tmp_path / METRICS).write_text("".join(json.dumps(record) + "\n" for record in records))
-    found = ADAM.run(tmp_path, resume=True).history
-    assert len(found) > len(records)
-    assert not any("processor_seconds" in record for record in found)
+    result = ADAM.run(tmp_path, resume=True).history
+    assert len(result) > len(records)
+    assert not any("processor_seconds" in record for record in result)
 
 
 @pytest.mark.parametrize("name", SETTINGS)

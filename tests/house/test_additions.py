@@ -442,8 +442,8 @@ mapwise("nearby", "--help")
 
 
 def paths(folder: Path) -> dict[str, bytes]:
-    kept = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".png"))
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
+    result = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".pyc", ".png"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in result}
 
 
 def run(repository: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

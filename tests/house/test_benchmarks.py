@@ -42,9 +42,9 @@ def cells(row):
 )
 def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     path = tmp_path / f"{name}.json"
-    asked = ["--quick", *(["--no-compile"] if name.startswith("maml") else [])]
+    results = ["--quick", *(["--no-compile"] if name.startswith("maml") else [])]
     # A process of its own, as by hand: a benchmark sets the allocator's thresholds for the whole process.
-    command = script(f"speed.{name}", *asked, "--json", str(path))
+    command = script(f"speed.{name}", *results, "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -53,7 +53,7 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     spreads = [value for value in cells(row) if isinstance(value, dict)]
     assert spreads and all(0 < value["low"] <= value["median"] <= value["high"] for value in spreads)
     assert row["machine"] in ran.stdout
-    assert row["eval_command"] == shlex.join(["python", "-m", f"benchmarks.speed.{name}", *asked])
+    assert row["eval_command"] == shlex.join(["python", "-m", f"benchmarks.speed.{name}", *results])
     assert "no GPU is at hand" in ran.stdout or torch.cuda.is_available()
     assert row["result"]["quick"] is True
 
@@ -61,8 +61,8 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
 @pytest.mark.slow
 def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(tmp_path):
     path = tmp_path / "functions.json"
-    asked = ["--quick", "--kernel", "rbf", "--kernel", "matern52", "--runs", str(tmp_path)]
-    command = script("accuracy.functions", *asked, "--json", str(path))
+    results = ["--quick", "--kernel", "rbf", "--kernel", "matern52", "--runs", str(tmp_path)]
+    command = script("accuracy.functions", *results, "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -78,8 +78,8 @@ def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(t
 @pytest.mark.slow
 def test_curves_end_on_the_same_episodes_and_stand_in_one_figure(tmp_path):
     path = tmp_path / "curves.json"
-    asked = ["--quick", "--source", "glyphs", "--only", "anil", "--runs", str(tmp_path / "runs"), "--json", str(path)]
-    ran = subprocess.run(script("accuracy.curves", *asked), capture_output=True, text=True, check=False)
+    results = ["--quick", "--source", "glyphs", "--only", "anil", "--runs", str(tmp_path / "runs"), "--json", str(path)]
+    ran = subprocess.run(script("accuracy.curves", *results), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     ends, curves = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
     maml, anil = ends["lines"]
@@ -106,8 +106,8 @@ def test_progress_ends_where_the_training_did(tmp_path):
         "2",
     ]
     assert command("train", *words, "--out", run) == 0
-    asked = script("accuracy.progress", str(run), "--lines", "2", "--json", str(path))
-    ran = subprocess.run(asked, capture_output=True, text=True, check=False)
+    question = script("accuracy.progress", str(run), "--lines", "2", "--json", str(path))
+    ran = subprocess.run(question, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     (table,) = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
     assert [line["step"] for line in table["lines"]] == ["2", "6"]
@@ -176,8 +176,8 @@ def test_heads_behind_an_encoder_of_texts_are_judged_on_the_same_draws(tmp_path)
     sentences = "\r\n".join(f"{text} @ home @{label}" for text, label in texts)
     (tmp_path / "financial-phrasebank" / "Sentences_50Agree.txt").write_text(sentences, encoding="utf-8-sig")
     path = tmp_path / "texts.json"
-    asked = ["--data", str(tmp_path), "--encoder", "text-hash", "--quick", "--heads", "ridge", "nearest_mean"]
-    command = script("few_examples.texts", *asked, "--json", str(path))
+    results = ["--data", str(tmp_path), "--encoder", "text-hash", "--quick", "--heads", "ridge", "nearest_mean"]
+    command = script("few_examples.texts", *results, "--json", str(path))
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     row = json.loads(path.read_text(encoding="utf-8"))
@@ -200,16 +200,16 @@ def test_a_tuned_encoder_is_judged_beside_frozen_ones_on_the_same_draws(tmp_path
     sentences = "\n".join(f"{text}@{label}" for text, label in texts)
     (tmp_path / "financial-phrasebank" / "Sentences_50Agree.txt").write_text(sentences, encoding="utf-8")
     path = tmp_path / "lora.json"
-    asked = ["financial-phrasebank", "--data", str(tmp_path), "--quick", "--crossed", "--json", str(path)]
-    command = script("few_examples.lora", *asked)
+    results = ["financial-phrasebank", "--data", str(tmp_path), "--quick", "--crossed", "--json", str(path)]
+    command = script("few_examples.lora", *results)
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ran.returncode == 0, ran.stderr
-    contenders, told = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
-    (line,), (said,) = contenders["lines"], told["lines"]
+    contenders, message = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    (line,), (answer,) = contenders["lines"], message["lines"]
     mine, auto, ahead = (float(line[name].split()[0]) for name in ("lora, %", "auto, %", "lora minus auto"))
     assert mine > 60 and mine - auto == pytest.approx(ahead, abs=0.11)
-    assert line["auto, all, %"] and float(said["the truth, %"].split()[0]) == mine
+    assert line["auto, all, %"] and float(answer["the truth, %"].split()[0]) == mine
     assert float(line["seconds of lora"].split()[0]) > 0
 
 
@@ -415,12 +415,12 @@ def test_in_first_order_only_the_first_order_gradient_is_taken():
 @pytest.mark.parametrize("first_order", [False, True])
 def test_every_peer_computes_the_same_meta_gradient(name, first_order):
     peers = load("peers")
-    found, absent = peers.installed()
+    result, absent = peers.installed()
     if name in absent:
         pytest.skip(absent[name])
     meta, shape = problem()
     shape = replace(shape, learner=replace(shape.learner, first_order=first_order))
-    meta.compare(shape, {name: (found[name].meta_gradient, "plain")}, load("row").Row("x", "y", "z"))
+    meta.compare(shape, {name: (result[name].meta_gradient, "plain")}, load("row").Row("x", "y", "z"))
 
 
 def engine(monkeypatch, meta_gradient):
@@ -438,9 +438,9 @@ def test_a_benchmark_fails_when_compile_fell_back(monkeypatch):
             warnings.warn("no compiler is at hand, so it runs uncompiled", RuntimeWarning, stacklevel=2)
         return mw.meta_gradient(learner, params, tasks, how=how)
 
-    asked = engine(monkeypatch, falls_back)
+    question = engine(monkeypatch, falls_back)
     with pytest.raises(RuntimeError, match="compile fell back"):
-        meta.measure(shape, asked, load("row").Row("x", "y", "z"), compiled=True)
+        meta.measure(shape, question, load("row").Row("x", "y", "z"), compiled=True)
 
 
 def test_a_compiled_gradient_that_is_another_one_stops_the_benchmark(monkeypatch):
@@ -450,9 +450,9 @@ def test_a_compiled_gradient_that_is_another_one_stops_the_benchmark(monkeypatch
         gradients, loss = mw.meta_gradient(learner, params, tasks, how=how)
         return ({name: 1.1 * leaf for name, leaf in gradients.items()} if compile else gradients), loss
 
-    asked = engine(monkeypatch, wrong)
+    question = engine(monkeypatch, wrong)
     with pytest.raises(RuntimeError, match="compiled computes something else"):
-        meta.measure(shape, asked, load("row").Row("x", "y", "z"), compiled=True)
+        meta.measure(shape, question, load("row").Row("x", "y", "z"), compiled=True)
 
 
 def test_a_compiled_gradient_is_a_contender_of_its_own(monkeypatch):
@@ -461,16 +461,16 @@ def test_a_compiled_gradient_is_a_contender_of_its_own(monkeypatch):
     def right(learner, params, tasks, *, how, compile=False):
         return mw.meta_gradient(learner, params, tasks, how=how)
 
-    asked, row = engine(monkeypatch, right), load("row").Row("x", "y", "z")
-    measured = meta.measure(shape, asked, row, compiled=True)
+    question, row = engine(monkeypatch, right), load("row").Row("x", "y", "z")
+    measured = meta.measure(shape, question, row, compiled=True)
     assert measured.mine == ["mapwise", "mapwise, compiled"] and any("compiling took" in note for note in row.notes)
 
 
 def test_an_absent_peer_is_left_out_with_its_reason(monkeypatch):
     peers = load("peers")
     monkeypatch.setattr(peers, "PEERS", {"nobody": "nobody_maml"})
-    found, absent = peers.installed()
-    assert not found and "not installed" in absent["nobody"]
+    result, absent = peers.installed()
+    assert not result and "not installed" in absent["nobody"]
     monkeypatch.setattr(peers, "PEERS", {"json": "broken_maml"})  # the library is there, and can't be used
     assert "broken_maml" in peers.installed()[1]["json"]
 
@@ -516,11 +516,11 @@ def test_ranks_that_train_apart_are_no_measurement(monkeypatch):
     ranks = load("speed.ranks")
     steps = {1: [1.6, 1.5, 1.2], 2: [1.6, 1.52, 1.1]}
     monkeypatch.setattr(ranks, "trained", lambda ranks, *_: (10.0 * ranks, steps[ranks]))
-    asked = SimpleNamespace(quick=False, rounds=2, device="cpu")
+    question = SimpleNamespace(quick=False, rounds=2, device="cpu")
     with pytest.raises(RuntimeError, match="not one training"):
-        ranks.found(asked)
+        ranks.found(question)
     steps[2] = [1.6, 1.5, 1.1]  # rounding grows with the steps
-    assert ranks.found(asked).targets[0].value == pytest.approx(2.0)
+    assert ranks.found(question).targets[0].value == pytest.approx(2.0)
 
 
 def test_the_runner_knows_scripts_that_exist():

@@ -24,20 +24,20 @@ class Block:
 
 def blocks(text: str) -> list[Block]:
     """The fenced blocks of a page; the language is all that stands behind the opening fence."""
-    found, opened, lines, start = [], None, [], 0
+    result, opened, lines, start = [], None, [], 0
     for number, line in enumerate(text.splitlines(), start=1):
         fence = re.match(r"^\s*(`{3,}|~{3,})\s*(.*?)\s*$", line)
         if opened is None:
             if fence:
                 opened, lines, start = (fence[1], fence[2]), [], number + 1
         elif fence and fence[1].startswith(opened[0]) and not fence[2]:
-            found.append(Block(opened[1], "\n".join(lines), start))
+            result.append(Block(opened[1], "\n".join(lines), start))
             opened = None
         else:
             lines.append(line)
     if opened is not None:
         raise ValueError(f"the block that opens in line {start - 1} is never closed")
-    return found
+    return result
 
 
 def prose(text: str) -> str:

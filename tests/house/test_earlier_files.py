@@ -56,9 +56,9 @@ def test_an_earlier_predictor_has_the_same_answers(name):
     if name == "regressor":
         np.testing.assert_allclose(mw.FewShotRegressor.load(path).predict(rows), known["answers"], **CLOSE)
         return
-    found = mw.FewShotClassifier.load(path)
-    assert found.classes_.tolist() == known["classes"]
-    np.testing.assert_allclose(found.predict_proba(rows), known["answers"], **CLOSE)
+    model = mw.FewShotClassifier.load(path)
+    assert model.classes_.tolist() == known["classes"]
+    np.testing.assert_allclose(model.predict_proba(rows), known["answers"], **CLOSE)
 
 
 def test_an_earlier_run_stands_behind_a_predictor():

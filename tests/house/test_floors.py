@@ -116,11 +116,11 @@ def floor_faults(source: str, module: str, is_package: bool = False) -> list[str
     if here == "__init__":
         return []
     faults = []
-    for found in imports(source, module, is_package):
-        if found.target.split(".")[0] != "mapwise" or found.target == "mapwise.__version__":
+    for result in imports(source, module, is_package):
+        if result.target.split(".")[0] != "mapwise" or result.target == "mapwise.__version__":
             continue
-        there = part_of(found.target)
-        where = f"{module}:{found.line}"
+        there = part_of(result.target)
+        where = f"{module}:{result.line}"
         if there not in FLOORS:
             faults.append(f"{where}: {there} has no floor: put it on one in FLOORS")
         elif FLOORS[there] > FLOORS[here]:
@@ -135,34 +135,34 @@ def learner_faults(source: str, module: str, is_package: bool = False) -> list[s
     if part_of(module) != "learners":
         return []
     faults = []
-    for found in imports(source, module, is_package):
-        if not f"{found.target}.".startswith("mapwise.learners."):
+    for result in imports(source, module, is_package):
+        if not f"{result.target}.".startswith("mapwise.learners."):
             continue
         allowed = [ROW, *([VARIANTS[module]] if module in VARIANTS else [])]
         allowed += [module] if is_package else []  # a package may show what lies in it
-        if not any(f"{found.target}.".startswith(f"{name}.") for name in allowed):
-            faults.append(f"{module}:{found.line}: a learner imports {found.target}: see VARIANTS")
+        if not any(f"{result.target}.".startswith(f"{name}.") for name in allowed):
+            faults.append(f"{module}:{result.line}: a learner imports {result.target}: see VARIANTS")
     return faults
 
 
 def heavy_faults(source: str, module: str, is_package: bool = False) -> list[str]:
     """Heavy packages imported as soon as the file is; and torchvision, imported at all."""
     faults = []
-    for found in imports(source, module, is_package):
-        root = found.target.split(".")[0]
+    for result in imports(source, module, is_package):
+        root = result.target.split(".")[0]
         if root == "torchvision":
-            faults.append(f"{module}:{found.line}: torchvision: read and resize with Pillow")
-        elif root in HEAVY and not found.late and AT_THE_TOP.get(module) != root:
-            faults.append(f"{module}:{found.line}: {root} at the top: import it inside the function that uses it")
+            faults.append(f"{module}:{result.line}: torchvision: read and resize with Pillow")
+        elif root in HEAVY and not result.late and AT_THE_TOP.get(module) != root:
+            faults.append(f"{module}:{result.line}: {root} at the top: import it inside the function that uses it")
     return faults
 
 
 def unsafe_faults(source: str, module: str, is_package: bool = False) -> list[str]:
     """Ways for a file or a string that a user is handed to run code."""
     faults = []
-    for found in imports(source, module, is_package):
-        if found.target.split(".")[0] in PICKLES or found.target in ("torch.load", "torch.save"):
-            faults.append(f"{module}:{found.line}: imports {found.target}: keep tensors in safetensors")
+    for result in imports(source, module, is_package):
+        if result.target.split(".")[0] in PICKLES or result.target in ("torch.load", "torch.save"):
+            faults.append(f"{module}:{result.line}: imports {result.target}: keep tensors in safetensors")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and _dotted(node) in ("torch.load", "torch.save"):
             faults.append(f"{module}:{node.lineno}: {_dotted(node)}: keep tensors in safetensors")
@@ -250,8 +250,8 @@ def test_every_licence_to_import_a_neighbour_is_used():
     used = {
         module
         for text, module, is_package in sources()
-        for found in imports(text, module, is_package)
-        if module in VARIANTS and f"{found.target}.".startswith(f"{VARIANTS[module]}.")
+        for result in imports(text, module, is_package)
+        if module in VARIANTS and f"{result.target}.".startswith(f"{VARIANTS[module]}.")
     }
     assert used == set(VARIANTS)
 
@@ -260,8 +260,8 @@ def test_every_licence_to_import_a_heavy_package_at_the_top_is_used():
     used = {
         module
         for text, module, is_package in sources()
-        for found in imports(text, module, is_package)
-        if found.target.split(".")[0] == AT_THE_TOP.get(module) and not found.late
+        for result in imports(text, module, is_package)
+        if result.target.split(".")[0] == AT_THE_TOP.get(module) and not result.late
     }
     assert used == set(AT_THE_TOP)
 
@@ -295,8 +295,8 @@ def test_every_licence_to_import_a_heavy_package_at_the_top_is_used():
     ],
 )
 def test_an_import_that_goes_up_or_sideways_is_caught(module, source, fault):
-    (found,) = floor_faults(source, module)
-    assert fault in found
+    (result,) = floor_faults(source, module)
+    assert fault in result
 
 
 @pytest.mark.parametrize(

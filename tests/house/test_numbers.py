@@ -158,8 +158,8 @@ def benched(learner, right, by_rows):
 def compared(tables, tmp_path):
     """Two rows of a comparison beside a row that is in none."""
     (tmp_path / "glyphs").mkdir()
-    found = [benched("protonet", "60 66 63", "66 66 60"), benched("maml", "57 60 57", None)]
-    for row in found:
+    results = [benched("protonet", "60 66 63", "66 66 60"), benched("maml", "57 60 57", None)]
+    for row in results:
         (tmp_path / "glyphs" / f"{row['learner']}.json").write_text(json.dumps(row), encoding="utf-8")
     (tmp_path / "protonet-omniglot.json").write_text(json.dumps(CLASSIFIED), encoding="utf-8")
     return tables.read_rows(tmp_path)
@@ -167,7 +167,7 @@ def compared(tables, tmp_path):
 
 def test_a_comparison_is_one_table_with_its_figure_and_commands(tables, compared, tmp_path):
     page = tables.rendered(block("glyphs"), compared)
-    for said in (
+    for answer in (
         "Conv4 (filters 32), 5-way 1-shot.",
         "Each row with 1 thread, 2 CPU cores.",
         "| protonet | 84.0 ± 9.9 % | 85.3 ± 11.5 % | – | 0.500 | 2.0 % | 90 s | 90 s | 7.2 ms | 61 MB | 160 | inner_lr",
@@ -176,7 +176,7 @@ def test_a_comparison_is_one_table_with_its_figure_and_commands(tables, compared
         "![accuracy against training time](../results/glyphs/figure.svg)",
         "mapwise bench glyphs --only maml\n",
     ):
-        assert said in page
+        assert answer in page
     assert page.index("| protonet") < page.index("| maml")
     assert tables.figures(compared, tmp_path) == [tmp_path / "glyphs" / "figure.svg"]
     assert ">maml<" in (tmp_path / "glyphs" / "figure.svg").read_text("utf-8")
@@ -186,7 +186,7 @@ def test_a_comparison_is_one_table_with_its_figure_and_commands(tables, compared
 
 def test_a_row_of_a_comparison_is_on_its_learners_page_and_in_the_summary(tables, compared):
     page = tables.rendered(block("maml"), compared)
-    for said in (
+    for answer in (
         "**`glyphs-maml`: 77.3 ± 1.0 %** (glyphs test,",
         "Transductive: the same.",
         "Chosen on the validation split, of 2: inner_lr 0.1.",
@@ -194,7 +194,7 @@ def test_a_row_of_a_comparison_is_on_its_learners_page_and_in_the_summary(tables
         "On the same episodes, −6.7 ± 5.7 points to `protonet` (paired).",
         "mapwise bench glyphs --only maml\nmapwise train maml glyphs\nmapwise eval runs/bench-glyphs/maml/full\n",
     ):
-        assert said in page
+        assert answer in page
     assert (
         "paired" not in tables.rendered(block("protonet"), compared).partition("glyphs-protonet")[2].partition("sh")[0]
     )
@@ -247,8 +247,8 @@ def test_every_page_that_should_show_numbers_has_its_block(tables):
 def test_every_learner_page_has_the_same_headings():
     headings = ["Idea", "Equations", "When to use it, and when not", "Cost", "Measured", "Options", "Citation"]
     for page in sorted(set((ROOT / "docs" / "learners").glob("*.md")) - {ROOT / "docs" / "learners" / "README.md"}):
-        found = [line[3:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
-        assert found == headings, page.name
+        text = [line[3:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+        assert text == headings, page.name
 
 
 def test_every_option_of_a_learner_is_on_its_page():
@@ -262,7 +262,7 @@ def test_every_option_of_a_learner_is_on_its_page():
 
 def test_a_number_comes_with_interval_protocol_and_commands(tables, rows):
     page = tables.rendered(block("protonet"), rows)
-    for said in (
+    for answer in (
         "98.4 ± 0.2 %",
         "omniglot test, 5-way 1-shot, 15 queries a class, 1,000 episodes, inductive, seed 0",
         "at least 98.3 %",
@@ -272,7 +272,7 @@ def test_a_number_comes_with_interval_protocol_and_commands(tables, rows):
         CLASSIFIED["train_command"],
         CLASSIFIED["eval_command"],
     ):
-        assert said in page
+        assert answer in page
     assert "missed" not in page and "maml" not in page and "old" not in page
 
 
@@ -307,15 +307,21 @@ def test_processor_time_that_one_run_of_a_lineage_did_not_count_is_not_said(reco
 
 def test_a_regression_says_after_how_many_steps_and_what_diverged(tables, rows):
     page = tables.rendered(block("maml"), rows)
-    for said in ("MSE 0.421 ± 0.012", "after 5 inner steps", "10,000 episodes, transductive", "Median 0.210", "0.2 %"):
-        assert said in page
+    for answer in (
+        "MSE 0.421 ± 0.012",
+        "after 5 inner steps",
+        "10,000 episodes, transductive",
+        "Median 0.210",
+        "0.2 %",
+    ):
+        assert answer in page
     assert "at most 0.38, missed" in page
 
 
 def test_bits_are_shown_as_a_share_of_wrong_ones_and_their_cross_entropy(tables):
     about = {"source": "copy", "split": "test", "episodes": 1000, "ways": "", "shots": "40", "queries": 40}
-    found = {**about, "transductive": False, "seed": 0, "wrong_bits": 0.0123, "ci95": 0.002, "bits": 0.0456}
-    row = tables.Row("ntm-copy-40", "ntm", eval_command="mapwise eval runs/ntm", target="1", result=found)
+    by_name = {**about, "transductive": False, "seed": 0, "wrong_bits": 0.0123, "ci95": 0.002, "bits": 0.0456}
+    row = tables.Row("ntm-copy-40", "ntm", eval_command="mapwise eval runs/ntm", target="1", result=by_name)
     assert (row.headline, row.wanted) == ("1.2 ± 0.2 % wrong bits, 0.046 bits a bit", "at most 1 %, missed")
     assert row.task == "copy, length 40"
     assert "copy test, length 40, at most 40 answers, 1,000 episodes" in tables.rendered(block("ntm"), [row])
@@ -415,13 +421,13 @@ def test_a_page_that_is_not_current_is_caught(tables, rows, tmp_path):
     (tmp_path / "benchmarks" / "README.md").write_text("no block\n", encoding="utf-8")
     page = tmp_path / "docs" / "learners" / "protonet.md"
     page.write_text(tables.rendered(block("protonet"), rows).replace("98.4", "99.9"), encoding="utf-8")
-    assert [found for found, _ in tables.stale(rows, tmp_path)] == [page]
+    assert [result for result, _ in tables.stale(rows, tmp_path)] == [page]
 
 
 def test_a_benchmark_shows_its_tables_its_targets_and_its_command(tables, tmp_path):
     (tmp_path / "maml-speed.json").write_text(json.dumps(SPEED), encoding="utf-8")
     page = tables.rendered(block("speed"), tables.read_rows(tmp_path))
-    for said in (
+    for answer in (
         "| `maml-speed` | speed | 6.25 | ≥ 6 | met |",
         "| `maml-speed` | memory | 1.4 | ≤ 1.3 | missed |",
         "| `maml-speed` | ranks | not measured | ≥ 1.7 | one core |",
@@ -433,7 +439,7 @@ def test_a_benchmark_shows_its_tables_its_targets_and_its_command(tables, tmp_pa
         "- A peer is left out: not installed.",
         "python benchmarks/maml.py --data DATA\n",
     ):
-        assert said in page
+        assert answer in page
     assert tables.rendered(block("all"), tables.read_rows(tmp_path)) == block("all", "Not measured yet.")
 
 

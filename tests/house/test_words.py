@@ -51,8 +51,9 @@ def _variables(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.arg
 
 
-def sources() -> list[tuple[str, str]]:
-    return [(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))) for path in sorted(SOURCE.rglob("*.py"))]
+def sources(*folders: Path) -> list[tuple[str, str]]:
+    paths = [path for folder in folders or (SOURCE,) for path in sorted(folder.rglob("*.py"))]
+    return [(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))) for path in paths]
 
 
 def pages() -> list[tuple[str, str]]:
@@ -71,7 +72,8 @@ def test_docstrings_help_texts_and_errors_have_no_riddles():
 
 
 def test_variables_are_nouns():
-    faults = [fault for text, where in sources() for fault in variable_faults(text, where)]
+    code = sources(SOURCE, ROOT / "tests", ROOT / "benchmarks")
+    faults = [fault for text, where in code for fault in variable_faults(text, where)]
     places = {re.sub(r":\d+:", ":", fault) for fault in faults}
     assert places == SEEN_BY_USERS, "\n".join(faults)
 

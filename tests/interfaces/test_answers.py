@@ -40,8 +40,8 @@ def test_a_folder_becomes_a_file_that_answers(cli, photos):
     assert done.found["classes"] == {"bar": 4, "cross": 4, "ring": 4}
     assert done.found["held_out"]["accuracy"] == 1
     assert done.found["bytes"] < 20_000
-    asked = cli("predict", "few.safetensors", *sorted(photos.glob("new/*.png")), "--json")
-    answers = asked.found["predictions"]
+    question = cli("predict", "few.safetensors", *sorted(photos.glob("new/*.png")), "--json")
+    answers = question.found["predictions"]
     assert [one["label"] for one in answers] == ["bar", "bar", "cross", "cross", "ring", "ring"]
     assert answers[0]["input"].endswith("bar-4.png")
     assert all(0.5 < one["probability"] <= 1 for one in answers)
@@ -50,9 +50,9 @@ def test_a_folder_becomes_a_file_that_answers(cli, photos):
 
 
 def test_answers_are_lines_and_tables_too(cli, photos):
-    said = cli("fit", "photos", "-o", "few.safetensors").out
-    assert "12 examples of 3 classes" in said
-    assert "cross-validated on 12 rows" in said
+    text = cli("fit", "photos", "-o", "few.safetensors").out
+    assert "12 examples of 3 classes" in text
+    assert "cross-validated on 12 rows" in text
     lines = cli("predict", "few.safetensors", "new").out.splitlines()
     assert lines[0].split() == ["bar", *lines[0].split()[1:3], "new/bar-4.png"]
     sheet = cli("predict", "few.safetensors", "new", "--csv").out.splitlines()
@@ -63,9 +63,9 @@ def test_answers_are_lines_and_tables_too(cli, photos):
 
 def test_what_no_class_is_like_is_none_of_these(cli, photos):
     cli("fit", "photos", "-o", "few.safetensors")
-    asked = cli("predict", "few.safetensors", "dots", "--json").found
-    assert asked["refuse"] == 0.05
-    assert [one["unknown"] for one in asked["predictions"]] == [True] * 4
+    question = cli("predict", "few.safetensors", "dots", "--json").found
+    assert question["refuse"] == 0.05
+    assert [one["unknown"] for one in question["predictions"]] == [True] * 4
     assert cli("predict", "few.safetensors", "dots").out.startswith("none of these (nearest ")
     assert cli("predict", "few.safetensors", "dots", "--csv").out.splitlines()[1].endswith(",yes")
     taken = cli("predict", "few.safetensors", "dots", "--refuse", "0", "--json").found["predictions"]
@@ -78,9 +78,9 @@ def test_what_no_class_is_like_is_none_of_these(cli, photos):
 def test_where_none_of_these_cannot_be_told_the_answers_are_given_all_the_same(cli, tmp_path):
     (tmp_path / "train.csv").write_text("body,intent\ncancel it,cancel\nmy refund,refund\n")
     cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "two.safetensors")
-    asked = cli("predict", "two.safetensors", "cancel", "--json").found
-    assert asked["predictions"][0]["unknown"] is None
-    assert asked["why"].startswith("what is none of these is unknown: 0 of the examples")
+    question = cli("predict", "two.safetensors", "cancel", "--json").found
+    assert question["predictions"][0]["unknown"] is None
+    assert question["why"].startswith("what is none of these is unknown: 0 of the examples")
     assert "note: what is none of these" in cli("predict", "two.safetensors", "cancel").out
 
 
@@ -103,8 +103,8 @@ def test_texts_of_a_table_become_a_file_that_answers(cli, tmp_path):
     assert done.found["encoder"] == "text-hash"
     (tmp_path / "new.csv").write_text("id,body\n1,my refund\n2,cancel\n")
     (tmp_path / "new.txt").write_text("cancel it\n\nrefund please\n")
-    asked = cli("predict", "intents.safetensors", "cancel that order", "new.csv", "new.txt", "--json").found
-    assert [one["label"] for one in asked["predictions"]] == ["cancel", "refund", "cancel", "cancel", "refund"]
+    question = cli("predict", "intents.safetensors", "cancel that order", "new.csv", "new.txt", "--json").found
+    assert [one["label"] for one in question["predictions"]] == ["cancel", "refund", "cancel", "cancel", "refund"]
     (tmp_path / "hello.txt").write_text("hello there\ngood morning\nhello\n")
     assert cli("add-class", "intents.safetensors", "hello", "hello.txt").code == 0
     assert cli("predict", "intents.safetensors", "hello you", "--json").found["predictions"][0]["label"] == "hello"
@@ -115,8 +115,8 @@ def test_rows_of_a_table_become_a_file_that_answers(cli, tmp_path):
     done = cli("fit", "train.csv", "--label", "kind", "-o", "rows.safetensors", "--json", "--learner", "ridge")
     assert done.code == 0, done.err
     (tmp_path / "new.csv").write_text("colour,size\nblue,7\nred,2\n")
-    asked = cli("predict", "rows.safetensors", "new.csv", "--json").found["predictions"]
-    assert [(one["input"], one["label"]) for one in asked] == [("new.csv, line 2", "b"), ("new.csv, line 3", "a")]
+    question = cli("predict", "rows.safetensors", "new.csv", "--json").found["predictions"]
+    assert [(one["input"], one["label"]) for one in question] == [("new.csv, line 2", "b"), ("new.csv, line 3", "a")]
 
 
 def test_what_can_not_be_told_is_said(cli, tmp_path):
@@ -125,7 +125,7 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("made", "words", "said"),
+    ("result", "words", "answer"),
     [
         ({}, ["fit", "none", "-o", "f.safetensors"], "none is not there: give a folder"),
         ({"one/a/1.png": "ring"}, ["fit", "one", "-o", "f.safetensors"], "one class, 'a'"),
@@ -166,8 +166,8 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
         ({}, ["add-class", "f.safetensors", " ", "x"], "give one line of text"),
     ],
 )
-def test_a_mistake_is_one_sentence(cli, tmp_path, made, words, said):
-    for name, content in made.items():
+def test_a_mistake_is_one_sentence(cli, tmp_path, result, words, answer):
+    for name, content in result.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
@@ -176,13 +176,13 @@ def test_a_mistake_is_one_sentence(cli, tmp_path, made, words, said):
             drawing(content, 2).save(path)
     done = cli(*words)
     assert done.code == 1
-    assert said in done.err
+    assert answer in done.err
     assert len(done.err.splitlines()) == 1
     assert done.out == ""
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "answer"),
     [
         (["predict", "few.safetensors", "none.png"], "none.png is not there"),
         (["which-next", "few.safetensors", "new", "--n", "7"], "n is 7 and there are 6 rows without a label"),
@@ -192,12 +192,12 @@ def test_a_mistake_is_one_sentence(cli, tmp_path, made, words, said):
         (["add-class", "few.safetensors", "hoop", "photos/ring"], "same and of two classes"),
     ],
 )
-def test_a_mistake_leaves_the_file_as_it_was(cli, photos, words, said):
+def test_a_mistake_leaves_the_file_as_it_was(cli, photos, words, answer):
     cli("fit", "photos", "-o", "few.safetensors")
     before = (photos / "few.safetensors").read_bytes()
     done = cli(*words)
     assert (done.code, done.out) == (1, "")
-    assert said in done.err
+    assert answer in done.err
     assert (photos / "few.safetensors").read_bytes() == before
 
 
@@ -260,10 +260,10 @@ def test_what_to_label_next_is_named_with_its_reason(cli, photos):
     cli("fit", "photos", "-o", "few.safetensors")
     done = cli("which-next", "few.safetensors", "new", "dots", "--json")
     assert done.code == 0, done.err
-    found = done.found["next"]
-    assert len(found) == 5 and found[0]["input"].startswith("dots/")  # of a class that has no example
-    assert "unlike every example so far, like 3 others" in found[0]["reason"]
-    assert found[0]["input"] == sorted(str(p.relative_to(photos)) for p in photos.glob("dots/*"))[found[0]["row"] - 6]
+    result = done.found["next"]
+    assert len(result) == 5 and result[0]["input"].startswith("dots/")  # of a class that has no example
+    assert "unlike every example so far, like 3 others" in result[0]["reason"]
+    assert result[0]["input"] == sorted(str(p.relative_to(photos)) for p in photos.glob("dots/*"))[result[0]["row"] - 6]
     lines = cli("which-next", "few.safetensors", "new", "dots", "--n", "2").out.splitlines()
-    assert len(lines) == 2 and lines[0] == f"{found[0]['input']}: {found[0]['reason']}"
+    assert len(lines) == 2 and lines[0] == f"{result[0]['input']}: {result[0]['reason']}"
     assert len(cli("which-next", "few.safetensors", "dots").out.splitlines()) == 4

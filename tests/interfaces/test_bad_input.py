@@ -73,15 +73,15 @@ def run(cli):
 
 
 def test_a_class_with_too_few_rows_is_named(refused):
-    said = refused("train", "protonet", "digits", "--shots", "175", "--queries", "5", *TINY)
-    assert "class '" in said
-    assert "175 shots + 5 queries need 180" in said
+    answer = refused("train", "protonet", "digits", "--shots", "175", "--queries", "5", *TINY)
+    assert "class '" in answer
+    assert "175 shots + 5 queries need 180" in answer
 
 
 def test_more_ways_than_classes_says_how_many_there_are(refused):
-    said = refused("train", "protonet", "digits", "--ways", "9", *TINY)
-    assert "ways is 9" in said
-    assert "4 classes" in said
+    answer = refused("train", "protonet", "digits", "--ways", "9", *TINY)
+    assert "ways is 9" in answer
+    assert "4 classes" in answer
 
 
 def test_eval_of_a_run_with_more_ways_than_unseen_classes_is_refused(refused, run):
@@ -109,9 +109,9 @@ def test_a_file_that_is_no_image_is_named_and_skipped_only_on_request(cli, refus
         bad.write_bytes(bad.read_bytes()[:600])
     else:
         bad.write_bytes(b"hello" if fault == "no image" else b"")
-    said = refused("train", "protonet", photos, *FEW)
-    assert str(bad) in said
-    assert "--skip-bad" in said
+    answer = refused("train", "protonet", photos, *FEW)
+    assert str(bad) in answer
+    assert "--skip-bad" in answer
     before = contents(photos)
     code, _, err = cli("train", "protonet", photos, "--skip-bad", *FEW)
     assert code == 0, err
@@ -127,9 +127,9 @@ def csv(text):
 
 @pytest.mark.parametrize("cell", ["", "NA", "nan"])
 def test_a_table_with_a_missing_cell_names_line_and_column(refused, cell):
-    said = refused("train", "protonet", csv(f"width,height,label\n1,2,a\n3,{cell},b\n"), *FEW)
-    assert "line 3" in said
-    assert "'height'" in said
+    answer = refused("train", "protonet", csv(f"width,height,label\n1,2,a\n3,{cell},b\n"), *FEW)
+    assert "line 3" in answer
+    assert "'height'" in answer
 
 
 def test_a_table_of_one_class_is_refused(refused):
@@ -141,8 +141,8 @@ def test_a_table_with_infinity_is_refused(refused):
 
 
 def test_a_table_without_the_label_column_names_the_nearest(refused):
-    said = refused("train", "protonet", csv("width,kind\n1,a\n2,b\n"), "--label", "kid", *FEW)
-    assert "did you mean 'kind'" in said
+    answer = refused("train", "protonet", csv("width,kind\n1,a\n2,b\n"), "--label", "kid", *FEW)
+    assert "did you mean 'kind'" in answer
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -172,7 +172,7 @@ def test_a_module_that_updates_running_statistics_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "answer"),
     [
         (("train", "mmal", "digits"), "did you mean 'maml'"),
         (("list", "protnet"), "did you mean 'protonet'"),
@@ -208,8 +208,8 @@ def test_a_module_that_updates_running_statistics_is_refused():
         (("eval", "run", "--episodes", "0"), "--episodes"),
     ],
 )
-def test_wrong_use_is_told_in_one_line_with_the_nearest_name(refused, words, said):
-    assert said in refused(*words, code=2)
+def test_wrong_use_is_told_in_one_line_with_the_nearest_name(refused, words, answer):
+    assert answer in refused(*words, code=2)
 
 
 def test_a_folder_that_is_no_run_is_refused(refused):
@@ -256,8 +256,8 @@ def test_a_truncated_last_checkpoint_is_refused(refused, run):
 
 
 def test_a_run_is_never_overwritten(refused, run):
-    said = refused("train", "protonet", "digits", "--out", run, *TINY)
-    assert f"--resume {run}" in said
+    answer = refused("train", "protonet", "digits", "--out", run, *TINY)
+    assert f"--resume {run}" in answer
 
 
 def test_a_run_that_only_lost_its_checkpoints_begins_again(cli, run):
@@ -270,8 +270,8 @@ def test_a_run_that_only_lost_its_checkpoints_begins_again(cli, run):
 
 
 def test_weights_of_another_net_do_not_start_a_run(refused, run):
-    said = refused("train", "protonet", "digits", "--init", run, "--net.hidden", "7,5,3", *TINY)
-    assert "no weight of" in said
+    answer = refused("train", "protonet", "digits", "--init", run, "--net.hidden", "7,5,3", *TINY)
+    assert "no weight of" in answer
 
 
 def test_a_change_that_the_weights_do_not_fit_is_refused(refused, run):
@@ -289,8 +289,8 @@ def test_runs_on_different_tasks_are_not_compared(cli, refused, run):
 
 
 def test_a_test_source_of_another_shape_is_refused(refused):
-    said = refused("train", "protonet", "digits", "--test-source", csv(ROWS), *FEW)
-    assert "another" in said or "shape" in said
+    answer = refused("train", "protonet", "digits", "--test-source", csv(ROWS), *FEW)
+    assert "another" in answer or "shape" in answer
 
 
 ROWS = "width,height,label\n" + "".join(f"{i},{i * i},c{i % 10}\n" for i in range(40))
@@ -305,8 +305,8 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(cli):
 
 def test_a_folder_that_cannot_be_made_is_refused(refused):
     Path("file").write_text("here")
-    said = refused("train", "protonet", "digits", "--out", "file/run", *TINY)
-    assert "file" in said
+    answer = refused("train", "protonet", "digits", "--out", "file/run", *TINY)
+    assert "file" in answer
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")

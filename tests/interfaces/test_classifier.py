@@ -51,13 +51,13 @@ def test_it_passes_every_check_of_scikit_learn(estimator):
 
 def test_names_come_back_and_probabilities_are_those_of_the_names():
     X, y = species()
-    found = mw.FewShotClassifier().fit(X, y)
-    assert list(found.classes_) == ["frog", "newt", "toad"]
-    assert set(found.predict(X)) == {"frog", "newt", "toad"}
-    chances = found.predict_proba(X)
+    model = mw.FewShotClassifier().fit(X, y)
+    assert list(model.classes_) == ["frog", "newt", "toad"]
+    assert set(model.predict(X)) == {"frog", "newt", "toad"}
+    chances = model.predict_proba(X)
     assert chances.shape == (18, 3)
     np.testing.assert_allclose(chances.sum(1), 1)
-    assert (found.classes_[chances.argmax(1)] == found.predict(X)).all()
+    assert (model.classes_[chances.argmax(1)] == model.predict(X)).all()
 
 
 def test_the_nearest_mean_is_that_of_scikit_learn():
@@ -131,18 +131,18 @@ def test_rows_that_come_later_count_as_if_they_had_been_there(head):
 
 def test_a_class_may_come_later():
     X, y = species()
-    found = mw.FewShotClassifier()
+    model = mw.FewShotClassifier()
     for name in ("toad", "frog", "newt"):
-        found.partial_fit(X[y == name], y[y == name])
-    assert list(found.classes_) == ["frog", "newt", "toad"]
-    assert found.score(X, y) > 0.8
+        model.partial_fit(X[y == name], y[y == name])
+    assert list(model.classes_) == ["frog", "newt", "toad"]
+    assert model.score(X, y) > 0.8
 
 
 def test_a_class_that_was_only_announced_is_never_predicted():
     X, y = species()
-    found = mw.FewShotClassifier().partial_fit(X, y, classes=["frog", "newt", "olm", "toad"])
-    assert list(found.classes_) == ["frog", "newt", "olm", "toad"]
-    assert (found.predict_proba(X)[:, 2] == 0).all()
+    result = mw.FewShotClassifier().partial_fit(X, y, classes=["frog", "newt", "olm", "toad"])
+    assert list(result.classes_) == ["frog", "newt", "olm", "toad"]
+    assert (result.predict_proba(X)[:, 2] == 0).all()
 
 
 @pytest.mark.parametrize("head", HEADS)

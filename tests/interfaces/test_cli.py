@@ -175,22 +175,22 @@ def test_without_json_the_answer_is_for_a_person(cli, trained):
 def test_eval_gives_the_same_number_again(cli, trained):
     words = ("eval", trained / "protonet", "--episodes", "20", "--seed", "3", "--json")
     first, again = cli(*words), cli(*words)
-    found, repeated = first.found, again.found
-    for part in (found, repeated, *found["beside"], *repeated["beside"]):
+    result, repeated = first.found, again.found
+    for part in (result, repeated, *result["beside"], *repeated["beside"]):
         part.pop("adapt_ms")  # a time
-    assert found == repeated
-    assert {"accuracy", "ci95", "episodes", "ways", "shots", "queries", "transductive", "seed"} <= found.keys()
-    assert (found["ways"], found["shots"], found["episodes"], found["seed"]) == ("3", "1", 20, 3)
-    assert found["transductive"] is False
+    assert result == repeated
+    assert {"accuracy", "ci95", "episodes", "ways", "shots", "queries", "transductive", "seed"} <= result.keys()
+    assert (result["ways"], result["shots"], result["episodes"], result["seed"]) == ("3", "1", 20, 3)
+    assert result["transductive"] is False
     other = cli("eval", trained / "protonet", "--episodes", "20", "--seed", "4", "--json").found
-    assert other["accuracy"] != found["accuracy"]
+    assert other["accuracy"] != result["accuracy"]
 
 
 def test_eval_takes_other_tasks_than_the_run_was_trained_on(cli, trained):
     words = ("eval", trained / "protonet", "--episodes", "10", "--json", "--no-baselines")
-    found = cli(*words, "--shots", "5", "--queries", "4", "--ways", "2", "--split", "val").found
-    assert (found["ways"], found["shots"], found["queries"], found["split"]) == ("2", "5", 4, "val")
-    assert "beside" not in found or found["beside"] == []
+    result = cli(*words, "--shots", "5", "--queries", "4", "--ways", "2", "--split", "val").found
+    assert (result["ways"], result["shots"], result["queries"], result["split"]) == ("2", "5", 4, "val")
+    assert "beside" not in result or result["beside"] == []
 
 
 def test_eval_takes_other_fields_than_the_run_was_trained_with(cli, trained):
@@ -213,8 +213,8 @@ def test_a_regression_is_judged_by_its_error(cli):
     done = cli("train", "maml", "sinusoid", *TINY, "--shots", "5", "--inner-lr", "0.01", "--net.hidden", "8")
     assert done.code == 0, done.err
     assert "mean squared error" in done.out
-    found = cli("eval", "runs/maml-sinusoid", "--episodes", "30", "--json").found
-    assert {"mse", "median", "diverged", "ci95", "episodes"} <= found.keys()
+    result = cli("eval", "runs/maml-sinusoid", "--episodes", "30", "--json").found
+    assert {"mse", "median", "diverged", "ci95", "episodes"} <= result.keys()
     done = cli("report", "runs/maml-sinusoid", "--episodes", "10", "--curve-episodes", "4")
     assert done.code == 0, done.err
     assert "Some tasks, drawn out" in Path("runs/maml-sinusoid/report.html").read_text()
@@ -308,17 +308,17 @@ def test_list_shows_the_whole_catalog(cli):
     from mapwise.catalog.nets import NETS
     from mapwise.catalog.sources import SOURCES
 
-    found = cli("list", "--json").found
+    result = cli("list", "--json").found
     for what, table in (("learners", LEARNERS), ("nets", NETS), ("sources", SOURCES)):
-        assert [row["name"] for row in found[what]] == list(table)
+        assert [row["name"] for row in result[what]] == list(table)
     shown = cli("list").out
     assert all(name in shown for name in (*LEARNERS, *NETS, *SOURCES))
 
 
 @pytest.mark.parametrize("learner", list(__import__("mapwise.catalog.learners", fromlist=["LEARNERS"]).LEARNERS))
 def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
-    found = cli("list", learner, "--json").found
-    for field in [*found["fields"], *(option for net in found["nets"].values() for option in net)]:
+    result = cli("list", learner, "--json").found
+    for field in [*result["fields"], *(option for net in result["nets"].values() for option in net)]:
         assert field["meaning"], field
         assert field["type"], field
 
@@ -481,17 +481,17 @@ def test_only_commands_touch_the_allocator():
 
 def test_another_run_is_judged_beside_it_on_the_same_episodes(cli, trained):
     words = ("eval", trained / "maml", "--episodes", 20, "--beside", trained / "protonet", "--json")
-    found = json.loads(cli(*words).out)
-    assert [other["learner"] for other in found["beside"]] == ["nearest_mean", "protonet"]
+    text = json.loads(cli(*words).out)
+    assert [other["learner"] for other in text["beside"]] == ["nearest_mean", "protonet"]
     alone = json.loads(cli("eval", trained / "protonet", "--episodes", 20, "--json").out)
-    assert found["beside"][1]["accuracy"] == alone["accuracy"]
-    assert found["beside"][1]["difference"] == pytest.approx(found["accuracy"] - alone["accuracy"], abs=1e-12)
+    assert text["beside"][1]["accuracy"] == alone["accuracy"]
+    assert text["beside"][1]["difference"] == pytest.approx(text["accuracy"] - alone["accuracy"], abs=1e-12)
 
 
 def test_shuffled_labels_give_chance_and_say_so(cli, trained):
-    found = json.loads(cli("eval", trained / "protonet", "--episodes", 300, "--shuffle-labels", "--json").out)
-    assert abs(found["accuracy"] - found["chance"]) < 2 * found["ci95"]
-    assert found["source"] == "digits with shuffled labels"
+    text = json.loads(cli("eval", trained / "protonet", "--episodes", 300, "--shuffle-labels", "--json").out)
+    assert abs(text["accuracy"] - text["chance"]) < 2 * text["ci95"]
+    assert text["source"] == "digits with shuffled labels"
 
 
 def test_shuffled_labels_are_refused_where_there_are_none(cli, tmp_path):

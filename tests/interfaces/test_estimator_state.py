@@ -37,7 +37,7 @@ def test_a_change_in_the_middle_of_an_answer_is_no_part_of_it(monkeypatch, chang
     monkeypatch.setattr(TextHash, "__call__", encode_and_change)
     after = getattr(few, question)(TEXTS)
     if question == "explain":
-        before, after = ([one.votes for one in found] for found in (before, after))
+        before, after = ([one.votes for one in result] for result in (before, after))
     np.testing.assert_array_equal(after, before)
 
 

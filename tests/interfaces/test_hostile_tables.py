@@ -43,7 +43,7 @@ class Sheet:
 
     name: str
     text: str
-    said: str = ""
+    sentence: str = ""
     """What the refusal says; empty where the table is to be read."""
     columns: dict[str, str] | None = None
     """How its columns are read."""
@@ -55,7 +55,7 @@ class Sheet:
     @property
     def expected(self) -> str:
         """The outcome."""
-        return SENTENCE if self.said else RIGHT
+        return SENTENCE if self.sentence else RIGHT
 
 
 COLOURS = "colour,kind\nred,a\nred,a\nnone,b\nnone,b\n"
@@ -126,9 +126,9 @@ SHEETS = [
 ]
 
 
-def only(outcome: str, err: str, said: str) -> bool:
+def only(outcome: str, err: str, answer: str) -> bool:
     """Whether an error is one sentence and says this."""
-    return err.count("\n") == 1 and "Traceback" not in err and said in err and outcome == SENTENCE
+    return err.count("\n") == 1 and "Traceback" not in err and answer in err and outcome == SENTENCE
 
 
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: sheet.name)
@@ -136,7 +136,7 @@ def test_a_csv_is_read_right_or_refused_in_one_sentence(cli, sheet):
     Path("t.csv").write_text(sheet.text, encoding="utf-8")
     done = cli("fit", "t.csv", "-o", "f.safetensors", "--learner", "nearest_mean", "--json", *sheet.flags)
     if sheet.expected == SENTENCE:
-        assert done.code == sheet.code and only(sheet.expected, done.err, sheet.said), done
+        assert done.code == sheet.code and only(sheet.expected, done.err, sheet.sentence), done
         assert not Path("f.safetensors").exists()
         return
     assert done.code == 0, done.err
@@ -144,10 +144,10 @@ def test_a_csv_is_read_right_or_refused_in_one_sentence(cli, sheet):
     for cell, label in (sheet.answers or {}).items():
         # The delimiter is found in several columns only.
         Path("new.csv").write_text(f"{next(iter(sheet.columns or {}))},beside\n{cell},1\n")
-        asked = cli("predict", "f.safetensors", "new.csv", "--json")
-        assert asked.code == 0, asked.err
-        assert asked.found["predictions"][0]["label"] == label, (cell, asked.found)
-        assert asked.found["predictions"][0]["probability"] > 0.5
+        question = cli("predict", "f.safetensors", "new.csv", "--json")
+        assert question.code == 0, question.err
+        assert question.found["predictions"][0]["label"] == label, (cell, question.found)
+        assert question.found["predictions"][0]["probability"] > 0.5
 
 
 def test_every_fit_says_how_it_reads_each_column(cli):
@@ -159,34 +159,34 @@ def test_every_fit_says_how_it_reads_each_column(cli):
         "colour categories (2 values), 1 gap",
         "mixed categories (4 values), numbers in 2 cells",
     ]
-    found = cli("fit", "t.csv", "-o", "f.safetensors", "--json").found["columns"]
-    assert found[0] == {"name": "size", "read_as": "numbers", "gaps": 1, "values": 3, "numbers": 3}
-    assert found[2] == {"name": "mixed", "read_as": "categories", "gaps": 0, "values": 4, "numbers": 2}
+    result = cli("fit", "t.csv", "-o", "f.safetensors", "--json").found["columns"]
+    assert result[0] == {"name": "size", "read_as": "numbers", "gaps": 1, "values": 3, "numbers": 3}
+    assert result[2] == {"name": "mixed", "read_as": "categories", "gaps": 0, "values": 4, "numbers": 2}
 
 
 def test_a_cell_of_a_query_that_a_column_cannot_hold_is_named_by_its_line(cli):
     Path("t.csv").write_text(sizes())
     cli("fit", "t.csv", "-o", "f.safetensors", "--learner", "nearest_mean")
-    for cell, said in (("many", "holds 'many'"), ("inf", "has infinity"), ("1\0", "has a NUL character")):
+    for cell, answer in (("many", "holds 'many'"), ("inf", "has infinity"), ("1\0", "has a NUL character")):
         Path("one.csv").write_text("size,beside\n12,1\n")
         Path("two.csv").write_text(f"size,beside\n12,1\n{cell},1\n")
         done = cli("predict", "f.safetensors", "one.csv", "two.csv")
         assert done.code == 1
-        assert f"{said} in column 'size'" in done.err
+        assert f"{answer} in column 'size'" in done.err
         assert "two.csv, line 3 " in done.err or "line 3 of two.csv " in done.err
         assert done.err.count("\n") == 1
 
 
 def test_a_training_table_reads_a_cell_as_a_predictor_does(tmp_path):
     path = tmp_path / "t.csv"
-    for text, said in (
+    for text, answer in (
         (sizes(r1="0x10"), "line 3 of .* holds '0x10' in column 'size'.*--source.categories size"),
         (sizes(r1="1e999"), "line 3 of .* has infinity in column 'size'"),
         (sizes(r1="none"), r"line 3 of .* has no value in column 'size' \('none'\).*--source.categories size"),
         (sizes(r1="1\0"), "line 3 of .* has a NUL character"),
     ):
         path.write_text(text)
-        with pytest.raises(ValueError, match=said) as refused:
+        with pytest.raises(ValueError, match=answer) as refused:
             table(path)
         assert "\n" not in str(refused.value)
     path.write_text(scaled("e200"))
@@ -371,13 +371,13 @@ CALLS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
-    [pytest.param(call, said, id=name) for name, call, said in CALLS],
+    ("call", "answer"),
+    [pytest.param(call, answer, id=name) for name, call, answer in CALLS],
 )
-def test_a_call_that_makes_no_sense_is_refused_in_one_sentence(call, said):
+def test_a_call_that_makes_no_sense_is_refused_in_one_sentence(call, answer):
     with pytest.raises(ValueError) as refused:
         call()
-    assert said in str(refused.value)
+    assert answer in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

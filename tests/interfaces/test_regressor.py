@@ -74,11 +74,11 @@ def test_far_from_all_rows_the_kernel_mean_is_the_nearest_target():
 @pytest.mark.parametrize("learner", ["kernel_mean", "r2d2"])
 def test_learners_of_targets_keep_the_laws(learner):
     net = partial(MLP, (1,), hidden=(20,), activation="tanh")
-    made = {
+    result = {
         "kernel_mean": KernelMean(net),
         "r2d2": mw.R2D2(net, ridge=0.1, centred=True, scale=1.0, loss="squared_error"),
     }[learner]
-    check(made, Sinusoid(shots=10, tasks=8)).raise_if_broken()
+    check(result, Sinusoid(shots=10, tasks=8)).raise_if_broken()
 
 
 def test_a_bandwidth_that_is_not_positive_is_refused():
@@ -154,8 +154,8 @@ def test_texts_with_numbers_are_learned_from():
 
 def test_a_learner_may_be_given_as_it_is():
     X, y = drawn()
-    found = mw.FewShotRegressor(learner=KernelMean(torch.nn.Flatten, bandwidth=0.01)).fit(X, y)
-    np.testing.assert_allclose(found.predict(X), y)  # each row is alone within its bandwidth
+    model = mw.FewShotRegressor(learner=KernelMean(torch.nn.Flatten, bandwidth=0.01)).fit(X, y)
+    np.testing.assert_allclose(model.predict(X), y)  # each row is alone within its bandwidth
 
 
 # How far off ---------------------------------------------------------------------------------------------
@@ -177,15 +177,15 @@ def test_the_deviation_is_that_of_rows_left_out_one_by_one():
 
 @pytest.mark.parametrize("head", REGRESSION_HEADS)
 def test_truths_lie_within_the_deviation_as_often_as_a_normal_says(head):
-    within, asked = np.zeros(2), 0
+    within, question = np.zeros(2), 0
     for seed in range(60):
         X, y = drawn(rows=20, seed=seed)
         new, truth = drawn(rows=50, seed=1000 + seed)
-        found, deviation = mw.FewShotRegressor(learner=head).fit(X, y).predict(new, return_std=True)
-        far = np.abs(found - truth) / deviation
+        result, deviation = mw.FewShotRegressor(learner=head).fit(X, y).predict(new, return_std=True)
+        far = np.abs(result - truth) / deviation
         within += (far < 1).sum(), (far < 1.96).sum()
-        asked += 50
-    one, two = within / asked
+        question += 50
+    one, two = within / question
     assert 0.62 < one < 0.76
     assert 0.91 < two < 0.98
 
@@ -193,8 +193,8 @@ def test_truths_lie_within_the_deviation_as_often_as_a_normal_says(head):
 def test_of_several_targets_each_has_a_deviation():
     X, y = drawn(targets=2)
     y[:, 1] *= 1000
-    found, deviation = mw.FewShotRegressor().fit(X, y).predict(X[:3], return_std=True)
-    assert found.shape == deviation.shape == (3, 2)
+    result, deviation = mw.FewShotRegressor().fit(X, y).predict(X[:3], return_std=True)
+    assert result.shape == deviation.shape == (3, 2)
     assert (deviation[:, 1] > 100 * deviation[:, 0]).all()
 
 
@@ -216,12 +216,12 @@ def test_too_few_rows_to_tell_how_far_off_are_refused():
 @pytest.mark.parametrize("head", REGRESSION_HEADS)
 @pytest.mark.parametrize(("X", "y"), [(TEXTS, STARS), drawn(), drawn(targets=2)], ids=["texts", "table", "targets"])
 def test_what_was_saved_answers_the_same(tmp_path, X, y, head):
-    found = mw.FewShotRegressor(learner=head).fit(X, y)
-    found.save(tmp_path / "few.safetensors")
+    model = mw.FewShotRegressor(learner=head).fit(X, y)
+    model.save(tmp_path / "few.safetensors")
     again = mw.FewShotRegressor.load(tmp_path / "few.safetensors")
-    for one, other in zip(again.predict(X, return_std=True), found.predict(X, return_std=True), strict=True):
+    for one, other in zip(again.predict(X, return_std=True), model.predict(X, return_std=True), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert again.get_params() == {"learner": head, "encoder": found.predictor_.encoder.name}
+    assert again.get_params() == {"learner": head, "encoder": model.predictor_.encoder.name}
     again.partial_fit(X[:1], y[:1])
     assert len(again.predictor_.rows) == len(X) + 1
 

@@ -202,16 +202,18 @@ def test_maml_on_a_convolutional_net_keeps_every_law():
     # All but `learns`, which takes longer than all the others: MLPs are asked for it, and so are the benchmarks.
     learner, source = built("maml", pictures(), Conv4, norm="support", **SMALL)
     case = Case(learner, source, steps=2)
-    kept = {law.name: law.examine(case) for law in LAWS if law.name != "learns" and law.name in learner.keeps | STRICT}
-    assert {name: finding for name, finding in kept.items() if not finding[0]} == {}
+    by_name = {
+        law.name: law.examine(case) for law in LAWS if law.name != "learns" and law.name in learner.keeps | STRICT
+    }
+    assert {name: finding for name, finding in by_name.items() if not finding[0]} == {}
     assert BY_NAME["relabel"].examine(case)[0] is False
 
 
 def test_relations_of_feature_maps_keep_every_law():
     learner, source = built("relation", pictures(), Conv4, norm="frozen", maps=True, halvings=2, **SMALL)
     case = Case(learner, source, steps=2)
-    asked = [law for law in LAWS if law.name != "learns" and (not law.waivable or law.name in learner.keeps)]
-    assert {law.name: found for law in asked if not (found := law.examine(case))[0]} == {}
+    results = [law for law in LAWS if law.name != "learns" and (not law.waivable or law.name in learner.keeps)]
+    assert {law.name: result for law in results if not (result := law.examine(case))[0]} == {}
 
 
 FAMILIES = ("maml", "protonet", "meta_networks", "cnp", "supervised")
@@ -239,13 +241,13 @@ def test_a_waived_law_is_truly_broken(name):
     learner, source = CASES[name]()
     case = Case(learner, source, steps=10)
     for waived in WAIVABLE - learner.keeps:
-        kept, detail = BY_NAME[waived].judge(case)
+        result, detail = BY_NAME[waived].judge(case)
         if waived == "relabel" and source.problem.columns != "classes":
-            assert kept is None and "no classes" in detail
+            assert result is None and "no classes" in detail
         elif "not embedded once" in detail:
             assert waived == "embeds" and functional.statistics_kept(learner.encoder) - {"measured"}
         else:
-            assert kept is False, f"{waived} is waived and it holds: {detail}"
+            assert result is False, f"{waived} is waived and it holds: {detail}"
 
 
 # The bugs each law is there for --------------------------------------------------------------------------
@@ -731,12 +733,12 @@ def with_a_bug(bug: type[Learner]) -> Learner:
     return bug(partial(MLP, (8,), norm=norm, **TINY))
 
 
-@pytest.mark.parametrize(("law", "bug", "said"), PLANTED, ids=lambda value: getattr(value, "__name__", value))
-def test_every_law_catches_the_bug_planted_for_it(law, bug, said):
+@pytest.mark.parametrize(("law", "bug", "answer"), PLANTED, ids=lambda value: getattr(value, "__name__", value))
+def test_every_law_catches_the_bug_planted_for_it(law, bug, answer):
     learner = with_a_bug(bug)
     source = copies() if isinstance(learner, NTM) else blobs()
-    kept, detail = BY_NAME[law].judge(Case(learner, source, steps=100 if law == "learns" else 10))
-    assert kept is False and said in detail
+    result, detail = BY_NAME[law].judge(Case(learner, source, steps=100 if law == "learns" else 10))
+    assert result is False and answer in detail
 
 
 def test_every_law_has_a_planted_bug():
@@ -792,8 +794,8 @@ class Bent(Learner):
 
 
 def test_a_loss_with_kinks_is_not_judged_rather_than_misjudged():
-    kept, detail = BY_NAME["gradient"].examine(Case(Bent(), blobs(), steps=0))
-    assert kept is None and "smooth" in detail
+    result, detail = BY_NAME["gradient"].examine(Case(Bent(), blobs(), steps=0))
+    assert result is None and "smooth" in detail
 
 
 @dataclass(frozen=True)
@@ -805,11 +807,11 @@ class BentByItsNet(Bent):
 
 
 def test_a_net_with_kinks_is_judged_by_its_smooth_variant():
-    kept, detail = BY_NAME["gradient"].examine(Case(BentByItsNet(), blobs(), steps=0))
-    assert kept is True and "on the smooth variant of the net" in detail
+    result, detail = BY_NAME["gradient"].examine(Case(BentByItsNet(), blobs(), steps=0))
+    assert result is True and "on the smooth variant of the net" in detail
     net = partial(Conv4, (1, 16, 16), filters=4, activation="relu", down="pool", norm="frozen")
-    kept, detail = BY_NAME["gradient"].examine(Case(DetachesThePrototypes(net), pictures(), steps=1))
-    assert kept is False
+    result, detail = BY_NAME["gradient"].examine(Case(DetachesThePrototypes(net), pictures(), steps=1))
+    assert result is False
 
 
 # Another process -----------------------------------------------------------------------------------------

@@ -74,13 +74,13 @@ def features(params: dict, rows: Examples) -> np.ndarray:
 def test_targets_are_predicted_as_numpy_does_it_row_by_row():
     support, query, params = points(5), points(3, seed=1), params_of(TARGETS)
     support = support._replace(weight=torch.tensor([1, 1, 0, 1, 1]).double())
-    said = TARGETS.predict(params, TARGETS.adapt(params, support), query.x)
+    answer = TARGETS.predict(params, TARGETS.adapt(params, support), query.x)
     rows = np.concatenate([features(params, support), support.y.numpy()], 1)
     r = np.mean([layers(rows[i], params["h"]) for i in (0, 1, 3, 4)], axis=0)
     for i, z in enumerate(features(params, query)):
         out = layers(np.concatenate([z, r]), params["g"])
-        np.testing.assert_allclose(said.mean[i].numpy(), out[:2], rtol=1e-12)
-        np.testing.assert_allclose(said.scale[i].numpy(), 0.1 + 0.9 * np.log1p(np.exp(out[2:])), rtol=1e-12)
+        np.testing.assert_allclose(answer.mean[i].numpy(), out[:2], rtol=1e-12)
+        np.testing.assert_allclose(answer.scale[i].numpy(), 0.1 + 0.9 * np.log1p(np.exp(out[2:])), rtol=1e-12)
 
 
 def test_the_objective_is_minus_the_closed_form_log_density():
@@ -136,17 +136,17 @@ def test_the_order_of_the_support_and_of_its_repeats_changes_nothing():
     order = torch.tensor([3, 0, 4, 1, 2])
     shuffled = support._replace(x=support.x[order], y=support.y[order])
     twice = support._replace(x=support.x.repeat(2, 1), y=support.y.repeat(2, 1), weight=torch.ones(10).double())
-    said = TARGETS.predict(params, TARGETS.adapt(params, support), query.x)
+    answer = TARGETS.predict(params, TARGETS.adapt(params, support), query.x)
     for other in (shuffled, twice):
         again = TARGETS.predict(params, TARGETS.adapt(params, other), query.x)
-        torch.testing.assert_close(tuple(again), tuple(said), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(tuple(again), tuple(answer), rtol=1e-12, atol=1e-12)
 
 
 def test_no_scale_is_below_the_least():
     params = params_of(TARGETS)
     params["g"]["head.bias"][2:] = -1e4
-    said = TARGETS.predict(params, TARGETS.adapt(params, points(2)), points(3).x)
-    assert bool((said.scale == 0.1).all())
+    answer = TARGETS.predict(params, TARGETS.adapt(params, points(2)), points(3).x)
+    assert bool((answer.scale == 0.1).all())
     small = learner(loss="gaussian", targets=2, least_scale=0.01)
     assert bool((small.predict(params, small.adapt(params, points(2)), points(3).x).scale == 0.01).all())
 
@@ -170,10 +170,10 @@ def test_classes_are_scored_as_numpy_does_it_pair_by_pair():
     support, query, params = of_classes([0, 1, 2, 0, 1, 0], 4), of_classes([2, 1, 0], 4, seed=1), params_of(CLASSES)
     scores = CLASSES.predict(params, CLASSES.adapt(params, support), query.x).numpy()
     z, labels = features(params, support), support.y.argmax(1).numpy()
-    for i, asked in enumerate(features(params, query)):
+    for i, question in enumerate(features(params, query)):
         for k in range(3):
             mean = z[labels == k].mean(0)
-            assert scores[i, k] == pytest.approx(layers(np.concatenate([asked, mean]), params["g"])[0], rel=1e-12)
+            assert scores[i, k] == pytest.approx(layers(np.concatenate([question, mean]), params["g"])[0], rel=1e-12)
     assert (scores[:, 3] == np.finfo(float).min / 2).all()  # a class without a row
 
 
@@ -191,7 +191,7 @@ def test_one_decoder_serves_any_number_of_classes_and_none_at_all():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "answer"),
     [
         ({"loss": "squared_error"}, "give cross_entropy for classes, or gaussian for targets"),
         ({"targets": 0}, "targets is 0"),
@@ -202,8 +202,8 @@ def test_one_decoder_serves_any_number_of_classes_and_none_at_all():
         ({"least_scale": 1.0}, "least_scale is 1.0"),
     ],
 )
-def test_a_field_that_can_not_be_is_an_error(fields, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_field_that_can_not_be_is_an_error(fields, answer):
+    with pytest.raises(ValueError, match=answer):
         CNP(encoder(), **fields)
 
 
@@ -224,9 +224,9 @@ def test_the_command_line_takes_the_density_for_targets_and_the_cross_entropy_fo
     words = ("--tasks", "2", "--steps", "2", "--validation-episodes", "2", "--width", "8")
     run = cli("train", "cnp", "gp", *words, "--net.hidden", "", "--json").found["run"]
     assert RunSettings.read(Path(run)).net_options == {"hidden": []}
-    found = cli("eval", run, "--episodes", "10", "--json").found
-    assert math.isfinite(found["nll"]) and not found["transductive"]
-    assert found["coverage"].keys() == {"50", "80", "95"}
+    result = cli("eval", run, "--episodes", "10", "--json").found
+    assert math.isfinite(result["nll"]) and not result["transductive"]
+    assert result["coverage"].keys() == {"50", "80", "95"}
     assert cli("report", run, "--episodes", "4", "--curve-episodes", "2").code == 0
     assert (Path(run) / "report.html").read_text().count("Bands: the central 50, 80 and 95 %") == 3
     done = cli("train", "cnp", "digits", *words, "--json")

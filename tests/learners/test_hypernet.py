@@ -60,10 +60,10 @@ def test_a_fit_after_nothing_was_written_is_plain_transfer(moved):
     learner = HyperNet(regressor(), writes=(moved,), inner_steps=3, inner_lr=0.1, loss="squared_error")
     transfer = MAML(regressor(), moves=(moved,), inner_steps=3, inner_lr=0.1, train_steps=0, loss="squared_error")
     assert transfer.at(0.5).inner_steps == 0
-    found = learner.adapt(as_double(learner.init(0)), LINE)
+    result = learner.adapt(as_double(learner.init(0)), LINE)
     expected = transfer.adapt(transfer.init(0), LINE)
-    assert found.keys() == {name for name in expected if moved == "*" or name.startswith("2")}
-    assert all(torch.allclose(found[name], expected[name], rtol=1e-12, atol=1e-14) for name in found)
+    assert result.keys() == {name for name in expected if moved == "*" or name.startswith("2")}
+    assert all(torch.allclose(result[name], expected[name], rtol=1e-12, atol=1e-14) for name in result)
 
 
 def two_layers(layers, x):
@@ -87,8 +87,8 @@ def test_a_head_is_written_from_the_means_of_what_was_read():
     for column, members in enumerate(([0, 3], [1, 4], [2])):
         change = two_layers(params["class_writes"], torch.cat([read[members].mean(0), read.mean(0)]))
         expected = torch.cat([params["net"]["2.bias"], params["net"]["2.weight"][0]]) + change  # by name
-        found = torch.cat([fast["2.bias"][column, None], fast["2.weight"][column]])
-        assert torch.allclose(found, expected, rtol=1e-12, atol=1e-13)
+        result = torch.cat([fast["2.bias"][column, None], fast["2.weight"][column]])
+        assert torch.allclose(result, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_small_net_is_written_whole_and_then_mended():
@@ -157,8 +157,8 @@ def test_weights_that_come_from_a_file_in_another_order_are_written_alike():
     learner = HyperNet(net(), writes=("*",))
     params = drawn(learner)
     turned = {**params, "net": dict(reversed(params["net"].items()))}
-    found, expected = (learner.adapt(one, TASK.support) for one in (turned, params))
-    assert all(torch.equal(found[name], leaf) for name, leaf in expected.items())
+    result, expected = (learner.adapt(one, TASK.support) for one in (turned, params))
+    assert all(torch.equal(result[name], leaf) for name, leaf in expected.items())
 
 
 def test_at_least_one_pass_is_asked_for():

@@ -72,9 +72,9 @@ def test_a_solved_system_is_left_as_it_is_while_others_go_on():
     target = torch.stack([system(6)[1]] * 3)
     matrices = torch.stack([easy, hard, hard])
     target[2] = 0
-    found = torch.vmap(partial(solved, steps=12))(matrices, target)
-    torch.testing.assert_close(found[:2], torch.linalg.solve(matrices, target)[:2], rtol=1e-9, atol=1e-10)
-    assert not bool(found[2].any())
+    result = torch.vmap(partial(solved, steps=12))(matrices, target)
+    torch.testing.assert_close(result[:2], torch.linalg.solve(matrices, target)[:2], rtol=1e-9, atol=1e-10)
+    assert not bool(result[2].any())
     assert torch.equal(solved(easy, target[0], steps=50), solved(easy, target[0], steps=1))
 
 
@@ -90,8 +90,8 @@ def test_a_looser_tolerance_stops_earlier():
 def test_negative_curvature_ends_the_steps_and_never_turns_the_answer_round():
     for seed in range(20):
         matrix, target = system(6, seed=seed, least=-3.0)
-        found = solved(matrix, target, steps=30)
-        assert bool(found.isfinite().all()) and float(found @ target) > 0
+        result = solved(matrix, target, steps=30)
+        assert bool(result.isfinite().all()) and float(result @ target) > 0
     assert torch.equal(solved(-torch.eye(6).double(), target, steps=5), target)
 
 
@@ -282,7 +282,7 @@ def test_a_head_takes_tasks_of_fewer_classes_and_refuses_more():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "answer"),
     [
         ("pull", 0.0, "pull is 0.0: give a positive number, or take maml"),
         ("pull", float("nan"), "pull is nan: give a positive number"),
@@ -290,6 +290,6 @@ def test_a_head_takes_tasks_of_fewer_classes_and_refuses_more():
         ("damping", -1.0, "damping is -1.0: give 0 for none"),
     ],
 )
-def test_settings_without_a_meaning_are_refused(field, value, said):
-    with pytest.raises(ValueError, match=said):
+def test_settings_without_a_meaning_are_refused(field, value, answer):
+    with pytest.raises(ValueError, match=answer):
         IMAML(net(), **{field: value})

@@ -33,8 +33,8 @@ def line(**settings) -> MAML:
 def meta_gradient(learner: MAML, params: dict, task: Task) -> tuple[torch.Tensor, dict]:
     live = tree.map(lambda leaf: leaf.detach().clone().requires_grad_(), params)
     loss = learner.objective(live, task)
-    found = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
-    return loss.detach(), dict(zip(live, found, strict=True))
+    result = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
+    return loss.detach(), dict(zip(live, result, strict=True))
 
 
 def test_the_worked_example_comes_out_to_the_last_digit():
@@ -118,13 +118,13 @@ def test_anil_moves_only_the_head_and_boil_only_the_body(part, moving):
 
 def nodes(tensor: torch.Tensor) -> set[str]:
     """The kinds of operation in the graph behind a tensor."""
-    found, waiting = set(), [tensor.grad_fn]
+    result, waiting = set(), [tensor.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is not None:
-            found.add(type(node).__name__)
+            result.add(type(node).__name__)
             waiting.extend(after for after, _ in node.next_functions)
-    return found
+    return result
 
 
 def test_in_first_order_no_second_order_graph_is_built():

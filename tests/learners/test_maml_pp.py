@@ -45,10 +45,10 @@ def slopes(learner, params, task=TASK):
     return loss.detach(), dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
 
 
-def assert_same(found, expected, rtol=1e-12):
-    assert found.keys() == expected.keys()
+def assert_same(result, expected, rtol=1e-12):
+    assert result.keys() == expected.keys()
     for name, leaf in expected.items():
-        torch.testing.assert_close(found[name], leaf, rtol=rtol, atol=1e-15)
+        torch.testing.assert_close(result[name], leaf, rtol=rtol, atol=1e-15)
 
 
 def of_net(gradient):
@@ -118,13 +118,13 @@ def test_the_slope_is_that_of_mamls_of_every_number_of_steps_and_the_value_that_
     learner = MAMLPlusPlus(net(), train_steps=3, inner_lr=0.3, **{**PLAIN, "anneal": 0.1})
     mamls = [MAML(learner.net, inner_steps=k, inner_lr=0.3) for k in (1, 2, 3)]
     params = learner.init(0)
-    found = [slopes(maml, params["net"]) for maml in mamls]
+    results = [slopes(maml, params["net"]) for maml in mamls]
     loss, gradient = slopes(learner.at(progress), params)
-    torch.testing.assert_close(loss, found[-1][0], rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss, results[-1][0], rtol=1e-12, atol=0)
     left = {0.0: 1.0, 0.05: 0.6, 0.0999: 0.2}.get(progress, 0.0)
     weights = [left / 3, left / 3, 1 - 2 * left / 3]
     expected = {
-        name: sum(weight * slope[name] for weight, (_, slope) in zip(weights, found, strict=True))
+        name: sum(weight * slope[name] for weight, (_, slope) in zip(weights, results, strict=True))
         for name in params["net"]
     }
     assert_same(of_net(gradient), expected)
@@ -153,10 +153,10 @@ def test_every_layer_and_step_has_its_own_rate_and_norm_and_the_query_those_of_t
         norms = {name: leaf[t] for name, leaf in params["norms"].items()}
         scores = torch.func.functional_call(learner.net, {**weights, **norms}, (TASK.support.x,))
         loss = F.cross_entropy(scores, TASK.support.y.argmax(1))
-        found = torch.autograd.grad(loss, list(weights.values()))
+        result = torch.autograd.grad(loss, list(weights.values()))
         weights = {
             name: (leaf - params["rates"][name][t] * slope).detach().requires_grad_()
-            for (name, leaf), slope in zip(weights.items(), found, strict=True)
+            for (name, leaf), slope in zip(weights.items(), result, strict=True)
         }
     longer = replace(learner, inner_steps=5)
     fast = longer.adapt(params, TASK.support)
@@ -205,9 +205,9 @@ def test_recomputing_the_steps_keeps_every_gradient(how, first_order):
     as_double = partial(tree.map, lambda leaf: leaf.double())
     params, tasks = as_double(learner.init(0)), Sinusoid(shots=4, queries=5, tasks=3)(0)
     tasks = Task(*(part._replace(x=part.x.double(), y=part.y.double(), weight=part.weight.double()) for part in tasks))
-    found = tree.flatten(meta_gradient(learner, params, tasks, how=how, remat=True)[0])
+    result = tree.flatten(meta_gradient(learner, params, tasks, how=how, remat=True)[0])
     one_by_one = [slopes(learner, params, task_at(tasks, t))[1] for t in range(3)]
-    for path, slope in found.items():
+    for path, slope in result.items():
         expected = torch.stack([each[path] for each in one_by_one]).mean(0)
         torch.testing.assert_close(slope, expected, rtol=1e-10, atol=1e-13)
 
@@ -218,8 +218,8 @@ def test_at_a_moment_of_the_annealing_it_keeps_the_laws_of_gradients(first_order
     case = Case(MAMLPlusPlus(build, train_steps=3, earlier=0.6, first_order=first_order), blobs(), steps=10)
     for law in LAWS:
         if law.name in ("map", "gradient", "padding", "travels"):
-            kept, detail = law.examine(case)
-            assert kept, f"{law.name}: {detail}"
+            result, detail = law.examine(case)
+            assert result, f"{law.name}: {detail}"
 
 
 # Particular tasks and settings ---------------------------------------------------------------------------
@@ -261,11 +261,11 @@ def test_a_run_starts_from_mamls_weights_and_keeps_its_own_rates(monkeypatch):
     build = partial(MLP, (4,), 3, hidden=(3,), activation="tanh")
     learner, given = MAMLPlusPlus(build, train_steps=3, inner_lr=0.3), MAML(build).init(1)
     monkeypatch.setattr(run, "load_params", lambda folder: (given, 7))
-    found = run.initial_params(learner, SimpleNamespace(seed=0, device="cpu", init="runs/first"))
-    assert all(torch.equal(found["net"][name], leaf) for name, leaf in given.items())
+    result = run.initial_params(learner, SimpleNamespace(seed=0, device="cpu", init="runs/first"))
+    assert all(torch.equal(result["net"][name], leaf) for name, leaf in given.items())
     # The head has as many columns as there are steps, so its rates have the shape of its bias.
-    assert found["rates"]["head.bias"].shape == given["head.bias"].shape
-    assert all(bool((leaf == 0.3).all()) for leaf in found["rates"].values())
+    assert result["rates"]["head.bias"].shape == given["head.bias"].shape
+    assert all(bool((leaf == 0.3).all()) for leaf in result["rates"].values())
 
 
 def test_the_weight_of_earlier_steps_is_a_moment_and_no_flag():

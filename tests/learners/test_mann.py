@@ -54,8 +54,8 @@ def test_with_its_gate_on_the_least_used_it_writes_in_turn_into_slots_that_are_z
         fast = mann.adapt(params, first(STREAM, count))
         changed = ((fast["memory"] - memory).abs() > 1e-9).any(1).nonzero()[:, 0].tolist()
         assert len(changed) == 1
-        said = heads["weight"] @ fast["h"] + heads["bias"]
-        torch.testing.assert_close(fast["memory"][changed[0]], said[3:6].tanh(), rtol=1e-12, atol=0)
+        answer = heads["weight"] @ fast["h"] + heads["bias"]
+        torch.testing.assert_close(fast["memory"][changed[0]], answer[3:6].tanh(), rtol=1e-12, atol=0)
         places, memory = places + changed, fast["memory"]
     assert places == [1, 2, 3, 0, 1]
 
@@ -86,22 +86,22 @@ def along(mann: MANN, params: dict, stream: Examples) -> np.ndarray:
         i, f, g, o = np.split(gates + lstm["bias"], 4)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
-        said = (p["heads"]["weight"] @ h + p["heads"]["bias"]).reshape(heads, -1)
+        answer = (p["heads"]["weight"] @ h + p["heads"]["bias"]).reshape(heads, -1)
         least = np.argsort(usage, kind="stable")[:heads]
         memory = memory.copy()
         memory[least] = 0
         writes = np.zeros((heads, n))
         for head in range(heads):
-            gate = sigmoid(said[head, -2])
+            gate = sigmoid(answer[head, -2])
             writes[head] = gate * reads[head]
             writes[head, least[head]] += 1 - gate
         for head in range(heads):
-            memory += np.outer(writes[head], np.tanh(said[head, m : 2 * m]))
+            memory += np.outer(writes[head], np.tanh(answer[head, m : 2 * m]))
         reads = np.zeros((heads, n))
         for head in range(heads):
-            key = np.tanh(said[head, :m])
+            key = np.tanh(answer[head, :m])
             lengths = np.sqrt((memory @ memory.T).diagonal() + 1e-8) * np.sqrt(key @ key + 1e-8)
-            reads[head] = softmax(np.log1p(np.exp(said[head, -1])) * (memory @ key) / lengths)
+            reads[head] = softmax(np.log1p(np.exp(answer[head, -1])) * (memory @ key) / lengths)
         usage = 0.95 * usage + reads.sum(0) + writes.sum(0)
         seen = (reads @ memory).reshape(-1)
         out = p["out"]["weight"] @ np.concatenate([h, seen]) + p["out"]["bias"]
@@ -134,11 +134,11 @@ def test_a_label_changes_the_scores_of_the_rows_after_it_alone():
 def test_rows_of_weight_0_change_nothing():
     mann = learner()
     params = drawn(mann)
-    kept = torch.tensor([0, 2, 3, 5, 6, 7, 8, 10])
+    result = torch.tensor([0, 2, 3, 5, 6, 7, 8, 10])
     loud = rows([1, 0, 2, 2, 1, 0, 1, 2, 0, 1, 2, 0], seed=5)
-    x, y = (100 * loud.x).index_copy(0, kept, STREAM.x), loud.y.index_copy(0, kept, STREAM.y)
-    padded = Examples(x, y, torch.zeros(12).double().index_fill(0, kept, 1), loud.key)
-    torch.testing.assert_close(mann.causal(params, padded)[kept], mann.causal(params, STREAM), rtol=1e-12, atol=1e-12)
+    x, y = (100 * loud.x).index_copy(0, result, STREAM.x), loud.y.index_copy(0, result, STREAM.y)
+    padded = Examples(x, y, torch.zeros(12).double().index_fill(0, result, 1), loud.key)
+    torch.testing.assert_close(mann.causal(params, padded)[result], mann.causal(params, STREAM), rtol=1e-12, atol=1e-12)
     none = Task(STREAM, first(STREAM, 0))
     losses = [mann.objective(params, task) for task in (none._replace(support=padded), none)]
     torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
@@ -173,8 +173,8 @@ def test_a_query_is_answered_as_the_next_row_and_leaves_no_trace():
 def test_one_row_no_row_and_unequal_shots_are_read(labels):
     mann = learner()
     fast = mann.adapt(drawn(mann), rows(labels) if labels else first(STREAM, 0))
-    found = mann.predict(drawn(mann), fast, STREAM.x)
-    assert found.shape == (8, 3) and bool(torch.isfinite(found).all())
+    result = mann.predict(drawn(mann), fast, STREAM.x)
+    assert result.shape == (8, 3) and bool(torch.isfinite(result).all())
     assert fast["label"].tolist() == (rows(labels).y[-1].tolist() if labels else [0, 0, 0])
 
 

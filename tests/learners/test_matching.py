@@ -85,18 +85,18 @@ def test_a_row_far_away_keeps_its_slope_where_its_attention_rounds_to_nothing():
     learner = Matching(nn.Flatten(), temperature=1000.0)
     params = learner.init(0)
     x = torch.tensor([[1.0, 0.5]], requires_grad=True)
-    found = learner.predict(params, learner.adapt(params, support), x)
-    assert found[0, 1].exp().item() == 0
-    assert bool(torch.isfinite(found).all())
-    found[0, 1].backward()
+    result = learner.predict(params, learner.adapt(params, support), x)
+    assert result[0, 1].exp().item() == 0
+    assert bool(torch.isfinite(result).all())
+    result[0, 1].backward()
     assert bool((x.grad.abs() > 1).all())
 
 
 @pytest.mark.parametrize("left_out", [[3], [1, 4]])
 def test_a_weight_of_0_leaves_a_row_out(left_out):
-    kept = [i for i in range(6) if i not in left_out]
-    weight = torch.tensor([float(i in kept) for i in range(6)]).double()
-    removed = Examples(SUPPORT.x[kept], SUPPORT.y[kept], SUPPORT.weight[kept], SUPPORT.key)
+    results = [i for i in range(6) if i not in left_out]
+    weight = torch.tensor([float(i in results) for i in range(6)]).double()
+    removed = Examples(SUPPORT.x[results], SUPPORT.y[results], SUPPORT.weight[results], SUPPORT.key)
     learner = Matching(encoder())
     a, b = (scores(learner, support, QUERY.x) for support in (SUPPORT._replace(weight=weight), removed))
     assert torch.allclose(a, b, rtol=1e-12)
@@ -105,16 +105,16 @@ def test_a_weight_of_0_leaves_a_row_out(left_out):
 def test_an_absent_class_changes_no_probability_and_cannot_be_chosen():
     wide = SUPPORT._replace(y=torch.cat([SUPPORT.y, torch.zeros(6, 1).double()], 1))
     learner = Matching(encoder())
-    found, narrow = scores(learner, wide, QUERY.x), scores(learner, SUPPORT, QUERY.x)
-    assert torch.allclose(found[:, :3], narrow, rtol=1e-12)
-    assert bool((found[:, 3] == torch.finfo(torch.float64).min / 2).all())
+    result, narrow = scores(learner, wide, QUERY.x), scores(learner, SUPPORT, QUERY.x)
+    assert torch.allclose(result[:, :3], narrow, rtol=1e-12)
+    assert bool((result[:, 3] == torch.finfo(torch.float64).min / 2).all())
 
 
 def test_probabilities_sum_to_1_for_any_number_of_ways():
     learner = Matching(encoder())
     for ways in (2, 7):
-        found = scores(learner, rows(list(range(ways)) * 2, ways), QUERY.x)
-        assert torch.allclose(found.exp().sum(1), torch.ones(4).double(), rtol=1e-12)
+        result = scores(learner, rows(list(range(ways)) * 2, ways), QUERY.x)
+        assert torch.allclose(result.exp().sum(1), torch.ones(4).double(), rtol=1e-12)
 
 
 def test_a_temperature_that_is_not_positive_is_refused():
@@ -189,8 +189,8 @@ def attending(x: np.ndarray, rows: list[np.ndarray], steps: int, weights: dict) 
     for _ in range(steps):
         raised = [np.exp(h @ row) for row in rows]
         read = sum(share * row for share, row in zip(raised, rows, strict=True)) / sum(raised)
-        said, c = cell(x, np.concatenate([h, read]), c, weights)
-        h = said + x
+        answer, c = cell(x, np.concatenate([h, read]), c, weights)
+        h = answer + x
     return h
 
 
@@ -202,13 +202,13 @@ def in_context(kind: str, params: dict, module: nn.Module, steps: int) -> tuple[
     if kind == "set":
         rows = [attending(x, z, steps, cells["support"]) for x in z]
     else:
-        said = {}
+        by_name = {}
         for name, order in (("forward", range(6)), ("backward", reversed(range(6)))):
             h = c = np.zeros(5)
             for i in order:
                 h, c = cell(z[i], h, c, cells[name])
-                said[name, i] = h
-        rows = [said["forward", i] + said["backward", i] + z[i] for i in range(6)]
+                by_name[name, i] = h
+        rows = [by_name["forward", i] + by_name["backward", i] + z[i] for i in range(6)]
     return np.stack(rows), np.stack([attending(x, rows, steps, cells["query"]) for x in q])
 
 
@@ -248,10 +248,10 @@ def test_in_full_context_rows_of_weight_0_and_absent_classes_change_nothing(kind
     learner = Matching(told(), full_context=kind)
     params = drawn_params(learner)
     loud = rows([0, 3, 1, 2, 3, 0, 1, 0], ways=4, seed=7)
-    kept = torch.tensor([0, 2, 3, 5, 6, 7])
+    result = torch.tensor([0, 2, 3, 5, 6, 7])
     x = loud.x * 100
-    x[kept] = SUPPORT.x
-    padded = Examples(x, loud.y, torch.zeros(8).double().index_fill(0, kept, 1), loud.key)
+    x[result] = SUPPORT.x
+    padded = Examples(x, loud.y, torch.zeros(8).double().index_fill(0, result, 1), loud.key)
     a, b = (learner.predict(params, learner.adapt(params, support), QUERY.x) for support in (padded, SUPPORT))
     assert torch.allclose(a[:, :3], b, rtol=1e-11)
     assert bool((a[:, 3] == torch.finfo(torch.float64).min / 2).all())
@@ -297,8 +297,8 @@ def test_a_run_in_full_context_starts_from_the_same_cells_of_another(monkeypatch
     trained = {**learner.init(1), "measured": {"layer": torch.ones(2, 5)}}
     monkeypatch.setattr(run, "load_params", lambda folder: (trained, 7))
     settings = run.RunSettings(learner="matching_fce", source="digits", seed=0, init="runs/other")
-    found = run.initial_params(learner, settings)
-    there, here = tree.flatten(trained), tree.flatten(found)
+    result = run.initial_params(learner, settings)
+    there, here = tree.flatten(trained), tree.flatten(result)
     assert here.keys() == there.keys() and len({path.rpartition("/")[2] for path in there}) < len(there)
     assert all(torch.equal(here[path], leaf) for path, leaf in there.items())
     # One whose weights lie elsewhere fits by name and shape, as before.

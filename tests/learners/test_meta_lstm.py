@@ -83,8 +83,8 @@ def test_every_coordinate_takes_the_steps_of_torchs_lstm_and_two_gates():
         )
         slope = torch.cat([leaf.flatten() for leaf in torch.autograd.grad(loss, list(live.values()))])
         with torch.no_grad():
-            told = torch.from_numpy(by_numpy(loss.detach().numpy())).expand(len(slope), 2)
-            h, c = cell(torch.cat([torch.from_numpy(by_numpy(slope.numpy())), told], 1), (h, c))
+            message = torch.from_numpy(by_numpy(loss.detach().numpy())).expand(len(slope), 2)
+            h, c = cell(torch.cat([torch.from_numpy(by_numpy(slope.numpy())), message], 1), (h, c))
             gate = {
                 part: torch.sigmoid(
                     torch.cat([h, theta[:, None], last[:, None]], 1) @ params[part]["weight"] + params[part]["bias"]
@@ -94,8 +94,8 @@ def test_every_coordinate_takes_the_steps_of_torchs_lstm_and_two_gates():
             f, i = gate["forget"], gate["input"]
             theta = f * theta - i * slope
     fast = learner.adapt(params, TASK.support)
-    found = torch.cat([fast[name].flatten() for name in params["net"]])
-    torch.testing.assert_close(found, theta, rtol=1e-10, atol=1e-12)
+    result = torch.cat([fast[name].flatten() for name in params["net"]])
+    torch.testing.assert_close(result, theta, rtol=1e-10, atol=1e-12)
     assert float(f.std()) > 0.01 and float(i.std()) > 0.01
 
 
@@ -111,19 +111,19 @@ def as_torch(weights):
 
 def by_numpy(x: np.ndarray, p: float = 10.0) -> np.ndarray:
     """The preprocessing, number by number."""
-    told = [
+    results = [
         (np.log(abs(v)) / p, np.sign(v)) if abs(v) >= np.exp(-p) else (-1.0, np.exp(p) * v)
         for v in np.atleast_1d(x).ravel()
     ]
-    return np.array(told).reshape(*x.shape, 2)
+    return np.array(results).reshape(*x.shape, 2)
 
 
 def test_numbers_are_told_by_their_logarithm_and_sign():
     edge = np.exp(-10.0)
     x = np.array([[0.0, 1.0, -1.0, 3e4, -2e-3], [edge, -edge, 0.99 * edge, -1e-7, 1e-300]])
-    found = log_and_sign(torch.from_numpy(x))
-    np.testing.assert_allclose(found.numpy(), by_numpy(x), rtol=1e-12, atol=1e-15)
-    assert found.shape == (2, 5, 2) and log_and_sign(torch.tensor(2.0)).shape == (2,)
+    result = log_and_sign(torch.from_numpy(x))
+    np.testing.assert_allclose(result.numpy(), by_numpy(x), rtol=1e-12, atol=1e-15)
+    assert result.shape == (2, 5, 2) and log_and_sign(torch.tensor(2.0)).shape == (2,)
 
 
 def test_the_written_out_cell_is_torchs():
@@ -133,8 +133,8 @@ def test_the_written_out_cell_is_torchs():
     cell = nn.LSTMCell(3, 5).double()
     cell.load_state_dict(as_torch(weights))
     x, h, c = torch.randn(7, 3).double(), torch.randn(7, 5).double(), torch.randn(7, 5).double()
-    for found, expected in zip(lstm_cell(x, (h, c), weights), cell(x, (h, c)), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    for result, expected in zip(lstm_cell(x, (h, c), weights), cell(x, (h, c)), strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_permutation_of_the_coordinates_permutes_their_steps():
@@ -204,9 +204,9 @@ def test_every_mapping_gives_the_same_meta_gradient_recomputed_or_not(how, remat
     learner = MetaLSTM(build, inner_steps=3, hidden=5, loss="squared_error")
     params, tasks = drawn(learner), Sinusoid(shots=4, queries=5, tasks=3)(0)
     tasks = Task(*(part._replace(x=part.x.double(), y=part.y.double(), weight=part.weight.double()) for part in tasks))
-    found = tree.flatten(meta_gradient(learner, params, tasks, how=how, remat=remat)[0])
+    result = tree.flatten(meta_gradient(learner, params, tasks, how=how, remat=remat)[0])
     one_by_one = [slopes(learner, params, task_at(tasks, t))[1] for t in range(3)]
-    for path, slope in found.items():
+    for path, slope in result.items():
         expected = torch.stack([each[path] for each in one_by_one]).mean(0)
         torch.testing.assert_close(slope, expected, rtol=1e-10, atol=1e-12)
 

@@ -116,8 +116,8 @@ def test_chunks_are_cut_from_the_rows_that_count():
 
 
 def test_a_chunk_without_rows_is_passed_over():
-    found = [predicted(*made(chunks=chunks), rows(3)) for chunks in (3, 5)]
-    assert torch.allclose(*found, rtol=1e-12)
+    results = [predicted(*made(chunks=chunks), rows(3)) for chunks in (3, 5)]
+    assert torch.allclose(*results, rtol=1e-12)
 
 
 def test_gradients_enter_as_constants():
@@ -168,8 +168,8 @@ def test_memory_has_a_slot_a_row_and_keys_are_no_longer_than_asked():
 
 
 def test_a_wrong_setting_is_a_one_line_error():
-    for fields, said in (({"strength": 0.0}, "strength is 0.0"), ({"chunks": 0}, "chunks is 0")):
-        with pytest.raises(ValueError, match=said) as caught:
+    for fields, answer in (({"strength": 0.0}, "strength is 0.0"), ({"chunks": 0}, "chunks is 0")):
+        with pytest.raises(ValueError, match=answer) as caught:
             MetaNetworks(partial(MLP, (4,)), **fields)
         assert "\n" not in str(caught.value)
 

@@ -84,9 +84,9 @@ def test_training_moves_the_rates_and_each_in_its_own_way():
 def test_recomputing_the_step_keeps_the_gradient_of_the_rates(how):
     learner = MetaSGD(partial(MLP, (1,), 1, hidden=(6,), activation="tanh"), inner_lr=0.05, loss="squared_error")
     params, tasks = learner.init(0), Sinusoid(shots=4, queries=5, tasks=3)(0)
-    found = tree.flatten(meta_gradient(learner, params, tasks, how=how, remat=True)[0])
+    result = tree.flatten(meta_gradient(learner, params, tasks, how=how, remat=True)[0])
     one_by_one = [slopes(learner, params, task_at(tasks, t))[1] for t in range(3)]
-    for path, slope in found.items():
+    for path, slope in result.items():
         torch.testing.assert_close(slope, torch.stack([each[path] for each in one_by_one]).mean(0))
 
 
@@ -119,9 +119,9 @@ def test_a_run_starts_from_anothers_weights_and_never_takes_a_rate_for_a_weight(
 
     maml, learner = MAML(build), MetaSGD(build, inner_lr=0.2)
     weights, params = maml.init(1), learner.init(2)
-    found = started(learner, weights)
-    assert all(torch.equal(found[f"net/{name}"], leaf) for name, leaf in weights.items())
-    assert all(bool((leaf == 0.2).all()) for path, leaf in found.items() if path.startswith("rates/"))
+    result = started(learner, weights)
+    assert all(torch.equal(result[f"net/{name}"], leaf) for name, leaf in weights.items())
+    assert all(bool((leaf == 0.2).all()) for path, leaf in result.items() if path.startswith("rates/"))
     assert all(torch.equal(started(maml, params)[name], leaf) for name, leaf in params["net"].items())
     params["rates"] = tree.map(torch.randn_like, params["rates"])
     again = started(learner, params)

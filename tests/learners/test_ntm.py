@@ -50,9 +50,9 @@ def test_it_is_the_machine_of_the_paper(fields):
     with_params(net, params, learner.width, learner.reach)
     batch = source(0)
     batch = Task(*(doubled(rows) for rows in batch))
-    said = map_tasks(lambda task: learner.trace(params, task.support).scores, batch)
-    torch.testing.assert_close(said, net(batch.support.x[..., :-1]), atol=1e-11, rtol=1e-9)
-    assert float(said.std(0).min()) > 1e-3  # what was read matters
+    answer = map_tasks(lambda task: learner.trace(params, task.support).scores, batch)
+    torch.testing.assert_close(answer, net(batch.support.x[..., :-1]), atol=1e-11, rtol=1e-9)
+    assert float(answer.std(0).min()) > 1e-3  # what was read matters
 
 
 def test_a_row_of_weight_zero_is_passed_over_wherever_it_stands():
@@ -90,9 +90,9 @@ def test_an_answer_is_looked_up_by_its_number():
     learner, params = machine(source)
     task = task_of(source)
     fast = learner.adapt(params, task.support)
-    said = learner.trace(params, task.support).scores[5:]  # after four vectors and the mark
+    answer = learner.trace(params, task.support).scores[5:]  # after four vectors and the mark
     backwards = task.query.x.flip(0)
-    assert torch.equal(learner.predict(params, fast, backwards), said.flip(0))
+    assert torch.equal(learner.predict(params, fast, backwards), answer.flip(0))
     nobody = backwards.clone()
     nobody[:, -1] = torch.tensor([0.0, 5.0, -1.0, 2.5])  # a row that is read, and numbers of no answer
     assert torch.equal(learner.predict(params, fast, nobody), torch.zeros(4, 2).double())
@@ -113,11 +113,11 @@ def test_no_later_row_changes_what_was_said():
     source = Copy(length="5", width=2, tasks=1)
     learner, params = machine(source)
     rows = task_of(source).support
-    said = learner.trace(params, rows).scores
+    answer = learner.trace(params, rows).scores
     changed = rows.x.clone()
     changed[4:, 0] += 3
     after = learner.trace(params, rows._replace(x=changed)).scores
-    assert torch.equal(after[:4], said[:4]) and not torch.equal(after[4:], said[4:])
+    assert torch.equal(after[:4], answer[:4]) and not torch.equal(after[4:], answer[4:])
 
 
 def test_heads_start_at_slot_zero_and_weightings_sum_to_one():
@@ -143,7 +143,7 @@ def test_more_slots_need_no_more_weights():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "answer"),
     [
         ({"units": 0}, "units is 0"),
         ({"slots": 0}, "slots is 0"),
@@ -154,8 +154,8 @@ def test_more_slots_need_no_more_weights():
         ({"reach": 3}, "a ring of 6 slots is shorter"),
     ],
 )
-def test_a_wrong_setting_is_a_one_line_error(fields, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_wrong_setting_is_a_one_line_error(fields, answer):
+    with pytest.raises(ValueError, match=answer) as caught:
         NTM(4, 2, **{**SIZES, **fields})
     assert "\n" not in str(caught.value)
 
@@ -169,15 +169,15 @@ def ran(capsys, *words):
 def test_a_machine_trained_on_short_sequences_is_judged_on_longer_ones(tmp_path, capsys):
     run = str(tmp_path / "run")
     words = ["--source.length", "1-2", "--source.width", "3", "--units", "8", "--slots", "8", "--width", "4"]
-    code, found = ran(
+    code, result = ran(
         capsys, "train", "ntm", "copy", *words, "--steps", "3", "--validation-episodes", "5", "--out", run
     )
-    assert code == 0 and 0 < found["validation"] < 1
-    code, found = ran(capsys, "eval", run, "--episodes", "7", "--source.length", "6", "--slots", "12")
-    assert code == 0 and (found["shots"], found["queries"], found["episodes"]) == ("6", 6, 7)
-    assert 0 < found["wrong_bits"] < 1 and found["bits"] == pytest.approx(1, abs=0.2) and not found["transductive"]
+    assert code == 0 and 0 < result["validation"] < 1
+    code, result = ran(capsys, "eval", run, "--episodes", "7", "--source.length", "6", "--slots", "12")
+    assert code == 0 and (result["shots"], result["queries"], result["episodes"]) == ("6", 6, 7)
+    assert 0 < result["wrong_bits"] < 1 and result["bits"] == pytest.approx(1, abs=0.2) and not result["transductive"]
 
 
 def test_a_learner_of_sequences_says_so_where_there_are_none(capsys, tmp_path):
-    code, found = ran(capsys, "train", "ntm", "digits", "--steps", "1", "--out", str(tmp_path / "run"))
-    assert code == 1 and "ntm is for multilabel and the source is of classification" in found["error"]
+    code, result = ran(capsys, "train", "ntm", "digits", "--steps", "1", "--out", str(tmp_path / "run"))
+    assert code == 1 and "ntm is for multilabel and the source is of classification" in result["error"]

@@ -100,9 +100,9 @@ def test_pretraining_is_plain_cross_entropy_over_base_classes():
     loss = learner.objective(live, Task(empty, batch))
     expected = F.cross_entropy(learner.net(batch.x), torch.tensor([0, 6, 3, 3]))
     assert torch.allclose(loss, expected)
-    found = torch.autograd.grad(loss, list(live.values()))
+    result = torch.autograd.grad(loss, list(live.values()))
     wanted = torch.autograd.grad(expected, list(learner.net.parameters()))
-    assert all(torch.allclose(a, b) for a, b in zip(found, wanted, strict=True))
+    assert all(torch.allclose(a, b) for a, b in zip(result, wanted, strict=True))
 
 
 def test_a_supervised_encoder_takes_the_class_whose_mean_has_the_largest_cosine():
@@ -112,8 +112,8 @@ def test_a_supervised_encoder_takes_the_class_whose_mean_has_the_largest_cosine(
     labels = SUPPORT.y.argmax(1).numpy()
     means = np.stack([z[labels == c].mean(0) for c in range(3)])
     expected = 4 * (q @ means.T) / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(means, axis=1)
-    found = learner.predict(params, learner.adapt(params, SUPPORT), QUERY.x)
-    assert np.allclose(found.numpy(), expected, rtol=1e-12)
+    result = learner.predict(params, learner.adapt(params, SUPPORT), QUERY.x)
+    assert np.allclose(result.numpy(), expected, rtol=1e-12)
 
 
 def test_frozen_statistics_are_measured_on_the_training_batches():

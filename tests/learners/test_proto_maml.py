@@ -41,19 +41,19 @@ def test_without_steps_it_gives_protonets_log_probabilities(ways):
     ours, protonet = ProtoMAML(module, inner_steps=0), ProtoNet(module)
     params = ours.init(0)
     support = rows([*range(ways), 0], ways)
-    found, expected = (
+    result, expected = (
         learner.predict(params, learner.adapt(params, support), TASK.query.x).log_softmax(1)
         for learner in (ours, protonet)
     )
-    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-13)
+    assert torch.allclose(result, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_without_steps_it_has_protonets_gradient_in_either_order():
     params = ProtoNet(encoder()).init(0)
     expected = gradient_of(ProtoNet(encoder()), params)
     for first_order in (False, True):
-        found = gradient_of(ProtoMAML(encoder(), inner_steps=0, first_order=first_order), params)
-        assert all(torch.allclose(found[name], expected[name], rtol=1e-10, atol=1e-14) for name in params)
+        result = gradient_of(ProtoMAML(encoder(), inner_steps=0, first_order=first_order), params)
+        assert all(torch.allclose(result[name], expected[name], rtol=1e-10, atol=1e-14) for name in params)
 
 
 def plain_loop(module: nn.Module, task: Task, steps: int, rate: float) -> torch.Tensor:
@@ -84,25 +84,25 @@ def test_loss_and_gradient_equal_those_of_a_plain_loop(steps):
     loss = plain_loop(plain, TASK, steps, 0.1)
     loss.backward()
     assert float(learner.objective(params, TASK).detach()) == pytest.approx(float(loss.detach()), rel=1e-12)
-    found = gradient_of(learner, params)
-    assert all(torch.allclose(found[name], p.grad, rtol=1e-9, atol=1e-13) for name, p in plain.named_parameters())
+    result = gradient_of(learner, params)
+    assert all(torch.allclose(result[name], p.grad, rtol=1e-9, atol=1e-13) for name, p in plain.named_parameters())
 
 
 def test_first_order_drops_the_steps_and_keeps_the_prototypes():
     learner = ProtoMAML(encoder(), inner_steps=3, inner_lr=0.1, first_order=True)
     params = learner.init(0)
-    found = gradient_of(learner, params)
+    result = gradient_of(learner, params)
     live = tree.map(lambda leaf: leaf.clone().requires_grad_(), params)
     slopes = torch.autograd.grad(learner.surrogate(params, TASK)(live), list(live.values()))
-    assert all(torch.allclose(found[name], slope, rtol=1e-10) for name, slope in zip(live, slopes, strict=True))
+    assert all(torch.allclose(result[name], slope, rtol=1e-10) for name, slope in zip(live, slopes, strict=True))
     second = gradient_of(ProtoMAML(encoder(), inner_steps=3, inner_lr=0.1), params)
-    assert not any(torch.allclose(found[name], second[name], rtol=1e-3) for name in params)
+    assert not any(torch.allclose(result[name], second[name], rtol=1e-3) for name in params)
     # If the head entered as a constant, too, only the query's path would be left.
     fast = tree.detach(learner.adapt(params, TASK.support))
     body = tree.map(lambda leaf: leaf.clone().requires_grad_(), fast["body"])
     loss = learner.criterion(learner.predict(params, {**fast, "body": body}, TASK.query.x), TASK.query)
     alone = torch.autograd.grad(loss, list(body.values()))
-    assert not any(torch.allclose(found[name], slope, rtol=1e-3) for name, slope in zip(body, alone, strict=True))
+    assert not any(torch.allclose(result[name], slope, rtol=1e-3) for name, slope in zip(body, alone, strict=True))
 
 
 def test_head_and_encoder_both_move_and_the_support_loss_falls():

@@ -51,8 +51,8 @@ def test_scores_and_loss_equal_numpys(distance):
     learner = ProtoNet(module, distance=distance)
     params = learner.init(0)
     expected = oracle(module, distance)
-    found = learner.predict(params, learner.adapt(params, SUPPORT), QUERY.x)
-    assert np.allclose(found.detach().numpy(), expected, rtol=1e-12)
+    result = learner.predict(params, learner.adapt(params, SUPPORT), QUERY.x)
+    assert np.allclose(result.detach().numpy(), expected, rtol=1e-12)
     log_p = expected - np.log(np.exp(expected).sum(1, keepdims=True))
     loss = -log_p[np.arange(4), QUERY.y.argmax(1).numpy()].mean()
     assert float(learner.objective(params, Task(SUPPORT, QUERY))) == pytest.approx(loss, rel=1e-12)
@@ -91,8 +91,8 @@ def test_a_weight_of_0_leaves_a_row_out_exactly():
     learner = ProtoNet(encoder())
     params = learner.init(0)
     without_third = SUPPORT._replace(weight=torch.tensor([1.0, 1, 1, 0, 1, 1]).double())
-    kept = [0, 1, 2, 4, 5]
-    removed = Examples(SUPPORT.x[kept], SUPPORT.y[kept], SUPPORT.weight[kept], SUPPORT.key)
+    results = [0, 1, 2, 4, 5]
+    removed = Examples(SUPPORT.x[results], SUPPORT.y[results], SUPPORT.weight[results], SUPPORT.key)
     a, b = (learner.predict(params, learner.adapt(params, s), QUERY.x) for s in (without_third, removed))
     assert torch.allclose(a, b, rtol=1e-13)
 
@@ -133,8 +133,8 @@ def test_embedding_gives_the_learned_space():
     module = encoder()
     learner = ProtoNet(module)
     params = learner.init(0)
-    found = learner.embed(params, learner.adapt(params, SUPPORT), QUERY.x)
-    assert np.allclose(found.detach().numpy(), encoded(module, QUERY.x))
+    result = learner.embed(params, learner.adapt(params, SUPPORT), QUERY.x)
+    assert np.allclose(result.detach().numpy(), encoded(module, QUERY.x))
 
 
 def test_padding_rows_take_no_part_in_measured_statistics():

@@ -54,14 +54,14 @@ def test_the_slope_is_that_of_the_smallest_pulled_loss_of_all_rows(pull):
     learner = Prox(net(), pull=pull, inner_steps=600, inner_batch=None, inner_lr=0.3)
     params = learner.init(0)
     _, gradient = slope(learner, params, TASK)
-    found = torch.cat([gradient[name].flatten() for name, _ in learner.net.named_parameters()])
+    result = torch.cat([gradient[name].flatten() for name, _ in learner.net.named_parameters()])
     theta = torch.cat([params[name].flatten() for name, _ in learner.net.named_parameters()])
     h = 1e-4
     for place in range(0, len(theta), 7):
         nudge = torch.zeros_like(theta)
         nudge[place] = h
         up, down = (smallest(learner.net, theta + sign * nudge, pull) for sign in (1, -1))
-        assert float(found[place]) == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-9)
+        assert float(result[place]) == pytest.approx((up - down) / (2 * h), rel=1e-6, abs=1e-9)
 
 
 def test_the_slope_is_the_pull_towards_weights_adapted_to_support_and_query():
@@ -154,12 +154,12 @@ def test_mini_batches_make_the_order_of_rows_matter():
     torch.manual_seed(1)
     place = torch.randperm(len(TASK.support.y))
     support = Examples(TASK.support.x[place], TASK.support.y[place], TASK.support.weight[place], TASK.support.key)
-    for batch, kept in ((2, False), (None, True)):
+    for batch, result in ((2, False), (None, True)):
         learner = Prox(net(), inner_batch=batch, inner_lr=0.05)
         params = learner.init(0)
         one, other = (learner.predict(params, learner.adapt(params, s), TASK.query.x) for s in (TASK.support, support))
-        assert torch.allclose(one, other, atol=1e-10) is kept
-        assert ("order" in learner.keeps) is kept
+        assert torch.allclose(one, other, atol=1e-10) is result
+        assert ("order" in learner.keeps) is result
 
 
 def test_an_empty_mini_batch_is_refused():

@@ -178,9 +178,9 @@ def test_on_functions_the_catalog_asks_for_targets():
 @pytest.mark.parametrize("width", [2, 12])
 @pytest.mark.parametrize("left_out", [[3], [2, 4]])
 def test_a_weight_of_0_leaves_a_row_out(width, left_out):
-    kept = [i for i in range(6) if i not in left_out]
-    weight = torch.tensor([float(i in kept) for i in range(6)]).double()
-    removed = Examples(SUPPORT.x[kept], SUPPORT.y[kept], SUPPORT.weight[kept], SUPPORT.key)
+    results = [i for i in range(6) if i not in left_out]
+    weight = torch.tensor([float(i in results) for i in range(6)]).double()
+    removed = Examples(SUPPORT.x[results], SUPPORT.y[results], SUPPORT.weight[results], SUPPORT.key)
     learner = R2D2(encoder(width), ridge=0.2)
     params = start(learner)
     a, b = (learner.adapt(params, support)["head"] for support in (SUPPORT._replace(weight=weight), removed))
@@ -191,9 +191,9 @@ def test_an_absent_class_changes_no_score_and_cannot_be_chosen():
     wide = SUPPORT._replace(y=torch.cat([SUPPORT.y, torch.zeros(6, 1).double()], 1))
     learner = R2D2(encoder())
     params = start(learner)
-    found, narrow = (learner.predict(params, learner.adapt(params, part), QUERY.x) for part in (wide, SUPPORT))
-    assert torch.allclose(found[:, :3], narrow, rtol=1e-10)
-    assert bool((found[:, 3] == torch.finfo(torch.float64).min / 2).all())
+    result, narrow = (learner.predict(params, learner.adapt(params, part), QUERY.x) for part in (wide, SUPPORT))
+    assert torch.allclose(result[:, :3], narrow, rtol=1e-10)
+    assert bool((result[:, 3] == torch.finfo(torch.float64).min / 2).all())
 
 
 def test_one_shot_and_any_number_of_ways_share_the_same_params():

@@ -110,8 +110,8 @@ def test_the_gradient_reaches_the_encoder_through_the_support_and_through_the_qu
         return ((relations - QUERY.y) ** 2).mean()
 
     leaf = "0.weight"
-    found = loss(live, copied)
-    paths = torch.autograd.grad(found, [live["encoder"][leaf], copied["encoder"][leaf]])
+    result = loss(live, copied)
+    paths = torch.autograd.grad(result, [live["encoder"][leaf], copied["encoder"][leaf]])
     assert all(float(path.abs().max()) > 1e-6 for path in paths)
     (whole,) = torch.autograd.grad(learner.objective(live, Task(SUPPORT, QUERY)), live["encoder"][leaf])
     assert torch.allclose(whole, sum(paths), rtol=1e-10, atol=1e-14)
@@ -189,9 +189,9 @@ def test_frozen_statistics_of_pairs_are_measured_over_training_episodes_and_used
         for support, query in (task_at(source()(step), number) for number in range(2)):
             present = (support.y.sum(0) > 0).nonzero()[:, 0]
             classes = torch.stack([learner.encoder(support.x[support.y[:, k] > 0]).sum(0) for k in present])
-            asked = learner.encoder(query.x[query.weight > 0])
+            question = learner.encoder(query.x[query.weight > 0])
             of_class, of_query = (weights[f"{name}.weight"][:, :, 0, 0] for name in ("of_class", "of_query"))
-            sums.append((asked @ of_query.T)[:, None] + (classes @ of_class.T)[None])
+            sums.append((question @ of_query.T)[:, None] + (classes @ of_class.T)[None])
     means = torch.stack([pairs.flatten(0, 1).mean(0) for pairs in sums]).mean(0)
     assert len({pairs.shape for pairs in sums}) == 2
     assert torch.allclose(params["measured"]["pairs.0"][0], means, rtol=1e-4, atol=1e-5)

@@ -42,11 +42,11 @@ def pair_probabilities(params: dict) -> np.ndarray:
     with torch.no_grad():
         u, v = (LEARNER.encoder(part.x).numpy() for part in (QUERY, SUPPORT))
     alpha, bias = params["head"]["weight"].numpy(), float(params["head"]["bias"])
-    found = np.zeros((len(u), len(v)))
+    result = np.zeros((len(u), len(v)))
     for q in range(len(u)):
         for s in range(len(v)):
-            found[q, s] = 1 / (1 + np.exp(-(sum(alpha[j] * abs(u[q, j] - v[s, j]) for j in range(5)) + bias)))
-    return found
+            result[q, s] = 1 / (1 + np.exp(-(sum(alpha[j] * abs(u[q, j] - v[s, j]) for j in range(5)) + bias)))
+    return result
 
 
 def test_scores_are_the_logits_of_numpys_mean_pair_probabilities():

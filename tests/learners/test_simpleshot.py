@@ -66,12 +66,12 @@ def test_with_a_mean_of_0_and_unit_rows_it_equals_nearest_mean():
 
 def test_what_all_features_share_changes_nothing_once_it_is_measured():
     learner = SimpleShot(nn.Sequential(nn.Flatten(), nn.Linear(4, 7).double()))
-    found = []
+    results = []
     for shift in (0.0, 100.0):
         params = {**learner.init(0), "measured": {"feature_mean": torch.full((4,), shift).double()}}
         fast = learner.adapt(params, SUPPORT._replace(x=SUPPORT.x + shift))
-        found.append(learner.predict(params, fast, QUERY.x + shift))
-    assert torch.allclose(*found, rtol=1e-10)
+        results.append(learner.predict(params, fast, QUERY.x + shift))
+    assert torch.allclose(*results, rtol=1e-10)
 
 
 @pytest.mark.parametrize("norm", [None, "frozen"])
@@ -95,8 +95,8 @@ def test_a_weight_of_0_leaves_a_row_out_and_an_absent_class_cannot_be_chosen():
     learner = SimpleShot(net())
     params = {**learner.init(0), "measured": {"feature_mean": MEAN}}
     without_third = SUPPORT._replace(weight=torch.tensor([1.0, 1, 0, 1, 1, 1]).double())
-    kept = [0, 1, 3, 4, 5]
-    removed = Examples(SUPPORT.x[kept], SUPPORT.y[kept, :2], SUPPORT.weight[kept], SUPPORT.key)
+    results = [0, 1, 3, 4, 5]
+    removed = Examples(SUPPORT.x[results], SUPPORT.y[results, :2], SUPPORT.weight[results], SUPPORT.key)
     wide, narrow = (
         learner.predict(params, learner.adapt(params, support), QUERY.x) for support in (without_third, removed)
     )

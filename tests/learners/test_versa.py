@@ -58,10 +58,10 @@ def test_without_samples_the_head_is_the_mean_that_the_network_writes():
 def test_zero_variance_equals_the_deterministic_version():
     certain, mean = replace(LEARNER, log_variance=-1e4), replace(LEARNER, samples=0)
     task = Task(SUPPORT, QUERY)
-    found, expected = (value_and_gradient(lambda p, of=of: of.objective(p, task), PARAMS) for of in (certain, mean))
-    assert float(found[0]) == pytest.approx(float(expected[0]), rel=1e-12)
+    result, expected = (value_and_gradient(lambda p, of=of: of.objective(p, task), PARAMS) for of in (certain, mean))
+    assert float(result[0]) == pytest.approx(float(expected[0]), rel=1e-12)
     slopes = tree.flatten(expected[1])
-    assert max(float((leaf - slopes[path]).abs().max()) for path, leaf in tree.flatten(found[1]).items()) < 1e-12
+    assert max(float((leaf - slopes[path]).abs().max()) for path, leaf in tree.flatten(result[1]).items()) < 1e-12
     assert float(LEARNER.objective(PARAMS, task)) != pytest.approx(float(expected[0]), rel=1e-3)
 
 

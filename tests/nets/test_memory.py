@@ -26,8 +26,8 @@ def test_content_weights_are_a_softmax_of_strength_times_cosine() -> None:
         k = keys[head].numpy()
         cosines = np.array([slot @ k / (np.linalg.norm(slot) * np.linalg.norm(k)) for slot in memory.numpy()])
         expected = np.exp(strengths[head].item() * cosines)
-        found = m.content_weights(memory, keys, strengths)[head]
-        np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-7)  # EPS is the difference
+        result = m.content_weights(memory, keys, strengths)[head]
+        np.testing.assert_allclose(result, expected / expected.sum(), atol=1e-7)  # EPS is the difference
 
 
 def test_an_empty_slot_resembles_nothing_and_has_a_finite_slope() -> None:
@@ -40,9 +40,9 @@ def test_an_empty_slot_resembles_nothing_and_has_a_finite_slope() -> None:
 
 def test_interpolation_weighs_new_against_old() -> None:
     new, old, gate = weightings(0), weightings(1), torch.tensor([0.25, 1.0]).double()
-    found = m.interpolate(new, old, gate)
-    np.testing.assert_allclose(found[0], 0.25 * new[0].numpy() + 0.75 * old[0].numpy())
-    np.testing.assert_allclose(found[1], new[1].numpy())
+    result = m.interpolate(new, old, gate)
+    np.testing.assert_allclose(result[0], 0.25 * new[0].numpy() + 0.75 * old[0].numpy())
+    np.testing.assert_allclose(result[1], new[1].numpy())
 
 
 @pytest.mark.parametrize("reach", [1, 2])

@@ -99,10 +99,10 @@ def test_every_net_says_the_shape_of_its_outputs(make):
 def test_nets_can_end_in_their_feature_maps(make, side, maps):
     x = torch.rand(2, 1, side, side)
     nets = [functional.blueprint(lambda end=end: make((1, side, side), maps=end)) for end in (True, False)]
-    found, usual = (net(x) for net in nets)
-    assert found.shape == (2, *maps) == (2, *functional.output_shape(nets[0]))
+    result, usual = (net(x) for net in nets)
+    assert result.shape == (2, *maps) == (2, *functional.output_shape(nets[0]))
     averages = make.func is ResNet12 or make.keywords.get("down") == "stride"
-    assert torch.equal(found.mean((2, 3)) if averages else found.flatten(1), usual)
+    assert torch.equal(result.mean((2, 3)) if averages else result.flatten(1), usual)
     with pytest.raises(ValueError, match="has no head, and 3 outputs are asked for: leave out maps, or take"):
         make((1, side, side), 3, maps=True)
 
@@ -139,13 +139,13 @@ def test_mlp_flattens_its_rows():
 @pytest.mark.parametrize("net", ["mlp", "conv4", "resnet12"])
 def test_every_net_takes_every_norm(net, norm):
     shape = (1, 16, 16)
-    made = {
+    result = {
         "mlp": lambda: MLP(shape, 3, hidden=(8,), norm=norm),
         "conv4": lambda: Conv4(shape, 3, filters=8, norm=norm),
         "resnet12": lambda: ResNet12(shape, 3, filters=(8, 8, 8, 8), norm=norm),
     }[net]
-    weights = functional.initial_weights(made, seed=1)
-    out = functional.apply(made, weights, torch.rand(4, *shape))
+    weights = functional.initial_weights(result, seed=1)
+    out = functional.apply(result, weights, torch.rand(4, *shape))
     assert out.shape == (4, 3)
     assert torch.isfinite(out).all()
 
@@ -157,7 +157,7 @@ def test_an_unknown_norm_is_refused(make):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: Conv4((1, 8, 8)), "images of 8x8 vanish when halved 4 times: set net.down to stride"),
         (lambda: Conv4((1, 28, 15), down="average"), "images of 28x15 vanish"),
@@ -167,8 +167,8 @@ def test_an_unknown_norm_is_refused(make):
         (lambda: ResNet12((64,)), r"the rows have shape \(64,\): use net mlp"),
     ],
 )
-def test_rows_a_net_cannot_read_are_refused(make, told):
-    with pytest.raises(ValueError, match=told):
+def test_rows_a_net_cannot_read_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
 
 
@@ -194,10 +194,10 @@ def test_pooling_first_changes_nothing(norm, activation):
         return maps.flatten(1)
 
     weights = {name: p.detach().requires_grad_() for name, p in net.named_parameters()}
-    found, expected = functional.apply(net, weights, x), in_the_usual_order(weights)
-    torch.testing.assert_close(found, expected)
-    seed = torch.rand_like(found)
-    slopes = (torch.autograd.grad((seed * out).sum(), list(weights.values())) for out in (found, expected))
+    result, expected = functional.apply(net, weights, x), in_the_usual_order(weights)
+    torch.testing.assert_close(result, expected)
+    seed = torch.rand_like(result)
+    slopes = (torch.autograd.grad((seed * out).sum(), list(weights.values())) for out in (result, expected))
     for a, b in zip(*slopes, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -248,8 +248,8 @@ def test_statistics_of_many_tasks_are_those_of_each(axis):
     x = torch.rand(3, 4, 2, 5, dtype=torch.float64).movedim(0, axis)  # the axis of tasks may stand anywhere
     mapped = torch.vmap(row_statistics, in_dims=axis)(x)
     looped = [row_statistics(one) for one in x.movedim(axis, 0)]
-    for found, expected in zip(mapped, zip(*looped, strict=True), strict=True):
-        torch.testing.assert_close(found, torch.stack(expected))
+    for result, expected in zip(mapped, zip(*looped, strict=True), strict=True):
+        torch.testing.assert_close(result, torch.stack(expected))
 
 
 # A user's own module.

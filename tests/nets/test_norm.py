@@ -48,8 +48,8 @@ def test_group_and_layer_are_torchs(x):
 def test_rows_of_weight_0_take_no_part_in_statistics(kind, x):
     layer, weights = norm_of(kind)
     padded = torch.cat([x, 100 * torch.ones_like(x[:2])])
-    found = functional.apply(layer, weights, padded, torch.tensor([1.0] * 5 + [0] * 2).double())
-    assert torch.allclose(found[:5], functional.apply(layer, weights, x))
+    result = functional.apply(layer, weights, padded, torch.tensor([1.0] * 5 + [0] * 2).double())
+    assert torch.allclose(result[:5], functional.apply(layer, weights, x))
 
 
 def test_queries_are_normalised_by_the_support_when_its_statistics_are_kept():

@@ -23,10 +23,10 @@ def columns_of_no_use(seed, shots=12):
 def test_the_best_on_rows_it_did_not_see_is_taken():
     X, y = columns_of_no_use(0)
     answers = mw.FewShotClassifier().fit(X, y)
-    said = {one.learner: one.found.accuracy for one in answers.tried_}
-    assert list(said) == list(HEADS)
+    by_name = {one.learner: one.found.accuracy for one in answers.tried_}
+    assert list(by_name) == list(HEADS)
     chosen = next(one for one in answers.tried_ if one.chosen)
-    assert said[chosen.learner] == max(said.values())
+    assert by_name[chosen.learner] == max(by_name.values())
     assert answers.predictor_.head.name == chosen.learner
     assert answers.report_ == chosen.found.corrected(answers.predictor_.optimism)
     alone = mw.FewShotClassifier(learner=chosen.learner).fit(X, y)

@@ -48,9 +48,9 @@ def said_and_true(head, shots, seed):
 @pytest.mark.parametrize(("head", "tasks"), [("nearest_mean", 100), ("ridge", 50)])
 def test_five_examples_of_each_class_tell_the_accuracy(head, tasks):
     pairs = [said_and_true(head, 5, seed) for seed in range(tasks)]
-    gaps = np.array([said.accuracy - true for said, true in pairs])
+    gaps = np.array([answer.accuracy - true for answer, true in pairs])
     assert abs(gaps.mean()) < 0.02 + 2 * gaps.std() / np.sqrt(tasks)
-    covered = np.mean([said.low <= true <= said.high for said, true in pairs])
+    covered = np.mean([answer.low <= true <= answer.high for answer, true in pairs])
     assert covered >= 0.85
 
 
@@ -78,13 +78,13 @@ def test_ridge_without_a_row_is_ridge_taught_without_it():
     np.testing.assert_allclose(scores, again.numpy(), atol=1e-10)
 
 
-@pytest.mark.parametrize(("shots", "said"), [(1, "a has 1 example,"), (2, "a has 2 examples,")])
-def test_one_or_two_examples_are_too_few_to_tell(shots, said):
+@pytest.mark.parametrize(("shots", "answer"), [(1, "a has 1 example,"), (2, "a has 2 examples,")])
+def test_one_or_two_examples_are_too_few_to_tell(shots, answer):
     (x, y), _ = blobs(shots, 0)
     support = support_of(x, y)
-    found = held_out(HEADS["nearest_mean"](support), {}, support, NAMES)
-    assert found.accuracy is None
-    assert str(found).startswith(f"too few to tell: {said}")
+    result = held_out(HEADS["nearest_mean"](support), {}, support, NAMES)
+    assert result.accuracy is None
+    assert str(result).startswith(f"too few to tell: {answer}")
 
 
 def test_a_row_under_a_wrong_name_is_doubted_first():
@@ -92,11 +92,11 @@ def test_a_row_under_a_wrong_name_is_doubted_first():
     y = y.copy()
     y[3] = 4
     support = support_of(x, y)
-    found = held_out(HEADS["nearest_mean"](support), {}, support, NAMES)
-    assert found.doubtful[0] == (3, "e", "a")
-    assert found.confusions[0][:2] == ("e", "a")
-    assert found.classes["b"] == (1.0, 8)
-    assert found.low < found.accuracy < found.high < 1
+    result = held_out(HEADS["nearest_mean"](support), {}, support, NAMES)
+    assert result.doubtful[0] == (3, "e", "a")
+    assert result.confusions[0][:2] == ("e", "a")
+    assert result.classes["b"] == (1.0, 8)
+    assert result.low < result.accuracy < result.high < 1
 
 
 def test_the_same_support_says_the_same_again():
@@ -114,10 +114,10 @@ def test_of_a_large_support_rows_are_asked_together():
 
 def test_errors_fall_by_the_power_that_supports_of_several_sizes_show():
     """Answers that are made, not taught: a learner whose errors are exactly the root of the rows it was taught."""
-    sizes, asked = np.array([8, 4, 2, 1]), 10_000
-    np.testing.assert_allclose(_power(sizes, 0.4 * sizes**-0.5, 0.8, asked), -0.5, atol=0.01)
-    np.testing.assert_allclose(_power(sizes, 0.4 * sizes**-1.5, 0.8, asked), -1)
-    np.testing.assert_allclose(_power(sizes, 0.4 * sizes**0.5, 0.8, asked), 0)
+    sizes, question = np.array([8, 4, 2, 1]), 10_000
+    np.testing.assert_allclose(_power(sizes, 0.4 * sizes**-0.5, 0.8, question), -0.5, atol=0.01)
+    np.testing.assert_allclose(_power(sizes, 0.4 * sizes**-1.5, 0.8, question), -1)
+    np.testing.assert_allclose(_power(sizes, 0.4 * sizes**0.5, 0.8, question), 0)
     assert _power(sizes, np.zeros(4), 0.8, 40) == 0
     assert _power(sizes, np.full(4, 0.8), 0.8, 40) == _power(sizes, np.array([0.75, 0.8, 0.9, 0.9]), 0.8, 40) == 0
     few = _power(sizes, 0.4 * sizes**-0.9, 0.8, 12)
@@ -130,11 +130,11 @@ def test_how_many_more_examples_help_is_foretold(more):
     for seed in range(40):
         (x, y), (new, truth) = blobs(5 + more, seed, apart=1.2 + 0.08 * (seed % 25))
         first = np.arange(len(y)) % (5 + more) < 5
-        told = held_out(learner, {}, support_of(x[first], y[first]), NAMES).more[more]
+        message = held_out(learner, {}, support_of(x[first], y[first]), NAMES).more[more]
         scores = learner.predict({}, learner.adapt({}, support_of(x, y)), new)
         right = float((scores.argmax(1).numpy() == truth).mean())
-        gaps.append(told.accuracy - right)
-        covered.append(told.low <= right <= told.high)
+        gaps.append(message.accuracy - right)
+        covered.append(message.low <= right <= message.high)
     assert abs(np.mean(gaps)) < 0.05 + 2 * np.std(gaps) / np.sqrt(40)
     assert np.mean(covered) >= 0.8
 
@@ -165,9 +165,9 @@ def test_a_copy_does_not_answer_for_its_row():
 def test_when_time_is_up_fewer_rows_are_asked():
     (x, y), _ = blobs(60, 0)
     support = support_of(x.repeat(1, 100), y)
-    found = held_out(ProtoNet(torch.nn.Flatten), {}, support, NAMES, seconds=0)
-    assert found.rows < 300
-    assert 0 < found.low < found.accuracy < found.high < 1
+    result = held_out(ProtoNet(torch.nn.Flatten), {}, support, NAMES, seconds=0)
+    assert result.rows < 300
+    assert 0 < result.low < result.accuracy < result.high < 1
 
 
 def test_the_estimator_shows_its_report():
@@ -183,11 +183,11 @@ def test_a_class_is_added_removed_and_renamed_without_the_rows_of_the_others():
     x, new = x.numpy(), new.numpy()
     names = np.array(["toad", "newt", "frog", "olm", "eft"])
     few = mw.FewShotClassifier().fit(x[y < 4], names[y[y < 4]])
-    kept = few.predictor_.rows
+    result = few.predictor_.rows
     cost = few.add_class("eft", x[y == 4])
     assert cost.startswith("the other classes: ")
     assert list(few.classes_) == sorted(names)
-    np.testing.assert_array_equal(few.predictor_.rows[: len(kept)], kept)
+    np.testing.assert_array_equal(few.predictor_.rows[: len(result)], result)
     assert few.score(new, names[truth]) > 0.9
     few.rename_class("eft", "axolotl")
     assert list(few.classes_) == ["axolotl", "frog", "newt", "olm", "toad"]
@@ -195,38 +195,38 @@ def test_a_class_is_added_removed_and_renamed_without_the_rows_of_the_others():
     assert few.score(new, renamed[truth]) > 0.9
     few.remove_class("axolotl")
     assert list(few.classes_) == ["frog", "newt", "olm", "toad"]
-    np.testing.assert_array_equal(few.predictor_.rows, kept)
+    np.testing.assert_array_equal(few.predictor_.rows, result)
     assert few.score(new[truth < 4], names[truth[truth < 4]]) > 0.9
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: found.add_class("newt", [[0.0]]), "there is a class 'newt' already"),
-        (lambda found: found.add_class(3, [[0.0]]), "is a number: give it as a string"),
-        (lambda found: found.remove_class("nwet"), "no class 'nwet': did you mean 'newt'"),
-        (lambda found: found.remove_class("newt"), "two are needed"),
-        (lambda found: found.rename_class("newt", "toad"), "there is a class 'toad' already"),
-        (lambda found: found.rename_class("olm", "eft"), "no class 'olm'"),
+        (lambda model: model.add_class("newt", [[0.0]]), "there is a class 'newt' already"),
+        (lambda model: model.add_class(3, [[0.0]]), "is a number: give it as a string"),
+        (lambda model: model.remove_class("nwet"), "no class 'nwet': did you mean 'newt'"),
+        (lambda model: model.remove_class("newt"), "two are needed"),
+        (lambda model: model.rename_class("newt", "toad"), "there is a class 'toad' already"),
+        (lambda model: model.rename_class("olm", "eft"), "no class 'olm'"),
     ],
 )
 def test_a_change_of_classes_that_cannot_be_is_refused(change, words):
-    found = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
+    model = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
     with pytest.raises(ValueError, match=words):
-        change(found)
+        change(model)
 
 
 def test_a_class_of_numbers_is_no_class_of_names():
-    found = mw.FewShotClassifier().fit([[0.0], [1.0]], [1, 2])
+    model = mw.FewShotClassifier().fit([[0.0], [1.0]], [1, 2])
     with pytest.raises(ValueError, match="the classes are numbers and 'newt' is a name"):
-        found.add_class("newt", [[2.0]])
-    found.add_class(3, [[2.0]])
-    assert found.classes_.tolist() == [1, 2, 3]
+        model.add_class("newt", [[2.0]])
+    model.add_class(3, [[2.0]])
+    assert model.classes_.tolist() == [1, 2, 3]
 
 
 def test_what_a_new_class_cost_is_not_told_from_too_few():
-    found = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
-    assert "is unknown: too few to tell: newt has 1 example" in found.add_class("olm", [[2.0]])
+    model = mw.FewShotClassifier().fit([[0.0], [1.0]], ["newt", "toad"])
+    assert "is unknown: too few to tell: newt has 1 example" in model.add_class("olm", [[2.0]])
 
 
 def uneven(rows, seed, apart=4.0, width=16):

@@ -36,8 +36,8 @@ def taught(learner, **given):
 @pytest.mark.parametrize("learner", VOTERS)
 def test_the_votes_add_up_to_the_answer(learner):
     few = taught(learner, sample_weight=WEIGHT)
-    found, scored = few.explain(NEW), few.predictor_.scores(few._rows(NEW))
-    for one, scores, chances in zip(found, scored, few.predict_proba(NEW), strict=True):
+    result, scored = few.explain(NEW), few.predictor_.scores(few._rows(NEW))
+    for one, scores, chances in zip(result, scored, few.predict_proba(NEW), strict=True):
         sums = one.votes.sum(0)
         if one.adds_to == "probabilities":
             np.testing.assert_allclose(sums, chances, atol=1e-12)
@@ -52,7 +52,7 @@ def test_the_votes_add_up_to_the_answer(learner):
 
 def test_every_head_that_votes_is_asked_here_and_logistic_regression_does_not():
     support = taught("ridge").predictor_.support
-    assert {name for name, made in HEADS.items() if isinstance(made(support), Votes)} == set(VOTERS) & set(HEADS)
+    assert {name for name, result in HEADS.items() if isinstance(result(support), Votes)} == set(VOTERS) & set(HEADS)
     (one,) = taught("logistic").explain(NEW[:1])
     assert one.votes is None and one.adds_to is None and one.examples[0].vote is None
     assert [example.probability for example in one.examples] == sorted(e.probability for e in one.examples)
@@ -172,13 +172,13 @@ def test_small_and_large_pictures_have_regions_too(drawn):
 
     small = np.full((3, 5), 255, np.uint8)
     small[0] = 0
-    found = region(small, 0, scored)
-    assert found.fall.shape == (3, 5)
+    result = region(small, 0, scored)
+    assert result.fall.shape == (3, 5)
     large = np.full((1000, 2000), 255, np.uint8)
     large[:400] = 0
-    found = region(large, 0, scored)
-    assert found.fall.shape == (LARGEST // 2, LARGEST)
-    assert found.top()[: LARGEST // 4].sum() == found.top().sum() == round(0.1 * found.fall.size)
+    result = region(large, 0, scored)
+    assert result.fall.shape == (LARGEST // 2, LARGEST)
+    assert result.top()[: LARGEST // 4].sum() == result.top().sum() == round(0.1 * result.fall.size)
 
 
 def test_paper_is_what_lies_along_the_border():
@@ -208,13 +208,13 @@ def test_hiding_the_region_costs_the_answer_more_than_hiding_another_of_its_size
         chosen = random.permutation(classes)[:5]
         drawn = [255 - rows.x[rows.starts[c] : rows.starts[c + 1], 0] for c in chosen]
         X = np.concatenate([pictures[:5] for pictures in drawn])
-        taught = mw.FewShotClassifier("drawings", "nearest_mean").fit(list(X), np.repeat(np.arange(5), 5))
+        model = mw.FewShotClassifier("drawings", "nearest_mean").fit(list(X), np.repeat(np.arange(5), 5))
         query = drawn[0][5]
-        (one,) = taught.explain([query], regions=True)
+        (one,) = model.explain([query], regions=True)
         top, paper = one.region.top(), paper_of(query)
         moved = [np.roll(top, tuple(random.integers(28, size=2)), (0, 1)) for _ in range(10)]
         shown = [query, *(np.where(mask, paper, query).astype(np.uint8) for mask in (top, *moved))]
-        scores = taught.predictor_.scores(shown)[:, one.label]
+        scores = model.predictor_.scores(shown)[:, one.label]
         gone.append([scores[0] - scores[1], (scores[0] - scores[2:]).mean()])
     region, others = np.asarray(gone).T
     ahead = region - others
@@ -223,8 +223,8 @@ def test_hiding_the_region_costs_the_answer_more_than_hiding_another_of_its_size
 
 def test_votes_stand_in_the_order_of_the_classes_whatever_came_first():
     X, y = np.array([[0.0, 0], [0, 1], [5, 5], [5, 6], [9, 0], [9, 1]]), ["m", "m", "z", "z", "a", "a"]
-    found = mw.FewShotClassifier(learner="ridge", encoder="table").fit(X[:4], y[:4]).partial_fit(X[4:], y[4:])
-    assert found.classes_.tolist() == ["a", "m", "z"] and found.predictor_.classes == ("m", "z", "a")
-    (one,) = found.explain(X[4:5])
-    assert one.label == "a" and found.classes_[one.votes.sum(0).argmax()] == "a"
-    assert found.predict_proba(X[4:5]).argmax() == 0
+    result = mw.FewShotClassifier(learner="ridge", encoder="table").fit(X[:4], y[:4]).partial_fit(X[4:], y[4:])
+    assert result.classes_.tolist() == ["a", "m", "z"] and result.predictor_.classes == ("m", "z", "a")
+    (one,) = result.explain(X[4:5])
+    assert one.label == "a" and result.classes_[one.votes.sum(0).argmax()] == "a"
+    assert result.predict_proba(X[4:5]).argmax() == 0

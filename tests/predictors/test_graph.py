@@ -52,15 +52,15 @@ def test_onnxruntime_says_what_torch_says_for_other_sizes(name, tmp_path):
         given = support(rows, ways, seed=rows, weights=True)
         query = support(queries, 1, seed=99).x
         scores = learner.predict(params, learner.adapt(params, given), query)
-        found = graph.answered(path, given, query)
-        assert found.shape == (queries, ways)
-        np.testing.assert_allclose(found, scores.softmax(-1).detach(), atol=1e-5)
+        result = graph.answered(path, given, query)
+        assert result.shape == (queries, ways)
+        np.testing.assert_allclose(result, scores.softmax(-1).detach(), atol=1e-5)
     # A class without rows and a row of weight 0 change nothing.
     wider = given._replace(y=nn.functional.pad(given.y, (0, 2)))
-    np.testing.assert_allclose(graph.answered(path, wider, query)[:, :-2], found, atol=1e-6)
+    np.testing.assert_allclose(graph.answered(path, wider, query)[:, :-2], result, atol=1e-6)
     longer = Examples(*(torch.cat([part, part[:1]]) for part in given[:3]), given.key)
     longer.weight[-1] = 0
-    np.testing.assert_allclose(graph.answered(path, longer, query), found, atol=1e-6)
+    np.testing.assert_allclose(graph.answered(path, longer, query), result, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -77,9 +77,9 @@ def test_onnxruntime_says_what_torch_says_for_other_sizes(name, tmp_path):
     ids=["logistic", "maml", "finetune"],
 )
 def test_a_learner_that_no_graph_computes_is_refused(learner, words, tmp_path):
-    found = learner()
+    result = learner()
     with pytest.raises(ValueError, match=words) as refused:
-        graph.write_graph(found, found.init(0), support(6, 3), tmp_path / "learner.onnx", {})
+        graph.write_graph(result, result.init(0), support(6, 3), tmp_path / "learner.onnx", {})
     assert "\n" not in str(refused.value)
     assert "take a learner" in str(refused.value)
     assert not list(tmp_path.iterdir())
@@ -161,13 +161,13 @@ def test_the_page_adds_a_class_through_onnxruntime_as_mapwise_does(tmp_path, mon
     intents.save("intents.safetensors")
     page = (ROOT / "docs" / "few-examples" / "deploy.md").read_text(encoding="utf-8")
     shown = [block.code for block in blocks(page) if "onnx" in block.code and block.language == "python no-run"]
-    new, asked = ["what time is it", "how late is it"], ["what time is it now", "cancel the refund"]
+    new, question = ["what time is it", "how late is it"], ["what time is it now", "cancel the refund"]
     encoded = intents.predictor_.encoded
-    namespace = {"intents": intents, "new_rows": encoded(new), "query": encoded(asked)}
+    namespace = {"intents": intents, "new_rows": encoded(new), "query": encoded(question)}
     namespace = {name: v.astype(np.float32) if isinstance(v, np.ndarray) else v for name, v in namespace.items()}
     for code in shown:
         exec(code, namespace)
-    expected = intents.partial_fit(new, ["time"] * 2).predictor_.probabilities(asked)
+    expected = intents.partial_fit(new, ["time"] * 2).predictor_.probabilities(question)
     np.testing.assert_allclose(namespace["probabilities"], expected, atol=1e-5)
     assert namespace["probabilities"][0].argmax() == 3
 
@@ -184,7 +184,7 @@ def test_a_ridge_regression_in_products_equals_the_exact_solution(rows, width, s
     y = torch.eye(5)[torch.arange(rows) % 5]
     exact = x.double() @ solvers.ridge(x.double(), y.double(), 1.0)
     with context.within(in_products=True):
-        found = x @ solvers.ridge(x, y, 1.0)
-    assert (found - exact).abs().max() < 1e-5
+        result = x @ solvers.ridge(x, y, 1.0)
+    assert (result - exact).abs().max() < 1e-5
     one = x @ solvers.ridge(x, y, 1.0)
-    assert (found - exact).abs().max() < 3 * (one - exact).abs().max() + 1e-6
+    assert (result - exact).abs().max() < 3 * (one - exact).abs().max() + 1e-6

@@ -33,11 +33,11 @@ def test_the_distance_without_a_row_is_that_of_a_support_without_it():
     support, _, _ = blobs(0, 4)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(support.x))
     support = support._replace(weight=torch.as_tensor(weight))
-    for row, found in enumerate(held_out_novelty(support)):
+    for row, result in enumerate(held_out_novelty(support)):
         rest = support.weight.clone()
         rest[row] = 0
         without = novelty(support._replace(weight=rest), support.x[row : row + 1])
-        np.testing.assert_allclose(found, without[0], rtol=1e-9)
+        np.testing.assert_allclose(result, without[0], rtol=1e-9)
 
 
 def test_the_only_row_of_a_class_tells_nothing():
@@ -107,6 +107,6 @@ def test_refusing_the_farthest_first_raises_the_accuracy_of_the_rest():
     random = np.random.default_rng(0)
     x = np.concatenate([random.normal(0, 1, (60, 2)), random.normal(2, 1, (60, 2)), random.normal(1, 8, (12, 2))])
     y = np.r_[np.zeros(60), np.ones(60), np.arange(12) % 2].astype(int)
-    found = mw.FewShotClassifier().fit(x, y).report_.by_coverage
-    assert [round(share, 2) for share, _ in found] == [1.0, 0.95, 0.9, 0.8, 0.5]
-    assert found[2][1] > found[0][1]
+    result = mw.FewShotClassifier().fit(x, y).report_.by_coverage
+    assert [round(share, 2) for share, _ in result] == [1.0, 0.95, 0.9, 0.8, 0.5]
+    assert result[2][1] > result[0][1]

@@ -25,10 +25,10 @@ FRAME = np.array([["red", 1.5], ["red", 2.5], ["blue", 1.0], [None, 7.0]], dtype
 
 
 def saved(tmp_path, X=TEXTS, y=INTENTS, **settings):
-    found = mw.FewShotClassifier(**settings).fit(X, y)
+    model = mw.FewShotClassifier(**settings).fit(X, y)
     path = tmp_path / "few.safetensors"
-    found.save(path)
-    return found, path
+    model.save(path)
+    return model, path
 
 
 @pytest.mark.parametrize("learner", ["nearest_mean", "ridge", "logistic"])
@@ -38,17 +38,17 @@ def saved(tmp_path, X=TEXTS, y=INTENTS, **settings):
     ids=["texts", "words", "numbers"],
 )
 def test_what_was_saved_answers_the_same(tmp_path, X, y, learner):
-    found, path = saved(tmp_path, X, y, learner=learner)
+    result, path = saved(tmp_path, X, y, learner=learner)
     again = mw.FewShotClassifier.load(path)
-    np.testing.assert_array_equal(again.predict_proba(X), found.predict_proba(X))
-    assert list(again.classes_) == list(found.classes_)
-    assert again.get_params() == {**found.get_params(), "encoder": found.predictor_.encoder.name}
+    np.testing.assert_array_equal(again.predict_proba(X), result.predict_proba(X))
+    assert list(again.classes_) == list(result.classes_)
+    assert again.get_params() == {**result.get_params(), "encoder": result.predictor_.encoder.name}
     again.add_class("new", ["what time is it"] if X is TEXTS else X[:1])
-    assert list(again.predict(X[2:3])) == list(found.predict(X[2:3]))
+    assert list(again.predict(X[2:3])) == list(result.predict(X[2:3]))
 
 
 def test_another_process_opens_it_after_it_was_moved(tmp_path):
-    found, path = saved(tmp_path)
+    result, path = saved(tmp_path)
     elsewhere = tmp_path / "far" / "away.safetensors"
     elsewhere.parent.mkdir()
     path.rename(elsewhere)
@@ -62,15 +62,15 @@ def test_another_process_opens_it_after_it_was_moved(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, str(elsewhere)], capture_output=True, text=True, check=True, env=environment
     )
-    np.testing.assert_allclose(json.loads(done.stdout), found.predict_proba(["cancel, please"]), atol=1e-12)
+    np.testing.assert_allclose(json.loads(done.stdout), result.predict_proba(["cancel, please"]), atol=1e-12)
 
 
 def test_a_table_keeps_the_names_of_its_columns(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"colour": ["red", "red", "blue"], "size": [1.0, 2.0, 9.0]})
-    found, path = saved(tmp_path, frame, ["a", "a", "b"])
+    result, path = saved(tmp_path, frame, ["a", "a", "b"])
     again = mw.FewShotClassifier.load(path)
-    np.testing.assert_array_equal(again.predict_proba(frame), found.predict_proba(frame))
+    np.testing.assert_array_equal(again.predict_proba(frame), result.predict_proba(frame))
     with pytest.raises(ValueError, match="feature names"):
         again.predict(frame.rename(columns={"size": "weight"}))
 
@@ -191,11 +191,11 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 
 
 def test_a_failed_save_leaves_the_file_that_was_there(tmp_path, monkeypatch):
-    found, path = saved(tmp_path)
+    result, path = saved(tmp_path)
     before = path.read_bytes()
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no room")))
     with pytest.raises(OSError, match="no room"):
-        found.save(path)
+        result.save(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -216,17 +216,17 @@ def test_where_rows_came_from_follows_them(tmp_path):
 
 
 def test_the_same_examples_have_the_same_digest_in_any_order_and_others_another(tmp_path):
-    found, path = saved(tmp_path)
-    kept = Predictor.load(path).digests
-    np.testing.assert_array_equal(kept, found.predictor_.digests)
-    assert len(set(kept.tolist())) == len(TEXTS)
+    outcome, path = saved(tmp_path)
+    result = Predictor.load(path).digests
+    np.testing.assert_array_equal(result, outcome.predictor_.digests)
+    assert len(set(result.tolist())) == len(TEXTS)
     turned = mw.FewShotClassifier().fit(TEXTS[::-1], INTENTS[::-1]).predictor_
-    assert together(turned.digests) == together(kept)
+    assert together(turned.digests) == together(result)
     later = mw.FewShotClassifier().fit(TEXTS[:4], INTENTS[:4]).partial_fit(TEXTS[4:], INTENTS[4:]).predictor_
-    np.testing.assert_array_equal(later.digests, kept)
+    np.testing.assert_array_equal(later.digests, result)
     less = later.without_class("hello")
-    np.testing.assert_array_equal(less.digests, kept[:4])
-    assert together(less.digests) != together(kept)
+    np.testing.assert_array_equal(less.digests, result[:4])
+    assert together(less.digests) != together(result)
     table = mw.FewShotClassifier().fit(FRAME, ["b", "b", "a", "a"]).predictor_
     assert len(set(table.digests.tolist())) == 4
 

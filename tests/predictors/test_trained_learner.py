@@ -62,34 +62,34 @@ def test_it_answers_as_the_run_does_on_rows_of_its_source(protonet, drawn):
     learner = TrainedLearner.of_run(protonet).learner
     params, _ = load_params(protonet)
     expected = learner.predict(params, learner.adapt(params, support), torch.as_tensor(x)).softmax(1).detach()
-    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
-    assert found.classes_.tolist() == names
-    assert found.predictor_.encoder.name == "ink" and found.predictor_.rows.shape == (len(x), 8)
-    np.testing.assert_allclose(found.predict_proba(paths), expected, atol=0.02)
-    assert found.report_.accuracy is not None and found.report_.rows == len(paths)
-    assert found.predict(paths, unknown=True)[1].mean() < 0.4
-    assert found.explain(paths[:1])[0].label == found.predict(paths[:1])[0]
-    assert found.which_next(paths, 2)[0].row in range(len(paths))
+    model = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    assert model.classes_.tolist() == names
+    assert model.predictor_.encoder.name == "ink" and model.predictor_.rows.shape == (len(x), 8)
+    np.testing.assert_allclose(model.predict_proba(paths), expected, atol=0.02)
+    assert model.report_.accuracy is not None and model.report_.rows == len(paths)
+    assert model.predict(paths, unknown=True)[1].mean() < 0.4
+    assert model.explain(paths[:1])[0].label == model.predict(paths[:1])[0]
+    assert model.which_next(paths, 2)[0].row in range(len(paths))
 
 
 def test_the_support_is_kept_and_compared_in_the_learned_space(protonet, drawn):
-    found = mw.FewShotClassifier(learner=str(protonet)).fit(*drawn[:2]).predictor_
+    result = mw.FewShotClassifier(learner=str(protonet)).fit(*drawn[:2]).predictor_
     x = drawn[2] / drawn[2].max((1, 2, 3), keepdims=True)
     whole = TrainedLearner.of_run(protonet)
     embedded = whole.learner.encode(whole.params, torch.as_tensor(x)).detach()
-    np.testing.assert_allclose(found.rows, embedded, atol=0.05)
-    known = torch.as_tensor(found.rows, dtype=torch.float64)
-    assert torch.equal(learned_features(found.learner, found.params, found.fast, known), known)
+    np.testing.assert_allclose(result.rows, embedded, atol=0.05)
+    known = torch.as_tensor(result.rows, dtype=torch.float64)
+    assert torch.equal(learned_features(result.learner, result.params, result.fast, known), known)
     far = known[:1] + 100
-    assert unknown(found, far.numpy(), 0.05).all()
+    assert unknown(result, far.numpy(), 0.05).all()
 
 
 def test_its_file_opens_elsewhere_without_run_or_data(tmp_path, protonet, drawn):
     paths, labels, _ = drawn
     run = shutil.copytree(protonet, tmp_path / "run")
-    found = mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
+    model = mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
     file = tmp_path / "letters.safetensors"
-    found.save(file)
+    model.save(file)
     shutil.rmtree(run)
     code = (
         "import sys, json, mapwise as mw\n"
@@ -99,7 +99,7 @@ def test_its_file_opens_elsewhere_without_run_or_data(tmp_path, protonet, drawn)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "XDG_CACHE_HOME": str(tmp_path / "none")}
     words = [sys.executable, "-c", code, str(file), *map(str, paths[:3])]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
-    np.testing.assert_allclose(json.loads(done.stdout), found.predict_proba(paths[:3]), rtol=1e-12)
+    np.testing.assert_allclose(json.loads(done.stdout), model.predict_proba(paths[:3]), rtol=1e-12)
     again = mw.FewShotClassifier.load(file)
     again.add_class("upside down", [Image.open(path).rotate(180) for path in paths[:3]])
     assert "upside down" in again.classes_
@@ -120,17 +120,17 @@ def test_pictures_of_a_folder_are_read_as_in_training(tmp_path):
     run = trained(tmp_path / "run", "protonet", folder, *words)
     folder.rename(tmp_path / "moved")  # the training data need not be there any more
     files = [tmp_path / "moved" / file.relative_to(folder) for file in files]
-    found = mw.FewShotClassifier(learner=str(run)).fit(files[:8], ["ape"] * 4 + ["bat"] * 4)
-    assert found.predictor_.encoder.state == {"shape": [3, 20, 20]}
-    assert len(found.predict(files[:2])) == 2
+    model = mw.FewShotClassifier(learner=str(run)).fit(files[:8], ["ape"] * 4 + ["bat"] * 4)
+    assert model.predictor_.encoder.state == {"shape": [3, 20, 20]}
+    assert len(model.predict(files[:2])) == 2
 
 
 def test_the_graph_of_it_reads_pictures(tmp_path, protonet, drawn):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     paths, labels, _ = drawn
-    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths[:20], labels[:20])
-    found.export_onnx(tmp_path / "letters.onnx")
+    model = mw.FewShotClassifier(learner=str(protonet)).fit(paths[:20], labels[:20])
+    model.export_onnx(tmp_path / "letters.onnx")
     x = Ink()(paths)
     names, columns = np.unique(labels[:20], return_inverse=True)
     given = {
@@ -139,8 +139,8 @@ def test_the_graph_of_it_reads_pictures(tmp_path, protonet, drawn):
         "weight": np.ones(20, np.float32),
         "query": x,
     }
-    said = onnxruntime.InferenceSession(str(tmp_path / "letters.onnx")).run(["probabilities"], given)[0]
-    np.testing.assert_allclose(said, found.predict_proba(paths), atol=1e-5)
+    answer = onnxruntime.InferenceSession(str(tmp_path / "letters.onnx")).run(["probabilities"], given)[0]
+    np.testing.assert_allclose(answer, model.predict_proba(paths), atol=1e-5)
 
 
 def test_a_drawing_is_the_row_its_source_would_make_of_it(drawn):
@@ -174,29 +174,29 @@ def test_a_fixed_head_takes_no_more_classes_than_it_has(tmp_path, drawn):
     run = trained(tmp_path / "maml", "maml", "glyphs", "--net.filters", "4", "--ways", "3", "--inner-steps", "1")
     with pytest.raises(ValueError, match="the head has 3 columns and the task has 5 classes"):
         mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
-    found = mw.FewShotClassifier(learner=str(run)).fit(paths[:18], labels[:18])
-    assert found.predictor_.rows.shape == (18, 1, 28, 28)  # its network moves, so that pixels are what it takes
-    assert found.explain(paths[:1])[0].label == found.predict(paths[:1])[0]
-    assert found.which_next(paths, 1)[0].row in range(len(paths))
-    assert found.predict(paths, unknown=True)[1].shape == (30,)
+    model = mw.FewShotClassifier(learner=str(run)).fit(paths[:18], labels[:18])
+    assert model.predictor_.rows.shape == (18, 1, 28, 28)  # its network moves, so that pixels are what it takes
+    assert model.explain(paths[:1])[0].label == model.predict(paths[:1])[0]
+    assert model.which_next(paths, 1)[0].row in range(len(paths))
+    assert model.predict(paths, unknown=True)[1].shape == (30,)
     with pytest.raises(ValueError, match="can't be exported"):
-        found.export_onnx(tmp_path / "maml.onnx")
-    found.save(tmp_path / "maml.safetensors")
+        model.export_onnx(tmp_path / "maml.onnx")
+    model.save(tmp_path / "maml.safetensors")
     again = mw.FewShotClassifier.load(tmp_path / "maml.safetensors")
-    before = found.predict_proba(paths)
+    before = model.predict_proba(paths)
     np.testing.assert_allclose(again.predict_proba(paths), before, rtol=1e-12)
     # Another name stands elsewhere among the sorted classes, and its column of the head stays its own.
     first = again.classes_[0]
     again.rename_class(first, "zebra")
-    assert again.classes_.tolist() == [*found.classes_[1:], "zebra"]
+    assert again.classes_.tolist() == [*model.classes_[1:], "zebra"]
     np.testing.assert_allclose(again.predict_proba(paths), before[:, [1, 2, 0]], rtol=1e-12)
     again.save(tmp_path / "zebra.safetensors")
     opened = mw.FewShotClassifier.load(tmp_path / "zebra.safetensors")
     np.testing.assert_allclose(opened.predict_proba(paths), before[:, [1, 2, 0]], rtol=1e-12)
     with pytest.raises(ValueError, match="the head has 3 columns and the task has 4 classes"):
-        found.add_class("one more", paths[18:24])
-    assert len(found.classes_) == 3
-    np.testing.assert_array_equal(found.predict_proba(paths), before)  # what was there still works
+        model.add_class("one more", paths[18:24])
+    assert len(model.classes_) == 3
+    np.testing.assert_array_equal(model.predict_proba(paths), before)  # what was there still works
 
 
 def test_what_cannot_stand_behind_a_predictor_is_refused_with_the_reason(tmp_path, drawn):
@@ -233,26 +233,26 @@ def test_a_run_of_before_says_what_it_was_trained_on_when_it_is_resumed(tmp_path
 
 def test_an_estimator_of_a_file_can_be_fitted_again(tmp_path, protonet, drawn):
     paths, labels, _ = drawn
-    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
-    found.save(tmp_path / "letters.safetensors")
+    model = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    model.save(tmp_path / "letters.safetensors")
     again = clone(mw.FewShotClassifier.load(tmp_path / "letters.safetensors")).fit(paths, labels)
-    np.testing.assert_array_equal(again.predict_proba(paths), found.predict_proba(paths))
+    np.testing.assert_array_equal(again.predict_proba(paths), model.predict_proba(paths))
 
 
 def test_a_fit_that_fails_leaves_what_was_fitted(protonet, drawn):
     paths, labels, _ = drawn
-    found = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
-    before = found.predict_proba(paths)
+    model = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    before = model.predict_proba(paths)
     with pytest.raises(ValueError, match="of one class"):
-        found.set_params(learner="auto").fit(np.eye(3), ["a", "a", "a"])
-    np.testing.assert_array_equal(found.predict_proba(paths), before)
+        model.set_params(learner="auto").fit(np.eye(3), ["a", "a", "a"])
+    np.testing.assert_array_equal(model.predict_proba(paths), before)
 
 
 def test_large_settings_that_take_no_memory_come_back(tmp_path, drawn):
     paths, labels, _ = drawn
     run = trained(tmp_path / "r2d2", "r2d2", "glyphs", "--net.filters", "4", "--ridge", "5000")
-    found = mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
-    found.save(tmp_path / "letters.safetensors")
+    model = mw.FewShotClassifier(learner=str(run)).fit(paths, labels)
+    model.save(tmp_path / "letters.safetensors")
     assert mw.FewShotClassifier.load(tmp_path / "letters.safetensors").predictor_.learner.ridge == 5000
 
 
@@ -318,6 +318,6 @@ def measured(tensors):
 
 
 def test_params_are_the_runs_own(protonet):
-    found = tree.flatten(TrainedLearner.of_run(protonet).params)
-    kept = tree.flatten(load_params(protonet)[0])
-    assert found.keys() == kept.keys() and all(torch.equal(found[path], kept[path]) for path in kept)
+    result = tree.flatten(TrainedLearner.of_run(protonet).params)
+    remainder = tree.flatten(load_params(protonet)[0])
+    assert result.keys() == remainder.keys() and all(torch.equal(result[path], remainder[path]) for path in remainder)

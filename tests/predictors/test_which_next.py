@@ -35,25 +35,25 @@ def test_of_two_groups_the_one_whose_answer_is_open_comes_first():
 
 def test_reasons_are_words():
     scores = [[1.0, 0.9], [0.0, 5.0], [4.0, 0.0], [0.0, 6.0]]
-    found = {one.row: one.reason for one in plain([[8.0], [7.5], [0.1], [0.2]], [[0.0]], 4, scores)}
-    assert found[0] == "between newt and toad, unlike every example so far, like 1 other that is not labelled"
-    assert found[1] == "probably toad"
-    assert found[2].startswith("probably newt") and "unlike" not in found[2]
+    by_name = {one.row: one.reason for one in plain([[8.0], [7.5], [0.1], [0.2]], [[0.0]], 4, scores)}
+    assert by_name[0] == "between newt and toad, unlike every example so far, like 1 other that is not labelled"
+    assert by_name[1] == "probably toad"
+    assert by_name[2].startswith("probably newt") and "unlike" not in by_name[2]
 
 
 def test_each_is_chosen_as_if_those_before_it_were_labelled():
     random = np.random.default_rng(0)
     rows, labelled, scores = random.normal(size=(40, 3)), random.normal(size=(4, 3)), random.normal(size=(40, 2))
-    found = [one.row for one in best_to_label(rows, scores, labelled, ["a", "b"], 40)]
-    assert sorted(found) == list(range(40))
+    results = [one.row for one in best_to_label(rows, scores, labelled, ["a", "b"], 40)]
+    assert sorted(results) == list(range(40))
     ordered = np.sort(scores, axis=1)
     lead = ordered[:, 1] - ordered[:, 0]
     weight = np.exp(-lead / np.median(lead))
     apart = np.linalg.norm(rows[:, None] - rows[None], axis=2)
     far = np.linalg.norm(rows[:, None] - labelled[None], axis=2).min(1)
-    for row in found[:10]:
+    for row in results[:10]:
         worth = np.maximum(far[None] - apart, 0) @ weight
-        worth[found[: found.index(row)]] = -1
+        worth[results[: results.index(row)]] = -1
         assert worth.argmax() == row
         far = np.minimum(far, apart[row])
 
@@ -85,12 +85,12 @@ def test_rows_that_are_all_alike_can_be_chosen_too():
 
 @pytest.mark.parametrize("learner", ["nearest_mean", "ridge", "logistic"])
 def test_asking_finds_rare_classes_and_beats_random_choice(learner):
-    names, ahead, found = np.array(list("abcdefgh")), [], []
+    names, ahead, result = np.array(list("abcdefgh")), [], []
     for seed in range(15):
         random = np.random.default_rng(seed)
         centres = 4 * random.normal(size=(8, 4))
         y, asked_y = np.repeat(names, [30, 30, 30, 4, 4, 4, 4, 4]), np.repeat(names, 10)
-        pool, asked, first = (
+        pool, question, first = (
             centres[np.searchsorted(names, labels)] + random.normal(size=(len(labels), 4))
             for labels in (y, asked_y, names[:3])
         )
@@ -99,10 +99,10 @@ def test_asking_finds_rare_classes_and_beats_random_choice(learner):
         scores = []
         for places in (chosen, random.choice(len(pool), 8, replace=False)):
             more = clone(few).fit(np.concatenate([first, pool[places]]), [*names[:3], *y[places]])
-            scores.append(more.score(asked, asked_y))
-            found.append(len(set(y[places]) - set(names[:3])))
+            scores.append(more.score(question, asked_y))
+            result.append(len(set(y[places]) - set(names[:3])))
         ahead.append(scores[0] - scores[1])
-    assert np.mean(found[::2]) > 1.5 * np.mean(found[1::2])
+    assert np.mean(result[::2]) > 1.5 * np.mean(result[1::2])
     assert np.mean(ahead) > 2 * np.std(ahead) / len(ahead) ** 0.5
 
 

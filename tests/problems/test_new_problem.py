@@ -166,8 +166,8 @@ def test_it_is_trained_judged_and_shown(listed):
     bad = evaluate(Backwards(), trained.params, Shops(part="test"), episodes=40, name="backwards")
     assert good.metric == "ndcg" and good.problem == Ranking() and not good.protocol.transductive
     assert good.estimate.mean > 0.9 and table.headline(good).endswith(" %")
-    found = json.loads(json.dumps(good.to_json()))
-    assert Report.from_json(found, good.values).protocol == good.protocol and found["ndcg_median"] == 0.5
+    data = json.loads(json.dumps(good.to_json()))
+    assert Report.from_json(data, good.values).protocol == good.protocol and data["ndcg_median"] == 0.5
     assert table.verdict(Paired.of(good, bad), "ndcg") == "better"
     curves = training_curves(trained.history, Ranking())
     html = run_page(Findings("shops", [good, bad], training=curves))

@@ -105,21 +105,21 @@ def test_the_binary_cross_entropy_stands_beside_it_in_bits():
 
 def test_a_report_of_bits_comes_back_from_its_numbers():
     report = judged(lies=True)
-    found = json.loads(json.dumps(report.to_json()))
-    again = Report.from_json(found, report.values)
-    assert found["wrong_bits"] == pytest.approx(1 / 3) and "median" not in found and "accuracy" not in found
+    data = json.loads(json.dumps(report.to_json()))
+    again = Report.from_json(data, report.values)
+    assert data["wrong_bits"] == pytest.approx(1 / 3) and "median" not in data and "accuracy" not in data
     assert (again.protocol, again.bits, again.metric) == (report.protocol, report.bits, "wrong_bits")
 
 
 def test_training_selects_the_fewest_wrong_bits():
-    found = train(Unlearns(), SOURCE, steps=6, optimizer="SGD lr=1.0", params=SURE, validate_every=1, how="vmap")
-    assert [found.history[0]["validation"], found.history[-1]["validation"]] == [0.0, 1.0]
-    assert (found.validation, found.step) == (0.0, 1)
+    training = train(Unlearns(), SOURCE, steps=6, optimizer="SGD lr=1.0", params=SURE, validate_every=1, how="vmap")
+    assert [training.history[0]["validation"], training.history[-1]["validation"]] == [0.0, 1.0]
+    assert (training.validation, training.step) == (0.0, 1)
     backwards = {"sure": torch.tensor(-1.0)}
-    found = train(Echo(), SOURCE, steps=12, optimizer="SGD lr=2.0", params=backwards, validate_every=4, how="vmap")
-    assert [record["validation"] for record in found.history if "validation" in record][-1] == 0.0
-    assert found.validation == 0.0 and float(found.params["sure"]) > 0
-    curves = training_curves(found.history, PROBLEMS["multilabel"])
+    training = train(Echo(), SOURCE, steps=12, optimizer="SGD lr=2.0", params=backwards, validate_every=4, how="vmap")
+    assert [record["validation"] for record in training.history if "validation" in record][-1] == 0.0
+    assert training.validation == 0.0 and float(training.params["sure"]) > 0
+    curves = training_curves(training.history, PROBLEMS["multilabel"])
     assert [curve.label for curve in curves] == ["training loss", "validation wrong_bits"]
     assert drawn_episode(Echo(), SURE, SOURCE) is None and embedding_map(Echo(), SURE, SOURCE) is None
 
@@ -149,8 +149,8 @@ def test_fewer_wrong_bits_are_better_in_words():
     assert "wrong bits" in text and "33.3 ±" in text and "bits a bit" in text and "50.0 %" in text
     assert "copy test, length 1-4, at most 4 answers, 60 episodes" in text
     assert "better" in shown(table.paired_table([pair], protocol=good.protocol))
-    said = run_summary([jittered, good])
-    assert "33.3 %" in said and "of the bits of its answer wrong" in said and "chance is 50 %" in said
+    answer = run_summary([jittered, good])
+    assert "33.3 %" in answer and "of the bits of its answer wrong" in answer and "chance is 50 %" in answer
     assert trained(
         {"validation": 0.012, "validation_episodes": 5, "learner": "a", "source": "copy", "step": 1, "steps": 1,
          "run": "r"}, PROBLEMS["multilabel"]
@@ -167,7 +167,7 @@ def test_a_page_of_bits_names_them_everywhere():
 
 def test_a_search_over_bits_puts_the_fewest_first():
     trials = [Trial(i, {"lr": 0.1 * (i + 1)}, "complete", value, 5) for i, value in enumerate((0.4, 0.1, 0.3))]
-    found = Search("bits", "wrong_bits", "copy val", 5, {"lr": "0.1..1"}, frozenset(), trials)
-    assert found.best is trials[1] and plots.search_top(found) == math.inf
-    assert "10.0 %" in shown(table.search_table(found))
-    assert "a share of wrong bits of 10.0 %" in search_page(found)
+    result = Search("bits", "wrong_bits", "copy val", 5, {"lr": "0.1..1"}, frozenset(), trials)
+    assert result.best is trials[1] and plots.search_top(result) == math.inf
+    assert "10.0 %" in shown(table.search_table(result))
+    assert "a share of wrong bits of 10.0 %" in search_page(result)

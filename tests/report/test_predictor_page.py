@@ -128,12 +128,12 @@ def test_too_few_examples_are_said_to_be_and_the_rest_stands():
 
 
 def test_where_all_is_right_the_page_says_so():
-    found = replace(REPORT, confusions=[], doubtful=[], by_coverage=[(1.0, 1.0), (0.5, 1.0)])
-    read = words(page(found))
+    result = replace(REPORT, confusions=[], doubtful=[], by_coverage=[(1.0, 1.0), (0.5, 1.0)])
+    read = words(page(result))
     assert "No example was taken for another class." in read
     assert "None was taken for another class every time" in read
     assert "All were right here" in read
-    spoilt = replace(found, by_coverage=[(1.0, 0.8), (0.5, 0.7)])
+    spoilt = replace(result, by_coverage=[(1.0, 0.8), (0.5, 0.7)])
     assert "is right no more often" in words(page(spoilt))
 
 
@@ -143,8 +143,8 @@ def test_a_narrow_interval_is_not_called_wide():
 
 
 def test_a_predictor_that_guesses_is_not_praised():
-    found = replace(REPORT, accuracy=0.4, low=0.2, high=0.6, doubtful=[])
-    read = words(page(found))
+    result = replace(REPORT, accuracy=0.4, low=0.2, high=0.6, doubtful=[])
+    read = words(page(result))
     assert "no better than guessing (36 %)" in read
     assert "its balanced accuracy, with every class weighed alike, is 65 %" in read.lower()
     assert "a mistake is no sign of a wrong label" in read
@@ -159,13 +159,13 @@ def test_without_a_learning_curve_there_is_no_outlook():
 
 def test_what_is_many_is_cut_and_counted():
     names = [f"class {place:03d}" for place in range(100)]
-    found = replace(
+    result = replace(
         REPORT,
         classes=dict.fromkeys(names, (0.5, 3)),
         confusions=[(name, "other", 0.5) for name in names],
         doubtful=[(place, name, "other") for place, name in enumerate(names)],
     )
-    read = words(page(found, counts=dict.fromkeys(names, 3), sources=()))
+    read = words(page(result, counts=dict.fromkeys(names, 3), sources=()))
     assert "80 more classes are at least as often right." in read
     assert "and 80 rarer kinds of mistake" in read
     assert "and 80 less sure ones" in read
@@ -192,8 +192,8 @@ def test_a_file_of_pictures_gets_a_page_beside_it(cli, photos):  # noqa: F811
     assert {"row": 4, "source": "bar/wrong.png", "class": "bar", "taken_for": "ring"} in done.found["doubtful"]
     first = (photos / "few.html").read_bytes()
     assert b"bar/wrong.png" in first
-    said = cli("report", "few.safetensors", "--out", "elsewhere.html").out
-    assert said.endswith("elsewhere.html\n")
+    text = cli("report", "few.safetensors", "--out", "elsewhere.html").out
+    assert text.endswith("elsewhere.html\n")
     assert (photos / "elsewhere.html").read_bytes() == first
 
 
@@ -209,7 +209,7 @@ def test_a_file_of_too_few_texts_gets_a_page_too(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "said"),
+    ("given", "code", "answer"),
     [
         (["few.safetensors", "--episodes", "1000"], 2, "--episodes is for a run's folder and few.safetensors is a"),
         (["few.safetensors", "--inner-lr", "0.1"], 2, "--inner-lr is for a run's folder"),
@@ -222,12 +222,12 @@ def test_a_file_of_too_few_texts_gets_a_page_too(cli, tmp_path):
         (["nowhere"], 1, "nowhere is not a run"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_sentence(cli, tmp_path, given, code, said):
+def test_what_cannot_be_meant_is_refused_in_one_sentence(cli, tmp_path, given, code, answer):
     (tmp_path / "few.safetensors").write_bytes(b"no predictor")
     (tmp_path / "folder.html").mkdir()
     done = cli("report", *given)
     assert done.code == code
-    assert said in done.err
+    assert answer in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert not (tmp_path / "few.html").exists()
 

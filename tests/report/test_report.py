@@ -72,10 +72,10 @@ def figures():
 def episode(shape, names=("a", "b", "c"), shots=2, queries=4):
     rng = np.random.default_rng(2)
     support, query = [name for name in names for _ in range(shots)], [name for name in names for _ in range(queries)]
-    said = [names[0] for _ in query]
+    results = [names[0] for _ in query]
     x = rng.random((len(support) + len(query), *shape)).astype(np.float32)
     sure = rng.random(len(query)).astype(np.float32)
-    return Episode(x[: len(support)], support, x[len(support) :], query, said, sure)
+    return Episode(x[: len(support)], support, x[len(support) :], query, results, sure)
 
 
 def classification_findings():
@@ -172,29 +172,29 @@ def test_an_error_is_written_to_two_digits_of_its_interval():
 
 def test_the_accuracy_table_shows_intervals_protocols_commands_and_chance():
     reports = classification_findings().reports
-    said = shown(table.accuracy_table(reports, title="glyphs [red]unseen"))
-    assert "glyphs [red]unseen" in said
+    answer = shown(table.accuracy_table(reports, title="glyphs [red]unseen"))
+    assert "glyphs [red]unseen" in answer
     for one in reports:
-        assert table.percent(one.estimate) in said
-        assert one.protocol.line() in said
-        assert one.protocol.command in said
+        assert table.percent(one.estimate) in answer
+        assert one.protocol.line() in answer
+        assert one.protocol.command in answer
     for number in ("0.183", "2.2 %", "0.991", "1.234", "5-way 5-shot", "20.0 %", "inductive"):
-        assert number in said
+        assert number in answer
 
 
 def test_a_transductive_learner_is_called_so_in_its_row():
-    said = shown(table.accuracy_table([report("maml", transductive=True), report("fomaml")], title="t"))
-    rows = {line.split()[0]: line for line in said.splitlines() if line.startswith((" maml", " fomaml"))}
+    answer = shown(table.accuracy_table([report("maml", transductive=True), report("fomaml")], title="t"))
+    rows = {line.split()[0]: line for line in answer.splitlines() if line.startswith((" maml", " fomaml"))}
     assert "transductive" in rows["maml"]
     assert "inductive" in rows["fomaml"]
 
 
 def test_the_table_of_a_regression_shows_median_and_diverged_share():
     one = regression()
-    said = shown(table.accuracy_table([one], title="sinusoid"))
-    assert table.in_units(one.estimate) in said
-    assert f"{np.median(one.values):.3f}" in said
-    assert "1.50 %" in said  # 3 of 200
+    answer = shown(table.accuracy_table([one], title="sinusoid"))
+    assert table.in_units(one.estimate) in answer
+    assert f"{np.median(one.values):.3f}" in answer
+    assert "1.50 %" in answer  # 3 of 200
 
 
 def test_a_class_that_took_no_part_is_not_among_the_worst():
@@ -218,9 +218,9 @@ def test_a_difference_is_shown_only_when_its_interval_excludes_zero(mean, ci, me
     pair = Paired("a", "b", Estimate(mean, ci, 100))
     assert table.verdict(pair, metric) == word
     problem = PROBLEMS["regression" if metric == "mse" else "classification"]
-    said = shown(table.paired_table([pair], protocol=protocol(problem=problem)))
-    assert f" {word} " in said
-    assert ("−" in said) == (mean < 0)
+    answer = shown(table.paired_table([pair], protocol=protocol(problem=problem)))
+    assert f" {word} " in answer
+    assert ("−" in answer) == (mean < 0)
 
 
 def test_the_paired_table_shows_differences_in_points_with_their_interval():
@@ -231,49 +231,49 @@ def test_the_paired_table_shows_differences_in_points_with_their_interval():
 
 
 def test_the_page_contains_every_number_it_was_handed():
-    findings, said = classification_findings(), words(classification_page())
+    findings, answer = classification_findings(), words(classification_page())
     own = findings.reports[0]
     for one in findings.reports:
-        assert f"{100 * one.estimate.mean:.1f} ± {100 * one.estimate.ci95:.1f} %" in said
-        assert one.protocol.line() in said
-        assert one.protocol.command in said
+        assert f"{100 * one.estimate.mean:.1f} ± {100 * one.estimate.ci95:.1f} %" in answer
+        assert one.protocol.line() in answer
+        assert one.protocol.command in answer
     for number in ("0.183", "2.2 %", "0.991", "3.2", "1.234", "20.0 %"):
-        assert number in said
+        assert number in answer
     for curve in findings.training[1:] + findings.against_shots + findings.against_steps:
         for y, ci in zip(curve.y, curve.ci95, strict=True):
-            assert f"{100 * y:.1f} % ± {100 * ci:.1f}" in said
+            assert f"{100 * y:.1f} % ± {100 * ci:.1f}" in answer
     for value in own.reliability.ravel():
-        assert f"{100 * value:.1f} %" in said
+        assert f"{100 * value:.1f} %" in answer
     for i in table.worst_classes(own.classes):
         for column in (own.classes.precision, own.classes.recall, own.classes.f1):
-            assert f"{100 * column[i]:.1f} %" in said
-        assert f"{own.classes.rows[i]:,}" in said
-    assert "10 more classes" in said
+            assert f"{100 * column[i]:.1f} %" in answer
+        assert f"{own.classes.rows[i]:,}" in answer
+    assert "10 more classes" in answer
     for sure in findings.episode.confidence:
-        assert f"{100 * sure:.0f} %" in said
+        assert f"{100 * sure:.0f} %" in answer
     for setting in ("net.norm", "frozen", "net.filters", "64", "2000", "<b>bold</b>"):
-        assert setting in said
+        assert setting in answer
 
 
 def test_the_page_of_a_regression_contains_its_numbers():
-    findings, said = regression_findings(), words(regression_page())
+    findings, answer = regression_findings(), words(regression_page())
     for one in findings.reports:
-        assert table.in_units(one.estimate) in said
-        assert f"{np.median(one.values):.3f}" in said
+        assert table.in_units(one.estimate) in answer
+        assert f"{np.median(one.values):.3f}" in answer
     pair = Paired.of(*findings.reports)
-    assert table.difference(pair, "mse") in said
-    assert "maml better" in said  # a lower error is better
-    assert "3.91 ± 0.031" in said
-    assert "mean squared error on this task 0.25" in said
-    assert "accuracy" not in said
+    assert table.difference(pair, "mse") in answer
+    assert "maml better" in answer  # a lower error is better
+    assert "3.91 ± 0.031" in answer
+    assert "mean squared error on this task 0.25" in answer
+    assert "accuracy" not in answer
 
 
 def test_the_summary_is_one_plain_sentence():
-    said = run_summary(classification_findings().reports)
+    answer = run_summary(classification_findings().reports)
     assert re.fullmatch(
         r"Given one example each of 5 classes it has never seen, protonet names the right one \d\d\.\d % \(± \d\.\d\) "
         r"of the time; nearest_mean gets \d\d\.\d % \(± \d\.\d\), chance is 20 %\.",
-        said,
+        answer,
     )
     assert "it was trained on" in run_summary([report(split="train")])
     assert "1.50 % of the tasks diverged" in run_summary([regression()])
@@ -460,13 +460,13 @@ def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
     own = classification_findings().reports[0]
     bins = own.reliability * [0.9, 1.0, 1.0]
     cooled = with_figures(own, calibrated=Calibrated(1.2345, 0.1777, 0.0123, bins))
-    said = words(run_page(Findings("cooled", [cooled])))
+    answer = words(run_page(Findings("cooled", [cooled])))
     for number in ("1.23", "0.178", "1.2 %", "0.183", "2.2 %"):
-        assert number in said
-    assert "open: after a temperature" in said
+        assert number in answer
+    assert "open: after a temperature" in answer
     assert "after a temperature" not in words(classification_page())
-    told = shown(table.accuracy_table([cooled], title="t"))
-    assert "divided by 1.23" in told and "NLL 0.178, ECE 1.2 %" in told
+    message = shown(table.accuracy_table([cooled], title="t"))
+    assert "divided by 1.23" in message and "NLL 0.178, ECE 1.2 %" in message
     assert "divided by" not in shown(table.accuracy_table([own], title="t"))
 
 
@@ -479,10 +479,10 @@ def distribution_findings():
 
 def test_a_predictive_distribution_is_shown_with_its_coverage_and_its_bands():
     findings = distribution_findings()
-    html, said = run_page(findings), words(run_page(findings))
+    html, answer = run_page(findings), words(run_page(findings))
     for number in ("0.432", "48.7 %", "81.2 %", "93.5 %", "48.7, 81.2, 93.5"):  # in words, and in the table's cell
-        assert number in said
-    assert "Some tasks, drawn out" in said and said.count("Bands:") == 3 and "Is its confidence right?" in said
+        assert number in answer
+    assert "Some tasks, drawn out" in answer and answer.count("Bands:") == 3 and "Is its confidence right?" in answer
     assert html.count("<figure") == 4
     plain = words(regression_page())
     assert "Bands" not in plain and "Is its confidence right?" not in plain and "NLL" not in plain
@@ -504,9 +504,9 @@ def test_the_bands_of_a_function_are_as_wide_as_they_say():
 
 
 def test_reports_with_and_without_a_distribution_share_a_table():
-    said = shown(table.accuracy_table(distribution_findings().reports, title="beside"))
-    assert "48.7, 81.2, 93.5" in said and "0.432" in said
-    maml = next(line for line in said.splitlines() if line.strip().startswith("maml"))
+    answer = shown(table.accuracy_table(distribution_findings().reports, title="beside"))
+    assert "48.7, 81.2, 93.5" in answer and "0.432" in answer
+    maml = next(line for line in answer.splitlines() if line.strip().startswith("maml"))
     assert maml.count(table.ABSENT) == 2
 
 
@@ -515,14 +515,14 @@ def test_importing_the_report_loads_neither_matplotlib_nor_rich():
         "import sys, mapwise.report.run_page, mapwise.report.plots, mapwise.report.table; "
         "print([m for m in ('matplotlib', 'rich', 'sklearn') if m in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    message = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert message.stdout.strip() == "[]"
 
 
 def test_a_class_name_with_dollars_is_not_read_as_mathematics():
     name = "a $x^2$"
-    found = EmbeddingMap(np.arange(8.0).reshape(4, 2), [name, name, "$\\frac{", "b"], np.array([True, False] * 2))
-    drawn = unescape(plots.embedding(found))
+    result = EmbeddingMap(np.arange(8.0).reshape(4, 2), [name, name, "$\\frac{", "b"], np.array([True, False] * 2))
+    drawn = unescape(plots.embedding(result))
     assert name in drawn
     assert "$\\frac{" in drawn
 

@@ -83,12 +83,12 @@ def test_a_search_begins_at_the_recipe():
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_there_are_two_to_six_candidates_and_each_can_be_tried(learner):
     row = LEARNERS[learner]
-    found = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
-    assert 2 <= len(found) <= 6
-    settings = [asked(learner).with_values(values) for values in found]
+    results = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
+    assert 2 <= len(results) <= 6
+    settings = [asked(learner).with_values(values) for values in results]
     for one in settings:
         check_settings(one)
-    assert len({str(one) for one in settings}) == len(found)
+    assert len({str(one) for one in settings}) == len(results)
     # The outer rate is among them, unless the recipe settles it.
     assert "optimizer.lr" in row.tuned or "optimizer" in row.recipe
     assert "inner_lr" in row.tuned or "inner_lr" not in row.fields

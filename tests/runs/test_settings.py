@@ -111,7 +111,7 @@ def test_settings_that_depend_on_one_another_are_put_in_together():
 
 
 @pytest.mark.parametrize(
-    ("address", "value", "said"),
+    ("address", "value", "answer"),
     [
         ("inner_lrr", 1, "maml has no setting 'inner_lrr': did you mean --inner-lr?"),
         ("step", 1, "maml has no setting 'step': did you mean --steps?"),
@@ -125,10 +125,10 @@ def test_settings_that_depend_on_one_another_are_put_in_together():
         *((stamp, "x", f"maml has no setting '{stamp}'") for stamp in STAMPS),
     ],
 )
-def test_an_address_or_a_value_that_cannot_be_is_one_sentence(address, value, said):
+def test_an_address_or_a_value_that_cannot_be_is_one_sentence(address, value, answer):
     with pytest.raises(ValueError) as refused:
         RunSettings.of("maml", "sinusoid").put(address, value)
-    assert said in str(refused.value)
+    assert answer in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -148,4 +148,4 @@ def test_a_name_is_a_switch_for_all_that_have_it_or_for_none():
     for row in SOURCES.values():
         for name, option in row.options.items():
             kinds.setdefault(f"source.{name}", set()).add(option.annotation is bool)
-    assert not [name for name, found in kinds.items() if len(found) > 1]
+    assert not [name for name, result in kinds.items() if len(result) > 1]

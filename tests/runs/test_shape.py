@@ -28,8 +28,8 @@ def test_the_rows_of_a_run_come_back_from_its_file(name, tmp_path):
     settings.stamped("mapwise train maml glyphs").write(tmp_path)
     assert line in (tmp_path / SETTINGS).read_text()
     assert RunSettings.read(tmp_path).trained_on == settings.trained_on
-    made = LearnerSettings.of(settings, shape)
-    assert LearnerSettings.model_validate(made.model_dump()) == made
+    model = LearnerSettings.of(settings, shape)
+    assert LearnerSettings.model_validate(model.model_dump()) == model
 
 
 @pytest.mark.parametrize("name", ["ids", "dict"])

@@ -52,8 +52,8 @@ def test_flip_mirrors_about_half_of_the_rows_and_changes_nothing_else():
     x = pictures(400, 1, 8)
     out = flip(x, KEY)
     mirrored = (out == x.flip(-1)).all(3).all(2).all(1)
-    kept = (out == x).all(3).all(2).all(1)
-    assert bool((mirrored ^ kept).all())
+    result = (out == x).all(3).all(2).all(1)
+    assert bool((mirrored ^ result).all())
     assert 150 < int(mirrored.sum()) < 250
 
 

@@ -32,8 +32,8 @@ def test_support_and_query_never_share_a_row_and_every_row_is_of_its_class(seed,
         support, query = values(task.support, t), values(task.query, t)
         assert len(set(support + query)) == 4 * 7
         assert len(set(names[t])) == 4
-        for examples, found in ((task.support, support), (task.query, query)):
-            for value, column in zip(found, examples.y[t].argmax(1).tolist(), strict=True):
+        for examples, result in ((task.support, support), (task.query, query)):
+            for value, column in zip(result, examples.y[t].argmax(1).tolist(), strict=True):
                 c = source.rows.names.index(names[t][column])
                 assert source.rows.starts[c] <= value < source.rows.starts[c + 1]
 
@@ -158,7 +158,7 @@ def test_dealt_classes_cover_everything_once_and_leave_no_split_empty():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "answer"),
     [
         ({"shots": 4, "queries": 4}, r"class 'c001' has 7 rows, and 4 shots \+ 4 queries need 8: lower shots"),
         ({"shots": 7}, r"class 'c001' has 7 rows, and 7 shots \+ 1 queries need 8"),
@@ -170,8 +170,8 @@ def test_dealt_classes_cover_everything_once_and_leave_no_split_empty():
         ({"part": "dev"}, "no split 'dev': choose one of train, val, test"),
     ],
 )
-def test_tasks_that_cannot_be_cut_are_refused_in_a_sentence(settings, said):
-    with pytest.raises(ValueError, match=said) as refused:
+def test_tasks_that_cannot_be_cut_are_refused_in_a_sentence(settings, answer):
+    with pytest.raises(ValueError, match=answer) as refused:
         Episodes(numbered([9, 7, 9, 9]), **({"ways": 3} | settings))
     assert "\n" not in str(refused.value)
 
@@ -213,7 +213,7 @@ def test_a_learner_falls_to_chance_when_the_labels_are_shuffled():
     x = (np.arange(10)[:, None, None] * 10 + random.normal(size=(10, 20, 1))).reshape(200, 1)
     rows = LabelledRows.of(x, np.repeat(np.arange(10), 20), splits={"train": [str(c) for c in range(10)]})
     learner = ProtoNet(encoder=nn.Flatten())
-    told = Estimate.of(episode_values(learner, {}, Episodes(rows, tasks=100), 500))
+    model = Estimate.of(episode_values(learner, {}, Episodes(rows, tasks=100), 500))
     fooled = Estimate.of(episode_values(learner, {}, Episodes(rows, tasks=100, shuffle_labels=True), 500))
-    assert told.mean > 0.99
+    assert model.mean > 0.99
     assert abs(fooled.mean - 0.2) < 2 * fooled.ci95

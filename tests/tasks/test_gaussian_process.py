@@ -76,25 +76,25 @@ def test_functions_are_of_unit_variance_and_noise_adds_its_own_and_changes_nothi
 def test_the_posterior_is_the_joint_normal_conditioned_on_the_support(kernel):
     source = GaussianProcess(shots=(3, 6), queries=4, tasks=3, kernel=kernel, noise=0.1)
     support, query = task_at(source(0), 0)
-    found = source.posterior(support, query.x)
-    kept = support.weight.numpy() > 0
-    assert 3 <= kept.sum() < 6
-    x = np.concatenate([support.x.numpy()[kept, 0], query.x.numpy()[:, 0]]).astype(float)
+    result = source.posterior(support, query.x)
+    remainder = support.weight.numpy() > 0
+    assert 3 <= remainder.sum() < 6
+    x = np.concatenate([support.x.numpy()[remainder, 0], query.x.numpy()[:, 0]]).astype(float)
     joint = kernel_of(kernel, np.abs(x[:, None] - x), 0.4) + (0.01 + JITTER) * np.eye(len(x))
-    s = int(kept.sum())
+    s = int(remainder.sum())
     gain = joint[s:, :s] @ np.linalg.inv(joint[:s, :s])
-    np.testing.assert_allclose(found.mean.numpy()[:, 0], gain @ support.y.numpy()[kept, 0], atol=1e-8)
+    np.testing.assert_allclose(result.mean.numpy()[:, 0], gain @ support.y.numpy()[remainder, 0], atol=1e-8)
     spread = np.sqrt(np.diag(joint[s:, s:] - gain @ joint[:s, s:]))
-    np.testing.assert_allclose(found.scale.numpy()[:, 0], spread, atol=1e-8)
+    np.testing.assert_allclose(result.scale.numpy()[:, 0], spread, atol=1e-8)
 
 
 def test_without_a_support_row_the_posterior_is_the_prior():
     source = GaussianProcess(shots=0, queries=5, tasks=1, noise=0.1)
     support, query = task_at(source(0), 0)
     assert support.x.shape == (0, 1)
-    found = source.posterior(support, query.x)
-    assert bool((found.mean == 0).all())
-    torch.testing.assert_close(found.scale, torch.full((5, 1), (1.01 + JITTER) ** 0.5).double())
+    result = source.posterior(support, query.x)
+    assert bool((result.mean == 0).all())
+    torch.testing.assert_close(result.scale, torch.full((5, 1), (1.01 + JITTER) ** 0.5).double())
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -118,12 +118,12 @@ def test_hundreds_of_close_points_of_a_smooth_function_can_be_factored(kernel):
     source = GaussianProcess(shots=300, queries=200, tasks=1, kernel=kernel, length=2.0)
     support, query = task_at(source(0), 0)
     assert torch.isfinite(query.y).all()
-    found = source.posterior(support, query.x)
-    assert float((found.mean - query.y).abs().max()) < 0.1
+    result = source.posterior(support, query.x)
+    assert float((result.mean - query.y).abs().max()) < 0.1
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "answer"),
     [
         ("kernel", "cubic", "choose one of rbf, periodic, matern52"),
         ("part", "dev", "choose one of train, val, test"),
@@ -137,8 +137,8 @@ def test_hundreds_of_close_points_of_a_smooth_function_can_be_factored(kernel):
         ("noise", -1.0, "noise is -1.0"),
     ],
 )
-def test_a_setting_that_can_not_be_is_a_one_line_error(field, value, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_setting_that_can_not_be_is_a_one_line_error(field, value, answer):
+    with pytest.raises(ValueError, match=answer) as caught:
         GaussianProcess(**{field: value})
     assert "\n" not in str(caught.value)
 
@@ -148,8 +148,8 @@ def test_the_command_line_takes_a_kernel_and_as_many_points_as_the_source_asks_f
     run = cli(*words, "--validation-episodes", "2", "--source.kernel", "periodic", "--json").found["run"]
     settings = RunSettings.read(Path(run))
     assert (settings.shots, settings.source_options) == ("3-10", {"kernel": "periodic"})
-    found = cli("eval", run, "--episodes", "10", "--json").found
-    assert (found["source"], found["shots"], found["queries"]) == ("gp periodic", "3-10", 30)
+    result = cli("eval", run, "--episodes", "10", "--json").found
+    assert (result["source"], result["shots"], result["queries"]) == ("gp periodic", "3-10", 30)
     page = cli("report", run, "--episodes", "4", "--curve-episodes", "2")
     assert page.code == 0, page.err
     assert "gp periodic test, 3-10 shots, 30 queries" in (Path(run) / "report.html").read_text()

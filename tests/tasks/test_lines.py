@@ -43,20 +43,20 @@ def test_lines_without_slope_are_level():
 
 def test_steps_seeds_and_splits_have_other_lines():
     source = Lines(tasks=3)
-    found = [source(0), source(1), dataclasses.replace(source, seed=1)(0), source.split("test")(0)]
-    assert len({tuple(task.query.y.flatten().tolist()) for task in found}) == 4
+    results = [source(0), source(1), dataclasses.replace(source, seed=1)(0), source.split("test")(0)]
+    assert len({tuple(task.query.y.flatten().tolist()) for task in results}) == 4
     assert torch.equal(source(1).query.y, Lines(tasks=3)(1).query.y)
 
 
-@pytest.mark.parametrize("made", [Sinusoid, Lines])
-def test_noise_changes_y_and_nothing_else(made):
-    for plain, rows in zip(made()(1), made(noise=0.3)(1), strict=True):
+@pytest.mark.parametrize("result", [Sinusoid, Lines])
+def test_noise_changes_y_and_nothing_else(result):
+    for plain, rows in zip(result()(1), result(noise=0.3)(1), strict=True):
         assert torch.equal(plain.x, rows.x) and torch.equal(plain.key, rows.key)
         assert not torch.equal(plain.y, rows.y)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "answer"),
     [
         ("slope", -1.0, "slope is -1.0"),
         ("intercept", float("inf"), "intercept is inf"),
@@ -64,8 +64,8 @@ def test_noise_changes_y_and_nothing_else(made):
         ("part", "all", "lines has no split 'all'"),
     ],
 )
-def test_a_wrong_setting_is_a_one_line_error(field, value, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_wrong_setting_is_a_one_line_error(field, value, answer):
+    with pytest.raises(ValueError, match=answer) as caught:
         Lines(**{field: value})
     assert "\n" not in str(caught.value)
 

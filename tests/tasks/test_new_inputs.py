@@ -12,7 +12,7 @@ from torch import nn
 
 import mapwise as mw
 from mapwise.catalog.learners import LEARNERS
-from mapwise.catalog.rows import BLUEPRINTS, LearnerRow, SourceRow
+from mapwise.catalog.rows import SourceRow
 from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
 from mapwise.core.problem import Problem
@@ -22,6 +22,7 @@ from mapwise.engine.figures import drawn_episode, embedding_map, function_fits, 
 from mapwise.engine.results import Findings
 from mapwise.laws.case import Case
 from mapwise.laws.check import LAWS
+from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.report.run_page import run_page
 from mapwise.runs.settings import RunSettings
 from mapwise.tasks.random_streams import random_stream
@@ -283,8 +284,8 @@ class Unmasked(mw.ProtoNet):
 @pytest.mark.parametrize("name", ["dicts", "ids", "tokens"])
 def test_the_law_of_padding_catches_a_learner_that_reads_what_is_masked(name):
     padding = next(law for law in LAWS if law.name == "padding")
-    for learner, kept in ((mw.ProtoNet, True), (Unmasked, False)):
-        assert padding.judge(Case(learner(KINDS[name].module()), KINDS[name].source, steps=2))[0] is kept
+    for learner, result in ((mw.ProtoNet, True), (Unmasked, False)):
+        assert padding.judge(Case(learner(KINDS[name].module()), KINDS[name].source, steps=2))[0] is result
 
 
 # Tokens --------------------------------------------------------------------------------------------------
@@ -418,7 +419,7 @@ MODULES = {
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_row_of_the_catalog_is_trained_judged_and_reported_by_commands(name, cli, tmp_path, monkeypatch):
     kind = KINDS[name]
-    row = LearnerRow(MODULES[name], "optimization", "Finn 2017", "mine", "maml")
+    row = LearnerRow(MODULES[name], "Finn 2017", "mine", page="maml")
     source = SourceRow(
         lambda wanted: replace(kind.source, tasks=wanted.tasks, seed=wanted.seed), "classification", "mine"
     )

@@ -111,7 +111,7 @@ def test_one_length_needs_no_padding():
 
 
 @pytest.mark.parametrize(
-    ("make", "settings", "said"),
+    ("make", "settings", "answer"),
     [
         (Copy, {"length": "0"}, "length is '0'"),
         (Copy, {"length": "5-2"}, "length is '5-2'"),
@@ -125,7 +125,7 @@ def test_one_length_needs_no_padding():
         (AssociativeRecall, {"width": -1}, "width is -1"),
     ],
 )
-def test_a_wrong_setting_is_a_one_line_error(make, settings, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_wrong_setting_is_a_one_line_error(make, settings, answer):
+    with pytest.raises(ValueError, match=answer) as caught:
         make(**settings)
     assert "\n" not in str(caught.value)

@@ -95,7 +95,7 @@ def test_noise_changes_y_by_its_standard_deviation_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "answer"),
     [
         ("shots", 0, "shots is 0"),
         ("queries", 0, "queries is 0"),
@@ -106,7 +106,7 @@ def test_noise_changes_y_by_its_standard_deviation_and_nothing_else():
         ("part", "trainval", "choose one of train, val, test"),
     ],
 )
-def test_a_wrong_setting_is_a_one_line_error(field, value, said):
-    with pytest.raises(ValueError, match=said) as caught:
+def test_a_wrong_setting_is_a_one_line_error(field, value, answer):
+    with pytest.raises(ValueError, match=answer) as caught:
         Sinusoid(**{field: value})
     assert "\n" not in str(caught.value)

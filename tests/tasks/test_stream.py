@@ -137,12 +137,12 @@ def test_after_prefixes_is_adapting_to_the_rows_before_and_predicting_the_next()
     learner = protonet()
     params = learner.init(0)
     rows = task_at(stream()(0), 0).support
-    found = after_prefixes(learner, params, rows)
+    result = after_prefixes(learner, params, rows)
     for place in range(12):
         before = Examples(rows.x[:place], rows.y[:place], rows.weight[:place], rows.key)
         expected = learner.predict(params, learner.adapt(params, before), rows.x[place : place + 1])
-        torch.testing.assert_close(found[place], expected[0], rtol=1e-5, atol=1e-5)
-    assert torch.equal(scores_along(learner, params, rows), found)
+        torch.testing.assert_close(result[place], expected[0], rtol=1e-5, atol=1e-5)
+    assert torch.equal(scores_along(learner, params, rows), result)
 
 
 def test_a_learner_that_looks_at_numbers_is_judged_by_a_loop():
@@ -153,8 +153,8 @@ def test_a_learner_that_looks_at_numbers_is_judged_by_a_loop():
 
     learner, source = Looks(protonet().encoder), stream(part="test", tasks=2)
     params = learner.init(0)
-    found = episode_values(learner, params, source, 2)
-    np.testing.assert_array_equal(found, episode_values(protonet(), params, source, 2))
+    result = episode_values(learner, params, source, 2)
+    np.testing.assert_array_equal(result, episode_values(protonet(), params, source, 2))
 
 
 @dataclass(frozen=True)
@@ -244,10 +244,10 @@ def test_streams_are_trained_on_judged_and_reported_from_the_command_line(cli):
     few = ("--units", "8", "--slots", "6", "--width", "4", "--heads", "2")
     assert cli("train", "mann", "glyphs_stream", *small, *own, *few, "--out", "mann").code == 0
     assert cli("train", "protonet", "glyphs_stream", *small, *own, "--out", "protonet").code == 0
-    found = cli("eval", "mann", "--episodes", "4", "--beside", "protonet", "--json").found
-    assert found["shots"] == "0-9" and list(found["sights"])[:2] == ["1", "2"]
-    assert [other["learner"] for other in found["beside"]] == ["nearest_mean", "protonet"]
-    assert all(other["sights"].keys() == found["sights"].keys() for other in found["beside"])
+    result = cli("eval", "mann", "--episodes", "4", "--beside", "protonet", "--json").found
+    assert result["shots"] == "0-9" and list(result["sights"])[:2] == ["1", "2"]
+    assert [other["learner"] for other in result["beside"]] == ["nearest_mean", "protonet"]
+    assert all(other["sights"].keys() == result["sights"].keys() for other in result["beside"])
     shown = cli("eval", "mann", "--episodes", "4", "--source.length", "50", "--shuffle-labels").out
     assert "Accuracy by instance of a class" in shown and "10th" in shown and "stream with shuffled labels" in shown
     assert cli("report", "mann", "--episodes", "4", "--curve-episodes", "2").code == 0

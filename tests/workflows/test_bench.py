@@ -52,9 +52,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(made, tmp_path):
+def folder(result, tmp_path):
     """A copy that a test may spoil."""
-    return Path(shutil.copytree(made, tmp_path / "glyphs"))
+    return Path(shutil.copytree(result, tmp_path / "glyphs"))
 
 
 def row(folder, name):
@@ -112,62 +112,62 @@ def test_a_recipe_decides_how_a_learner_is_trained_and_not_what_on():
 # What a row holds.
 
 
-def test_a_row_holds_its_candidates_its_commands_and_its_numbers(made):
-    found = row(made, "maml")
-    tuning = found["bench"]["tuning"]
+def test_a_row_holds_its_candidates_its_commands_and_its_numbers(product):
+    result = row(product, "maml")
+    tuning = result["bench"]["tuning"]
     assert len(tuning) == 2 and all(0 <= one["validation"] <= 1 for one in tuning)
     best = max(tuning, key=lambda one: one["validation"])
-    assert best["best"] and found["bench"]["chosen"] == best["values"]
-    full = RunSettings.read(made / "maml" / "full")
+    assert best["best"] and result["bench"]["chosen"] == best["values"]
+    full = RunSettings.read(product / "maml" / "full")
     assert full.fields["inner_lr"] == best["values"]["inner_lr"]
     assert full.optimizer == f"Adam lr={best['values']['optimizer.lr']}"
-    assert found["train_command"].startswith("mapwise train maml glyphs --net conv4 ")
-    assert found["train_command"].endswith(" --out runs/bench-glyphs/maml/full")
-    assert found["bench"]["by_rows"]["command"].startswith("mapwise eval runs/bench-glyphs/maml/full --net.norm batch")
-    assert (found["result"]["transductive"], found["bench"]["by_rows"]["transductive"]) == (False, True)
-    assert found["result"]["quick"] is True and found["bench"]["protocol"]["quick"] is True
-    assert found["bench"]["peak_mb"] >= 0 and found["bench"]["seconds"] > 0 and found["bench"]["steps"] == 6
+    assert result["train_command"].startswith("mapwise train maml glyphs --net conv4 ")
+    assert result["train_command"].endswith(" --out runs/bench-glyphs/maml/full")
+    assert result["bench"]["by_rows"]["command"].startswith("mapwise eval runs/bench-glyphs/maml/full --net.norm batch")
+    assert (result["result"]["transductive"], result["bench"]["by_rows"]["transductive"]) == (False, True)
+    assert result["result"]["quick"] is True and result["bench"]["protocol"]["quick"] is True
+    assert result["bench"]["peak_mb"] >= 0 and result["bench"]["seconds"] > 0 and result["bench"]["steps"] == 6
 
 
-def test_the_commands_of_a_row_make_its_number_again(made, capsys, tmp_path):
-    found = row(made, "protonet")
-    words = shlex.split(found["train_command"])[1:]
+def test_the_commands_of_a_row_make_its_number_again(product, capsys, tmp_path):
+    result = row(product, "protonet")
+    words = shlex.split(result["train_command"])[1:]
     assert command(*words[: words.index("--out")], "--out", tmp_path / "again", "--json") == 0
     capsys.readouterr()
-    words = shlex.split(found["eval_command"])[1:]
+    words = shlex.split(result["eval_command"])[1:]
     assert command("eval", tmp_path / "again", *words[2:]) == 0
     again = json.loads(capsys.readouterr().out)
     for name in ("accuracy", "ci95", "nll", "ece"):
-        assert again[name] == found["result"][name]
+        assert again[name] == result["result"][name]
 
 
-def test_what_a_task_changes_is_counted(made):
+def test_what_a_task_changes_is_counted(result):
     # Five prototypes of four features; and the weights of four small blocks and a head, and their statistics.
-    assert row(made, "protonet")["bench"]["adapted"] == 5 * 4
-    assert row(made, "nearest_mean")["bench"]["adapted"] == 5 * 28 * 28
+    assert row(result, "protonet")["bench"]["adapted"] == 5 * 4
+    assert row(result, "nearest_mean")["bench"]["adapted"] == 5 * 28 * 28
     weights = 4 * 9 + 3 * 4 * 4 * 9 + 4 * 2 * 4 + (4 + 1) * 5
-    assert row(made, "maml")["bench"]["adapted"] == weights + 4 * 2 * 4
+    assert row(result, "maml")["bench"]["adapted"] == weights + 4 * 2 * 4
 
 
-def test_a_learner_with_nothing_to_train_is_only_judged(made):
-    found = row(made, "nearest_mean")["bench"]
-    assert (found["steps"], found["tuning"], found["chosen"], found["seconds"]) == (0, [], {}, 0)
-    assert found["peak_mb"] is None and found["by_rows"] is None
+def test_a_learner_with_nothing_to_train_is_only_judged(product):
+    result = row(product, "nearest_mean")["bench"]
+    assert (result["steps"], result["tuning"], result["chosen"], result["seconds"]) == (0, [], {}, 0)
+    assert result["peak_mb"] is None and result["by_rows"] is None
 
 
-def test_a_row_survives_its_file(made):
+def test_a_row_survives_its_file(result):
     for name in ROWS:
-        found = row(made, name)
-        read = Contender.from_json(found["result"], found["bench"])
-        assert read.own.to_json().keys() == found["result"].keys() - {"quick"}
+        outcome = row(result, name)
+        read = Contender.from_json(outcome["result"], outcome["bench"])
+        assert read.own.to_json().keys() == outcome["result"].keys() - {"quick"}
         for figure, value in read.own.to_json().items():
-            same = value == found["result"][figure]
-            assert same or value == pytest.approx(found["result"][figure], rel=1e-6)  # accuracies were single
+            same = value == outcome["result"][figure]
+            assert same or value == pytest.approx(outcome["result"][figure], rel=1e-6)  # accuracies were single
         for figure, value in read.to_json().items():
-            assert value == found["bench"][figure] or figure == "by_rows"
+            assert value == outcome["bench"][figure] or figure == "by_rows"
         if read.by_rows is not None:
-            assert read.by_rows.nll == found["bench"]["by_rows"]["nll"]
-            assert read.by_rows.estimate.mean == pytest.approx(found["bench"]["by_rows"]["accuracy"], rel=1e-6)
+            assert read.by_rows.nll == outcome["bench"]["by_rows"]["nll"]
+            assert read.by_rows.estimate.mean == pytest.approx(outcome["bench"]["by_rows"]["accuracy"], rel=1e-6)
 
 
 # How a comparison goes on.
@@ -269,9 +269,9 @@ def test_a_learner_that_fails_leaves_the_others_their_rows(folder, capsys, monke
 
     monkeypatch.setattr(benching, "trained_apart", failing)
     assert quick(folder, "--only", "maml,nearest_mean", "--json") == 1
-    said = capsys.readouterr()
-    found = json.loads(said.out)
-    assert found["failed"] == {"maml": "the loss is nan"} and "nearest_mean" in found["rows"]
+    text = capsys.readouterr()
+    output = json.loads(text.out)
+    assert output["failed"] == {"maml": "the loss is nan"} and "nearest_mean" in output["rows"]
     assert not (folder / "maml.json").exists()
 
 
@@ -329,8 +329,8 @@ def test_rows_of_other_episodes_are_not_paired():
         comparison_rows([contender("maml", episodes=20), contender("protonet", episodes=30)], "protonet")
 
 
-def test_the_table_of_a_smoke_test_says_so(made):
-    text = (made / "table.md").read_text(encoding="utf-8")
+def test_the_table_of_a_smoke_test_says_so(result):
+    text = (result / "table.md").read_text(encoding="utf-8")
     assert text.startswith("A smoke test: these numbers measure nothing.")
     assert all(f"| {name} |" in text for name in ROWS)
     assert comparison_markdown([contender("maml")], "protonet").count("\n") == 2
@@ -338,13 +338,13 @@ def test_the_table_of_a_smoke_test_says_so(made):
 
 def boxes(figure):
     """Left, right and middle height of every name in a figure."""
-    found = []
+    results = []
     for text in ElementTree.fromstring(figure).iter("{http://www.w3.org/2000/svg}text"):
         if (text.text or "").startswith("learner"):
             numbers = re.findall(r"-?[\d.]+", text.attrib["transform"])
             x, y = (float(text.attrib.get(name, number)) for name, number in zip("xy", numbers[-2:], strict=True))
-            found.append((x, x + 6.0 * len(text.text), y))
-    return found
+            results.append((x, x + 6.0 * len(text.text), y))
+    return results
 
 
 def test_names_in_the_figure_hide_no_other_name():
@@ -353,10 +353,10 @@ def test_names_in_the_figure_hide_no_other_name():
     figure = standalone(against_time(crowd))
     assert figure == standalone(against_time(crowd))
     assert figure.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
-    found = boxes(figure)
-    assert len(found) == 18
-    for i, (left, right, y) in enumerate(found):
-        for other_left, other_right, other_y in found[:i]:
+    result = boxes(figure)
+    assert len(result) == 18
+    for i, (left, right, y) in enumerate(result):
+        for other_left, other_right, other_y in result[:i]:
             assert right < other_left or other_right < left or abs(y - other_y) > 9
 
 

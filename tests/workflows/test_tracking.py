@@ -32,16 +32,16 @@ def events(run="run"):
     """What TensorBoard would show of a run: name -> the (step, value) pairs in order."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(Path(run) / "tensorboard"))
-    found.Reload()
-    return {name: [(e.step, e.value) for e in found.Scalars(name)] for name in found.Tags()["scalars"]}
+    result = EventAccumulator(str(Path(run) / "tensorboard"))
+    result.Reload()
+    return {name: [(e.step, e.value) for e in result.Scalars(name)] for name in result.Tags()["scalars"]}
 
 
-def history(kept):
+def history(result):
     """The rows of a run that wandb keeps for later: a log of small records behind a header of seven bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    data, place, rows = kept.read_bytes(), 7, []
+    data, place, rows = result.read_bytes(), 7, []
     assert len(data) < 1 << 15, "a second block has no header"
     while place + 7 <= len(data):
         length = int.from_bytes(data[place + 4 : place + 6], "little")
@@ -100,20 +100,20 @@ def told(monkeypatch):
     return Told
 
 
-def test_a_tracker_hears_every_record_and_nothing_else(cli, told):
+def test_a_tracker_hears_every_record_and_nothing_else(cli, message):
     code, _, err = cli(*WORDS, "--out", "run", "--track", "json")
     assert code == 0, err
-    moments = [moment for moment, _ in told.heard]
+    moments = [moment for moment, _ in message.heard]
     assert moments == ["start", *["log"] * 8, "finish"]
-    run = told.heard[0][1]
+    run = message.heard[0][1]
     assert (run.folder, run.key, run.least) == (Path("run"), None, True)
     assert (run.settings["inner_lr"], run.settings["net.hidden"], run.settings["steps"]) == (0.01, [8], 8)
-    logged = [record for moment, record in told.heard if moment == "log"]
+    logged = [record for moment, record in message.heard if moment == "log"]
     best = [record.pop("best_validation", None) for record in logged]
     assert logged == metrics()
     values = [record["validation"] for record in logged if "validation" in record]
     assert [value for value in best if value is not None] == [values[0], min(values)]
-    assert told.heard[-1][1] == "finished"
+    assert message.heard[-1][1] == "finished"
     assert RunSettings.read(Path("run")).track == ("json",)
 
 
@@ -125,8 +125,8 @@ def test_tracking_changes_no_bit_of_the_run(cli):
 
 
 @pytest.mark.parametrize("moment", ["log", "finish"])
-def test_a_tracker_that_fails_is_one_note_and_the_training_goes_on(cli, told, moment):
-    told.fails_at = moment
+def test_a_tracker_that_fails_is_one_note_and_the_training_goes_on(cli, message, moment):
+    message.fails_at = moment
     code, _, err = cli(*WORDS, "--out", "run", "--track", "json,tensorboard")
     assert code == 0
     assert err == f"note: json stopped tracking (no {moment} today at all), and the training goes on without it\n"
@@ -134,8 +134,8 @@ def test_a_tracker_that_fails_is_one_note_and_the_training_goes_on(cli, told, mo
     assert len(events()["loss"]) == 8
 
 
-def test_a_tracker_that_cannot_begin_is_an_error_before_anything_is_written(cli, told):
-    told.fails_at = "start"
+def test_a_tracker_that_cannot_begin_is_an_error_before_anything_is_written(cli, message):
+    message.fails_at = "start"
     code, out, err = cli(*WORDS, "--out", "run", "--track", "json")
     assert (code, out) == (1, "")
     assert err == "mapwise: json can't begin (no start today at all): leave out --track json\n"
@@ -165,7 +165,7 @@ def test_an_unknown_tracker_is_wrong_use(cli):
     assert err == "mapwise: --track is 'tensorbord': give tensorboard, wandb, mlflow, or several with commas\n"
 
 
-def test_a_stopped_run_is_told_as_stopped_and_goes_on_under_its_key(cli, told, monkeypatch):
+def test_a_stopped_run_is_told_as_stopped_and_goes_on_under_its_key(cli, message, monkeypatch):
     def interrupt(bar, progress):
         if progress.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
@@ -173,21 +173,21 @@ def test_a_stopped_run_is_told_as_stopped_and_goes_on_under_its_key(cli, told, m
     with monkeypatch.context() as patch:
         patch.setattr(Bar, "__call__", interrupt)
         assert cli(*WORDS, "--out", "run", "--track", "json")[0] == 130
-    assert told.heard[-1] == ("finish", "stopped")
+    assert message.heard[-1] == ("finish", "stopped")
     assert cli("train", "--resume", "run")[0] == 0
-    starts = [run.key for moment, run in told.heard if moment == "start"]
+    starts = [run.key for moment, run in message.heard if moment == "start"]
     assert starts == [None, "a key"]
-    steps = [record["step"] for moment, record in told.heard if moment == "log"]
+    steps = [record["step"] for moment, record in message.heard if moment == "log"]
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_run_that_fails_is_told_as_failed(cli, told):
+def test_a_run_that_fails_is_told_as_failed(cli, message):
     code, _, _ = cli(*WORDS, "--out", "run", "--track", "json", "--optimizer", "SGD lr=1e30")
     assert code == 1
-    assert told.heard[-1] == ("finish", "failed")
+    assert message.heard[-1] == ("finish", "failed")
 
 
-def test_a_resumed_run_goes_on_without_a_tracker_that_is_gone(cli, told, monkeypatch):
+def test_a_resumed_run_goes_on_without_a_tracker_that_is_gone(cli, message, monkeypatch):
     assert cli(*WORDS, "--out", "run", "--track", "json")[0] == 0
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
     code, _, err = cli("train", "--resume", "run")
@@ -200,10 +200,10 @@ def test_tensorboard_holds_what_the_metrics_hold(cli):
     code, out, err = cli(*WORDS, "--out", "run", "--track", "tensorboard", "--json")
     assert code == 0, err
     assert json.loads(out)["run"] == "run"
-    found = events()
-    assert set(found) == {"loss", "lr", "seconds", "processor_seconds", "validation", "best_validation"}
+    result = events()
+    assert set(result) == {"loss", "lr", "seconds", "processor_seconds", "validation", "best_validation"}
     for name in ("loss", "lr", "validation"):
-        assert dict(found[name]) == expected(name)
+        assert dict(result[name]) == expected(name)
 
 
 def test_tensorboard_shows_each_step_once_after_a_kill_and_a_resume(cli):
@@ -212,9 +212,9 @@ def test_tensorboard_shows_each_step_once_after_a_kill_and_a_resume(cli):
     assert [step for step, _ in events()["loss"]] == [1, 2, 3, 4, 5, 6]
     time.sleep(1.1)  # event files are ordered by the second in their name
     assert cli("train", "--resume", "run")[0] == 0
-    found = events()
-    assert [step for step, _ in found["loss"]] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert dict(found["loss"]) == expected("loss")
+    result = events()
+    assert [step for step, _ in result["loss"]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert dict(result["loss"]) == expected("loss")
 
 
 @pytest.mark.filterwarnings("ignore")  # its own, of the packages it uses
@@ -246,10 +246,10 @@ def test_wandb_keeps_a_run_in_its_folder_when_it_is_offline(cli, monkeypatch):
     assert json.loads(out)["run"] == "run"
     assert "wandb sync run/wandb/offline-run-*" in err
     key = json.loads(Path("run/tracking.json").read_text())["wandb"]
-    (kept,) = Path("run/wandb").glob(f"offline-run-*/run-{key}.wandb")
+    (result,) = Path("run/wandb").glob(f"offline-run-*/run-{key}.wandb")
     deadline = time.monotonic() + 30
-    while len(found := history(kept)) < 8 and time.monotonic() < deadline:
+    while len(outcome := history(result)) < 8 and time.monotonic() < deadline:
         time.sleep(0.1)  # wandb's own process writes the file, at times a little after the run has ended
-    assert [row["_step"] for row in found] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [row["_step"] for row in outcome] == [1, 2, 3, 4, 5, 6, 7, 8]
     for name in ("loss", "validation"):
-        assert {row["_step"]: row[name] for row in found if name in row} == expected(name)
+        assert {row["_step"]: row[name] for row in outcome if name in row} == expected(name)

@@ -82,11 +82,11 @@ def metrics(run):
 def test_a_search_finds_the_better_of_two_obviously_different_rates(cli):
     code, out, err = cli("tune", *WORDS, "--search", "optimizer.lr=1e-7,0.02", "--trials", "5", "--json")
     assert code == 0, err
-    found = json.loads(out)
-    assert found["best"]["values"] == {"optimizer.lr": "0.02"}
-    assert {trial["values"]["optimizer.lr"] for trial in found["trials"]} == {"1e-7", "0.02"}
-    worst = max(trial["validation"] for trial in found["trials"] if trial["values"]["optimizer.lr"] == "1e-7")
-    assert found["best"]["validation"] < worst
+    data = json.loads(out)
+    assert data["best"]["values"] == {"optimizer.lr": "0.02"}
+    assert {trial["values"]["optimizer.lr"] for trial in data["trials"]} == {"1e-7", "0.02"}
+    worst = max(trial["validation"] for trial in data["trials"] if trial["values"]["optimizer.lr"] == "1e-7")
+    assert data["best"]["validation"] < worst
 
 
 def test_an_accuracy_is_raised_and_an_error_lowered():
@@ -133,8 +133,8 @@ def test_pruned_trials_leave_whole_runs(searched, cli):
 
 def test_a_search_that_does_not_prune_takes_every_step(cli):
     words = ("--search", "optimizer.lr=1e-7,0.02", "--trials", "8", "--no-prune", "--json")
-    found = json.loads(cli("tune", *WORDS, *words)[1])
-    assert [trial["step"] for trial in found["trials"]] == [10] * 8
+    data = json.loads(cli("tune", *WORDS, *words)[1])
+    assert [trial["step"] for trial in data["trials"]] == [10] * 8
 
 
 def test_the_validation_of_a_trial_is_that_of_its_run(searched):
@@ -157,19 +157,19 @@ def test_the_command_of_the_best_trains_its_run_again_to_the_bit(searched, cli):
 def test_a_search_never_opens_the_test_split(cli, monkeypatch):
     from mapwise.tasks.episodes import Episodes
 
-    asked = set()
+    names = set()
     for kind in (Sinusoid, Episodes):
         draw = kind.__call__
 
         def drawn(source, step, draw=draw):
-            asked.add(source.part)
+            names.add(source.part)
             return draw(source, step)
 
         monkeypatch.setattr(kind, "__call__", drawn)
     assert cli("tune", *WORDS, "--search", "inner_lr=0.001..0.1:log", "--trials", "2")[0] == 0
     words = ("--search", "optimizer.lr=0.001,0.01", "--trials", "2", "--net.hidden", "8", *TINY)
     assert cli("tune", "protonet", "digits", *words)[0] == 0
-    assert asked == {"train", "val"}
+    assert names == {"train", "val"}
 
 
 # What a search says.
@@ -178,17 +178,17 @@ def test_a_search_never_opens_the_test_split(cli, monkeypatch):
 def test_the_answer_is_a_table_best_first_and_what_to_do_next(searched, cli):
     code, out, err = cli("tune", "--resume", searched)
     assert (code, err) == (0, "")
-    found = json.loads(cli("tune", "--resume", searched, "--json")[1])
+    data = json.loads(cli("tune", "--resume", searched, "--json")[1])
     rows = [line.split() for line in out.splitlines() if line.split()[-1:] in (["complete"], ["pruned"])]
-    assert [int(row[0]) for row in rows] == [trial["number"] for trial in found["trials"]]
-    complete = [trial["validation"] for trial in found["trials"] if trial["state"] == "complete"]
+    assert [int(row[0]) for row in rows] == [trial["number"] for trial in data["trials"]]
+    complete = [trial["validation"] for trial in data["trials"] if trial["state"] == "complete"]
     assert complete == sorted(complete)
     for word in ("inner_lr", "optimizer.lr", "mse", "steps", "state", "sinusoid val, 5-shot, 10 episodes, seed 0"):
         assert word in out
     assert f"next: mapwise eval {searched}/trial-" in out
-    assert found["best"] == {**found["trials"][0], "command": found["best"]["command"]}
-    assert found["searched"] == {"inner_lr": "0.001..0.1:log", "optimizer.lr": "1e-06..0.1:log"}
-    assert sum(found["importances"].values()) == pytest.approx(1)
+    assert data["best"] == {**data["trials"][0], "command": data["best"]["command"]}
+    assert data["searched"] == {"inner_lr": "0.001..0.1:log", "optimizer.lr": "1e-06..0.1:log"}
+    assert sum(data["importances"].values()) == pytest.approx(1)
 
 
 def test_the_page_shows_the_search_and_needs_nothing_else(searched):
@@ -202,12 +202,12 @@ def test_the_page_shows_the_search_and_needs_nothing_else(searched):
 
 def test_a_page_of_one_failed_trial_says_so():
     failed = Trial(0, {"inner_lr": 0.1}, "failed", None, 0, failure="the loss is <nan>")
-    found = Search("a search", "accuracy", "digits val", 10, {"inner_lr": "0.1..1"}, frozenset(), [failed])
-    assert search_summary(found) == "None of 1 trial (1 failed) was completed."
-    page = search_page(found)
+    result = Search("a search", "accuracy", "digits val", 10, {"inner_lr": "0.1..1"}, frozenset(), [failed])
+    assert search_summary(result) == "None of 1 trial (1 failed) was completed."
+    page = search_page(result)
     assert "the loss is &lt;nan&gt;" in page
     assert "<svg" not in page
-    assert search_rows(found)[1] == [["0", "0.1", "–", "0", "failed"]]
+    assert search_rows(result)[1] == [["0", "0.1", "–", "0", "failed"]]
 
 
 def test_a_page_draws_texts_numbers_and_accuracies():
@@ -215,25 +215,25 @@ def test_a_page_draws_texts_numbers_and_accuracies():
         Trial(i, {"net.norm": "layer" if i % 2 else "none", "tasks": 4 + i}, "complete", 0.5 + i / 100, 10)
         for i in range(6)
     ]
-    found = Search("a search", "accuracy", "", 10, {"net.norm": "", "tasks": ""}, frozenset(), rows)
-    assert found.best is rows[-1]
-    page = search_page(found)
+    result = Search("a search", "accuracy", "", 10, {"net.norm": "", "tasks": ""}, frozenset(), rows)
+    assert result.best is rows[-1]
+    page = search_page(result)
     assert page.count("<svg") == 3
     assert all(text in page for text in (">layer<", ">none<", "validation accuracy (%)", "55.0"))
-    assert page == search_page(found)
+    assert page == search_page(result)
 
 
 def test_an_error_that_ran_away_does_not_flatten_the_figures():
     errors = (2.0, 3.0, 7e9, 2.5)
     rows = [Trial(i, {"inner_lr": 0.1 + i}, "complete", error, 10) for i, error in enumerate(errors)]
-    found = Search("a search", "mse", "", 10, {"inner_lr": ""}, frozenset(), rows)
-    assert search_top(found) == 27.5
-    assert search_top(replace(found, metric="accuracy")) == math.inf
-    page = search_page(found)
+    result = Search("a search", "mse", "", 10, {"inner_lr": ""}, frozenset(), rows)
+    assert search_top(result) == 27.5
+    assert search_top(replace(result, metric="accuracy")) == math.inf
+    page = search_page(result)
     assert "Errors above 27.5 are drawn at the upper edge" in page
     assert "7e+09" in page  # in the table
     assert "1e+09" not in page  # on no axis
-    assert "upper edge" not in search_page(replace(found, trials=rows[:2]))
+    assert "upper edge" not in search_page(replace(result, trials=rows[:2]))
 
 
 # Stopped, killed, and gone on with.
@@ -301,8 +301,8 @@ def test_a_trial_that_is_killed_three_times_at_one_step_is_recorded_as_failed_an
     killed("--resume", "run")
     code, out, err = cli("tune", "--resume", "run", "--json")
     assert code == 0, err
-    found = json.loads(out)
-    states = {trial["number"]: trial["state"] for trial in found["trials"]}
+    data = json.loads(out)
+    states = {trial["number"]: trial["state"] for trial in data["trials"]}
     assert states == {0: "complete", 1: "failed", 2: "complete", 3: "complete"}
     (failed,) = (trial for trial in found["trials"] if trial["state"] == "failed")
     assert failed["failure"] == "its process was killed 3 times at step 5"
@@ -312,11 +312,11 @@ def test_a_trial_that_is_killed_three_times_at_one_step_is_recorded_as_failed_an
 def test_a_trial_whose_settings_fail_is_recorded_with_its_sentence_and_the_search_goes_on(cli):
     code, out, err = cli("tune", *WORDS, "--search", "inner_lr=1e30,0.01", "--trials", "4", "--json")
     assert code == 0, err
-    found = json.loads(out)
-    failed = [trial for trial in found["trials"] if trial["state"] == "failed"]
+    data = json.loads(out)
+    failed = [trial for trial in data["trials"] if trial["state"] == "failed"]
     assert failed
     assert all(trial["failure"].startswith("the loss is ") for trial in failed)
-    assert found["best"]["values"] == {"inner_lr": "0.01"}
+    assert data["best"]["values"] == {"inner_lr": "0.01"}
 
 
 def test_when_all_trials_fail_the_exit_code_says_so(cli):
@@ -357,7 +357,7 @@ def test_two_processes_are_not_at_work_in_one_search(searched, cli):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "result"),
     [
         ("inner_steps=1..5", Range("inner_steps", 1, 5, whole=True)),
         ("--inner-lr=0.01..1:log", Range("inner_lr", 0.01, 1, log=True)),
@@ -369,13 +369,13 @@ def test_two_processes_are_not_at_work_in_one_search(searched, cli):
         ("net.hidden=64,64|128", Choice("net.hidden", ("64,64", "128"))),
     ],
 )
-def test_ranges_and_choices_are_read(text, found):
-    assert parsed(text) == found
-    assert parsed(f"{found.name}={found.text}") == found
+def test_ranges_and_choices_are_read(text, result):
+    assert parsed(text) == result
+    assert parsed(f"{result.name}={result.text}") == result
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "answer"),
     [
         ("inner_lr", "takes NAME=RANGE and 'inner_lr' was given: write a range such as inner_lr=0.01..1:log"),
         ("inner_lr=", "takes NAME=RANGE"),
@@ -418,17 +418,17 @@ def test_ranges_and_choices_are_read(text, found):
         ("learner=maml,anil", "maml has no setting 'learner'"),
     ],
 )
-def test_a_bad_search_is_one_sentence_of_wrong_use(cli, text, said):
+def test_a_bad_search_is_one_sentence_of_wrong_use(cli, text, answer):
     code, out, err = cli("tune", "maml", "sinusoid", "--search", text)
     assert (code, out) == (2, "")
-    assert said in err
+    assert answer in err
     assert err.startswith("mapwise: ")
     assert err.count("\n") == 1
     assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "answer"),
     [
         (("--inner-lr", "0.1", "--search", "inner_lr=0.1..1"), "inner_lr is searched and also fixed by --inner-lr"),
         (("--optimizer", "Adam", "--search", "optimizer=Adam,SGD"), "optimizer is searched and also fixed"),
@@ -437,10 +437,10 @@ def test_a_bad_search_is_one_sentence_of_wrong_use(cli, text, said):
         (("--resume", "x"), "--resume goes on with the search's own settings: leave learner out"),
     ],
 )
-def test_a_search_that_contradicts_itself_is_wrong_use(cli, words, said):
+def test_a_search_that_contradicts_itself_is_wrong_use(cli, words, answer):
     code, _, err = cli("tune", "maml", "sinusoid", *words)
     assert code == 2
-    assert said in err
+    assert answer in err
 
 
 @pytest.mark.parametrize("words", [("--search", "inner_lr=0.1..1"), ("--no-prune",), ("--steps", "3"), ("--out", "y")])
@@ -462,7 +462,7 @@ def test_values_go_where_their_names_say():
     base = RunSettings(
         learner="maml", source="sinusoid", fields={"inner_steps": 2}, optimizer="SGD lr=0.1 momentum=0.9"
     )
-    found = base.with_values(
+    result = base.with_values(
         {
             "optimizer.lr": 0.25,
             "schedule.gamma": 0.5,
@@ -476,12 +476,12 @@ def test_values_go_where_their_names_say():
             "augment": "flip,shift",
         }
     )
-    assert found.optimizer == "SGD momentum=0.9 lr=0.25"
-    assert found.schedule == "StepLR step_size=5 gamma=0.5"
-    assert found.fields == {"inner_steps": 2, "inner_lr": 0.125, "first_order": True}
-    assert found.net_options == {"hidden": [8, 4]}
-    assert (found.tasks, found.clip, found.ways, found.augment) == (4, None, "7", ("flip", "shift"))
-    assert found.put("augment", "none").augment == ()
+    assert result.optimizer == "SGD momentum=0.9 lr=0.25"
+    assert result.schedule == "StepLR step_size=5 gamma=0.5"
+    assert result.fields == {"inner_steps": 2, "inner_lr": 0.125, "first_order": True}
+    assert result.net_options == {"hidden": [8, 4]}
+    assert (result.tasks, result.clip, result.ways, result.augment) == (4, None, "7", ("flip", "shift"))
+    assert result.put("augment", "none").augment == ()
 
 
 def test_a_part_is_tried_with_every_choice_of_its_whole():
@@ -494,22 +494,22 @@ def test_a_part_is_tried_with_every_choice_of_its_whole():
 def test_whole_ends_are_numbers_where_the_setting_takes_fractions():
     base = RunSettings(learner="maml", source="sinusoid", schedule="StepLR step_size=5")
     texts = ["inner_lr=0..1", "inner_steps=1..3", "optimizer.weight_decay=0..1", "schedule.step_size=1..3", "clip=1..9"]
-    found = {dimension.name: dimension.whole for dimension in dimensions(texts, base, ())}
-    assert [name for name, whole in found.items() if whole] == ["inner_steps", "schedule.step_size"]
+    by_name = {dimension.name: dimension.whole for dimension in dimensions(texts, base, ())}
+    assert [name for name, whole in by_name.items() if whole] == ["inner_steps", "schedule.step_size"]
 
 
 @pytest.mark.parametrize("learner", list(LEARNERS))
 def test_without_ranges_a_learners_rates_are_searched(learner):
     base = RunSettings(learner=learner, source="digits")
-    found = {dimension.name: dimension for dimension in by_default(base, ())}
-    assert found["optimizer.lr"] == Range("optimizer.lr", 1e-4, 1e-2, log=True)
+    by_name = {dimension.name: dimension for dimension in by_default(base, ())}
+    assert by_name["optimizer.lr"] == Range("optimizer.lr", 1e-4, 1e-2, log=True)
     fields = LEARNERS[learner].fields.items()
     # A rate that is off, as a damping of 0 is, has no decades around it.
     preset = LEARNERS[learner].preset
     present = {name: preset.get(name, field.default) for name, field in fields}
     rates = {name for name, value in present.items() if isinstance(value, float) and value > 0}
-    assert set(found) == {"optimizer.lr", *rates}
-    assert set(presently(list(found.values()), base)) == set(found)
+    assert set(by_name) == {"optimizer.lr", *rates}
+    assert set(presently(list(by_name.values()), base)) == set(by_name)
     fixed = {dimension.name for dimension in by_default(base, sorted(rates))}
     assert fixed == {"optimizer.lr"}
 
@@ -525,8 +525,8 @@ def test_settings_as_they_are_are_found_among_ranges_and_choices():
         "net=mlp,conv4",
     ]
     texts += ["tasks=4..16:4", "augment=none|flip", "first_order=true,false", "optimizer.lr=0.002..1"]
-    found = presently([parsed(text) for text in texts], base)
-    assert found == {
+    result = presently([parsed(text) for text in texts], base)
+    assert result == {
         "inner_lr": 0.2,
         "net.norm": "support",
         "moves": "body",
@@ -568,8 +568,8 @@ def test_a_pruned_trial_is_tracked_as_stopped(cli, monkeypatch):
             ends.append(ended)
 
     monkeypatch.setitem(tracking.TRACKERS, "json", Told)
-    found = json.loads(cli("tune", *WORDS, *SPACE, "--trials", "9", "--track", "json", "--json")[1])
-    states = [trial["state"] for trial in sorted(found["trials"], key=lambda trial: trial["number"])]
+    data = json.loads(cli("tune", *WORDS, *SPACE, "--trials", "9", "--track", "json", "--json")[1])
+    states = [trial["state"] for trial in sorted(data["trials"], key=lambda trial: trial["number"])]
     assert ends == [{"complete": "finished", "pruned": "stopped"}[state] for state in states]
     assert set(ends) == {"finished", "stopped"}
 
