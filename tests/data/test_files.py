@@ -56,7 +56,7 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
 TRAINING = """
 import sys, time
 from pathlib import Path
-from mapwise.workflows.train import train
+from mapwise.workflows.train import train_run
 from mapwise.runs.settings import RunSettings
 
 def watch(progress):
@@ -66,7 +66,7 @@ def watch(progress):
 
 values = {"steps": 4, "tasks": 2, "validation_episodes": 2, "validate_every": 1, "threads": 1, "how": "vmap"}
 settings = RunSettings.of("maml", "digits", {**values, "net": "mlp", "net.hidden": "4"}).stamped("a test")
-train(settings, Path(sys.argv[1]), watch=watch)
+train_run(settings, Path(sys.argv[1]), watch=watch)
 """
 
 
