@@ -195,7 +195,9 @@ def _judged():
 
 def job_lose(ranks):
     """The last rank goes without a word, and the others hear of it."""
+    ranks.either(False)  # all are here
     if ranks.rank == ranks.world - 1:
+        time.sleep(0.5)  # until the others have left the meeting
         os.kill(os.getpid(), signal.SIGKILL)
     with pytest.raises(LostRank, match="another process of this training is gone") as lost:
         ranks.either(False)
