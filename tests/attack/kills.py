@@ -88,14 +88,14 @@ class Machine:
 
     def running(self) -> list[int]:
         """Processes that the commands started and that are still there."""
-        found = []
+        results = []
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (place / "environ").read_bytes() and " Z " not in (place / "stat").read_text():
-                    found.append(int(place.name))
+                    results.append(int(place.name))
             except OSError:
                 continue
-        return found
+        return results
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -190,13 +190,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="a kind")
-    asked = parser.parse_args()
+    question = parser.parse_args()
     os.nice(10)
-    kinds = {name: kind for name, kind in KINDS.items() if asked.only in ("", name) and all(map(find_spec, kind.needs))}
+    kinds = {
+        name: kind for name, kind in KINDS.items() if question.only in ("", name) and all(map(find_spec, kind.needs))
+    }
     shares = sum(kind.share for kind in kinds.values())
     failed = False
     for name, kind in kinds.items():
-        chance, total = random.Random(f"{asked.seed} {name}"), Tally()
+        chance, total = random.Random(f"{question.seed} {name}"), Tally()
         with TemporaryDirectory() as place:
             if "lora" in name:
                 tiny_model(Path(place))  # beside the folders, since a predictor names the place of its model
@@ -204,7 +206,7 @@ def main() -> None:
             whole.mkdir()
             prepare(whole)
             expected, seconds = undisturbed(kind, whole)
-            kills = max(1, round(asked.kills * kind.share / shares))
+            kills = max(1, round(question.kills * kind.share / shares))
             for number in range(10 * kills):
                 if total.counts["killed"] >= kills:
                     break
