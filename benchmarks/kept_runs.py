@@ -19,8 +19,8 @@ def finished(folder: Path, words: Sequence[str]) -> Path:
     resume = (folder / "last.safetensors").exists()
     if resume and records(folder)[-1]["step"] == RunSettings.read(folder).steps:
         return folder
-    target = ["--resume", str(folder)] if resume else [*words, "--out", str(folder)]
-    command = [sys.executable, "-m", "mapwise", "train", *target]
+    options = ["--resume", str(folder)] if resume else [*words, "--out", str(folder)]
+    command = [sys.executable, "-m", "mapwise", "train", *options]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(ran.stderr.strip())

@@ -53,13 +53,13 @@ def spent(run: Path, name: str) -> float | None:
 
 def main() -> None:
     """Evaluate and write one row."""
-    target = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    target.add_argument("row", help="name of the row, such as protonet-omniglot-5w1s")
-    target.add_argument("run", type=Path, help="the run's folder")
-    target.add_argument("--target", default="", help="the number it should reach, in per cent or as an error")
-    target.add_argument("--protocol", default="", help="what else to know about how it was trained")
-    target.add_argument("--flags", default="", help='flags of mapwise eval, as in --flags "--ways 20 --episodes 1000"')
-    given = target.parse_args()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("row", help="name of the row, such as protonet-omniglot-5w1s")
+    options.add_argument("run", type=Path, help="the run's folder")
+    options.add_argument("--target", default="", help="the number it should reach, in per cent or as an error")
+    options.add_argument("--protocol", default="", help="what else to know about how it was trained")
+    options.add_argument("--flags", default="", help='flags of mapwise eval, as in --flags "--ways 20 --episodes 1000"')
+    given = options.parse_args()
     flags = given.flags.split()
 
     trained = lineage(given.run)

@@ -71,21 +71,21 @@ class Row:
     notes: list[str] = field(default_factory=list)
     """Sentences: who is absent and why, what was compared before it was timed."""
 
-    def to_json(self, goal: argparse.Namespace) -> dict[str, Any]:
+    def to_json(self, options: argparse.Namespace) -> dict[str, Any]:
         """As a JSON-ready object."""
         return {
-            "row": goal.json.stem if goal.json else self.name,
+            "row": options.json.stem if options.json else self.name,
             "learner": self.learner,
             "source": self.source,
             "protocol": self.protocol,
-            "eval_command": goal.command,
-            "threads": goal.threads,
+            "eval_command": options.command,
+            "threads": options.threads,
             "result": {
-                "rounds": goal.rounds,
-                "clock": goal.clock,
-                "load_before": goal.load,
-                "quick": goal.quick,
-                "device": device_name(goal.device),
+                "rounds": options.rounds,
+                "clock": options.clock,
+                "load_before": options.load,
+                "quick": options.quick,
+                "device": device_name(options.device),
                 "tables": [{"title": title, "lines": [_plain(line) for line in lines]} for title, lines in self.tables],
                 "targets": [target.to_json() for target in self.targets],
                 "notes": self.notes,
@@ -114,30 +114,30 @@ def run(result: argparse.ArgumentParser, measure: Callable[[argparse.Namespace],
     """Measure, show and write; 1 when a target is missed or nothing could be measured, else 0."""
     import torch
 
-    goal = result.parse_args(words)
-    if goal.clock == "processor" and (goal.threads > 1 or goal.device != "cpu"):
+    options = result.parse_args(words)
+    if options.clock == "processor" and (options.threads > 1 or options.device != "cpu"):
         result.error("the processor's clock is for one thread on a CPU: leave out --clock, --threads or --device")
-    goal.rounds = goal.rounds or (1 if goal.quick else ROUNDS)
+    options.rounds = options.rounds or (1 if options.quick else ROUNDS)
     # Without the folders of this machine: where its row goes is not how it is made.
     script = Path(inspect.getsourcefile(measure) or result.prog).resolve().relative_to(ROOT).with_suffix("")
     answer = shlex.join(["python", "-m", ".".join(script.parts), *words])
-    goal.command = re.sub(r"(--data)[= ]\S+", r"\1 DATA", re.sub(r" --json[= ]\S+", "", answer))
+    options.command = re.sub(r"(--data)[= ]\S+", r"\1 DATA", re.sub(r" --json[= ]\S+", "", answer))
     # Others at work take their share of every round, so the load belongs to the figures.
-    goal.load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-    torch.set_num_threads(goal.threads)
+    options.load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    torch.set_num_threads(options.threads)
     # As in every command that runs for long, and for every contender alike: they share this process.
     keep_freed_memory()
     try:
-        row = measure(goal)
+        row = measure(options)
     except RuntimeError as error:
         note(f"{result.prog}: {error}")
         return 1
-    data = row.to_json(goal)
+    data = row.to_json(options)
     display(data)
-    if goal.json is not None:
-        goal.json.parent.mkdir(parents=True, exist_ok=True)
-        goal.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    return 0 if goal.quick or all(target.met is not False for target in row.targets) else 1
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return 0 if options.quick or all(target.met is not False for target in row.targets) else 1
 
 
 def display(outcome: dict[str, Any]) -> None:

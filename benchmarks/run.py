@@ -36,21 +36,21 @@ def main() -> int:
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the data root, for those that use one")
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="this one (may be repeated); default: all")
     parser.add_argument("--quick", action="store_true", help="a smoke test: tiny shapes, and no result is kept")
-    target = parser.parse_args()
+    options = parser.parse_args()
     environment = dict(os.environ)
-    if target.data is not None:
-        environment["MAPWISE_DATA"] = target.data
+    if options.data is not None:
+        environment["MAPWISE_DATA"] = options.data
     failed = []
     with tempfile.TemporaryDirectory() as aside:
-        results = Path(aside) if target.quick else HERE / "results"
-        for name in target.only or BENCHMARKS:
+        results = Path(aside) if options.quick else HERE / "results"
+        for name in options.only or BENCHMARKS:
             script, *flags = BENCHMARKS[name]
             command = [sys.executable, "-m", f"benchmarks.{script}", *flags, "--json", str(results / f"{name}.json")]
             # Each in a process of its own: none inherits the memory or the threads of another.
-            quick = ["--quick"] if target.quick else []
+            quick = ["--quick"] if options.quick else []
             if subprocess.run([*command, *quick], env=environment, check=False).returncode:
                 failed.append(name)
-    if not target.quick and subprocess.run([sys.executable, "-m", "benchmarks.tables"], check=False).returncode:
+    if not options.quick and subprocess.run([sys.executable, "-m", "benchmarks.tables"], check=False).returncode:
         failed.append("tables")
     for name in failed:
         print(f"{name} failed or missed a target", file=sys.stderr)

@@ -106,8 +106,8 @@ class Row:
     def inner_steps(self) -> str:
         """How many gradient steps it adapted with, where the file or its command says so; "" otherwise."""
         answer = self.notes.get("inner_steps", self.result.get("inner_steps"))
-        target = re.search(r"inner[-_]steps[= ](\d+)", self.eval_command)
-        return str(answer) if answer is not None else target[1] if target else ""
+        options = re.search(r"inner[-_]steps[= ](\d+)", self.eval_command)
+        return str(answer) if answer is not None else options[1] if options else ""
 
     @property
     def about(self) -> Protocol:
@@ -154,14 +154,14 @@ class Row:
     @property
     def wanted(self) -> str:
         """The target, and whether the number missed it; "" without one."""
-        target = re.fullmatch(r"\s*(?:>=|<=|≥|≤)?\s*([\d.]+)\s*%?\s*", self.target)
-        if target is None or self.metric is None:
+        options = re.fullmatch(r"\s*(?:>=|<=|≥|≤)?\s*([\d.]+)\s*%?\s*", self.target)
+        if options is None or self.metric is None:
             return self.target
-        goal = float(target[1])
+        goal = float(options[1])
         metric, value = metric_named(self.metric), float(self.result[self.metric])
         value, unit = (100 * value, " %") if metric.percent else (value, "")
         met = value <= goal if metric.lower_is_better else value >= goal
-        return f"at {'most' if metric.lower_is_better else 'least'} {target[1]}{unit}" + ("" if met else ", missed")
+        return f"at {'most' if metric.lower_is_better else 'least'} {options[1]}{unit}" + ("" if met else ", missed")
 
 
 def read_rows(folder: Path = RESULTS) -> list[Row]:

@@ -29,20 +29,20 @@ LOST = 2.1
 """Most points of accuracy that honest probabilities may cost."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    seeds, steps, episodes = (2, 2, 20) if target.quick else (target.seeds, target.steps, EPISODES)
-    names = (target.learner, target.against)
+def found(options: argparse.Namespace) -> Row:
+    seeds, steps, episodes = (2, 2, 20) if options.quick else (options.seeds, options.steps, EPISODES)
+    names = (options.learner, options.against)
     result = Row(
         "calibration",
         "glyphs",
-        f"{target.learner} and {target.against}, each trained on the same {steps * TASKS:,} tasks ({TASKS} a step), "
+        f"{options.learner} and {options.against}, each trained on the same {steps * TASKS:,} tasks ({TASKS} a step), "
         f"5-way 1-shot, Conv4-32, Adam {OUTER_LR} down a cosine, inner rate {INNER_LR}, everything else as the catalog "
         f"has it; judged on the same {episodes:,} test episodes, inductive; calibration error over 15 equal-mass bins",
         learner="none: calibration",
     )
     lines, gained, differences = list[Line](), [], []
     for seed in range(seeds):
-        one, other = (judged(trained(target, name, seed, steps), episodes) for name in names)
+        one, other = (judged(trained(options, name, seed, steps), episodes) for name in names)
         gained.append(100 * (np.array(one["values"]) - np.array(other["values"])))
         differences.append([gained[-1].mean(), one["nll"] - other["nll"], 100 * (one["ece"] - other["ece"])])
         for name, its in zip(names, (one, other), strict=True):
@@ -52,7 +52,7 @@ def found(target: argparse.Namespace) -> Row:
     accuracy, nll, ece = np.array(differences).T
     result.tables.append(
         (
-            f"{target.learner} minus {target.against}, seeds as the unit",
+            f"{options.learner} minus {options.against}, seeds as the unit",
             [
                 _difference("accuracy, points", accuracy, better=accuracy > 0),
                 _difference("NLL, nats", nll, better=nll < 0),
@@ -66,19 +66,19 @@ def found(target: argparse.Namespace) -> Row:
         Target("calibration error minus the other's, points", float(ece.mean()), 0.0, False),
         Target("accuracy minus the other's, points", float(accuracy.mean()), -LOST),
     ]
-    target.rounds = None
+    options.rounds = None
     return result
 
 
-def trained(target: argparse.Namespace, learner: str, seed: int, steps: int) -> Path:
+def trained(options: argparse.Namespace, learner: str, seed: int, steps: int) -> Path:
     """The folder of one training."""
-    folder: Path = target.runs / f"{learner}-{seed}"
+    folder: Path = options.runs / f"{learner}-{seed}"
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
     settings += ["--optimizer", f"Adam lr={OUTER_LR}", "--inner-lr", str(INNER_LR), "--seed", str(seed)]
     # A single small validation: nothing is chosen by it.
     settings += ["--validate-every", str(steps), "--validation-episodes", "20"]
-    settings += ["--how", "loop", "--threads", str(target.threads)]
+    settings += ["--how", "loop", "--threads", str(options.threads)]
     words = [learner, "glyphs", *settings]
     return finished(folder, words)
 

@@ -38,19 +38,19 @@ TIMED = 8
 """Steps that say how long a step takes; the first one is left out."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    bench = Bench(target.source, net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
-    if target.quick:
-        bench = Bench(target.source, net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
-    names = target.only or [
+def found(options: argparse.Namespace) -> Row:
+    bench = Bench(options.source, net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
+    if options.quick:
+        bench = Bench(options.source, net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
+    names = options.only or [
         name for name, one in LEARNERS.items() if one.family == "optimization" and name != CLOSED_FORM
     ]
-    by_name = {name: ended(target, bench, name) for name in dict.fromkeys([AGAINST, *names])}
+    by_name = {name: ended(options, bench, name) for name in dict.fromkeys([AGAINST, *names])}
     result = Row(
-        f"{target.source}-curves",
-        target.source,
+        f"{options.source}-curves",
+        options.source,
         f"Conv4-{bench.net_options['filters']} (stride 2), {bench.ways}-way {bench.shots}-shot, {bench.queries} "
-        f"queries a class, {target.seconds:.0f} processor seconds of training for every learner, {bench.tasks} tasks "
+        f"queries a class, {options.seconds:.0f} processor seconds of training for every learner, {bench.tasks} tasks "
         "a step unless its recipe says otherwise, the rates chosen on glyphs, one seed; judged on the same "
         f"{bench.episodes:,} test episodes",
         learner="none: curves",
@@ -58,21 +58,21 @@ def found(target: argparse.Namespace) -> Row:
     result.tables.append((f"where they end, and the paired difference to {AGAINST} in points", _ends(by_name)))
     result.tables.append(("validation accuracy (%) after a share of the time", _curves(by_name)))
     result.notes += [f"`{one['command']}`" for one in by_name.values()]
-    if target.json is not None:
+    if options.json is not None:
         curves = [_curve(name, one) for name, one in by_name.items()]
         figure = standalone(against_seconds(curves, chance=1 / bench.ways))
-        target.json.parent.mkdir(parents=True, exist_ok=True)
-        target.json.with_suffix(".svg").write_text(figure, encoding="utf-8")
-    target.rounds = None
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.with_suffix(".svg").write_text(figure, encoding="utf-8")
+    options.rounds = None
     return result
 
 
-def ended(target: argparse.Namespace, bench: Bench, learner: str) -> dict[str, Any]:
+def ended(options: argparse.Namespace, bench: Bench, learner: str) -> dict[str, Any]:
     """What one learner's training and its judgment gave, JSON-ready; from its file where that is there."""
-    result: Path = target.runs / f"{learner}.json"
+    result: Path = options.runs / f"{learner}.json"
     if not result.exists():
-        run = trained(target, bench, learner)
-        _, own, by_rows = judged(bench, run, Path("runs", "curves", learner), target.threads)
+        run = trained(options, bench, learner)
+        _, own, by_rows = judged(bench, run, Path("runs", "curves", learner), options.threads)
         message = records(run)
         settings = RunSettings.read(run)
         one = {
@@ -88,21 +88,21 @@ def ended(target: argparse.Namespace, bench: Bench, learner: str) -> dict[str, A
     return dict(json.loads(result.read_text(encoding="utf-8")))
 
 
-def trained(target: argparse.Namespace, bench: Bench, learner: str) -> Path:
+def trained(options: argparse.Namespace, bench: Bench, learner: str) -> Path:
     """The folder of one training, which took about the seconds asked for."""
     chosen = json.loads((CHOSEN / f"{learner}.json").read_text(encoding="utf-8"))["bench"]["chosen"]
-    base = replace(base_settings(bench, learner, target.threads), data=target.data and str(target.data))
+    base = replace(base_settings(bench, learner, options.threads), data=options.data and str(options.data))
     settings = base.with_values(chosen)
     # A task holds as many rows of a class, whichever part of them is support.
     settings = replace(settings, queries=bench.rows - int(settings.shots))
-    whole: Path = target.runs / learner
+    whole: Path = options.runs / learner
     if not (whole / SETTINGS).exists():
         timing = _train(
-            settings, target.runs / f"{learner}-timing", steps=TIMED, validate_every=TIMED, validation_episodes=2
+            settings, options.runs / f"{learner}-timing", steps=TIMED, validate_every=TIMED, validation_episodes=2
         )
         first, *_, last, _validated = records(timing)
         step = (last["processor_seconds"] - first["processor_seconds"]) / (last["step"] - first["step"])
-        steps = 2 * POINTS if target.quick else max(POINTS, round(target.seconds / step))
+        steps = 2 * POINTS if options.quick else max(POINTS, round(options.seconds / step))
         # The same way of mapping, so that steps take the time that was measured.
         how = RunSettings.read(timing).how
         settings = replace(settings, how=how, steps=steps, validate_every=-(-steps // POINTS))

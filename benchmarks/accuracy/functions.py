@@ -46,9 +46,9 @@ class Judged(NamedTuple):
     """The share of them in the central 95 % interval."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    episodes, steps = (8, 4) if target.quick else (EPISODES, target.steps)
-    contexts = CONTEXTS[:2] if target.quick else CONTEXTS
+def found(options: argparse.Namespace) -> Row:
+    episodes, steps = (8, 4) if options.quick else (EPISODES, options.steps)
+    contexts = CONTEXTS[:2] if options.quick else CONTEXTS
     result = Row(
         "functions",
         "gp",
@@ -57,8 +57,8 @@ def found(target: argparse.Namespace) -> Row:
         "never seen, whatever the context; log-likelihood in nats for a point",
         learner="none: functions",
     )
-    for kernel in target.kernel or KERNELS:
-        folder = trained(target, kernel, steps)
+    for kernel in options.kernel or KERNELS:
+        folder = trained(options, kernel, steps)
         judged = {context: both(folder, context, episodes) for context in contexts}
         lines = [line(context, *pair) for context, pair in judged.items()]
         result.tables.append((f"{kernel}: log-likelihood and coverage by context", lines))
@@ -70,7 +70,7 @@ def found(target: argparse.Namespace) -> Row:
         share = 100 * float(np.mean([own.covered.mean() for own, _ in judged.values()]))
         result.targets.append(Target(f"{kernel}: coverage of the 95 % interval over all contexts, %", share, 90.0))
         result.targets.append(Target(f"{kernel}: the same", share, 98.0, at_least=False))
-    target.rounds = None
+    options.rounds = None
     return result
 
 
@@ -86,13 +86,13 @@ def line(context: int, own: Judged, exact: Judged) -> Line:
     }
 
 
-def trained(target: argparse.Namespace, kernel: str, steps: int) -> Path:
+def trained(options: argparse.Namespace, kernel: str, steps: int) -> Path:
     """The folder of one training."""
-    folder: Path = target.runs / kernel
+    folder: Path = options.runs / kernel
     words = ["cnp", "gp", "--source.kernel", kernel, "--source.noise", str(NOISE), "--net.hidden", ""]
-    words += ["--shots", f"1-{CONTEXTS[-1]}", "--tasks", "16", "--steps", str(steps), "--optimizer", target.optimizer]
+    words += ["--shots", f"1-{CONTEXTS[-1]}", "--tasks", "16", "--steps", str(steps), "--optimizer", options.optimizer]
     words += ["--schedule", "cosine", "--select", "last", "--validate-every", str(steps), "--how", "vmap"]
-    words += ["--threads", str(target.threads)]
+    words += ["--threads", str(options.threads)]
     return finished(folder, words)
 
 

@@ -42,7 +42,7 @@ LINES = 100
 """Supports of the line y = 2x."""
 
 
-def found(target: argparse.Namespace) -> Row:
+def found(options: argparse.Namespace) -> Row:
     result = Row(
         "hypernet-transfer",
         "lines, sinusoid, glyphs",
@@ -53,20 +53,20 @@ def found(target: argparse.Namespace) -> Row:
         "by Adam 0.003 down a cosine, and judged on the same test episodes",
         learner="none: transfer",
     )
-    on_lines(target, result)
+    on_lines(options, result)
     for source, make in (("sinusoid", sinusoids), ("glyphs", characters)):
         lines: list[Line] = []
-        for seed in range(1 if target.quick else SEEDS[source]):
-            lines += make(target, result, seed)
+        for seed in range(1 if options.quick else SEEDS[source]):
+            lines += make(options, result, seed)
         result.tables.append((f"{source}: {'mean squared error' if source == 'sinusoid' else 'accuracy, %'}", lines))
-    target.rounds = None
+    options.rounds = None
     return result
 
 
-def on_lines(target: argparse.Namespace, result: Row) -> None:
+def on_lines(options: argparse.Namespace, result: Row) -> None:
     """How near y = 2x comes at x = 4, as it is written and after a fit."""
     learner: Any = mw.HyperNet(partial(MLP, (1,), 1, hidden=()), hidden=64, passes=4, loss="squared_error")
-    params = trained(target, learner, mw.Lines(shots=10, queries=10, tasks=32), "lines", 0)
+    params = trained(options, learner, mw.Lines(shots=10, queries=10, tasks=32), "lines", 0)
     random, lines = torch.Generator().manual_seed(0), list[Line]()
     supports = 10 * torch.rand((LINES, 10, 1), generator=random) - 5
     for name, steps in (("as it is written", 0), ("after 200 steps of 0.03", 200)):
@@ -81,45 +81,45 @@ def on_lines(target: argparse.Namespace, result: Row) -> None:
     result.targets.append(Target("lines, mean distance after the fit", lines[1]["mean"], 1e-3, False))
 
 
-def sinusoids(target: argparse.Namespace, result: Row, seed: int) -> list[Line]:
+def sinusoids(options: argparse.Namespace, result: Row, seed: int) -> list[Line]:
     """One seed: HyperNet for either number of shots, against one transfer."""
     net: Net = partial(MLP, (1,), 1, hidden=(40, 40))
     source = mw.Sinusoid(queries=10, tasks=25, seed=seed)
     transfer: Any = mw.MAML(net, train_steps=0, loss="squared_error")
-    start = trained(target, transfer, source, "sinusoid", seed)
+    start = trained(options, transfer, source, "sinusoid", seed)
     lines = []
     for shots in SHOTS:
         one = replace(source, shots=shots)
         learner = mw.HyperNet(net, passes=2, loss="squared_error")
-        ours = judged(target, learner, trained(target, learner, one, "sinusoid", seed), one, "sinusoid")
-        fit = best_fit(target, transfer, start, one, "sinusoid")
-        theirs = judged(target, fit, start, one, "sinusoid")
+        ours = judged(options, learner, trained(options, learner, one, "sinusoid", seed), one, "sinusoid")
+        fit = best_fit(options, transfer, start, one, "sinusoid")
+        theirs = judged(options, fit, start, one, "sinusoid")
         line = compared(result, f"sinusoid {shots}-shot, seed {seed}", ours.values, {"transfer": theirs.values}, -1)
         lines.append({**line, "fit": f"{fit.inner_steps} of {fit.inner_lr:g}"})
     return lines
 
 
-def characters(target: argparse.Namespace, result: Row, seed: int) -> list[Line]:
+def characters(options: argparse.Namespace, result: Row, seed: int) -> list[Line]:
     """The same for 5-way classification, and fine-tuning beside it."""
-    filters = 4 if target.quick else 32
+    filters = 4 if options.quick else 32
     net: Net = partial(Conv4, (1, 28, 28), 5, filters=filters, norm="support", down="stride")
     source = mw.Episodes(glyphs(), ways=5, shots=1, queries=15, tasks=4, seed=seed)
     transfer: Any = mw.MAML(net, train_steps=0)
-    start = trained(target, transfer, source, "glyphs", seed)
+    start = trained(options, transfer, source, "glyphs", seed)
     tuned_row = LEARNERS["finetune"]
     classes = training_source(tuned_row, source)
     encoder = partial(Conv4, (1, 28, 28), classes.outputs, filters=filters, norm="frozen", down="stride")
     finetune = tuned_row.build(encoder)
-    base = trained(target, finetune, classes, "glyphs", seed, validation=source.split("val"))
+    base = trained(options, finetune, classes, "glyphs", seed, validation=source.split("val"))
     lines = []
     for shots in SHOTS:
         one = replace(source, shots=shots)
         learner = mw.HyperNet(net)
-        ours = judged(target, learner, trained(target, learner, one, "glyphs", seed), one, "glyphs")
-        fit = best_fit(target, transfer, start, one, "glyphs")
+        ours = judged(options, learner, trained(options, learner, one, "glyphs", seed), one, "glyphs")
+        fit = best_fit(options, transfer, start, one, "glyphs")
         rivals = {
-            "transfer": 100 * judged(target, fit, start, one, "glyphs").values,
-            "finetune": 100 * judged(target, finetune, base, one, "glyphs").values,
+            "transfer": 100 * judged(options, fit, start, one, "glyphs").values,
+            "finetune": 100 * judged(options, finetune, base, one, "glyphs").values,
         }
         line = compared(result, f"glyphs {shots}-shot, seed {seed}", 100 * ours.values, rivals, 1)
         lines.append({**line, "fit": f"{fit.inner_steps} of {fit.inner_lr:g}"})
@@ -127,9 +127,9 @@ def characters(target: argparse.Namespace, result: Row, seed: int) -> list[Line]
 
 
 def trained(
-    target: argparse.Namespace, learner: Any, source: Any, name: str, seed: int, validation: Any = None
+    options: argparse.Namespace, learner: Any, source: Any, name: str, seed: int, validation: Any = None
 ) -> dict[str, Any]:
-    steps = 2 if target.quick else STEPS[name]
+    steps = 2 if options.quick else STEPS[name]
     return mw.train(
         learner,
         source,
@@ -145,18 +145,18 @@ def trained(
     ).params
 
 
-def best_fit(target: argparse.Namespace, transfer: Any, start: dict[str, Any], source: Any, name: str) -> Any:
+def best_fit(options: argparse.Namespace, transfer: Any, start: dict[str, Any], source: Any, name: str) -> Any:
     """Transfer with the steps and the rate that are best on validation tasks."""
-    val, episodes = source.split("val"), 4 if target.quick else 100
+    val, episodes = source.split("val"), 4 if options.quick else 100
     candidates = [replace(transfer, inner_steps=steps, inner_lr=rate) for steps, rate in FITS[name]]
     sign = -1 if name == "sinusoid" else 1
     return max(candidates, key=lambda one: sign * mw.evaluate(one, start, val, episodes=episodes).values.mean())
 
 
-def judged(target: argparse.Namespace, learner: Any, params: dict[str, Any], source: Any, name: str) -> Report:
+def judged(options: argparse.Namespace, learner: Any, params: dict[str, Any], source: Any, name: str) -> Report:
     # One seed of test episodes for all.
     test = replace(source.split("test"), seed=0, queries=100 if name == "sinusoid" else 15)
-    return mw.evaluate(learner, params, test, episodes=4 if target.quick else EPISODES[name])
+    return mw.evaluate(learner, params, test, episodes=4 if options.quick else EPISODES[name])
 
 
 def compared(result: Row, what: str, ours: np.ndarray, rivals: dict[str, np.ndarray], sign: int) -> Line:

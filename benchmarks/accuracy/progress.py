@@ -19,8 +19,8 @@ from mapwise.engine.folder import METRICS
 from mapwise.runs.settings import RunSettings
 
 
-def found(target: argparse.Namespace) -> Row:
-    settings = [RunSettings.read(folder) for folder in target.run]
+def found(options: argparse.Namespace) -> Row:
+    settings = [RunSettings.read(folder) for folder in options.run]
     result = Row(
         "progress",
         ", ".join(dict.fromkeys(run.source for run in settings)),
@@ -28,10 +28,10 @@ def found(target: argparse.Namespace) -> Row:
         "schedule ended",
         learner="none: progress",
     )
-    for folder, run in zip(target.run, settings, strict=True):
+    for folder, run in zip(options.run, settings, strict=True):
         title = f"{run.learner} on {run.source}: {run.steps:,} steps of {run.tasks} tasks of {run.ways} ways"
-        result.tables.append((title, lines(folder, target.lines)))
-    target.rounds = None
+        result.tables.append((title, lines(folder, options.lines)))
+    options.rounds = None
     return result
 
 

@@ -43,14 +43,14 @@ TRIALS = {
 }
 
 
-def found(target: argparse.Namespace) -> Row:
-    trial = TRIALS[target.source]
-    if target.quick:
+def found(options: argparse.Namespace) -> Row:
+    trial = TRIALS[options.source]
+    if options.quick:
         trial = Trial(2, trial.option, "2", ("3",), ("3", 100.0))
-    seeds, episodes = (2, 5) if target.quick else (target.seeds, EPISODES)
+    seeds, episodes = (2, 5) if options.quick else (options.seeds, EPISODES)
     result = Row(
-        f"ntm-{target.source.replace('_', '-')}",
-        target.source,
+        f"ntm-{options.source.replace('_', '-')}",
+        options.source,
         f"ntm trained on {trial.option} {trial.trained} for {trial.steps:,} updates of 32 sequences, by its own recipe "
         f"down a cosine; every length judged on the same {episodes:,} test sequences",
         learner="none: sequences",
@@ -58,7 +58,7 @@ def found(target: argparse.Namespace) -> Row:
     reports: dict[str, list[Report]] = {length: [] for length in (trial.trained, *trial.others)}
     lines: list[Line] = []
     for seed in range(seeds):
-        folder = trained(target, trial, seed)
+        folder = trained(options, trial, seed)
         spent_on = spent(folder, "processor_seconds")
         for length, mine in reports.items():
             mine.append(judged(folder, trial.option, length, episodes))
@@ -71,22 +71,22 @@ def found(target: argparse.Namespace) -> Row:
                     "processor minutes": "" if spent_on is None else round(spent_on / 60, 1),
                 }
             )
-    result.tables.append((f"{target.source.replace('_', ' ')}, {seeds} seeds", lines))
+    result.tables.append((f"{options.source.replace('_', ' ')}, {seeds} seeds", lines))
     worst = max(report.bits or 0.0 for report in reports[trial.trained])
     result.targets.append(Target(f"{trial.option} {trial.trained}: bits a bit, of the worst seed", worst, BITS, False))
     length, goal = trial.goal
     best = min(100 * report.estimate.mean for report in reports[length])
     result.targets.append(Target(f"{trial.option} {length}: wrong bits, %, of the best seed", best, goal, False))
-    target.rounds = None
+    options.rounds = None
     return result
 
 
-def trained(target: argparse.Namespace, trial: Trial, seed: int) -> Path:
+def trained(options: argparse.Namespace, trial: Trial, seed: int) -> Path:
     """The folder of one training."""
-    folder: Path = target.runs / f"ntm-{target.source}-{seed}"
+    folder: Path = options.runs / f"ntm-{options.source}-{seed}"
     settings = ["--steps", str(trial.steps), "--schedule", "cosine", "--select", "last", "--how", "vmap"]
-    settings += [f"--source.{trial.option}", trial.trained, "--seed", str(seed), "--threads", str(target.threads)]
-    words = ["ntm", target.source, *settings]
+    settings += [f"--source.{trial.option}", trial.trained, "--seed", str(seed), "--threads", str(options.threads)]
+    words = ["ntm", options.source, *settings]
     return finished(folder, words)
 
 

@@ -26,45 +26,47 @@ WIDTH = 0.5
 """Largest half-width of the paired interval, in points."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    seeds, steps, episodes = (2, 2, 20) if target.quick else (target.seeds, STEPS, EPISODES)
+def found(options: argparse.Namespace) -> Row:
+    seeds, steps, episodes = (2, 2, 20) if options.quick else (options.seeds, STEPS, EPISODES)
     result = Row(
         "weighing",
         "glyphs",
-        f"{target.learner} trained with the tasks of a step weighed by `{target.aggregate}` or alike, from the same "
+        f"{options.learner} trained with the tasks of a step weighed by `{options.aggregate}` or alike, from the same "
         f"weights on the same {steps * TASKS:,} tasks ({TASKS} a step), 5-way 1-shot, Conv4-32, Adam 0.001 down a "
         f"cosine; both judged on the same {episodes:,} test episodes",
         learner="none: weighing",
     )
     gained, lines = [], list[Line]()
     for seed in range(seeds):
-        accuracies = {name: judged(trained(target, name, seed, steps), episodes) for name in ("mean", target.aggregate)}
-        gained.append(100 * (accuracies[target.aggregate] - accuracies["mean"]))
+        accuracies = {
+            name: judged(trained(options, name, seed, steps), episodes) for name in ("mean", options.aggregate)
+        }
+        gained.append(100 * (accuracies[options.aggregate] - accuracies["mean"]))
         line: Line = {"seed": str(seed)}
         line |= {f"{name}, %": with_interval(100 * values) for name, values in accuracies.items()}
         lines.append({**line, "difference, points": with_interval(gained[-1])})
     # Of an episode the mean over the seeds: luck of the episodes; beside it, of a seed the mean over its episodes.
     of_episodes, of_seeds = np.mean(gained, axis=0), np.mean(gained, axis=1)
     lines.append({"seed": "all", "difference, points": with_interval(of_episodes)})
-    result.tables.append((f"{target.aggregate} against mean", lines))
+    result.tables.append((f"{options.aggregate} against mean", lines))
     half = Estimate.of(of_episodes).ci95
     result.targets.append(Target("half-width of the paired interval, points", half, WIDTH, False))
     result.notes.append(
         f"paired over episodes: {with_interval(of_episodes)} points; with seeds as the unit: "
         f"{with_interval(of_seeds)} points, by Student's t "
-        f"({int((of_seeds > 0).sum())} of {seeds} seeds better with {target.aggregate})"
+        f"({int((of_seeds > 0).sum())} of {seeds} seeds better with {options.aggregate})"
     )
-    target.rounds = None
+    options.rounds = None
     return result
 
 
-def trained(target: argparse.Namespace, aggregate: str, seed: int, steps: int) -> Path:
+def trained(options: argparse.Namespace, aggregate: str, seed: int, steps: int) -> Path:
     """The folder of one training."""
-    folder: Path = target.runs / f"{target.learner}-{aggregate}-{seed}"
+    folder: Path = options.runs / f"{options.learner}-{aggregate}-{seed}"
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
-    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(target.threads)]
-    words = [target.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
+    settings += ["--validate-every", str(steps), "--how", "loop", "--threads", str(options.threads)]
+    words = [options.learner, "glyphs", *settings, "--aggregate", aggregate, "--seed", str(seed)]
     return finished(folder, words)
 
 

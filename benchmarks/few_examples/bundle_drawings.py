@@ -43,11 +43,11 @@ def main() -> None:
         "--mean", type=float, default=0.97, help="of the novelty's logarithm, see benchmarks/few_examples/novelty.py"
     )
     parser.add_argument("--sd", type=float, default=0.43, help="of the same")
-    target = parser.parse_args()
-    settings = RunSettings.read(target.run)
+    request = parser.parse_args()
+    settings = RunSettings.read(request.run)
     if (settings.learner, settings.source, settings.part) != ("protonet", "omniglot", "train"):
-        raise SystemExit(f"{target.run} is not a run of protonet on omniglot's training characters")
-    params, step = load_params(target.run)
+        raise SystemExit(f"{request.run} is not a run of protonet on omniglot's training characters")
+    params, step = load_params(request.run)
     # Half precision: the file is half as large, and no accuracy was lost.
     tensors = {path: leaf.half().contiguous() for path, leaf in tree.flatten(params).items()}
     about = {
@@ -62,14 +62,16 @@ def main() -> None:
     net = NET.format(
         net=json.dumps(settings.net_name),
         options="".join(f"{name} = {json.dumps(value)}\n" for name, value in options.items()),
-        mean=target.mean,
-        sd=target.sd,
+        mean=request.mean,
+        sd=request.sd,
     )
-    target.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(target.out / WEIGHTS, lambda file: file.write(data))
-    write_atomically(target.out / ABOUT, lambda file: file.write(net.encode()))
+    request.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(request.out / WEIGHTS, lambda file: file.write(data))
+    write_atomically(request.out / ABOUT, lambda file: file.write(net.encode()))
     numbers = sum(leaf.numel() for leaf in tensors.values())
-    print(json.dumps({"folder": target.out.name, "bytes": len(data), "numbers": numbers, "largest": _largest(tensors)}))
+    print(
+        json.dumps({"folder": request.out.name, "bytes": len(data), "numbers": numbers, "largest": _largest(tensors)})
+    )
 
 
 def _largest(tensors: dict[str, torch.Tensor]) -> float:

@@ -46,8 +46,8 @@ def accuracy(rows: LabelledRows, shots: int, episodes: int) -> np.ndarray:
     for _ in range(episodes):
         drawn = pictures(rows, random, shots + queries)
         model = mw.FewShotClassifier().fit([x for one in drawn for x in one[:shots]], np.repeat(np.arange(WAYS), shots))
-        target = model.predict([x for one in drawn for x in one[shots:]])
-        right.append(100 * float((target == np.repeat(np.arange(WAYS), queries)).mean()))
+        options = model.predict([x for one in drawn for x in one[shots:]])
+        right.append(100 * float((options == np.repeat(np.arange(WAYS), queries)).mean()))
     return np.array(right)
 
 
@@ -75,9 +75,9 @@ def timed(rows: LabelledRows, rounds: int) -> dict[str, Spread]:
     return {name: Spread.of(seconds) for name, seconds in result.items()}
 
 
-def measure(target: argparse.Namespace) -> Row:
-    rows = omniglot(target.data)
-    episodes = 3 if target.quick else target.episodes
+def measure(options: argparse.Namespace) -> Row:
+    rows = omniglot(options.data)
+    episodes = 3 if options.quick else options.episodes
     result = Row(
         "drawings",
         "omniglot",
@@ -92,7 +92,7 @@ def measure(target: argparse.Namespace) -> Row:
         if shots == 1:
             result.targets.append(Target("accuracy, 5-way 1-shot, %", float(right.mean()), ACCURACY))
     result.tables.append(("accuracy", lines))
-    spans = timed(rows, target.rounds)
+    spans = timed(rows, options.rounds)
     result.tables.append(("seconds", [{"command": name, "seconds": span} for name, span in spans.items()]))
     for name, span in spans.items():
         result.targets.append(Target(f"seconds of {name}", span.median, SECONDS, at_least=False))

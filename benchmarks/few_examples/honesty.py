@@ -74,8 +74,8 @@ def judged(pool: Pool, head: str, ways: int, shots: int, random: np.random.Gener
     support, query = pool.cut(random, ways, most, QUERIES)
     truth = {}
     for n in more:
-        model, target = pool.encoded(support[:, : shots + n].ravel(), query.ravel())
-        truth[n] = accuracy(head, support_of(model, ways), target, ways)
+        model, options = pool.encoded(support[:, : shots + n].ravel(), query.ravel())
+        truth[n] = accuracy(head, support_of(model, ways), options, ways)
         if n == 0:
             if not TRUTH[0] <= truth[0] <= TRUTH[1]:
                 return None
@@ -119,13 +119,13 @@ def line_of(what: str, shots: int, pairs: list[tuple[Expected, float]]) -> tuple
     return line, float(gaps.mean()), covered
 
 
-def measure(target: argparse.Namespace) -> Row:
-    data = Path(target.data)
-    if target.quick:
+def measure(options: argparse.Namespace) -> Row:
+    data = Path(options.data)
+    if options.quick:
         pools = [omniglot_pool(data, "test", 60), credit_pool(data)]
     else:
         pools = [omniglot_pool(data, "test"), *(product(data) for product in POOLS)]
-    count = 3 if target.quick else target.tasks
+    count = 3 if options.quick else options.tasks
     result = Row(
         "honesty",
         ", ".join(sorted(pool.name for pool in pools)),
@@ -133,7 +133,7 @@ def measure(target: argparse.Namespace) -> Row:
         "of each class",
         learner="none: what a support says of itself",
     )
-    outcome = list(tasks(pools, count, target.seed))
+    outcome = list(tasks(pools, count, options.seed))
     lines: list[Line] = []
     coverages: list[float] = []
     for shots in SHOTS:

@@ -43,21 +43,21 @@ class Draw(NamedTuple):
     """To tune the encoder, and to judge it where that was asked."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    draws, shots, least = (2, 3, 20) if target.quick else (target.draws, target.shots, target.asked)
-    data = Texts.of(*DATA[target.name](data_root(target.data) / target.name), target.quick)
-    results = [one(target.encoder, data, shots, seed, least, target.crossed) for seed in range(draws)]
-    about = "all-MiniLM-L6-v2" if target.encoder == standard() else target.encoder
+def found(options: argparse.Namespace) -> Row:
+    draws, shots, least = (2, 3, 20) if options.quick else (options.draws, options.shots, options.asked)
+    data = Texts.of(*DATA[options.name](data_root(options.data) / options.name), options.quick)
+    results = [one(options.encoder, data, shots, seed, least, options.crossed) for seed in range(draws)]
+    about = "all-MiniLM-L6-v2" if options.encoder == standard() else options.encoder
     result = Row(
         "lora",
-        target.name,
+        options.name,
         f"{shots} examples of each of {len(set(data.labels))} classes: the encoder {about} tuned on them, and every "
         f"head behind the frozen one; accuracy in per cent on {least:,} other texts over {draws} draws of the "
         "examples, the same for all, with the 95 % interval over draws by Student's t, and paired differences",
         learner="none: texts",
     )
     result.tables.append(("lora beside frozen heads", [line(results)]))
-    if target.crossed:
+    if options.crossed:
         answer, true = (np.array(part) for part in zip(*((r.claim, r.accuracy[TUNED]) for r in results), strict=True))
         message: Line = {
             "lora says of itself, %": with_interval(answer, 1),
@@ -65,7 +65,7 @@ def found(target: argparse.Namespace) -> Row:
             "said minus true": with_interval(answer - true, 1),
         }
         result.tables.append(("what lora says of itself, by examples that its encoder was not tuned on", [message]))
-    target.rounds = None
+    options.rounds = None
     return result
 
 
@@ -86,7 +86,7 @@ def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool
     classes, columns = np.unique(data.labels, return_inverse=True)
     examples, others = drawn(data, shots, seed)
     others = np.random.default_rng(0).permutation(others)[:least]
-    answer, target = ([data.texts[place] for place in places] for places in (examples, others))
+    answer, options = ([data.texts[place] for place in places] for places in (examples, others))
     names = tuple(str(name) for name in classes)
     # Without the part that can be tuned: the choice is among the other heads.
     still = Kept(encoder.encoder, encoder.file)
@@ -102,7 +102,7 @@ def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool
         mine = report(by_name[CHOSEN]).accuracy
         by_name[ALL] = by_name[TUNED if mine is not None and message > mine else CHOSEN]
     right = {
-        name: 100 * float(np.mean(predictor.scores(target).argmax(1) == columns[others]))
+        name: 100 * float(np.mean(predictor.scores(options).argmax(1) == columns[others]))
         for name, predictor in by_name.items()
     }
     note(f"draw {seed}: " + ", ".join(f"{name} {share:.1f} %" for name, share in right.items()) + f", {seconds:.0f} s")

@@ -73,16 +73,16 @@ def judged(pool: Pool, ways: int, shots: int, unknown: int, tasks: int, known: S
     return line, {"area": float(np.mean(areas)), "refused": np.mean(refused, axis=0)}
 
 
-def measure(target: argparse.Namespace) -> Row:
-    data = Path(target.data)
-    tasks = 3 if target.quick else target.tasks
+def measure(options: argparse.Namespace) -> Row:
+    data = Path(options.data)
+    tasks = 3 if options.quick else options.tasks
     result = Row(
         "novelty",
         "omniglot, mnist",
         f"{tasks} tasks; {QUERIES} rows of each class of the support, and as many of as many other classes",
         learner="none: the encoder's rows",
     )
-    few = 60 if target.quick else None
+    few = 60 if options.quick else None
     known = spread(omniglot_pool(data, "val", few), tasks)
     test = omniglot_pool(data, "test", few)
     stored = test.known.usual
@@ -102,7 +102,7 @@ def measure(target: argparse.Namespace) -> Row:
     most = "points refused above what was chosen, at most, of characters whose spread is known"
     result.targets.append(Target(most, max(above), WITHIN, at_least=False))
     lines += [judged(test, 5, shots, 5, tasks, None)[0] for shots in (2, 3, 5, 10)]
-    if not target.quick:
+    if not options.quick:
         digits = mnist_pool(data)
         lines += [judged(digits, 5, shots, 5, tasks, stored)[0] for shots in (1, 3, 5, 10)]
     result.tables.append(("rows of other classes", lines))

@@ -30,9 +30,9 @@ ALIKE = 40
 """Of all places a region can be moved to, so many hide nearest to as much ink; others are drawn from them."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    tasks = 5 if target.quick else target.tasks
-    rows = glyphs() if target.quick else omniglot(target.data)
+def found(options: argparse.Namespace) -> Row:
+    tasks = 5 if options.quick else options.tasks
+    rows = glyphs() if options.quick else omniglot(options.data)
     result = Row(
         "regions",
         rows.name,
@@ -55,7 +55,7 @@ def found(target: argparse.Namespace) -> Row:
     result.targets.append(
         Target("the winner's score falls by more than with others, scores, lower end", ahead.mean - ahead.ci95, 0.0)
     )
-    target.rounds = None
+    options.rounds = None
     return result
 
 

@@ -75,17 +75,17 @@ def areas(X: pd.DataFrame, y: np.ndarray, shots: int, seeds: int) -> dict[str, n
     return {name: np.array(values) for name, values in result.items()}
 
 
-def measure(target: argparse.Namespace) -> Row:
-    seeds = 2 if target.quick else target.seeds
+def measure(options: argparse.Namespace) -> Row:
+    seeds = 2 if options.quick else options.seeds
     result = Row(
         "tabular",
         "german-credit, bank-marketing",
         f"{seeds} draws of the rows, the same for all; area under the ROC curve on all other rows",
         learner="none: heads behind the encoder table",
     )
-    for name, (X, y) in tables(Path(target.data)).items():
+    for name, (X, y) in tables(Path(options.data)).items():
         lines: list[Line] = []
-        for shots in SHOTS[:1] if target.quick else SHOTS:
+        for shots in SHOTS[:1] if options.quick else SHOTS:
             outcome = areas(X, y, shots, seeds)
             better = max(PEERS, key=lambda peer: outcome[peer].mean())
             lines += [

@@ -65,11 +65,11 @@ class Texts(NamedTuple):
         return cls([text for text, _ in both], np.array([label for _, label in both]), free, ~free if test else free)
 
 
-def found(target: argparse.Namespace) -> Row:
-    seeds = 2 if target.quick else target.seeds
-    heads: list[str] = target.heads
-    encoder = encoder_named(target.encoder, fetch=True)
-    about = "all-MiniLM-L6-v2, frozen" if target.encoder == standard() else target.encoder
+def found(options: argparse.Namespace) -> Row:
+    seeds = 2 if options.quick else options.seeds
+    heads: list[str] = options.heads
+    encoder = encoder_named(options.encoder, fetch=True)
+    about = "all-MiniLM-L6-v2, frozen" if options.encoder == standard() else options.encoder
     result = Row(
         "texts",
         "banking77, financial-phrasebank",
@@ -78,10 +78,10 @@ def found(target: argparse.Namespace) -> Row:
         learner="none: texts",
     )
     for name, read in DATA.items():
-        data = Texts.of(*read(data_root(target.data) / name), target.quick)
+        data = Texts.of(*read(data_root(options.data) / name), options.quick)
         rows = encoder(data.texts)
         lines = list[Line]()
-        for shots in SHOTS[name][: 1 if target.quick else None]:
+        for shots in SHOTS[name][: 1 if options.quick else None]:
             draws = 100 * np.array([accuracies(encoder, data, rows, heads, shots, seed) for seed in range(seeds)])
             lines.append(line(shots, heads, draws))
             if AUTO in heads:
@@ -89,7 +89,7 @@ def found(target: argparse.Namespace) -> Row:
                 what = f"points behind the best head, {name}, {shots} examples a class"
                 result.targets.append(Target(what, behind, BEHIND, at_least=False))
         result.tables.append((f"{name}: {len(set(data.labels))} classes, {len(data.texts):,} texts", lines))
-    target.rounds = None
+    options.rounds = None
     return result
 
 

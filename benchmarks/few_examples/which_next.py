@@ -119,9 +119,9 @@ def farthest(known: Predictor, pool: np.ndarray, n: int, random: np.random.Gener
 RULES: dict[str, Rule] = {"random": at_random, "which_next": asked_next, "least sure": least_sure, "farthest": farthest}
 
 
-def found(target: argparse.Namespace) -> Row:
-    tasks = 3 if target.quick else target.tasks
-    settings = [Setting("glyphs"), Setting("glyphs", at_once=5)] if target.quick else list(SETTINGS)
+def found(options: argparse.Namespace) -> Row:
+    tasks = 3 if options.quick else options.tasks
+    settings = [Setting("glyphs"), Setting("glyphs", at_once=5)] if options.quick else list(SETTINGS)
     result = Row(
         "which-next",
         "omniglot, digits, banking77",
@@ -132,7 +132,7 @@ def found(target: argparse.Namespace) -> Row:
     )
     lines, path = list[Line](), list[Line]()
     for setting in settings:
-        groups = ROWS[setting.rows](target.data)
+        groups = ROWS[setting.rows](options.data)
         each = [_ways(setting, groups, task) for task in range(tasks)]
         ways = {name: np.stack([way[name] for way in each]) for name in RULES}  # [tasks, questions]
         mean = {name: 100 * way.mean(1) for name, way in ways.items()}  # [tasks]
@@ -154,7 +154,7 @@ def found(target: argparse.Namespace) -> Row:
         ("Mean over the way, and the paired difference to random choice", lines),
         ("Along the way, %", path),
     ]
-    target.rounds = None
+    options.rounds = None
     return result
 
 
@@ -172,7 +172,7 @@ def _ways(setting: Setting, groups: Groups, task: int) -> dict[str, np.ndarray]:
         x = np.linalg.qr(x.T, mode="r").T
     parts = np.split(x, np.cumsum(counts)[:-1])
     ends = [1 + 2 * count // 5 for count in counts]
-    target = np.concatenate([rows[1:end] for rows, end in zip(parts, ends, strict=True)])
+    options = np.concatenate([rows[1:end] for rows, end in zip(parts, ends, strict=True)])
     pool = np.concatenate([rows[end:] for rows, end in zip(parts, ends, strict=True)])
     true = np.repeat(np.arange(WAYS), [end - 1 for end in ends])
     labels = np.repeat(np.arange(WAYS), [count - end for count, end in zip(counts, ends, strict=True)])
@@ -184,14 +184,14 @@ def _ways(setting: Setting, groups: Groups, task: int) -> dict[str, np.ndarray]:
         drawn = range(DRAWS if rule is at_random else 1)
         next_ = partial(rule, random=random)
         by_name[name] = np.mean(
-            [_one_way(start, target, true, pool, labels, next_, setting.at_once) for _ in drawn], axis=0
+            [_one_way(start, options, true, pool, labels, next_, setting.at_once) for _ in drawn], axis=0
         )
     return by_name
 
 
 def _one_way(
     known: Predictor,
-    target: np.ndarray,
+    options: np.ndarray,
     true: np.ndarray,
     pool: np.ndarray,
     labels: np.ndarray,
@@ -203,7 +203,7 @@ def _one_way(
         places = rule(known, pool, at_once)
         known = known.with_rows(pool[places], labels[places], np.ones(at_once))
         pool, labels = (np.delete(part, places, axis=0) for part in (pool, labels))
-        right.append(float((known.scores(target).argmax(1) == true).mean()))
+        right.append(float((known.scores(options).argmax(1) == true).mean()))
     return right
 
 

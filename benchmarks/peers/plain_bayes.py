@@ -27,7 +27,7 @@ def versa_loss(
 
     noise: [T, L, W, D + 1]; None: drawn.
     """
-    z, target = body(weights["encoder"], x.flatten(2)), body(weights["encoder"], x_query.flatten(2))
+    z, options = body(weights["encoder"], x.flatten(2)), body(weights["encoder"], x_query.flatten(2))
     written = y.mT @ z / y.sum(1)[:, :, None]  # [T, W, D]
     layers = weights["inference"]
     for name in ("body.1", "body.3"):
@@ -36,7 +36,7 @@ def versa_loss(
     if noise is None:
         noise = torch.randn(len(mean), samples, *mean.shape[1:])
     heads = mean[:, None] + ((log_variance + spread) / 2).exp()[:, None] * noise  # [T, L, W, D + 1]
-    logits = torch.einsum("tqd,tlwd->tqlw", F.pad(target, (0, 1), value=1.0), heads)
+    logits = torch.einsum("tqd,tlwd->tqlw", F.pad(options, (0, 1), value=1.0), heads)
     together = logits.log_softmax(-1).logsumexp(2) - torch.tensor(samples).log()
     return -(y_query * together).sum(-1).mean()
 

@@ -12,9 +12,9 @@ Weights = dict[str, dict[str, Tensor]]
 
 def cnp_loss(weights: Weights, x: Tensor, y: Tensor, x_query: Tensor, y_query: Tensor, least: float) -> Tensor:
     """Minus the log-likelihood of the queries; rows are [T, N, D]."""
-    features, target = _mlp(weights["encoder"], x), _mlp(weights["encoder"], x_query)
+    features, options = _mlp(weights["encoder"], x), _mlp(weights["encoder"], x_query)
     r = _mlp(weights["h"], torch.cat([features, y], -1)).mean(1, keepdim=True)
-    mean, raw = _mlp(weights["g"], torch.cat([target, r.expand(-1, target.shape[1], -1)], -1)).chunk(2, -1)
+    mean, raw = _mlp(weights["g"], torch.cat([options, r.expand(-1, options.shape[1], -1)], -1)).chunk(2, -1)
     scale = least + (1 - least) * F.softplus(raw)
     return -torch.distributions.Normal(mean, scale).log_prob(y_query).mean()
 
@@ -22,7 +22,7 @@ def cnp_loss(weights: Weights, x: Tensor, y: Tensor, x_query: Tensor, y_query: T
 def hypernet_loss(weights: Weights, x: Tensor, y: Tensor, x_query: Tensor, y_query: Tensor, passes: int) -> Tensor:
     """The squared error of a net whose last layer is written from the support."""
     net = weights["net"]
-    features, target = body(net, x), body(net, x_query)
+    features, options = body(net, x), body(net, x_query)
     head = net["head.weight"].expand(len(x), -1, -1)  # [T, 1, D]
     bias = net["head.bias"].expand(len(x), -1)
     for _ in range(passes):
@@ -31,7 +31,7 @@ def hypernet_loss(weights: Weights, x: Tensor, y: Tensor, x_query: Tensor, y_que
         numbers = _through(weights["writes"], whole)
         bias = bias + numbers[:, :1]
         head = head + numbers[:, None, 1:]
-    return (target @ head.mT + bias[:, None] - y_query).square().mean()
+    return (options @ head.mT + bias[:, None] - y_query).square().mean()
 
 
 def _mlp(weights: dict[str, Tensor], x: Tensor) -> Tensor:

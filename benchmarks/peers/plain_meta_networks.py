@@ -20,7 +20,7 @@ def meta_networks_loss(
     weights: dict[str, Any], x: Tensor, y: Tensor, x_query: Tensor, y_query: Tensor, *, chunks: int
 ) -> Tensor:
     """The cross-entropy of the queries; rows are [T, N, ...], and a chunk is as many support rows as the next."""
-    z, target = body(weights["encoder"], x.flatten(2)), body(weights["encoder"], x_query.flatten(2))
+    z, options = body(weights["encoder"], x.flatten(2)), body(weights["encoder"], x_query.flatten(2))
     base, key = ({**weights[name], "head": weights[name]["head"][: y.shape[-1]]} for name in ("base", "key"))
     with torch.no_grad():
         dense, head = (_told(slope) for slope in slopes(z, y, base))  # [T, S, E, D, 2], [T, S, W, E, 2]
@@ -39,10 +39,10 @@ def meta_networks_loss(
     fast = (h @ writer["weight"] + writer["bias"]).reshape(shape)  # [T, E, D]
 
     layer = (weights["key"]["dense"] + fast).mT
-    alike = F.normalize(target @ layer, dim=-1) @ F.normalize(z @ layer, dim=-1).mT
+    alike = F.normalize(options @ layer, dim=-1) @ F.normalize(z @ layer, dim=-1).mT
     attention = (weights["log_strength"].exp() * alike).softmax(-1)  # [T, Q, S]
-    g = torch.relu(F.linear(target, base["dense"]))
-    g = g + torch.relu(_read(attention, dense, target))
+    g = torch.relu(F.linear(options, base["dense"]))
+    g = g + torch.relu(_read(attention, dense, options))
     scores = F.linear(g, base["head"]) + _read(attention, head, g)
     return -(y_query * scores.log_softmax(-1)).sum(-1).mean()
 

@@ -29,15 +29,15 @@ TINY: Point = {"tasks": 1, "steps": 1, "ways": 2, "queries": 1, "filters": 2}
 METRIC: Point = {"learner": "protonet", "net": "conv4", "how": "loop", "tasks": 1, "queries": 1, "filters": 64}
 
 
-def found(target: argparse.Namespace) -> Row:
+def found(options: argparse.Namespace) -> Row:
     result = Row(
         "growth",
         "made-up images, sinusoid",
         "time and peak memory of one meta-gradient, every point in a fresh process; Conv4-64 on 28x28 images task by "
         "task, and a 40-40 MLP on sinusoids with all tasks at once; float32, second order",
     )
-    small = {"filters": 8} if target.quick else {}
-    steps, ways, tasks = ((1,), (5,), (1,)) if target.quick else (STEPS, WAYS, TASKS)
+    small = {"filters": 8} if options.quick else {}
+    steps, ways, tasks = ((1,), (5,), (1,)) if options.quick else (STEPS, WAYS, TASKS)
 
     peaks = {}
     lines: list[Line] = []
@@ -45,7 +45,7 @@ def found(target: argparse.Namespace) -> Row:
         line: Line = {"inner steps": k}
         for remat in (False, True):
             answer = "with remat, " if remat else ""
-            one = measured({**IMAGES, **small, "tasks": 2, "steps": k, "remat": remat}, target)
+            one = measured({**IMAGES, **small, "tasks": 2, "steps": k, "remat": remat}, options)
             peaks[k, remat] = one["peak"]
             line |= {f"{answer}ms": one["ms"], f"{answer}peak MB": one["peak"]}
         lines.append(line)
@@ -56,13 +56,13 @@ def found(target: argparse.Namespace) -> Row:
 
     lines = []
     for w in ways:
-        one = measured({**METRIC, **small, "ways": w}, target)
+        one = measured({**METRIC, **small, "ways": w}, options)
         lines.append({"ways": w, "ms": one["ms"], "peak MB": one["peak"]})
     result.tables.append(("ways: ProtoNet, Conv4, one task of 1 shot and 1 query a class", lines))
 
     lines = []
     for t in tasks:
-        images, curves = measured({**IMAGES, **small, "tasks": t}, target), measured({**SINUSOID, "tasks": t}, target)
+        images, curves = measured({**IMAGES, **small, "tasks": t}, options), measured({**SINUSOID, "tasks": t}, options)
         lines.append(
             {
                 "tasks": t,
@@ -76,14 +76,14 @@ def found(target: argparse.Namespace) -> Row:
     return result
 
 
-def measured(point: Point, target: argparse.Namespace) -> Line:
+def measured(point: Point, options: argparse.Namespace) -> Line:
     """One point, in a process of its own."""
     asking = {
         **point,
-        "threads": target.threads,
-        "device": target.device,
-        "rounds": target.rounds,
-        "clock": target.clock,
+        "threads": options.threads,
+        "device": options.device,
+        "rounds": options.rounds,
+        "clock": options.clock,
     }
     command = [sys.executable, "-m", "benchmarks.speed.growth", "--point", json.dumps(asking)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

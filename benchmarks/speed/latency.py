@@ -48,9 +48,9 @@ def cast(task: Task, dtype: torch.dtype) -> Task:
     return Task(*(part._replace(x=part.x.to(dtype), y=part.y.to(dtype), weight=part.weight.to(dtype)) for part in task))
 
 
-def found(target: argparse.Namespace) -> Row:
-    filters = 8 if target.quick else 64
-    task = task_at(Episodes(made_up(20), ways=WAYS, shots=SHOTS, queries=QUERIES, tasks=1, device=target.device)(0), 0)
+def found(options: argparse.Namespace) -> Row:
+    filters = 8 if options.quick else 64
+    task = task_at(Episodes(made_up(20), ways=WAYS, shots=SHOTS, queries=QUERIES, tasks=1, device=options.device)(0), 0)
     result = Row(
         "latency",
         "made-up images",
@@ -65,9 +65,9 @@ def found(target: argparse.Namespace) -> Row:
             maml(filters, task, result),
         ),
     ):
-        params = {name: leaf.to(target.device) for name, leaf in learner.init(0).items()}
-        result.tables.append((title, compared(title, learner, params, task, others, target, result)))
-    result.tables.append(("heads on ready features, 64 numbers a row, 5-way 5-shot", [*heads(target, result)]))
+        params = {name: leaf.to(options.device) for name, leaf in learner.init(0).items()}
+        result.tables.append((title, compared(title, learner, params, task, others, options, result)))
+    result.tables.append(("heads on ready features, 64 numbers a row, 5-way 5-shot", [*heads(options, result)]))
     return result
 
 
@@ -77,12 +77,12 @@ def compared(
     params: Params,
     task: Task,
     others: Mapping[str, Callable[[list[Tensor]], Made]],
-    target: argparse.Namespace,
+    options: argparse.Namespace,
     result: Row,
 ) -> list[Line]:
     """The others give the same scores in float64; then everyone is timed."""
     layouts = [f"{order}, channels {place}" for order in ORDERS for place in ("first", "last")]
-    layouts = layouts[:1] if target.quick else layouts
+    layouts = layouts[:1] if options.quick else layouts
     double = {name: leaf.double() for name, leaf in params.items()}
     wanted = scores(learner, double, cast(task, torch.float64))()
     contenders: dict[str, Run] = {"mapwise": scores(learner, params, task)}
@@ -90,7 +90,7 @@ def compared(
     for name, bind in others.items():
         product = bind(list(params.values()))
         taken[name] = quickest(
-            {layout: product(layout, torch.float32) for layout in layouts}, device=target.device, clock=target.clock
+            {layout: product(layout, torch.float32) for layout in layouts}, device=options.device, clock=options.clock
         )
         apart = agree(f"{name}, {title},", [product(taken[name], torch.float64)()], [wanted])
         result.notes.append(
@@ -98,7 +98,11 @@ def compared(
         )
         contenders[name] = product(taken[name], torch.float32)
     spans = interleaved(
-        contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.2, device=target.device, clock=target.clock
+        contenders,
+        rounds=options.rounds,
+        seconds=0.0 if options.quick else 0.2,
+        device=options.device,
+        clock=options.clock,
     )
     return [
         {
@@ -177,7 +181,7 @@ def maml(filters: int, task: Task, result: Row) -> dict[str, Callable[[list[Tens
     return {name: bound(way) for name, way in ways.items()}
 
 
-def heads(target: argparse.Namespace, result: Row) -> list[Line]:
+def heads(options: argparse.Namespace, result: Row) -> list[Line]:
     """The nearest class mean, here and in scikit-learn, on the same features."""
     features = made_up(20).x.reshape(400, -1)[:, :64].astype(np.float32) / 255
     labels = np.repeat(np.arange(WAYS), 20)
@@ -199,7 +203,7 @@ def heads(target: argparse.Namespace, result: Row) -> list[Line]:
         raise RuntimeError("scikit-learn's nearest centroid predicts other classes than mapwise's nearest mean")
     result.notes.append("heads: both predict the same classes")
     contenders = {"mapwise nearest_mean": mine, "scikit-learn NearestCentroid": theirs}
-    spans = interleaved(contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.2, clock=target.clock)
+    spans = interleaved(contenders, rounds=options.rounds, seconds=0.0 if options.quick else 0.2, clock=options.clock)
     return [
         {
             "contender": name,

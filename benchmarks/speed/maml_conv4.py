@@ -48,18 +48,18 @@ def shape(
     )
 
 
-def found(target: argparse.Namespace) -> Row:
+def found(options: argparse.Namespace) -> Row:
     result = Row(
         "maml-conv4-speed",
         "made-up images",
         "time of one meta-gradient; Conv4-64 with batch statistics, 28x28, 5-way 1-shot 15 queries, 16 tasks, float32; "
         "everyone in the layout it is fastest with, of ReLU and pooling in either order and channels first or last",
     )
-    for steps, first_order in ((1, False), (1, True)) if target.quick else SHAPES:
-        tasks, filters, orders = (2, 8, ORDERS[:1]) if target.quick else (TASKS, 64, ORDERS)
-        one = shape(steps, first_order, tasks, filters, target.device, orders)
-        measured = measure(one, target, result, compiled=target.compile)
-        result.targets += targets(steps, first_order, measured, target.device)
+    for steps, first_order in ((1, False), (1, True)) if options.quick else SHAPES:
+        tasks, filters, orders = (2, 8, ORDERS[:1]) if options.quick else (TASKS, 64, ORDERS)
+        one = shape(steps, first_order, tasks, filters, options.device, orders)
+        measured = measure(one, options, result, compiled=options.compile)
+        result.targets += targets(steps, first_order, measured, options.device)
     return result
 
 

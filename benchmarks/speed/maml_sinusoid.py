@@ -32,15 +32,15 @@ def shape(steps: int, tasks: int, device: str) -> Shape:
     )
 
 
-def found(target: argparse.Namespace) -> Row:
+def found(options: argparse.Namespace) -> Row:
     result = Row(
         "maml-sinusoid-speed",
         "sinusoid",
         "time of one meta-gradient; 40-40 ReLU MLP, 25 tasks of 10 support and 10 query points, float32",
     )
-    for steps in (1,) if target.quick else (5, 1):
+    for steps in (1,) if options.quick else (5, 1):
         measured = measure(
-            shape(steps, 3 if target.quick else 25, target.device), target, result, compiled=target.compile
+            shape(steps, 3 if options.quick else 25, options.device), options, result, compiled=options.compile
         )
         if steps == 5:
             peer = measured.fastest(["learn2learn", "torchopt"])

@@ -93,7 +93,7 @@ class Measured:
 FLOOR = "plain floor"
 
 
-def measure(shape: Shape, target: argparse.Namespace, row: Row, *, compiled: bool, seconds: float = 0.2) -> Measured:
+def measure(shape: Shape, options: argparse.Namespace, row: Row, *, compiled: bool, seconds: float = 0.2) -> Measured:
     """Check, then time, everyone on one shape; the table goes into the row.
 
     Raises RuntimeError when a peer disagrees, or when a compiled gradient is none.
@@ -108,14 +108,14 @@ def measure(shape: Shape, target: argparse.Namespace, row: Row, *, compiled: boo
     layouts = {
         name: quickest(
             {layout: make(shape.problem(layout, tasks=few)) for layout in shape.nets},
-            device=target.device,
-            clock=target.clock,
+            device=options.device,
+            clock=options.clock,
         )
         for name, make in makers.items()
     }
     compare(shape, {name: (makers[name], layouts[name]) for name in result}, row)
 
-    how = chosen(shape.learner, shape.params, shape.tasks, clock=target.clock)
+    how = chosen(shape.learner, shape.params, shape.tasks, clock=options.clock)
     mine = ours(shape.learner, shape.params, shape.tasks, how=how)
     contenders: dict[str, Run] = {"mapwise": mine}
     layouts["mapwise"] = f"{how}" if isinstance(how, str) else f"{how} tasks at a time"
@@ -131,10 +131,10 @@ def measure(shape: Shape, target: argparse.Namespace, row: Row, *, compiled: boo
     contenders |= {name: make(shape.problem(layouts[name])) for name, make in makers.items()}
     spans = interleaved(
         contenders,
-        rounds=target.rounds,
-        seconds=0.0 if target.quick else seconds,
-        device=target.device,
-        clock=target.clock,
+        rounds=options.rounds,
+        seconds=0.0 if options.quick else seconds,
+        device=options.device,
+        clock=options.clock,
     )
     measured = Measured(spans, layouts, list(result))
 
@@ -153,7 +153,7 @@ def measure(shape: Shape, target: argparse.Namespace, row: Row, *, compiled: boo
         lines.append(line)
     row.tables.append((shape.title, lines))
     row.notes.append(
-        f"{shape.title}: {share_of_peak(shape, min(Spread.of(spans[name]).median for name in measured.mine), target)}"
+        f"{shape.title}: {share_of_peak(shape, min(Spread.of(spans[name]).median for name in measured.mine), options)}"
     )
     if compiling:
         saved = Spread.of(spans["mapwise"]).median - Spread.of(spans["mapwise, compiled"]).median
@@ -172,7 +172,7 @@ def _never_uncompiled(run: Callable[[], peers.Gradient]) -> peers.Gradient:
             raise RuntimeError(f"compile fell back ({told}): its time would be of something else") from None
 
 
-def share_of_peak(shape: Shape, seconds: float, target: argparse.Namespace) -> str:
+def share_of_peak(shape: Shape, seconds: float, options: argparse.Namespace) -> str:
     """How much arithmetic a meta-gradient is, and how fast that is beside one large matrix product."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the counter sees the operations of its own thread alone
@@ -180,9 +180,9 @@ def share_of_peak(shape: Shape, seconds: float, target: argparse.Namespace) -> s
         ours(shape.learner, shape.params, shape.tasks, how="loop")()
     torch.set_num_threads(threads)
     work = counted.get_total_flops()
-    side = 256 if target.quick else 8192 if target.device.startswith("cuda") else 2048
-    a = torch.randn(side, side, device=target.device)
-    product = interleaved({"product": lambda: a @ a}, rounds=3, device=target.device, clock=target.clock)["product"]
+    side = 256 if options.quick else 8192 if options.device.startswith("cuda") else 2048
+    a = torch.randn(side, side, device=options.device)
+    product = interleaved({"product": lambda: a @ a}, rounds=3, device=options.device, clock=options.clock)["product"]
     peak = 2 * side**3 / min(product)
     return (
         f"{work / 1e9:.3g} GFLOP in matrix products and convolutions; mapwise does {work / seconds / 1e9:.3g} GFLOP/s, "

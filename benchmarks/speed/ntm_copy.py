@@ -46,11 +46,11 @@ def plain(learner: NTM, params: tree.Params, tasks: Task) -> Callable[[], list[T
     return run
 
 
-def found(target: argparse.Namespace) -> Row:
-    length, sizes = ("2", {"units": 8, "slots": 8, "width": 4}) if target.quick else ("20", {})
-    source = Copy(length=length, tasks=2 if target.quick else 32, device=target.device)
+def found(options: argparse.Namespace) -> Row:
+    length, sizes = ("2", {"units": 8, "slots": 8, "width": 4}) if options.quick else ("20", {})
+    source = Copy(length=length, tasks=2 if options.quick else 32, device=options.device)
     learner = NTM(source.inputs.shape[0], source.outputs, **sizes)
-    params = tree.map(lambda leaf: leaf.to(target.device), learner.init(0))
+    params = tree.map(lambda leaf: leaf.to(options.device), learner.init(0))
     tasks = source(0)
     result = Row(
         "ntm-speed",
@@ -73,7 +73,11 @@ def found(target: argparse.Namespace) -> Row:
 
     contenders = {"mapwise": ours(learner, params, tasks, how="vmap"), "a plain module": plain(learner, params, tasks)}
     spans = interleaved(
-        contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.5, device=target.device, clock=target.clock
+        contenders,
+        rounds=options.rounds,
+        seconds=0.0 if options.quick else 0.5,
+        device=options.device,
+        clock=options.clock,
     )
     lines: list[Line] = [
         {

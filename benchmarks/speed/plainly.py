@@ -135,11 +135,11 @@ def contests(tasks: int, width: int, *, quick: bool) -> dict[str, Contest]:
     }
 
 
-def found(target: argparse.Namespace) -> Row:
-    tasks, width = (2, 8) if target.quick else (16, 128)
+def found(options: argparse.Namespace) -> Row:
+    tasks, width = (2, 8) if options.quick else (16, 128)
     result = Row("plainly", "gp, sinusoid, glyphs", f"time of one meta-gradient of {tasks} tasks; float32")
     lines: list[Line] = []
-    for name, contest in contests(tasks, width, quick=target.quick).items():
+    for name, contest in contests(tasks, width, quick=options.quick).items():
         learner, loss, batch = contest.learner, contest.loss, contest.tasks
         params = learner.init(0)
         if name == "hypernet":  # it begins by writing nothing, of which gradients say little
@@ -150,14 +150,14 @@ def found(target: argparse.Namespace) -> Row:
         )
         same = partial(loss, **_every(contest.noise, few, double)) if contest.noise else loss
         apart = agree(name, plain(same, double, few)(), ours(learner, double, few, how="vmap")()[0])
-        how = chosen(learner, params, batch, clock=target.clock)
+        how = chosen(learner, params, batch, clock=options.clock)
         contenders = {"mapwise": ours(learner, params, batch, how=how), "plain": plain(loss, params, batch)}
         spans = interleaved(
             contenders,
-            rounds=target.rounds,
-            seconds=0.0 if target.quick else 0.3,
-            device=target.device,
-            clock=target.clock,
+            rounds=options.rounds,
+            seconds=0.0 if options.quick else 0.3,
+            device=options.device,
+            clock=options.clock,
         )
         over = ratio(spans["mapwise"], spans["plain"])
         lines.append(

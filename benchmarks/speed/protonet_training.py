@@ -47,12 +47,12 @@ def training_step(learner: ProtoNet, params: tree.Params, source: TaskSource, cl
     return run
 
 
-def found(target: argparse.Namespace) -> Row:
-    ways, filters = (5, 8) if target.quick else (WAYS, FILTERS)
-    labelled = made_up(20) if target.quick else rows(target.data)
-    source = Episodes(labelled, ways=ways, shots=SHOTS, queries=QUERIES, tasks=1, device=target.device)
+def found(options: argparse.Namespace) -> Row:
+    ways, filters = (5, 8) if options.quick else (WAYS, FILTERS)
+    labelled = made_up(20) if options.quick else rows(options.data)
+    source = Episodes(labelled, ways=ways, shots=SHOTS, queries=QUERIES, tasks=1, device=options.device)
     learner = learner_of(filters)
-    params = {name: leaf.to(target.device) for name, leaf in learner.init(0).items()}
+    params = {name: leaf.to(options.device) for name, leaf in learner.init(0).items()}
     tasks = source(0)
     support, query = task_at(tasks, 0)
     task = (support.x, support.y.argmax(-1), query.x, query.y.argmax(-1))
@@ -70,10 +70,10 @@ def found(target: argparse.Namespace) -> Row:
         return plain.forward_backward(net(layout), lambda z, y: (z**2).mean(), x, x)
 
     layouts = [f"{order}, channels {place}" for order in ORDERS for place in ("first", "last")]
-    layouts = layouts[:1] if target.quick else layouts
-    floors = quickest({layout: floor(layout) for layout in layouts}, device=target.device, clock=target.clock)
+    layouts = layouts[:1] if options.quick else layouts
+    floors = quickest({layout: floor(layout) for layout in layouts}, device=options.device, clock=options.clock)
     by_hand = quickest(
-        {layout: plain.protonet(net(layout), [task]) for layout in layouts}, device=target.device, clock=target.clock
+        {layout: plain.protonet(net(layout), [task]) for layout in layouts}, device=options.device, clock=options.clock
     )
 
     result = Row(
@@ -95,13 +95,19 @@ def found(target: argparse.Namespace) -> Row:
     result.notes.append(f"float64 gradients agree before timing, relative difference {apart:.0e}")
 
     contenders = {
-        "mapwise, whole step": training_step(learner, params, source, target.clock),
-        "mapwise, gradient alone": ours(learner, params, tasks, how=chosen(learner, params, tasks, clock=target.clock)),
+        "mapwise, whole step": training_step(learner, params, source, options.clock),
+        "mapwise, gradient alone": ours(
+            learner, params, tasks, how=chosen(learner, params, tasks, clock=options.clock)
+        ),
         "plain ProtoNet by hand, gradient alone": plain.protonet(net(by_hand), [task]),
         f"plain floor, {len(x)} rows": floor(floors),
     }
     spans = interleaved(
-        contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.5, device=target.device, clock=target.clock
+        contenders,
+        rounds=options.rounds,
+        seconds=0.0 if options.quick else 0.5,
+        device=options.device,
+        clock=options.clock,
     )
     whole, _, _, lowest = spans
     lines: list[Line] = [

@@ -24,10 +24,10 @@ TASKS, STEPS, WARM = 16, 40, 10
 """Tasks a step, steps of a run, and how many of them are not counted."""
 
 
-def found(target: argparse.Namespace) -> Row:
-    tasks, steps, warm = (2, 4, 2) if target.quick else (TASKS, STEPS, WARM)
+def found(options: argparse.Namespace) -> Row:
+    tasks, steps, warm = (2, 4, 2) if options.quick else (TASKS, STEPS, WARM)
     flags = ["--tasks", str(tasks), "--steps", str(steps), "--inner-steps", "1", "--validate-every", str(steps)]
-    flags += ["--validation-episodes", "2", "--how", "loop", "--threads", "1", "--device", target.device]
+    flags += ["--validation-episodes", "2", "--how", "loop", "--threads", "1", "--device", options.device]
     train = ["train", "maml", "glyphs", *flags]
     result = Row(
         "ranks",
@@ -38,7 +38,7 @@ def found(target: argparse.Namespace) -> Row:
     rates: dict[int, list[float]] = {ranks: [] for ranks in RANKS}
     losses = {}
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(target.rounds):
+        for turn in range(options.rounds):
             for ranks in RANKS if turn % 2 == 0 else reversed(RANKS):
                 rate, losses[ranks] = trained(ranks, train, Path(folder) / f"{ranks}-{turn}", tasks, warm)
                 rates[ranks].append(rate)

@@ -57,10 +57,10 @@ def episodes_a_minute(source, seconds: float) -> tuple[float, float]:
     return 60 * done / (time.process_time() - worked), 60 * done / spent
 
 
-def found(target: argparse.Namespace) -> Row:
+def found(options: argparse.Namespace) -> Row:
     from mapwise.tasks.episodes import Episodes
 
-    labelled = made_up(20) if target.quick else rows(target.data)
+    labelled = made_up(20) if options.quick else rows(options.data)
     result = Row(
         "sampling",
         labelled.name,
@@ -68,12 +68,12 @@ def found(target: argparse.Namespace) -> Row:
         "time; and the share of a training step, by the clock",
     )
     lines: list[Line] = []
-    seconds = 0.05 if target.quick else SECONDS
+    seconds = 0.05 if options.quick else SECONDS
     for tasks in BATCHES:
-        source = Episodes(labelled, ways=5, shots=1, queries=15, tasks=tasks, device=target.device)
+        source = Episodes(labelled, ways=5, shots=1, queries=15, tasks=tasks, device=options.device)
         episodes_a_minute(source, seconds / 5)  # the first batches pay for fresh memory
         # Others at work take their share of the clock's minutes, so the figure is per minute of this process's work.
-        rates = [episodes_a_minute(source, seconds) for _ in range(target.rounds)]
+        rates = [episodes_a_minute(source, seconds) for _ in range(options.rounds)]
         lines.append(
             {
                 "tasks a batch": tasks,
@@ -84,7 +84,7 @@ def found(target: argparse.Namespace) -> Row:
     result.tables.append(("episodes a minute", lines))
     best = max(line["episodes a minute"].median for line in lines)
     result.targets.append(Target("episodes a minute on one core", best, EPISODES))
-    shares = [share(name, *product, target) for name, product in steps(labelled, target).items()]
+    shares = [share(name, *product, options) for name, product in steps(labelled, options).items()]
     result.tables.append(("share of a training step", shares))
     for line in shares:
         what = f"sampling, per cent of a step of {line['training']}"
@@ -92,42 +92,46 @@ def found(target: argparse.Namespace) -> Row:
     return result
 
 
-def steps(labelled, target: argparse.Namespace) -> dict[str, tuple]:
+def steps(labelled, options: argparse.Namespace) -> dict[str, tuple]:
     """The learner and the source of the trainings whose steps are looked at."""
     from mapwise.learners.metric.protonet import ProtoNet
     from mapwise.learners.optimization.maml import MAML
     from mapwise.nets.conv4 import Conv4
     from mapwise.tasks.episodes import Episodes
 
-    filters, ways, tasks = (8, 5, 2) if target.quick else (64, 60, 16)
+    filters, ways, tasks = (8, 5, 2) if options.quick else (64, 60, 16)
     metric = ProtoNet(lambda: Conv4((1, 28, 28), filters=filters, norm="frozen"))
     stepping = MAML(lambda: Conv4((1, 28, 28), 5, filters=filters, norm="support"), inner_steps=1)
     return {
         f"ProtoNet, {ways}-way 1-shot 5 queries": (
             metric,
-            Episodes(labelled, ways=ways, shots=1, queries=5, tasks=1, device=target.device),
+            Episodes(labelled, ways=ways, shots=1, queries=5, tasks=1, device=options.device),
         ),
         f"MAML, 1 step, {tasks} tasks of 5-way 1-shot 15 queries": (
             stepping,
-            Episodes(labelled, ways=5, shots=1, queries=15, tasks=tasks, device=target.device),
+            Episodes(labelled, ways=5, shots=1, queries=15, tasks=tasks, device=options.device),
         ),
     }
 
 
-def share(name: str, learner, source, target: argparse.Namespace) -> Line:
+def share(name: str, learner, source, options: argparse.Namespace) -> Line:
     """Sampling and the gradient of what was sampled, in turn."""
     from itertools import count
 
     from benchmarks.speed.ours import chosen, ours
 
-    params = {path: leaf.to(target.device) for path, leaf in learner.init(0).items()}
+    params = {path: leaf.to(options.device) for path, leaf in learner.init(0).items()}
     tasks, at = source(0), count()
     contenders = {
         "sampling": lambda: source(next(at)),
-        "gradient": ours(learner, params, tasks, how=chosen(learner, params, tasks, clock=target.clock)),
+        "gradient": ours(learner, params, tasks, how=chosen(learner, params, tasks, clock=options.clock)),
     }
     spans = interleaved(
-        contenders, rounds=target.rounds, seconds=0.0 if target.quick else 0.3, device=target.device, clock=target.clock
+        contenders,
+        rounds=options.rounds,
+        seconds=0.0 if options.quick else 0.3,
+        device=options.device,
+        clock=options.clock,
     )
     both = zip(spans["sampling"], spans["gradient"], strict=True)
     return {

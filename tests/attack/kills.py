@@ -190,15 +190,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="a kind")
-    question = parser.parse_args()
+    options = parser.parse_args()
     os.nice(10)
     kinds = {
-        name: kind for name, kind in KINDS.items() if question.only in ("", name) and all(map(find_spec, kind.needs))
+        name: kind for name, kind in KINDS.items() if options.only in ("", name) and all(map(find_spec, kind.needs))
     }
     shares = sum(kind.share for kind in kinds.values())
     failed = False
     for name, kind in kinds.items():
-        chance, total = random.Random(f"{question.seed} {name}"), Tally()
+        chance, total = random.Random(f"{options.seed} {name}"), Tally()
         with TemporaryDirectory() as place:
             if "lora" in name:
                 tiny_model(Path(place))  # beside the folders, since a predictor names the place of its model
@@ -206,7 +206,7 @@ def main() -> None:
             whole.mkdir()
             prepare(whole)
             expected, seconds = undisturbed(kind, whole)
-            kills = max(1, round(question.kills * kind.share / shares))
+            kills = max(1, round(options.kills * kind.share / shares))
             for number in range(10 * kills):
                 if total.counts["killed"] >= kills:
                     break

@@ -239,9 +239,9 @@ def test_texts_are_drawn_from_one_part_and_asked_of_the_other():
     texts = load("few_examples.texts")
     pairs = [(f"text {i}", "ab"[i % 2]) for i in range(40)]
     apart = texts.Texts.of(pairs[:30], pairs[30:], False)
-    assert apart.free.tolist() == [True] * 30 + [False] * 10 and apart.asked.tolist() == (~apart.free).tolist()
+    assert apart.free.tolist() == [True] * 30 + [False] * 10 and apart.queries.tolist() == (~apart.free).tolist()
     one = texts.Texts.of(pairs, [], False)
-    assert one.free.all() and one.asked.all()
+    assert one.free.all() and one.queries.all()
     # A row that says its class is known only where it was drawn: what is asked of must be the others.
     rows = np.eye(40)
     (share,) = texts.accuracies(None, one, rows, ["ridge"], 8, 0)
