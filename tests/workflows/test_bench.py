@@ -44,7 +44,7 @@ def quick(folder, *more):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def smoke(tmp_path_factory):
     """The folder of a smoke test of three rows."""
     folder = tmp_path_factory.mktemp("bench") / "glyphs"
     assert quick(folder, "--only", ",".join(ROWS), "--json") == 0
@@ -52,9 +52,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(result, tmp_path):
+def folder(smoke, tmp_path):
     """A copy that a test may spoil."""
-    return Path(shutil.copytree(result, tmp_path / "glyphs"))
+    return Path(shutil.copytree(smoke, tmp_path / "glyphs"))
 
 
 def row(folder, name):
@@ -112,13 +112,13 @@ def test_a_recipe_decides_how_a_learner_is_trained_and_not_what_on():
 # What a row holds.
 
 
-def test_a_row_holds_its_candidates_its_commands_and_its_numbers(product):
-    result = row(product, "maml")
+def test_a_row_holds_its_candidates_its_commands_and_its_numbers(smoke):
+    result = row(smoke, "maml")
     tuning = result["bench"]["tuning"]
     assert len(tuning) == 2 and all(0 <= one["validation"] <= 1 for one in tuning)
     best = max(tuning, key=lambda one: one["validation"])
     assert best["best"] and result["bench"]["chosen"] == best["values"]
-    full = RunSettings.read(product / "maml" / "full")
+    full = RunSettings.read(smoke / "maml" / "full")
     assert full.fields["inner_lr"] == best["values"]["inner_lr"]
     assert full.optimizer == f"Adam lr={best['values']['optimizer.lr']}"
     assert result["train_command"].startswith("mapwise train maml glyphs --net conv4 ")
@@ -129,8 +129,8 @@ def test_a_row_holds_its_candidates_its_commands_and_its_numbers(product):
     assert result["bench"]["peak_mb"] >= 0 and result["bench"]["seconds"] > 0 and result["bench"]["steps"] == 6
 
 
-def test_the_commands_of_a_row_make_its_number_again(product, capsys, tmp_path):
-    result = row(product, "protonet")
+def test_the_commands_of_a_row_make_its_number_again(smoke, capsys, tmp_path):
+    result = row(smoke, "protonet")
     words = shlex.split(result["train_command"])[1:]
     assert command(*words[: words.index("--out")], "--out", tmp_path / "again", "--json") == 0
     capsys.readouterr()
@@ -141,33 +141,33 @@ def test_the_commands_of_a_row_make_its_number_again(product, capsys, tmp_path):
         assert again[name] == result["result"][name]
 
 
-def test_what_a_task_changes_is_counted(result):
+def test_what_a_task_changes_is_counted(smoke):
     # Five prototypes of four features; and the weights of four small blocks and a head, and their statistics.
-    assert row(result, "protonet")["bench"]["adapted"] == 5 * 4
-    assert row(result, "nearest_mean")["bench"]["adapted"] == 5 * 28 * 28
+    assert row(smoke, "protonet")["bench"]["adapted"] == 5 * 4
+    assert row(smoke, "nearest_mean")["bench"]["adapted"] == 5 * 28 * 28
     weights = 4 * 9 + 3 * 4 * 4 * 9 + 4 * 2 * 4 + (4 + 1) * 5
-    assert row(result, "maml")["bench"]["adapted"] == weights + 4 * 2 * 4
+    assert row(smoke, "maml")["bench"]["adapted"] == weights + 4 * 2 * 4
 
 
-def test_a_learner_with_nothing_to_train_is_only_judged(product):
-    result = row(product, "nearest_mean")["bench"]
+def test_a_learner_with_nothing_to_train_is_only_judged(smoke):
+    result = row(smoke, "nearest_mean")["bench"]
     assert (result["steps"], result["tuning"], result["chosen"], result["seconds"]) == (0, [], {}, 0)
     assert result["peak_mb"] is None and result["by_rows"] is None
 
 
-def test_a_row_survives_its_file(result):
+def test_a_row_survives_its_file(smoke):
     for name in ROWS:
-        outcome = row(result, name)
-        read = Contender.from_json(outcome["result"], outcome["bench"])
-        assert read.own.to_json().keys() == outcome["result"].keys() - {"quick"}
+        result = row(smoke, name)
+        read = Contender.from_json(result["result"], result["bench"])
+        assert read.own.to_json().keys() == result["result"].keys() - {"quick"}
         for figure, value in read.own.to_json().items():
-            same = value == outcome["result"][figure]
-            assert same or value == pytest.approx(outcome["result"][figure], rel=1e-6)  # accuracies were single
+            same = value == result["result"][figure]
+            assert same or value == pytest.approx(result["result"][figure], rel=1e-6)  # accuracies were single
         for figure, value in read.to_json().items():
-            assert value == outcome["bench"][figure] or figure == "by_rows"
+            assert value == result["bench"][figure] or figure == "by_rows"
         if read.by_rows is not None:
-            assert read.by_rows.nll == outcome["bench"]["by_rows"]["nll"]
-            assert read.by_rows.estimate.mean == pytest.approx(outcome["bench"]["by_rows"]["accuracy"], rel=1e-6)
+            assert read.by_rows.nll == result["bench"]["by_rows"]["nll"]
+            assert read.by_rows.estimate.mean == pytest.approx(result["bench"]["by_rows"]["accuracy"], rel=1e-6)
 
 
 # How a comparison goes on.
@@ -329,8 +329,8 @@ def test_rows_of_other_episodes_are_not_paired():
         comparison_rows([contender("maml", episodes=20), contender("protonet", episodes=30)], "protonet")
 
 
-def test_the_table_of_a_smoke_test_says_so(result):
-    text = (result / "table.md").read_text(encoding="utf-8")
+def test_the_table_of_a_smoke_test_says_so(smoke):
+    text = (smoke / "table.md").read_text(encoding="utf-8")
     assert text.startswith("A smoke test: these numbers measure nothing.")
     assert all(f"| {name} |" in text for name in ROWS)
     assert comparison_markdown([contender("maml")], "protonet").count("\n") == 2

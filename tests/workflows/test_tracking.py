@@ -92,7 +92,7 @@ class Told:
 
 
 @pytest.fixture
-def told(monkeypatch):
+def tracker(monkeypatch):
     """The tracker `json` (a name whose package is always there), and what it heard."""
     monkeypatch.setattr(Told, "heard", [])
     monkeypatch.setattr(Told, "fails_at", "")
@@ -100,20 +100,20 @@ def told(monkeypatch):
     return Told
 
 
-def test_a_tracker_hears_every_record_and_nothing_else(cli, message):
+def test_a_tracker_hears_every_record_and_nothing_else(cli, tracker):
     code, _, err = cli(*WORDS, "--out", "run", "--track", "json")
     assert code == 0, err
-    moments = [moment for moment, _ in message.heard]
+    moments = [moment for moment, _ in tracker.heard]
     assert moments == ["start", *["log"] * 8, "finish"]
-    run = message.heard[0][1]
+    run = tracker.heard[0][1]
     assert (run.folder, run.key, run.least) == (Path("run"), None, True)
     assert (run.settings["inner_lr"], run.settings["net.hidden"], run.settings["steps"]) == (0.01, [8], 8)
-    logged = [record for moment, record in message.heard if moment == "log"]
+    logged = [record for moment, record in tracker.heard if moment == "log"]
     best = [record.pop("best_validation", None) for record in logged]
     assert logged == metrics()
     values = [record["validation"] for record in logged if "validation" in record]
     assert [value for value in best if value is not None] == [values[0], min(values)]
-    assert message.heard[-1][1] == "finished"
+    assert tracker.heard[-1][1] == "finished"
     assert RunSettings.read(Path("run")).track == ("json",)
 
 
@@ -125,8 +125,8 @@ def test_tracking_changes_no_bit_of_the_run(cli):
 
 
 @pytest.mark.parametrize("moment", ["log", "finish"])
-def test_a_tracker_that_fails_is_one_note_and_the_training_goes_on(cli, message, moment):
-    message.fails_at = moment
+def test_a_tracker_that_fails_is_one_note_and_the_training_goes_on(cli, tracker, moment):
+    tracker.fails_at = moment
     code, _, err = cli(*WORDS, "--out", "run", "--track", "json,tensorboard")
     assert code == 0
     assert err == f"note: json stopped tracking (no {moment} today at all), and the training goes on without it\n"
@@ -134,8 +134,8 @@ def test_a_tracker_that_fails_is_one_note_and_the_training_goes_on(cli, message,
     assert len(events()["loss"]) == 8
 
 
-def test_a_tracker_that_cannot_begin_is_an_error_before_anything_is_written(cli, message):
-    message.fails_at = "start"
+def test_a_tracker_that_cannot_begin_is_an_error_before_anything_is_written(cli, tracker):
+    tracker.fails_at = "start"
     code, out, err = cli(*WORDS, "--out", "run", "--track", "json")
     assert (code, out) == (1, "")
     assert err == "mapwise: json can't begin (no start today at all): leave out --track json\n"
@@ -165,7 +165,7 @@ def test_an_unknown_tracker_is_wrong_use(cli):
     assert err == "mapwise: --track is 'tensorbord': give tensorboard, wandb, mlflow, or several with commas\n"
 
 
-def test_a_stopped_run_is_told_as_stopped_and_goes_on_under_its_key(cli, message, monkeypatch):
+def test_a_stopped_run_is_told_as_stopped_and_goes_on_under_its_key(cli, tracker, monkeypatch):
     def interrupt(bar, progress):
         if progress.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
@@ -173,21 +173,21 @@ def test_a_stopped_run_is_told_as_stopped_and_goes_on_under_its_key(cli, message
     with monkeypatch.context() as patch:
         patch.setattr(Bar, "__call__", interrupt)
         assert cli(*WORDS, "--out", "run", "--track", "json")[0] == 130
-    assert message.heard[-1] == ("finish", "stopped")
+    assert tracker.heard[-1] == ("finish", "stopped")
     assert cli("train", "--resume", "run")[0] == 0
-    starts = [run.key for moment, run in message.heard if moment == "start"]
+    starts = [run.key for moment, run in tracker.heard if moment == "start"]
     assert starts == [None, "a key"]
-    steps = [record["step"] for moment, record in message.heard if moment == "log"]
+    steps = [record["step"] for moment, record in tracker.heard if moment == "log"]
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_run_that_fails_is_told_as_failed(cli, message):
+def test_a_run_that_fails_is_told_as_failed(cli, tracker):
     code, _, _ = cli(*WORDS, "--out", "run", "--track", "json", "--optimizer", "SGD lr=1e30")
     assert code == 1
-    assert message.heard[-1] == ("finish", "failed")
+    assert tracker.heard[-1] == ("finish", "failed")
 
 
-def test_a_resumed_run_goes_on_without_a_tracker_that_is_gone(cli, message, monkeypatch):
+def test_a_resumed_run_goes_on_without_a_tracker_that_is_gone(cli, tracker, monkeypatch):
     assert cli(*WORDS, "--out", "run", "--track", "json")[0] == 0
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
     code, _, err = cli("train", "--resume", "run")
