@@ -304,7 +304,7 @@ def test_a_trial_that_is_killed_three_times_at_one_step_is_recorded_as_failed_an
     data = json.loads(out)
     states = {trial["number"]: trial["state"] for trial in data["trials"]}
     assert states == {0: "complete", 1: "failed", 2: "complete", 3: "complete"}
-    (failed,) = (trial for trial in found["trials"] if trial["state"] == "failed")
+    (failed,) = (trial for trial in data["trials"] if trial["state"] == "failed")
     assert failed["failure"] == "its process was killed 3 times at step 5"
     assert failed["step"] == 5
 
