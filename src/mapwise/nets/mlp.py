@@ -32,6 +32,8 @@ class MLP(nn.Module):
         activation: Literal["relu", "tanh", "elu"] = "relu",
     ) -> None:
         super().__init__()
+        if min(hidden, default=1) < 1:
+            raise ValueError(f"hidden is {tuple(hidden)}: give each layer at least one unit")
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(input_shape)
         for units in hidden:
