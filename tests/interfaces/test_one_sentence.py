@@ -76,7 +76,7 @@ def test_what_can_not_be_meant_is_refused_in_one_sentence(cli, run, words, named
     assert not Path("new").exists()
 
 
-ENDLESS = {("validation-episodes", BEYOND)}
+ENDLESS = {("validation-episodes", BEYOND), ("inner-steps", BEYOND)}
 ODD = [[(*TRAIN, f"--{name}", value)] for name in FLAGS for value in VALUES if (name, value) not in ENDLESS]
 
 
