@@ -267,3 +267,15 @@ def test_what_to_label_next_is_named_with_its_reason(cli, photos):
     lines = cli("which-next", "few.safetensors", "new", "dots", "--n", "2").out.splitlines()
     assert len(lines) == 2 and lines[0] == f"{result[0]['input']}: {result[0]['reason']}"
     assert len(cli("which-next", "few.safetensors", "dots").out.splitlines()) == 4
+
+
+@pytest.mark.xfail(strict=True, reason="the new class is counted with the others")
+def test_add_class_says_what_it_did_to_the_other_classes(cli, tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{w} it {n},{w}\n" for w in ("stop", "go") for n in "abc"))
+    (tmp_path / "hello.txt").write_text("hello there\nhello you\nhello it\n")
+    cli("fit", "t.csv", "--text", "text", "-o", "t.safetensors", "--learner", "nearest_mean")
+    done = cli("add-class", "t.safetensors", "hello", "hello.txt")
+    assert "the other classes: 100 % before and " in done.out and "before: right" not in done.out
+    (tmp_path / "bye.txt").write_text("bye there\nbye you\nbye it\n")
+    effect = cli("add-class", "t.safetensors", "bye", "bye.txt", "--json").found["other_classes"]
+    assert set(effect) == {"before", "now", "why"} and 0 <= effect["now"] <= 1 and not effect["why"]
