@@ -1,5 +1,6 @@
 """Pictures of any size are read in little memory, or refused in a sentence."""
 
+import importlib.util
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mapwise.data import pictures
+from mapwise.data.pictures import open_picture
 from mapwise.encoders.pixels import Ink
 from measured import MEGABYTES, measured
 
@@ -111,3 +113,10 @@ def test_a_damaged_picture_is_refused_without_remarks(tmp_path):
                 refusals += 1
     assert refusals > 10
     assert [str(remark.message) for remark in remarks if remark.category is not ResourceWarning] == []
+
+
+def test_a_heic_picture_says_which_package_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "photo.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    with pytest.raises(ValueError, match=r"is a HEIC picture and pillow-heif is not installed \(pip install"):
+        open_picture(tmp_path / "photo.HEIC", 0, 28)

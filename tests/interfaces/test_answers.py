@@ -129,7 +129,7 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
     [
         ({}, ["fit", "none", "-o", "f.safetensors"], "none is not there: give a folder"),
         ({"one/a/1.png": "ring"}, ["fit", "one", "-o", "f.safetensors"], "one class, 'a'"),
-        ({"odd/1.png": "ring"}, ["fit", "odd", "-o", "f.safetensors"], "no folders in it"),
+        ({"odd/1.png": "ring"}, ["fit", "odd", "-o", "f.safetensors"], "files but no subfolders"),
         (
             {"odd/a/1.png": "ring", "odd/b/2.png": "ring"},
             ["fit", "odd", "-o", "f.safetensors"],
@@ -269,9 +269,10 @@ def test_what_to_label_next_is_named_with_its_reason(cli, photos):
     assert len(cli("which-next", "few.safetensors", "dots").out.splitlines()) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="the new class is counted with the others")
 def test_add_class_says_what_it_did_to_the_other_classes(cli, tmp_path):
-    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"{w} it {n},{w}\n" for w in ("stop", "go") for n in "abc"))
+    (tmp_path / "t.csv").write_text(
+        "text,label\n" + "".join(f"{w} it {n},{w}\n" for w in ("stop", "go") for n in "abc")
+    )
     (tmp_path / "hello.txt").write_text("hello there\nhello you\nhello it\n")
     cli("fit", "t.csv", "--text", "text", "-o", "t.safetensors", "--learner", "nearest_mean")
     done = cli("add-class", "t.safetensors", "hello", "hello.txt")

@@ -160,8 +160,15 @@ def test_every_fit_says_how_it_reads_each_column(cli):
         "mixed categories (4 values), numbers in 2 cells",
     ]
     result = cli("fit", "t.csv", "-o", "f.safetensors", "--json").found["columns"]
-    assert result[0] == {"name": "size", "read_as": "numbers", "gaps": 1, "values": 3, "numbers": 3}
-    assert result[2] == {"name": "mixed", "read_as": "categories", "gaps": 0, "values": 4, "numbers": 2}
+    assert result[0] == {"name": "size", "read_as": "numbers", "gaps": 1, "values": 3, "numbers": 3, "free_text": False}
+    assert result[2] == {
+        "name": "mixed",
+        "read_as": "categories",
+        "gaps": 0,
+        "values": 4,
+        "numbers": 2,
+        "free_text": False,
+    }
 
 
 def test_a_cell_of_a_query_that_a_column_cannot_hold_is_named_by_its_line(cli):

@@ -9,6 +9,8 @@ GAPS = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
 """Texts that stand for a missing value, in any case of letters."""
 MOSTLY = 0.9
 """From this share of numbers among a column's filled cells on, a word beside them is taken for a mistake."""
+_DIFFERENT = 0.9
+"""From this share of different values among its filled cells on, a column of several words a cell is free text."""
 FAR = 1e6
 """Standard deviations beyond which all values are equally far: distances between such rows stay finite and exact."""
 
@@ -64,10 +66,8 @@ def numbers(name: str, cells: np.ndarray) -> Float[np.ndarray, "N"] | None:
     if words and len(filled) < MOSTLY * (len(filled) + len(words)):
         return None
     if words:
-        fault = (
-            f"holds {_short(cells[words[0]])} in column {name!r}, where nearly all cells are numbers: correct the cell"
-        )
-        raise CellError(words[0], f"{fault} or leave it empty", column=name)
+        fault = f"holds {shortened(cells[words[0]])} in column {name!r}, where nearly all cells are numbers"
+        raise CellError(words[0], f"{fault}: correct the cell or leave it empty", column=name)
     column = np.asarray(values, dtype=np.float64)
     if np.isinf(column).any():
         row = int(np.isinf(column).argmax())
@@ -75,9 +75,22 @@ def numbers(name: str, cells: np.ndarray) -> Float[np.ndarray, "N"] | None:
     return column
 
 
+def sentences(cells: np.ndarray) -> bool:
+    """Whether a column holds free text: words whose cells nearly all differ, and most of which are of several words.
+
+    A column whose cells are words by declaration does not, nor does one of fewer than four filled cells.
+    """
+    if cells.dtype.kind != "O":
+        return False
+    filled = [cell.strip() for cell in cells if cell is not None and cell.strip().lower() not in GAPS]
+    if len(filled) < 4 or len(set(filled)) < _DIFFERENT * len(filled):
+        return False
+    return sum(len(cell.split()) > 1 and parse_number(cell) is None for cell in filled) > len(filled) / 2
+
+
 def infinite(name: str, row: int, cell: object) -> CellError:
     """The error for a cell of infinity."""
-    quoted = f" ({_short(cell)})" if isinstance(cell, str) else ""
+    quoted = f" ({shortened(cell)})" if isinstance(cell, str) else ""
     return CellError(
         row, f"has infinity in column {name!r}{quoted}: put a number there, leave it empty or drop the row"
     )
@@ -108,6 +121,6 @@ def standardised(values: Float[np.ndarray, "N"], mean: float, deviation: float) 
     return apart
 
 
-def _short(cell: str) -> str:
-    """A cell as an error quotes it."""
+def shortened(cell: str) -> str:
+    """A cell, or a row, as an error quotes it."""
     return repr(cell if len(cell) <= 40 else f"{cell[:37]}...")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mapwise.data.files import check_file
-from mapwise.data.pictures import Unreadable, of_channels, picture, stretched
+from mapwise.data.pictures import Unreadable, of_channels, picture, read_heif, stretched
 from mapwise.data.rows import LabelledRows, deal
 
 USUAL = 84
@@ -38,7 +38,12 @@ def images(
     folder = Path(folder).expanduser()
     if size is not None and not 1 <= size <= 4096:
         raise ValueError(f"size is {size}: give a number of pixels from 1 to 4096")
-    splits = _classes(folder)
+    splits = class_folders(folder)
+    for needed in ("train", "test"):
+        if "" not in splits and needed not in splits:
+            raise ValueError(
+                f"{folder} has {', '.join(splits)} but no {needed} folder: add it, with class folders inside"
+            )
     files = [
         (file, path.name) for chosen in splits.values() for path in chosen for file in files_in(path)
     ]  # in the order of splits, then of names
@@ -83,8 +88,12 @@ def images(
     )
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """Split name -> class folders; all of them under "" when the folder has no splits."""
+def class_folders(folder: Path) -> dict[str, list[Path]]:
+    """Split name -> class folders; all of them under "" when the folder has no splits.
+
+    Raises ValueError for a folder that is missing or has no folders inside, for a class in two splits, and for folders
+    that hold no files but folders of the same names, which then look like the classes.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: give a folder with one subfolder of images for each class")
     inside = list(visible(folder))
@@ -95,6 +104,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         raise ValueError(f"{folder} has files but no subfolders: put the images of each class into a folder of its own")
     within = {path: [inner for inner in visible(path) if inner.is_dir()] for path in below}
     if not all(path.name.lower() in _SPLITS and within[path] for path in below):
+        _check_level(folder, below, within)
         return {"": below}
     splits: dict[str, list[Path]] = {}
     home: dict[str, str] = {}
@@ -104,16 +114,22 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
             if inner.name in home:
                 raise ValueError(
                     f"class {inner.name!r} is in {home[inner.name]} and in {path.name} of {folder}: splits hold "
-                    "different classes, so keep each class in one of them, or all classes side by side without splits"
+                    f"different classes, so keep each class in one of them, or give one of them alone, such as {path}"
                 )
             home[inner.name] = path.name
         splits.setdefault(split, []).extend(within[path])
-    for needed in ("train", "test"):
-        if needed not in splits:
-            raise ValueError(
-                f"{folder} has {', '.join(splits)} but no {needed} folder: add it, with class folders inside"
-            )
     return splits
+
+
+def _check_level(folder: Path, below: list[Path], within: dict[Path, list[Path]]) -> None:
+    """Raises ValueError where the folders inside look like places or times, each with the same classes."""
+    shared = sorted(set.intersection(*({inner.name for inner in within[path]} for path in below)))
+    if len(below) < 2 or len(shared) < 2 or any(not inner.is_dir() for path in below for inner in visible(path)):
+        return
+    raise ValueError(
+        f"the folders in {folder} hold folders of the same names, {shared[0]} and {shared[1]}, which look like the "
+        f"classes: give one of them, such as {below[0]}, or put the pictures of each class into one folder"
+    )
 
 
 def _named(splits: dict[str, list[Path]], present: set[str], seed: int) -> dict[str, list[str]] | None:
@@ -157,6 +173,7 @@ def _longest(file: Path) -> int:
 
     try:
         check_file(file)
+        read_heif(file)
         with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
             return max(image.size)
     except Exception:  # as in _read

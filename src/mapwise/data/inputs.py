@@ -1,5 +1,6 @@
 """What a user hands over, as raw rows of one modality: columns by name, texts, or pictures."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from mapwise.data.arrays import check_real
-from mapwise.data.cells import CellError, infinite, text
+from mapwise.data.cells import CellError, infinite, shortened, text
 from mapwise.data.modality import Columns, Modality
 
-_SUFFIXES = "png jpg jpeg gif bmp tif tiff webp ppm pgm pbm jp2 ico avif"
+_SUFFIXES = "png jpg jpeg jfif gif bmp tif tiff webp ppm pgm pbm jp2 ico avif heic heif"
 SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
 """By which a string is known for the path of a picture, where no modality is given."""
 
@@ -25,7 +26,12 @@ def is_frame(X: Any) -> bool:
 
 
 def modality_of(X: Any) -> Modality:
-    """What rows X holds, recognized by what it looks like; a string with the suffix of a picture is its path."""
+    """What rows X holds, recognized by what it looks like.
+
+    A string with the suffix of a picture is its path, and so is one that lies on the disk.
+
+    Raises ValueError for paths among which is something else, and for folders.
+    """
     if is_frame(X) or hasattr(X, "toarray"):
         return "table"
     if isinstance(X, np.ndarray) and (X.ndim > 2 or X.ndim == 0):
@@ -34,10 +40,37 @@ def modality_of(X: Any) -> Modality:
     if not rows or isinstance(X, str):
         return "table"
     if all(isinstance(row, str) for row in rows):
-        return "pictures" if all(Path(row).suffix.lower() in SUFFIXES for row in rows) else "texts"
+        return _modality_of_strings(rows)
     if all(_is_picture(row) for row in rows):
         return "pictures"
     return "table"
+
+
+def _modality_of_strings(rows: list[str]) -> Modality:
+    there = [_lies_on_disk(row) for row in rows]
+    named = [path or _ends_like_picture(row) for path, row in zip(there, rows, strict=True)]
+    if not all(named):
+        # A word that a folder happens to be called is a word.
+        paths = [path and ("/" in row or Path(row).suffix != "") for path, row in zip(there, rows, strict=True)]
+        if not any(paths) and 2 * sum(named) <= len(rows):
+            return "texts"
+    for place, (row, path) in enumerate(zip(rows, named, strict=True)):
+        if not path:
+            fault = "is no file, and others are paths of files: correct the path, or give all as pictures or as texts"
+        elif os.path.isdir(os.path.expanduser(row)):
+            fault = "is a folder: give the paths of the pictures in it"
+        else:
+            continue
+        raise ValueError(f"row {place} of X, {shortened(row)}, {fault}")
+    return "pictures"
+
+
+def _lies_on_disk(row: str) -> bool:
+    return bool(row) and os.path.exists(os.path.expanduser(row))
+
+
+def _ends_like_picture(row: str) -> bool:
+    return Path(row).suffix.lower() in SUFFIXES
 
 
 def check_table(X: Any) -> None:

@@ -1,6 +1,8 @@
 """Pictures as they are meant to be seen: upright, on a white background, grey or RGB; and as arrays of one size."""
 
 import errno
+import importlib
+import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 LONGEST, MOST = 1 << 14, 50_000_000
 """Pixels of a side, and of a picture, that are read: a few bytes may unpack to gigabytes."""
+_HEIF = (".heic", ".heif")
+_NO_HEIF = "is a HEIC picture and pillow-heif is not installed (pip install pillow-heif)"
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _TOGETHER = 1 << 22
 """Pixels that are changed at a time: copies of a whole picture take several times its memory."""
@@ -39,6 +43,7 @@ def picture(source: "Path | Image", near: int) -> "Image":
     try:
         if isinstance(source, Path):
             check_file(source)
+            read_heif(source)
         with (
             warnings.catch_warnings(action="ignore"),  # odd metadata that Pillow can handle
             Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
@@ -55,8 +60,12 @@ def picture(source: "Path | Image", near: int) -> "Image":
     except Image.DecompressionBombError:
         raise Unreadable(f"has too many pixels, and {_TOO_LARGE}") from None
     except UnidentifiedImageError:
-        empty = isinstance(source, Path) and not source.stat().st_size
-        raise Unreadable("is empty" if empty else "is not an image") from None
+        if not isinstance(source, Path):
+            raise Unreadable("is not an image") from None
+        if source.stat().st_size == 0:
+            raise Unreadable("is empty") from None
+        lacking = source.suffix.lower() in _HEIF and not importlib.util.find_spec("pillow_heif")
+        raise Unreadable(_NO_HEIF if lacking else "is not an image") from None
     except FileNotFoundError:
         raise Unreadable("is not there") from None
     except IsADirectoryError:
@@ -69,6 +78,12 @@ def picture(source: "Path | Image", near: int) -> "Image":
         raise Unreadable(_damage(problem)) from None
     except Exception as problem:  # Pillow's decoders raise nearly anything when a file is damaged
         raise Unreadable(_damage(problem)) from None
+
+
+def read_heif(file: Path) -> None:
+    """Let Pillow read HEIC pictures, which phones take, if the file is called one and pillow-heif is installed."""
+    if file.suffix.lower() in _HEIF and importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def _damage(problem: Exception) -> str:

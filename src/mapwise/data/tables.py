@@ -45,7 +45,7 @@ def table(path: str | Path, label: str | None = None, seed: int = 0, *, categori
     place = label_place(path, header, label)
     check_categories(path, header, place, categories)
     labels = [row[place] for row in cells]
-    _check_labels(path, header[place], lines, labels)
+    check_label_cells(path, header[place], lines, labels)
     names = sorted(set(labels))
     if len(names) < 2:
         raise ValueError(
@@ -139,14 +139,24 @@ def _delimiter(content: bytes) -> str:
     return max(_DELIMITERS, key=widths)
 
 
-def label_place(path: Path, header: list[str], label: str | None) -> int:
+def label_place(path: Path, header: list[str], label: str | None, text: str | None = None) -> int:
     """Where the column of labels is: the named one, or one that is called so, or the last.
 
-    Raises ValueError for a name that no column has, with the nearest.
+    text: a column of texts, which then is not the label; of several others it is not the last that is taken.
+
+    Raises ValueError for a name that no column has, with the nearest, and where the label is to be named.
     """
+    if text is not None and text not in header:
+        raise ValueError(f"{path} has no column {text!r}: {suggestion(text, header)}")
+    if text is not None and label == text:
+        raise ValueError(f"column {text!r} of {path} holds the texts: name another with --label")
     if label is None:
-        known = [i for wanted in LABELS for i, name in enumerate(header) if name.lower() == wanted]
-        return known[0] if known else len(header) - 1
+        others = [i for i, name in enumerate(header) if name != text]
+        known = [i for wanted in LABELS for i in others if header[i].lower() == wanted]
+        if not known and text is not None and len(others) > 1:
+            names = " or ".join(header[i] for i in others[:20])
+            raise ValueError(f"the label in {path} may be {names}: name its column with --label")
+        return known[0] if known else others[-1]
     if label not in header:
         raise ValueError(f"{path} has no column {label!r}: {suggestion(label, header)}")
     return header.index(label)
@@ -161,11 +171,12 @@ def check_categories(path: Path, header: list[str], label: int, categories: Sequ
             raise ValueError(f"column {name!r} of {path} is the label, whose values are classes: name other columns")
 
 
-def _check_labels(path: Path, name: str, lines: list[int], labels: list[str]) -> None:
+def check_label_cells(path: Path, name: str, lines: list[int], labels: list[str]) -> None:
+    """Raises ValueError for a label that is missing, with its line."""
     for line, label in zip(lines, labels, strict=True):
         if label.lower() in _NO_LABEL:
             raise ValueError(
-                f"line {line} of {path} has no value in column {name!r} ({label!r}): fill the cell or drop the row"
+                f"line {line} of {path} has no label in column {name!r} ({label!r}): fill it or drop the row"
             )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ def fit_lines(result: FitResult, out: Path) -> list[str]:
     size = out.stat().st_size
     return [
         f"{out}: {sum(predictor.counts.values())} examples of {len(predictor.classes)} classes, {size:,} bytes",
+        *([f"label: column {result.label!r}"] if result.label else []),
         *_column_lines(result.columns),
         *(["learners, by examples they didn't see:"] if tried else []),
         *_choices(tried),
@@ -54,7 +56,7 @@ def prediction_sheet(answers: Predictions) -> str:
 
 def widening_lines(result: Widened, file: Path, name: str, count: int) -> list[str]:
     """A predictor with one more class, of so many examples."""
-    return [f"{file}: {name}, {count} examples", f"before: {result.before}", f"now: {result.now}"]
+    return [f"{file}: {name}, {count} examples", str(result.others), f"all classes: {result.now}"]
 
 
 def _choices(tried: Sequence[Tried]) -> list[str]:
@@ -77,5 +79,6 @@ def _column_lines(columns: Sequence[ColumnRead]) -> list[str]:
         parts = [f"categories ({column.values} values)" if words else "numbers"]
         parts += [f"{column.gaps} gap{'s' if column.gaps > 1 else ''}"] if column.gaps else []
         parts += [f"numbers in {column.numbers} cells"] if words and column.numbers else []
+        parts += [f"texts? --text {shlex.quote(column.name)} reads them"] if words and column.free_text else []
         lines.append(f"  {column.name:{width}}  {', '.join(parts)}")
     return lines + ([f"  and {len(columns) - _SHOWN:,} more (--json has all)"] if len(columns) > _SHOWN else [])

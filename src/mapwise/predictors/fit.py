@@ -1,5 +1,6 @@
 """Fitting a predictor to labelled examples: one set of rules, whoever asks for it."""
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int64
 
 from mapwise.core.learner import Learner
 from mapwise.data.arrays import check_real
+from mapwise.data.cells import sentences
 from mapwise.data.digests import digests
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder
@@ -46,6 +48,7 @@ class LabelledExamples:
     weight:   how often each row counts, [N] or one number; None: once. Rows of weight 0 are left out.
     sources:  where each row came from, such as a file; empty where unknown.
     classes:  names of further classes, of which rows may come later.
+    label:    what the labels are called, such as a column; "" where they have no name.
     """
 
     rows: Any
@@ -54,6 +57,7 @@ class LabelledExamples:
     weight: Any = None
     sources: Sequence[str] = ()
     classes: Iterable[Any] = ()
+    label: str = ""
 
     @property
     def names(self) -> bool:
@@ -161,6 +165,7 @@ def fit(
     head = predictor_type.head_of(USUAL if to_choose else learner)
     fitting = encoder_for(encoder, examples.modality, head)
     examples = examples.counted()
+    _check_columns(examples.rows)
     if not examples.names:
         return Fitted(_of_numbers(examples, fitting, head, least, note, progress))
     predictor = _of_names(examples, fitting, head, least, note, progress)
@@ -274,6 +279,16 @@ def targets_of(y: Any) -> Float[np.ndarray, "N *W"]:
 
 def _each(targets: np.ndarray) -> str:
     return "a single number" if targets.ndim == 1 else f"{targets.shape[1]} numbers in a list"
+
+
+def _check_columns(rows: Any) -> None:
+    """Raises ValueError for a table of a single column, whose cells are free text: as categories they say nothing."""
+    name, cells = next(iter(rows.items())) if isinstance(rows, dict) and len(rows) == 1 else ("", np.empty(0))
+    if sentences(cells):
+        raise ValueError(
+            f"column {name!r} holds texts, nearly all of them different, and would be read as categories: give the "
+            f"texts as a list (in a command: --text {shlex.quote(name)}), or declare the column as categories"
+        )
 
 
 def _check_contents(

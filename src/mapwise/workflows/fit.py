@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.data.cells import GAPS, parse_number
+from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation
-from mapwise.predictors.evidence.held_out import HeldOut
+from mapwise.predictors.evidence.held_out import Effect, HeldOut, effect
 from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
 from mapwise.predictors.heads.head import AUTO
 from mapwise.workflows.reading import placed
@@ -26,6 +26,7 @@ class ColumnRead:
     gaps:    cells without a value.
     values:  different values.
     numbers: cells that look like numbers.
+    free_text: whether the cells are free text, which says nothing as categories.
     """
 
     name: str
@@ -33,14 +34,20 @@ class ColumnRead:
     gaps: int
     values: int
     numbers: int
+    free_text: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """What came of fitting a predictor of classes; `columns` are those of a table."""
+    """What came of fitting a predictor of classes.
+
+    columns: those of a table.
+    label:   what the labels are called, such as a column; "" where they have no name.
+    """
 
     fitted: Fitted[Predictor]
     columns: tuple[ColumnRead, ...] = ()
+    label: str = ""
 
     @property
     def predictor(self) -> Predictor:
@@ -53,6 +60,7 @@ class FitResult:
             "encoder": self.predictor.encoder.name,
             "learner": self.predictor.head.name,
             "classes": self.predictor.counts,
+            "label": self.label or None,
             "columns": [asdict(column) for column in self.columns],
             "held_out": self.fitted.report.to_json(),
             "tried": [one.to_json() for one in self.fitted.tried],
@@ -79,7 +87,8 @@ def fit_examples(
             examples, encoder=encoder or AUTO, learner=learner, budget=budget, note=note, progress=progress
         )
     rows = examples.rows
-    return FitResult(fitted, columns_read(fitted.predictor.encoder, rows) if isinstance(rows, dict) else ())
+    columns = columns_read(fitted.predictor.encoder, rows) if isinstance(rows, dict) else ()
+    return FitResult(fitted, columns, examples.label)
 
 
 def columns_read(encoder: Encoder, rows: Columns) -> tuple[ColumnRead, ...]:
@@ -89,7 +98,7 @@ def columns_read(encoder: Encoder, rows: Columns) -> tuple[ColumnRead, ...]:
         filled = [cell.strip() for cell in cells if cell.strip().lower() not in GAPS]
         read_as = "numbers" if state[name]["kind"] == "number" else "categories"
         numbers = sum(parse_number(cell) is not None for cell in filled)
-        columns.append(ColumnRead(name, read_as, len(cells) - len(filled), len(set(filled)), numbers))
+        columns.append(ColumnRead(name, read_as, len(cells) - len(filled), len(set(filled)), numbers, sentences(cells)))
     return tuple(columns)
 
 
@@ -103,7 +112,17 @@ class Widened:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""
-        return {"classes": self.predictor.counts, "before": self.before.to_json(), "held_out": self.now.to_json()}
+        return {
+            "classes": self.predictor.counts,
+            "before": self.before.to_json(),
+            "held_out": self.now.to_json(),
+            "other_classes": asdict(self.others),
+        }
+
+    @property
+    def others(self) -> Effect:
+        """What the new class did to the others."""
+        return effect(self.before, self.now)
 
 
 def add_class(

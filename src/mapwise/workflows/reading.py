@@ -1,6 +1,8 @@
 """Rows from what a user has on disk: class folders, tables and files of texts, or words on a command line."""
 
 import io
+import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -9,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.data.cells import CellError
+from mapwise.data.cells import CellError, sentences
 from mapwise.data.files import is_pipe, read_bytes
 from mapwise.data.inputs import columns, words
-from mapwise.data.modality import Modality
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.fit import LabelledExamples
 
@@ -40,8 +41,7 @@ def labelled_examples(
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     if categories and (data.is_dir() or text is not None):
         raise ValueError(f"--categories names columns of a table and {data} is not read as one: leave it out")
-    rows, names, modality, sources = _folder(data) if data.is_dir() else _table(data, text, label, categories)
-    return LabelledExamples(rows, modality, np.asarray(names, dtype=object), sources=sources)
+    return _folder(data) if data.is_dir() else _table(data, text, label, categories)
 
 
 def rows_of_class(predictor: Predictor, data: Path) -> tuple[list[str], Sequence[Any]]:
@@ -95,40 +95,41 @@ def placed(sources: Sequence[str]) -> Iterator[None]:
         raise ValueError(error.at(sources[error.row], "--categories")) from None
 
 
-def _folder(data: Path) -> tuple[list[Path], list[str], Modality, list[str]]:
-    """Paths, the class of each, what they are, and where in the folder each lies."""
-    from mapwise.data.images import files_in, visible
+def _folder(data: Path) -> LabelledExamples:
+    """The pictures in the class folders, which may lie in train, val and test."""
+    from mapwise.data.images import class_folders, files_in
 
-    classes = [path for path in visible(data) if path.is_dir()]
-    if not classes:
-        raise ValueError(f"{data} has no folders in it: put the pictures of each class into a folder of its own")
-    pictures = [(path, folder.name) for folder in classes for path in files_in(folder)]
+    splits = class_folders(data)
+    pictures = [(path, folder.name) for folders in splits.values() for folder in folders for path in files_in(folder)]
     if not pictures:
         raise ValueError(f"the class folders in {data} hold no files: put at least one picture into each")
     sources = [path.relative_to(data).as_posix() for path, _ in pictures]
-    return [path for path, _ in pictures], [name for _, name in pictures], "pictures", sources
+    names = np.asarray([name for _, name in pictures], dtype=object)
+    return LabelledExamples([path for path, _ in pictures], "pictures", names, sources=sources)
 
 
-def _table(
-    data: Path, text: str | None, label: str | None, categories: Sequence[str]
-) -> tuple[Any, list[str], Modality, list[str]]:
-    from mapwise.data.tables import check_categories, label_place
+def _table(data: Path, text: str | None, label: str | None, categories: Sequence[str]) -> LabelledExamples:
+    from mapwise.data.tables import check_categories, check_label_cells, label_place
 
     header, lines, cells = _cells(data)
-    place = label_place(data, header, label)
+    place = label_place(data, header, label, text)
     check_categories(data, header, place, categories)
     names = [row[place] for row in cells]
-    for line, name in zip(lines, names, strict=True):
-        if not name:
-            raise ValueError(f"line {line} of {data} has no label in column {header[place]!r}: fill it or drop the row")
+    check_label_cells(data, header[place], lines, names)
+    labels = np.asarray(names, dtype=object)
+    if label is None and sentences(labels):
+        raise ValueError(
+            f"column {header[place]!r} of {data} would be the label and holds texts, nearly all of them different: "
+            f"name the classes' column with --label, and that of the texts with --text {shlex.quote(header[place])}"
+        )
     sources = [f"{data.name}, line {line}" for line in lines]
     if text is not None:
-        if text not in header:
-            raise ValueError(f"{data} has no column {text!r}: its columns are {', '.join(header[:20])}")
-        return [row[header.index(text)] for row in cells], names, "texts", sources
+        texts = [row[header.index(text)] for row in cells]
+        return LabelledExamples(texts, "texts", labels, sources=sources, label=header[place])
     rest = [i for i in range(len(header)) if i != place]
     table = _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
-    return table | {name: words(table[name]) for name in categories}, names, "table", sources
+    table |= {name: words(table[name]) for name in categories}
+    return LabelledExamples(table, "table", labels, sources=sources, label=header[place])
 
 
 def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
@@ -143,10 +144,10 @@ def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndar
 
 
 def _texts_of(given: str, column: str) -> list[str]:
-    """The texts of a CSV file's column, the lines of a text file, or the words themselves."""
+    """The texts of a CSV file's column, the lines of another file, or the words themselves."""
     path = Path(given).expanduser()
     suffix = path.suffix.lower()
-    if suffix == ".txt" or is_pipe(path):
+    if suffix == ".txt" or is_pipe(path) or (suffix and suffix != ".csv" and os.path.isfile(path)):
         return _lines(path)
     if suffix != ".csv":
         return [given]

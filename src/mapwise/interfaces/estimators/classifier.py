@@ -17,7 +17,7 @@ from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.diagnostics.diagnostic import Finding, diagnostic_named
-from mapwise.predictors.evidence.held_out import HeldOut
+from mapwise.predictors.evidence.held_out import HeldOut, effect
 from mapwise.predictors.evidence.label_next import Suggestion
 from mapwise.predictors.evidence.votes import Explanation
 from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
@@ -168,7 +168,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
             if name in before.classes.tolist():
                 raise ValueError(f"there is a class {str(name)!r} already: give another name, or use partial_fit")
             self.partial_fit(X, np.asarray([name] * len(X)))
-            return _cost(before.fitted.report, self._fitted.fitted.report)
+            return str(effect(before.fitted.report, self._fitted.fitted.report))
 
     def remove_class(self, name: Any) -> str:
         """Forget a class and its rows; what that did to the others, as a sentence.
@@ -179,7 +179,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
             before = self._fitted
             fitted = Fitted(before.predictor.without_class(str(name)), before.fitted.tried)
             after = replace(before, fitted=fitted, classes=before.classes[before.classes.astype(str) != str(name)])
-            cost = _cost(before.fitted.report, fitted.report)
+            cost = str(effect(before.fitted.report, fitted.report))
             self._keep(after)
             return cost
 
@@ -287,12 +287,3 @@ def _same_kind(known: np.ndarray, new: np.ndarray) -> None:
         raise ValueError(f"the classes are names and {new[0]!r} is a number: give it as a string")
     if len(known) and known.dtype.kind in "biuf" and new.dtype.kind in "UO":
         raise ValueError(f"the classes are numbers and {str(new[0])!r} is a name: give a number")
-
-
-def _cost(before: HeldOut, after: HeldOut) -> str:
-    """What a change did to the classes that were there before and after it."""
-    if before.accuracy is None or after.accuracy is None:
-        return f"the effect on the other classes is unknown: {before.why or after.why}"
-    shared = [name for name in before.classes if name in after.classes]
-    was, now = (np.mean([report.classes[name][0] for name in shared]) for report in (before, after))
-    return f"the other classes: {100 * was:.0f} % before and {100 * now:.0f} % now, cross-validated"

@@ -132,5 +132,31 @@ class HeldOut:
         }
 
 
+@dataclass(frozen=True)
+class Effect:
+    """What a change of the classes did to those that were there before and after it.
+
+    before, now: their mean accuracy, 0..1; None where it is unknown, and `why` says why.
+    """
+
+    before: float | None
+    now: float | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.before is None or self.now is None:
+            return f"the effect on the other classes is unknown: {self.why}"
+        return f"the other classes: {100 * self.before:.0f} % before and {100 * self.now:.0f} % now, cross-validated"
+
+
+def effect(before: HeldOut, now: HeldOut) -> Effect:
+    """What a change did, by the reports before and after it."""
+    if before.accuracy is None or now.accuracy is None:
+        return Effect(None, None, before.why or now.why)
+    shared = [name for name in before.classes if name in now.classes]
+    was, remains = (sum(report.classes[name][0] for name in shared) / len(shared) for report in (before, now))
+    return Effect(was, remains)
+
+
 def _less(shares: Iterable[float], by: float) -> Iterator[float]:
     return (min(max(share - by, 0.0), 1.0) for share in shares)
