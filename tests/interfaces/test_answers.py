@@ -1,10 +1,14 @@
 """mapwise fit, predict, add-class, explain and which-next: five minutes from a folder or a table to answers."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from mapwise.interfaces.progress import Watched
+from mapwise.interfaces.progress import Work
+from mapwise.predictors.fit import LabelledExamples
+from mapwise.workflows.fit import fit_examples
 from test_encoders import drawing
 
 
@@ -208,14 +212,43 @@ def test_a_drawing_answers_the_same_alone_and_among_others(cli, photos):
     np.testing.assert_allclose([one["probability"] for one in alone], [one["probability"] for one in among], atol=1e-4)
 
 
-def test_reading_many_pictures_is_shown_where_a_person_can_see_it(monkeypatch, capsys):
-    rows = Watched(["a", "b", "c"], "reading pictures")
-    assert (len(rows), rows[1], list(rows)) == (3, "b", ["a", "b", "c"])
+def test_work_is_shown_at_a_terminal_and_says_nothing_of_a_moment_elsewhere(monkeypatch, capsys):
+    with Work("fitting") as work:
+        rows = work.reading("pictures")(["a", "b", "c"])
+        assert (len(rows), rows[1], list(rows)) == (3, "b", ["a", "b", "c"])
+        assert work.reading("table")(table := {"x": [1]}) is table
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("mapwise.interfaces.progress._seen", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert list(rows) == ["a", "b", "c"]
-    assert "reading pictures" in capsys.readouterr().err
+    with Work("fitting") as work:
+        work.stage("cross-validating ridge (2 of 3)")
+        assert list(work.reading("pictures")(["a", "b", "c"])) == ["a", "b", "c"]
+    shown = capsys.readouterr().err
+    assert "fitting" in shown or "cross-validating ridge (2 of 3)" in shown
+
+
+def test_long_work_says_where_it_stands_in_a_pipe(monkeypatch, capsys):
+    monkeypatch.setattr("mapwise.interfaces.progress.EVERY", 0.01)
+    with Work("fitting") as work:
+        work.stage("cross-validating ridge (2 of 3)")
+        _until(lambda: "cross-validating ridge (2 of 3), " in (seen := capsys.readouterr().err) and "s so far" in seen)
+        for _ in work.reading("pictures")(["a", "b"]):
+            _until(lambda: "reading pictures, " in (seen := capsys.readouterr().err) and " of 2, " in seen)
+
+
+def _until(true):
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_fit_says_which_learner_is_cross_validated():
+    stages = []
+    rows = [f"{word} {number}" for word in ("cancel", "refund") for number in range(3)]
+    labels = np.repeat(np.asarray(["a", "b"], dtype=object), 3)
+    fit_examples(LabelledExamples(rows, "texts", labels), stage=stages.append)
+    assert stages[:2] == ["cross-validating nearest_mean (1 of 3)", "cross-validating ridge (2 of 3)"]
 
 
 def test_an_answer_is_explained_by_the_files_it_came_from(cli, photos):

@@ -86,6 +86,35 @@ def test_the_example_that_decides_is_named():
     assert sure.decisive == () and "without any one example it would still be newt" in str(sure)
 
 
+@pytest.mark.parametrize("learner", ["nearest_mean", "ridge", "logistic"])
+def test_of_a_large_support_the_largest_votes_are_left_out_and_it_says_how_many(learner, monkeypatch):
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(60, 4)) + np.repeat(np.eye(4) * 4, 15, 0)
+    few = mw.FewShotClassifier(learner=learner).fit(rows, np.repeat(["a", "b", "c", "d"], 15))
+    (every,) = few.explain([rows[0]])
+    assert len(every.left_out) == 60 and every.to_json()["left_out"] == 60
+    monkeypatch.setattr("mapwise.predictors.diagnostics.explanation._OPERATIONS", 60 * 4 * 60 * 8)
+    (one,) = few.explain([rows[0]])
+    assert len(one.left_out) == one.to_json()["left_out"] == 8
+    assert {example.row: example for example in every.examples}.items() > {e.row: e for e in one.left_out}.items()
+    assert "8 of 60 examples were left out in turn, those that" in str(one)
+    assert "without any one of the 8 examples left out in turn it would still be a" in str(one)
+    if one.votes is not None:  # what an answer in words shows has been left out
+        assert {example.row for example in one.left_out} >= {e.row for e in (*one.examples[:3], *one.examples[-3:])}
+    beyond = next(example for example in one.examples if example not in one.left_out)
+    assert beyond.without is None and beyond.probability is None
+    assert len(few.explain([rows[0]], leave_out=1)[0].left_out) == 1
+
+
+def test_rows_share_the_examples_that_are_left_out():
+    X = np.array([[0.0, 0], [0, 1], [9, 0], [9, 1]])
+    few = mw.FewShotClassifier(learner="nearest_mean").fit(X, ["a", "a", "b", "b"])
+    for one in few.explain(X[[0, 2]], leave_out=3):
+        assert len(one.left_out) == 3
+    with pytest.raises(ValueError, match="leave_out is 0: give how many examples to leave out in turn, 1 or more"):
+        few.explain(X, leave_out=0)
+
+
 def test_labels_that_are_numbers_stay_numbers():
     (one,) = mw.FewShotClassifier(learner="nearest_mean").fit([[0.0], [1.0], [5.0]], [7, 7, 9]).explain([[0.4]])
     assert (one.label, one.runner_up, one.examples[0].label) == (7, 9, 9)

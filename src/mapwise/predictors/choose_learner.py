@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,11 +48,14 @@ class Tried:
         }
 
 
-def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Predictor, list[Tried]]:
+def choose(
+    predictor: Predictor, X: Any, seconds: float = SECONDS, *, stage: Callable[[str], object] = lambda name: None
+) -> tuple[Predictor, list[Tried]]:
     """The predictor with the head that does best on rows it didn't see, and what was tried, in the catalog's order.
 
     X:       the raw rows, for heads that tune the encoder; those are left out where it has nothing to tune.
     seconds: for all of them together, a little more at most; a head for which too few are left is not asked.
+    stage:   is called with the name of what is done next.
 
     With fewer than three examples of a class none can be asked, and it is `logistic` by rule. Of heads that do equally
     well it is that too, or the first. The best of several scores is too high, and the chosen predictor's report is
@@ -67,6 +70,8 @@ def choose(predictor: Predictor, X: Any, seconds: float = SECONDS) -> tuple[Pred
         why = _hindrance(predictor, head, X, end - start) if candidates else ""
         held_out = None
         if not why:
+            tuning = "tuning the encoder and " if HEADS[head].tunes else ""
+            stage(f"{tuning}cross-validating {head} ({place + 1} of {len(heads)})")
             share = (end - time.monotonic()) / (len(heads) - place)
             candidate = predictor.with_head(head, X, share)
             judged = report(candidate, seconds=share)

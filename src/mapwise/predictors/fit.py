@@ -146,6 +146,7 @@ def fit(
     least: int = 2,
     note: str = "",
     progress: Callable[[Any], Any] = lambda rows: rows,
+    stage: Callable[[str], object] = lambda name: None,
 ) -> Fitted[Any]:
     """Fit an encoder and a learner to examples with names, or with numbers.
 
@@ -155,6 +156,7 @@ def fit(
     least:    so many classes, or rows with numbers, are needed.
     note:     kept in the predictor.
     progress: raw rows -> the same rows, which are then encoded; by it their reading can be watched.
+    stage:    is called with the name of what is done next.
 
     Raises ValueError for a name, rows, labels or weights that don't allow it; and for examples that are equal and of
     two classes, unless they are rows of a table, before anything is tuned.
@@ -170,8 +172,9 @@ def fit(
         return Fitted(_of_numbers(examples, fitting, head, least, note, progress))
     predictor = _of_names(examples, fitting, head, least, note, progress)
     if not to_choose:
+        stage(f"tuning the encoder for {head.name}" if head.tunes else f"fitting {head.name}")
         return Fitted(predictor.with_head(head, examples.rows, seconds).checked())
-    predictor, tried = choose(predictor, examples.rows, seconds)
+    predictor, tried = choose(predictor, examples.rows, seconds, stage=stage)
     judged = next(one.found for one in tried if one.chosen)
     return Fitted(predictor, tuple(tried), judged and judged.corrected(predictor.optimism))
 

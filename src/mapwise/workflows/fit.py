@@ -75,16 +75,23 @@ def fit_examples(
     budget: str = "30s",
     note: str = "",
     progress: Callable[[Any], Any] = lambda rows: rows,
+    stage: Callable[[str], object] = lambda name: None,
 ) -> FitResult:
     """Fit a predictor of classes to examples.
 
-    encoder, learner, budget, note, progress: as `predictors.fit.fit` takes them; encoder None is "auto".
+    encoder, learner, budget, note, progress, stage: as `predictors.fit.fit` takes them; encoder None is "auto".
 
     Raises ValueError for examples that teach nothing, naming the source of a cell that can't be read.
     """
     with placed(examples.sources):
         fitted: Fitted[Predictor] = fit(
-            examples, encoder=encoder or AUTO, learner=learner, budget=budget, note=note, progress=progress
+            *(examples,),
+            encoder=encoder or AUTO,
+            learner=learner,
+            budget=budget,
+            note=note,
+            progress=progress,
+            stage=stage,
         )
     rows = examples.rows
     columns = columns_read(fitted.predictor.encoder, rows) if isinstance(rows, dict) else ()
@@ -132,6 +139,7 @@ def add_class(
     *,
     sources: Sequence[str] = (),
     progress: Callable[[Any], Any] = lambda rows: rows,
+    stage: Callable[[str], object] = lambda name: None,
 ) -> Widened:
     """The predictor with one more class, from raw rows of it alone; the earlier examples are not read again.
 
@@ -143,4 +151,5 @@ def add_class(
     labels = np.full(len(rows), name, dtype=object)
     examples = LabelledExamples(rows, predictor.encoder.reads, labels, sources=sources)
     wider = with_names(predictor, examples, progress=progress)
+    stage("cross-validating")
     return Widened(wider, cross_validation.report(predictor), cross_validation.report(wider))

@@ -1,13 +1,17 @@
 """The commands that ask a predictor about rows, one for each diagnostic."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mapwise.interfaces.cli.app import Json, app
 from mapwise.interfaces.cli.predictors import Inputs, PredictorFile
 from mapwise.interfaces.printing import answer, show
+
+if TYPE_CHECKING:
+    from mapwise.interfaces.progress import Work
 
 
 @app.command(
@@ -22,10 +26,24 @@ def explain_command(
         Path | None,
         typer.Option(help="Folder for copies of the pictures, red where the answer came from.", show_default=False),
     ] = None,
+    leave_out: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of examples to leave out in turn. \\[all of a few, or as many as take about a second]",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show which examples voted for the answer to each row, and what it would be without each of them."""
-    diagnose("explain", file, inputs, json, regions=False if regions is None else regions.expanduser())
+    from mapwise.interfaces.progress import Work
+
+    folder = False if regions is None else regions.expanduser()
+    with Work("loading the predictor") as work:
+        watch = work.steps("leaving out examples in turn")
+        shown = diagnose("explain", file, inputs, work, regions=folder, leave_out=leave_out, progress=watch)
+    shown(json)
 
 
 @app.command(
@@ -43,15 +61,18 @@ def which_next_command(
     json: Json = False,
 ) -> None:
     """Suggest which rows to label next, the best first, and why."""
-    diagnose("which_next", file, inputs, json, n=n)
+    from mapwise.interfaces.progress import Work
+
+    with Work("loading the predictor") as work:
+        shown = diagnose("which_next", file, inputs, work, n=n)
+    shown(json)
 
 
-def diagnose(name: str, file: Path, inputs: list[str], json: bool, **options: Any) -> None:
-    """Show what a diagnostic says about inputs; options are its keywords.
+def diagnose(name: str, file: Path, inputs: list[str], work: "Work", **options: Any) -> Callable[[bool], None]:
+    """What shows the findings of a diagnostic about inputs, as JSON or as lines; options are its keywords.
 
     Raises ValueError for a file or inputs that can't be read, and as the diagnostic does.
     """
-    from mapwise.interfaces.progress import watched
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.diagnostics.diagnostic import diagnostic_named
     from mapwise.workflows.reading import placed, rows_for
@@ -59,8 +80,9 @@ def diagnose(name: str, file: Path, inputs: list[str], json: bool, **options: An
     diagnostic = diagnostic_named(name)
     predictor = Predictor.load(path := file.expanduser())
     sources, rows = rows_for(predictor, inputs)
+    work.stage(f"working on {len(sources):,} rows")
     with placed(sources):
-        findings = diagnostic.run(predictor, watched(predictor.encoder.reads)(rows), **options)
+        findings = diagnostic.run(predictor, work.reading(predictor.encoder.reads)(rows), **options)
     about = [{"input": sources[one.row], **one.to_json()} for one in findings]
     lines = [f"{sources[one.row]}: {one.reason}" for one in findings]
-    answer({"file": str(path), diagnostic.key: about}) if json else show(*lines)
+    return lambda json: answer({"file": str(path), diagnostic.key: about}) if json else show(*lines)

@@ -56,17 +56,27 @@ def fit_command(
 ) -> None:
     """Fit a predictor to a few examples of each class, and write it to one file."""
     from mapwise.interfaces.predictor_lines import fit_lines
-    from mapwise.interfaces.progress import watched
+    from mapwise.interfaces.progress import Work
     from mapwise.workflows.fit import fit_examples
     from mapwise.workflows.reading import labelled_examples
 
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
     examples = labelled_examples(data.expanduser(), text=text, label=label, categories=categories or ())
-    watch = watched(examples.modality)
-    result = fit_examples(examples, encoder=encoder, learner=learner, budget=budget, note=text or "", progress=watch)
-    result.predictor.save(out)
-    about = {"file": str(out), "bytes": out.stat().st_size, **result.to_json()}
+    with Work("fitting") as work:
+        watch = work.reading(examples.modality)
+        result = fit_examples(
+            *(examples,),
+            encoder=encoder,
+            learner=learner,
+            budget=budget,
+            note=text or "",
+            progress=watch,
+            stage=work.stage,
+        )
+        result.predictor.save(out)
+        work.stage("cross-validating")
+        about = {"file": str(out), "bytes": out.stat().st_size, **result.to_json()}
     answer(about) if json else show(*fit_lines(result, out))
 
 
@@ -87,7 +97,7 @@ def predict_command(
 ) -> None:
     """Predict the class of new pictures, texts or rows, or reject them as none of the classes."""
     from mapwise.interfaces.predictor_lines import prediction_lines, prediction_sheet
-    from mapwise.interfaces.progress import watched
+    from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
     from mapwise.workflows.predict import predict_rows
     from mapwise.workflows.reading import rows_for
@@ -96,7 +106,8 @@ def predict_command(
         raise ValueError(f"--refuse is {refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
     predictor = Predictor.load(path := file.expanduser())
     sources, rows = rows_for(predictor, inputs)
-    answers = predict_rows(predictor, watched(predictor.encoder.reads)(rows), sources, refuse=refuse / 100)
+    with Work("predicting") as work:
+        answers = predict_rows(predictor, work.reading(predictor.encoder.reads)(rows), sources, refuse=refuse / 100)
     if json:
         answer({"file": str(path), **answers.to_json()})
     else:
@@ -114,7 +125,7 @@ def add_class_command(
 ) -> None:
     """Add a class to a predictor's file, without the earlier examples."""
     from mapwise.interfaces.predictor_lines import widening_lines
-    from mapwise.interfaces.progress import watched
+    from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.fit import check_name
     from mapwise.workflows.fit import add_class
@@ -123,8 +134,11 @@ def add_class_command(
     check_name(name)
     predictor = Predictor.load(path := file.expanduser())
     sources, rows = rows_of_class(predictor, data.expanduser())
-    result = add_class(predictor, name, rows, sources=sources, progress=watched(predictor.encoder.reads))
-    result.predictor.save(path)
+    with Work("adding the class") as work:
+        result = add_class(
+            *(predictor, name, rows), sources=sources, progress=work.reading(predictor.encoder.reads), stage=work.stage
+        )
+        result.predictor.save(path)
     answer({"file": str(path), **result.to_json()}) if json else show(*widening_lines(result, path, name, len(rows)))
 
 
@@ -149,8 +163,11 @@ def export_command(
     path = file.expanduser().with_suffix(".onnx") if out is None else out.expanduser()
     if path.suffix != ".onnx":
         raise ValueError(f"an ONNX file is asked for and {path} ends otherwise: call it {path.stem}.onnx")
+    from mapwise.interfaces.progress import Work
+
     predictor = Predictor.load(file.expanduser())
-    written, encoder = export_onnx(predictor, path), predictor.encoder.name
+    with Work("writing the graph"):
+        written, encoder = export_onnx(predictor, path), predictor.encoder.name
     if json:
         answer({"file": str(path), "bytes": written.bytes, "encoder": encoder, "farthest": written.farthest})
     else:

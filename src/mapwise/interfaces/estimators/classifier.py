@@ -133,17 +133,19 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         rows = self._rows_for(state, X)
         return diagnostic_named(diagnostic).run(state.predictor, rows, names=state.names.tolist(), **options)
 
-    def explain(self, X: Any, regions: bool = False) -> list[Explanation]:
+    def explain(self, X: Any, regions: bool = False, leave_out: int | None = None) -> list[Explanation]:
         """Why each row is answered as it is: the examples that voted, and the answer without each of them.
 
-        regions: of pictures, also where in each its answer came from; this takes a second a picture.
+        regions:   of pictures, also where in each its answer came from; this takes a second a picture.
+        leave_out: so many examples are left out in turn; None: all of a small support, or as many as take about a
+                   second, those with the largest votes first.
 
         An example is known by its place among those that were fitted, rows of weight 0 left out. Raises ValueError for
         rows that can't be read, for examples of one class, and for regions of rows other than pictures or without
         Captum.
         """
         columns = self._fitted.order
-        explanations = cast(list[Explanation], self.diagnose("explain", X, regions=regions))
+        explanations = cast(list[Explanation], self.diagnose("explain", X, regions=regions, leave_out=leave_out))
         return [one if one.votes is None else replace(one, votes=one.votes[:, columns]) for one in explanations]
 
     def which_next(self, X: Any, n: int = 1) -> list[Suggestion]:

@@ -1,13 +1,14 @@
 """Why a predictor answers as it does: the examples that voted, and the answer without each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.diagnostic import Diagnostic
@@ -15,18 +16,35 @@ from mapwise.predictors.evidence.cross_validation import scores_under
 from mapwise.predictors.evidence.occlusion import reddened, region
 from mapwise.predictors.evidence.votes import Explanation, explained
 
+FEWEST = 6
+"""Examples that are left out in turn at least, where there are so many: as many as an answer in words shows."""
+_OPERATIONS = 20_000_000_000
+"""Multiplications of all refits together, about a second: of a large support only some examples are left out."""
+
 
 def explain(
-    predictor: Predictor, X: Any, *, regions: bool | Path = False, names: Sequence[Any] | None = None
+    predictor: Predictor,
+    X: Any,
+    *,
+    regions: bool | Path = False,
+    leave_out: int | None = None,
+    names: Sequence[Any] | None = None,
+    progress: Callable[[Any], Iterable[Any]] = lambda steps: steps,
 ) -> list[Explanation]:
     """Show which examples voted for the answer to each row, and what it would be without each of them.
 
-    regions: folder for copies of the pictures, red where the answer came from; True: the regions without copies.
-    names:   of the classes, where they are called otherwise.
+    regions:   folder for copies of the pictures, red where the answer came from; True: the regions without copies.
+    leave_out: so many examples are left out in turn, each by fitting again, those with the largest votes first (the
+               nearest, where there are no votes), shared among the rows; None: all of a small support, or as many as
+               take about a second.
+    names:     of the classes, where they are called otherwise.
+    progress:  steps -> the same steps; by it the fitting can be watched.
 
-    Raises ValueError for a support of one class, for rows that can't be read, and for regions of rows that are no
-    pictures, or without Captum.
+    Raises ValueError for a support of one class, for rows that can't be read, for a `leave_out` below 1, and for
+    regions of rows that are no pictures, or without Captum.
     """
+    if leave_out is not None and leave_out < 1:
+        raise ValueError(f"leave_out is {leave_out}: give how many examples to leave out in turn, 1 or more")
     encoder = predictor.encoder
     if regions and encoder.reads != "pictures":
         raise ValueError(
@@ -39,7 +57,8 @@ def explain(
     named = predictor.classes if names is None else names
     explanations = explained(
         *(predictor.learner, predictor.params, predictor.fast, predictor.support, x),
-        *(without_each(predictor, x), named, predictor.sources),
+        *(partial(without_each, predictor, x, _count(predictor, leave_out), progress=progress), named),
+        predictor.sources,
     )
     if not regions:
         return explanations
@@ -54,19 +73,35 @@ def explain(
     return [replace(one, region=where) for one, where in zip(explanations, drawn, strict=True)]
 
 
-def without_each(predictor: Predictor, rows: Float[torch.Tensor, "Q D"]) -> Float[np.ndarray, "S Q W"]:
-    """The scores of encoded rows without each of the support's rows: exact, since a learner is fitted without it."""
-    support = predictor.support
-    weights = np.tile(predictor.weight, (len(predictor.weight), 1))
-    np.fill_diagonal(weights, 0)
+def without_each(
+    predictor: Predictor,
+    x: Float[torch.Tensor, "Q D"],
+    count: int,
+    order: Int64[np.ndarray, "S"],
+    *,
+    progress: Callable[[Any], Iterable[Any]] = lambda steps: steps,
+) -> Float[np.ndarray, "K Q W"]:
+    """The scores of encoded rows without each of the first rows of the order: exact, since a learner is fitted anew."""
+    support, rows = predictor.support, order[:count]
+    weights = np.tile(predictor.weight, (len(rows), 1))
+    weights[np.arange(len(rows)), rows] = 0
     # A learner made for a support set is another for a smaller one; rows of one weight share theirs.
     learners = [predictor.head.learner_for(support._replace(weight=torch.as_tensor(weight))) for weight in weights]
-    scores = np.empty((len(weights), len(rows), len(predictor.classes)))
-    for learner in dict.fromkeys(learners):
-        those = [row for row, one in enumerate(learners) if one == learner]
-        queries = rows.expand(len(those), *rows.shape)
+    scores = np.empty((len(rows), len(x), len(predictor.classes)))
+    for learner in progress(list(dict.fromkeys(learners))):
+        those = [place for place, one in enumerate(learners) if one == learner]
+        queries = x.expand(len(those), *x.shape)
         scores[those] = scores_under(learner, predictor.params_of(learner), support, weights[those], queries)
     return scores
+
+
+def _count(predictor: Predictor, leave_out: int | None) -> int:
+    """How many examples are left out in turn."""
+    examples = len(predictor.rows)
+    if leave_out is not None:
+        return min(leave_out, examples)
+    affordable = _OPERATIONS // (predictor.rows.size * examples)
+    return min(examples, max(FEWEST, affordable))
 
 
 DIAGNOSTIC = Diagnostic(explain, key="explanations")

@@ -1,14 +1,16 @@
 """Why an answer is what it is: the support examples that voted, and the answer without each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 
 from mapwise.core.capabilities import Votes, VoteScale
+from mapwise.core.families.embedding import learned_features
+from mapwise.core.geometry import squared_distances
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
@@ -25,8 +27,8 @@ class Example:
     label:       its class.
     source:      where it came from, such as a file; "" where that isn't kept.
     vote:        for the answer, above 0, or for the runner-up, below; None for a learner that gives no votes.
-    without:     the answer of a predictor fitted to all examples but this.
-    probability: of the explained answer, by that predictor.
+    without:     the answer of a predictor fitted to all examples but this; None where none was fitted.
+    probability: of the explained answer, by that predictor; None where none was fitted.
     """
 
     row: int
@@ -34,7 +36,7 @@ class Example:
     source: str
     vote: float | None
     without: Any
-    probability: float
+    probability: float | None
 
     @property
     def name(self) -> str:
@@ -80,7 +82,7 @@ class Explanation:
     probability: its probability.
     runner_up:   the class that comes second.
     examples:    all of the support, those that vote most for the answer first; where there are no votes, those without
-                 which it would be least probable.
+                 which it would be least probable, and behind them those that were not left out.
     votes:       what each example puts into each class, in the order of the support and of the classes; summed over the
                  examples they are the scores, up to a number that is the same for all classes, or the probabilities.
                  None for a learner that gives none.
@@ -105,26 +107,39 @@ class Explanation:
 
     @property
     def decisive(self) -> tuple[Example, ...]:
-        """The examples of which each, left out, would change the answer."""
-        return tuple(one for one in self.examples if one.without != self.label)
+        """The examples of which each, left out, would change the answer; among those that were left out."""
+        return tuple(one for one in self.left_out if one.without != self.label)
+
+    @property
+    def left_out(self) -> tuple[Example, ...]:
+        """The examples that were left out in turn: all of a small support, otherwise those with the largest votes."""
+        return tuple(one for one in self.examples if one.probability is not None)
 
     def __str__(self) -> str:
         """As lines for a person."""
         lines = [f"{self.label}, {100 * self.probability:.1f} %, before {self.runner_up}"]
         if self.votes is None:
-            least = [one for one in self.examples if one.probability < self.probability][:_SHOWN]
-            lines += [f"  without {_said(one)}: {100 * one.probability:.1f} %" for one in least]
+            least = [one for one in self.left_out if _chance(one) < self.probability][:_SHOWN]
+            lines += [f"  without {_said(one)}: {100 * _chance(one):.1f} %" for one in least]
         else:
             sides = [[one for one in self.examples if one.vote is not None and sign * one.vote > 0] for sign in (1, -1)]
             for word, side in zip(("for it", "against"), (sides[0], sides[1][::-1]), strict=True):
                 lines += [
-                    f"  {word}  {one.vote:+.3g}  {_said(one)}; without it {100 * one.probability:.1f} %"
+                    f"  {word}  {one.vote:+.3g}  {_said(one)}"
+                    + ("" if one.probability is None else f"; without it {100 * one.probability:.1f} %")
                     for one in side[:_SHOWN]
                 ]
+        tried = len(self.left_out)
+        one_of = (
+            "any one example" if tried == len(self.examples) else f"any one of the {tried} examples left out in turn"
+        )
         if self.decisive:
             lines += [f"  without {_said(one)} it would be {one.without}" for one in self.decisive[:_SHOWN]]
         else:
-            lines.append(f"  without any one example it would still be {self.label}")
+            lines.append(f"  without {one_of} it would still be {self.label}")
+        if tried < len(self.examples):
+            chosen = "are nearest" if self.votes is None else "have the largest votes"
+            lines.append(f"  {tried} of {len(self.examples):,} examples were left out in turn, those that {chosen}")
         if self.region is not None:
             left, upper, right, lower = self.region.box
             lines.append(
@@ -149,6 +164,7 @@ class Explanation:
             "votes_add_to": self.adds_to,
             "examples": [vars(one) for one in self.examples],
             "decisive": [one.row for one in self.decisive],
+            "left_out": len(self.left_out),
             **({"region": region} if region else {}),
         }
 
@@ -159,13 +175,13 @@ def explained(
     fast: Fast,
     support: Examples,
     x: Float[torch.Tensor, "Q D"],
-    without: Float[np.ndarray, "S Q W"],
+    without: Callable[[Int64[np.ndarray, "S"]], Float[np.ndarray, "K Q W"]],
     names: Sequence[Any],
     sources: Sequence[str] = (),
 ) -> list[Explanation]:
     """Why each query is answered as it is.
 
-    without: the scores without each row of the support.
+    without: rows of the support, the most telling first -> the scores without each of the first K of them.
     sources: where each row came from; empty where unknown.
 
     The support has two classes at least.
@@ -174,42 +190,83 @@ def explained(
         scores = learner.predict(params, fast, x)
     assert isinstance(scores, torch.Tensor)
     chances = scores.softmax(1).numpy()
-    left = torch.as_tensor(without).softmax(2).numpy()  # [S, Q, W]
-    order = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :2]
+    answers = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :2]
     columns = support.y.argmax(1).numpy()
-    together = max(1, _TOGETHER // max(1, support.y.numel()))
+    votes = _votes(learner, params, fast, support, x)
+    ahead = [None if part is None else part[:, a] - part[:, b] for part, (a, b) in zip(votes, answers, strict=True)]
+    near = None if isinstance(learner, Votes) else _nearness(learner, params, fast, support, x)
+    orders = [
+        _by_votes(ahead[place]) if near is None else _by_nearness(near[place], np.isin(columns, pair))
+        for place, pair in enumerate(answers)
+    ]
+    order = _in_turn(orders)
+    left = torch.as_tensor(without(order)).softmax(2).numpy()  # [K, Q, W]
+    place_of = {int(row): place for place, row in enumerate(order[: len(left)])}
+    scale = learner.votes_add_to if isinstance(learner, Votes) else None
     explanations = []
-    for start in range(0, len(x), together):
-        part = slice(start, start + together)
-        votes = _votes(learner, params, fast, support, x[part])
-        for place, (first, second) in enumerate(order[part], start=start):
-            each = None if votes is None else votes[place - start]  # [S, W]
-            vote = None if each is None else each[:, first] - each[:, second]
-            chance = left[:, place, first]  # [S]
-            examples = tuple(
-                Example(
-                    row=int(row),
-                    label=names[columns[row]],
-                    source=sources[row] if len(sources) else "",
-                    vote=None if vote is None else float(vote[row]),
-                    without=names[int(left[row, place].argmax())],
-                    probability=float(chance[row]),
-                )
-                for row in np.argsort(chance if vote is None else -vote, kind="stable")
+    for query, (first, second) in enumerate(answers):
+        vote = ahead[query]
+        chance = np.full(len(columns), np.inf)
+        chance[order[: len(left)]] = left[:, query, first]
+        examples = tuple(
+            Example(
+                row=row,
+                label=names[columns[row]],
+                source=sources[row] if len(sources) else "",
+                vote=None if vote is None else float(vote[row]),
+                without=names[int(left[place_of[row], query].argmax())] if row in place_of else None,
+                probability=float(chance[row]) if row in place_of else None,
             )
-            scale = learner.votes_add_to if isinstance(learner, Votes) else None
-            answer = float(chances[place, first])
-            explanations.append(Explanation(names[first], answer, names[second], examples, each, scale, row=place))
+            for row in np.argsort(chance if vote is None else -vote, kind="stable").tolist()
+        )
+        answer = float(chances[query, first])
+        explanations.append(Explanation(names[first], answer, names[second], examples, votes[query], scale, row=query))
     return explanations
 
 
 def _votes(
     learner: Learner, params: Params, fast: Fast, support: Examples, x: torch.Tensor
-) -> Float[np.ndarray, "Q S W"] | None:
+) -> list[Float[np.ndarray, "S W"] | None]:
+    """The votes on each query; None for a learner that gives none."""
     if not isinstance(learner, Votes):
-        return None
+        return [None] * len(x)
+    together = max(1, _TOGETHER // max(1, support.y.numel()))
     with torch.no_grad():
-        return learner.votes(params, fast, support, x).numpy()
+        return [each for part in torch.split(x, together) for each in learner.votes(params, fast, support, part).numpy()]
+
+
+def _nearness(
+    learner: Learner, params: Params, fast: Fast, support: Examples, x: torch.Tensor
+) -> Float[np.ndarray, "Q S"]:
+    """Squared distances to the examples where the learner compares them."""
+    z, rows = (learned_features(learner, params, fast, part) for part in (x, support.x))
+    return squared_distances(z, rows).numpy()
+
+
+def _by_votes(ahead: Float[np.ndarray, "S"] | None) -> Int64[np.ndarray, "S"]:
+    """The largest vote for the answer, the largest for the runner-up, the next for the answer, and so on."""
+    assert ahead is not None
+    best = np.argsort(-ahead, kind="stable")
+    return _in_turn([best, best[::-1]])
+
+
+def _by_nearness(far: Float[np.ndarray, "S"], of_pair: Bool[np.ndarray, "S"]) -> Int64[np.ndarray, "S"]:
+    """The examples of the answer and the runner-up, the nearest first, and behind them the others."""
+    order: np.ndarray = np.lexsort((far, ~of_pair))
+    return order
+
+
+def _in_turn(orders: Sequence[Int64[np.ndarray, "S"]]) -> Int64[np.ndarray, "S"]:
+    """One order of several: the first of each, the second of each, and so on; a row stands where it comes first."""
+    every = np.stack(orders, 1).ravel()
+    first = np.unique(every, return_index=True)[1]
+    order: np.ndarray = every[np.sort(first)]
+    return order
+
+
+def _chance(one: Example) -> float:
+    assert one.probability is not None
+    return one.probability
 
 
 def _said(one: Example) -> str:
