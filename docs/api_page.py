@@ -23,7 +23,7 @@ WIDTH = 120
 SECTIONS = {
     "A few examples": ("mapwise.interfaces", "mapwise.predictors"),
     "Learners": ("mapwise.core.learner", "mapwise.learners"),
-    "Tasks": ("mapwise.core.task", "mapwise.core.spec", "mapwise.data.examples"),
+    "Tasks": ("mapwise.core.task", "mapwise.core.source", "mapwise.core.spec", "mapwise.data.examples"),
     "Problems": ("mapwise.core.problem", "mapwise.problems"),
     "Sources": ("mapwise.tasks", "mapwise.data"),
     "Training and evaluation": ("mapwise.engine",),

@@ -23,7 +23,8 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Task
 from mapwise.data.digits import digits
 from mapwise.engine.compiled import ROUNDING, relative_distance
 from mapwise.engine.gradient import meta_gradient

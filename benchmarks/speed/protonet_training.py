@@ -19,7 +19,7 @@ from benchmarks.speed.ours import chosen, ours
 from benchmarks.speed.sampling import made_up, rows
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.nets.conv4 import Conv4
 from mapwise.tasks.episodes import Episodes

@@ -3,10 +3,10 @@ from .core.estimate import Estimate as Estimate
 from .core.learner import Learner as Learner
 from .core.problem import Metric as Metric
 from .core.problem import Problem as Problem
+from .core.source import TaskSource as TaskSource
 from .core.spec import Spec as Spec
 from .core.task import Examples as Examples
 from .core.task import Task as Task
-from .core.task import TaskSource as TaskSource
 from .data.examples import examples as examples
 from .data.rows import LabelledRows as LabelledRows
 from .engine.evaluate import evaluate as evaluate

@@ -17,7 +17,7 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.sources import SOURCES, training_source
 from mapwise.core import tree
 from mapwise.core.losses import binary_cross_entropy, cross_entropy, gaussian, squared_error
-from mapwise.core.task import TaskShape
+from mapwise.core.source import TaskShape
 from mapwise.engine.gradient import meta_gradient
 from mapwise.interfaces.cli import main
 from mapwise.learners.metric.protonet import ProtoNet

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 import mapwise as mw
+from mapwise.core.source import Source, inputs_of
 from mapwise.core.spec import Inputs, described, is_plain, plain_shape
-from mapwise.core.task import Source, inputs_of
 
 TWO = {"picture": mw.Spec((1, 8, 8)), "words": mw.Spec((12,), "int64", 30)}
 PLAIN = mw.Spec((4, 2))

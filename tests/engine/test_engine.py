@@ -14,8 +14,9 @@ from torch.utils import _pytree as pytree
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at, tasks_in
+from mapwise.core.source import About
 from mapwise.core.spec import Spec
-from mapwise.core.task import About, Examples, Task
+from mapwise.core.task import Examples, Task
 from mapwise.data.digits import digits
 from mapwise.data.rows import LabelledRows
 from mapwise.engine import checkpoint

@@ -12,8 +12,9 @@ from mapwise.core.estimate import Estimate
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.scores import Gaussian, without_absent
+from mapwise.core.source import About
 from mapwise.core.spec import Spec
-from mapwise.core.task import About, Examples, Task, present_classes
+from mapwise.core.task import Examples, Task, present_classes
 from mapwise.data.digits import digits
 from mapwise.engine.evaluate import episode_values, evaluate, fitted_temperature, predicts_alone
 from mapwise.engine.results import Paired, Report

@@ -99,7 +99,7 @@ def shared_names(files: dict[str, tuple[str, bool]]) -> dict[str, list[str]]:
 
 
 def test_imports_make_no_circle():
-    assert circle(graph(modules())) == []
+    assert circle(graph(modules(), late=True)) == []
 
 
 def test_no_folder_has_more_than_four_floors_inside():
@@ -162,6 +162,15 @@ def test_contributing_draws_the_house_as_it_stands():
 
 
 # Each guard is shown a text that breaks it.
+
+
+def test_an_import_for_types_alone_or_inside_a_function_is_in_the_graph():
+    files = {
+        "mapwise.a": ("if TYPE_CHECKING:\n    from mapwise.b import B", False),
+        "mapwise.b": ("def f():\n    import mapwise.a", False),
+    }
+    assert circle(graph(files)) == []
+    assert circle(graph(files, late=True)) == ["mapwise.a", "mapwise.b", "mapwise.a"]
 
 
 def test_a_circle_is_caught():

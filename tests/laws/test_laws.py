@@ -24,7 +24,8 @@ from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import TaskSource, present_classes
+from mapwise.core.source import TaskSource
+from mapwise.core.task import present_classes
 from mapwise.data.rows import LabelledRows
 from mapwise.engine import checkpoint
 from mapwise.laws.case import Case

@@ -15,8 +15,9 @@ from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.losses import row_mean
 from mapwise.core.problem import Metric, Problem, task_mean
 from mapwise.core.scores import means
+from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
-from mapwise.core.task import About, Examples, Source, Task
+from mapwise.core.task import Examples, Task
 from mapwise.engine.evaluate import evaluate
 from mapwise.engine.figures import training_curves
 from mapwise.engine.results import Findings, Paired, Report

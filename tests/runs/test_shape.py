@@ -3,7 +3,7 @@
 import pytest
 
 import mapwise as mw
-from mapwise.core.task import TaskShape
+from mapwise.core.source import TaskShape
 from mapwise.predictors.heads.trained_learner import TrainedLearner
 from mapwise.runs.learner import LearnerSettings
 from mapwise.runs.settings import SETTINGS, RunSettings, TrainedOn

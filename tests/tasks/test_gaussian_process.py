@@ -9,7 +9,7 @@ import torch
 
 from mapwise.core.losses import gaussian
 from mapwise.core.map_tasks import task_at
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.runs.settings import RunSettings
 from mapwise.tasks.gaussian_process import JITTER, KERNELS, GaussianProcess
 

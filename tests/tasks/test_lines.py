@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.tasks.lines import Lines
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.workflows.listing import source_options

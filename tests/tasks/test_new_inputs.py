@@ -16,8 +16,9 @@ from mapwise.catalog.rows import SourceRow
 from mapwise.catalog.sources import SOURCES
 from mapwise.core import tree
 from mapwise.core.problem import Problem
+from mapwise.core.source import About, Source
 from mapwise.core.spec import Inputs
-from mapwise.core.task import About, Examples, Source, Task
+from mapwise.core.task import Examples, Task
 from mapwise.engine.figures import drawn_episode, embedding_map, function_fits, training_curves
 from mapwise.engine.results import Findings
 from mapwise.laws.case import Case

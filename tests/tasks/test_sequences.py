@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 
 SOURCES = [Copy(length="1-5", tasks=40), AssociativeRecall(items="2-4", tasks=40)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.tasks.sinusoid import Sinusoid
 
 

@@ -12,8 +12,9 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core.learner import Learner
 from mapwise.core.map_tasks import task_at
+from mapwise.core.source import TaskSource
 from mapwise.core.stream import after_prefixes, is_stream, scored_rows, scores_along
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.task import Examples, Task
 from mapwise.data.rows import LabelledRows
 from mapwise.engine.evaluate import episode_values, evaluate
 from mapwise.engine.figures import drawn_episode

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.learner import Learner
+from mapwise.core.source import TaskSource
 from mapwise.core.spelling import suggestion
-from mapwise.core.task import Examples, TaskSource
+from mapwise.core.task import Examples
 from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
 from mapwise.tasks.episodes import Span

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mapwise.catalog.rows import SourceRow, SourceSettings
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.data.digits import digits
 from mapwise.data.glyphs import glyphs
 from mapwise.data.images import images

@@ -6,7 +6,7 @@ whatever it extends. Each capability has a law that says what its methods must a
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,19 +15,19 @@ from mapwise.core.scores import Scores
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 
-if TYPE_CHECKING:
-    from mapwise.core.learner import Learner
+L = TypeVar("L")
+S = TypeVar("S", bound="TakesSteps")
 
 VoteScale: TypeAlias = Literal["scores", "probabilities"]
 """What the votes of the support rows add up to: a class's score, or its probability, the softmax of the scores."""
 
 
-class OverEmbedded(NamedTuple):
+class OverEmbedded(NamedTuple, Generic[L]):
     """A learner over embedded rows, so that each row is embedded only once."""
 
     encode: Callable[[Any], Float[Tensor, "N D"]]
     """Embeds raw rows, each by itself."""
-    learner: "Learner"
+    learner: L
     """Takes embedded rows instead of raw ones."""
     params: Params
     """The params of that learner."""
@@ -41,7 +41,7 @@ class Embeds(Protocol):
         """Rows where the adapted learner compares them."""
         ...
 
-    def over_embedded(self, params: Params) -> OverEmbedded | None:
+    def over_embedded(self, params: Params) -> OverEmbedded[Any] | None:
         """The same learner over embedded rows; None where the embedding of a row depends on other rows."""
         ...
 
@@ -107,6 +107,6 @@ class TakesSteps(Protocol):
         ...
 
 
-def with_steps(learner: TakesSteps, steps: int) -> "Learner":
+def with_steps(learner: S, steps: int) -> S:
     """The same learner with another number of steps of an adaptation."""
-    return cast("Learner", replace(cast(Any, learner), inner_steps=steps))
+    return cast(S, replace(cast(Any, learner), inner_steps=steps))

@@ -12,7 +12,8 @@ from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net, blueprint
 from mapwise.core.losses import Loss, cross_entropy
 from mapwise.core.scores import Scores
-from mapwise.core.task import Examples, Task, TaskSource
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
 MOMENT = {"moment": True}

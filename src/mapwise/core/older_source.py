@@ -4,7 +4,8 @@ from typing import Any
 
 from mapwise.core.problem import Problem
 from mapwise.core.renamed import warn_renamed
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Task
 
 
 class _OlderSource:

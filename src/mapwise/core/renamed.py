@@ -33,6 +33,7 @@ RENAMED: dict[str, dict[str, str]] = {
 MOVED: dict[str, dict[str, str]] = {
     # module -> name -> the module it is in now, with the name where that is another
     "core.losses": {"means": "core.scores", "present_classes": "core.task", "without_absent": "core.scores"},
+    "core.task": dict.fromkeys(("About", "Source", "TaskShape", "TaskSource", "inputs_of"), "core.source"),
     "catalog": {
         "LearnerRow": "learners.row:earlier_row",
         "LEARNERS": "catalog.learners",

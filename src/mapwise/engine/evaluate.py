@@ -19,8 +19,9 @@ from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.older_source import with_problem
 from mapwise.core.problem import Answers, task_mean
 from mapwise.core.scores import Gaussian, Scores
+from mapwise.core.source import TaskSource
 from mapwise.core.stream import is_stream, scored_rows, scores_along
-from mapwise.core.task import Task, TaskSource, rows_at
+from mapwise.core.task import Task, rows_at
 from mapwise.core.tree import Params
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.results import Protocol, Report

@@ -15,9 +15,10 @@ from mapwise.core.execution import How
 from mapwise.core.learner import Learner
 from mapwise.core.problem import Problem
 from mapwise.core.scores import Gaussian, Scores
+from mapwise.core.source import TaskSource, inputs_of
 from mapwise.core.spec import Spec
 from mapwise.core.stream import is_stream
-from mapwise.core.task import Task, TaskSource, inputs_of
+from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import episode_values
 from mapwise.engine.results import Curve, EmbeddingMap, Episode, FunctionFit, MemoryUse

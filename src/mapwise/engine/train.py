@@ -10,7 +10,7 @@ from mapwise.core.execution import How, Precision
 from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.older_source import with_problem
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import loop
 from mapwise.engine.aggregate import Aggregate, aggregate_named

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
+from mapwise.core.learner import Learner
 from mapwise.core.stream import after_prefixes, scores_along
 from mapwise.core.task import Task, present_classes, reweighted
 from mapwise.laws.case import (
@@ -96,7 +97,7 @@ def embeds(case: Case) -> Finding:
     over = learner.over_embedded(params)
     if over is None:
         return True, "a row is not embedded once, since its embedding depends on others or moves with the task"
-    assert isinstance(over.learner, Embeds)
+    assert isinstance(over.learner, Learner) and isinstance(over.learner, Embeds)
     scores = places = 0.0
     for task in case.tasks():
         support, x = task.support._replace(x=over.encode(task.support.x)), over.encode(task.query.x)

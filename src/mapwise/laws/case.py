@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 from mapwise.core import random, tree
 from mapwise.core.learner import Learner, nets_of
 from mapwise.core.map_tasks import map_tasks, task_at, tasks_in
-from mapwise.core.task import Examples, Task, TaskSource, rows_at
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Examples, Task, rows_at
 from mapwise.core.tree import Params
 
 SAME = 1e-8

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mapwise.core.learner import WAIVABLE, Learner, check_tasks
 from mapwise.core.older_source import with_problem
 from mapwise.core.renamed import renamed
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.laws.abilities import causal, embeds, steps_from_start, traced, votes_add_up
 from mapwise.laws.case import Case, Finding
 from mapwise.laws.documented import documented

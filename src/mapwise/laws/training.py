@@ -12,7 +12,8 @@ from torch import Tensor
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.scores import means
-from mapwise.core.task import Task, TaskSource, by_token
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Task, by_token
 from mapwise.core.tree import Params
 from mapwise.laws.case import (
     SAME,

@@ -14,8 +14,8 @@ from typing import Any
 from mapwise.core.capabilities import Causal
 from mapwise.core.functional import Net
 from mapwise.core.learner import MOMENT, Learner
+from mapwise.core.source import TaskShape
 from mapwise.core.spec import plain_shape
-from mapwise.core.task import TaskShape
 from mapwise.problems import PROBLEMS
 
 OUTER_RATES = {"optimizer.lr": (0.001, 0.003, 0.01)}

@@ -10,8 +10,8 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import named
 from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
+from mapwise.core.source import TaskShape, TaskSource, inputs_of
 from mapwise.core.spec import plain_shape
-from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings

@@ -14,7 +14,7 @@ from typing import Any
 from mapwise.catalog.sources import training_source
 from mapwise.core import tree
 from mapwise.core.learner import Learner
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.core.tree import Params
 from mapwise.engine import checkpoint
 from mapwise.engine.folder import BEST, LAST, Best

@@ -26,8 +26,8 @@ from mapwise.catalog.nets import NETS, net_options
 from mapwise.catalog.rows import SourceRow, named
 from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
+from mapwise.core.source import TaskShape, TaskSource, inputs_of
 from mapwise.core.spelling import suggestion
-from mapwise.core.task import TaskShape, TaskSource, inputs_of
 from mapwise.engine.optimizer import parse
 from mapwise.learners.row import LearnerRow
 from mapwise.problems import PROBLEMS

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from mapwise.core.source import TaskShape
 from mapwise.core.spec import Inputs, Spec, is_plain
-from mapwise.core.task import TaskShape
 
 
 def shape_to_file(shape: TaskShape) -> list[Any]:

@@ -6,8 +6,8 @@ from typing import Literal
 from torch.utils import _pytree as pytree
 
 from mapwise.catalog.rows import SourceSettings
+from mapwise.core.source import TaskSource, inputs_of
 from mapwise.core.spec import described
-from mapwise.core.task import TaskSource, inputs_of
 from mapwise.runs.settings import RunSettings, named_source
 from mapwise.runs.words import typed
 from mapwise.tasks.episodes import Episodes

@@ -8,8 +8,9 @@ import torch
 
 from mapwise.core.problem import Problem
 from mapwise.core.seeds import check_seed
+from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
-from mapwise.core.task import About, Examples, Source, Task
+from mapwise.core.task import Examples, Task
 from mapwise.problems.regression import Regression
 from mapwise.tasks.random_streams import PARTS, random_stream
 

@@ -9,8 +9,9 @@ import torch
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
+from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
-from mapwise.core.task import About, Examples, Source, Task
+from mapwise.core.task import Examples, Task
 from mapwise.data.rows import LabelledRows
 from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Augment, Episodes, Span, without_replacement

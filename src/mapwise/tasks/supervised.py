@@ -9,8 +9,9 @@ import torch
 
 from mapwise.core import random
 from mapwise.core.problem import Problem
+from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
-from mapwise.core.task import About, Examples, Source, Task
+from mapwise.core.task import Examples, Task
 from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Episodes
 

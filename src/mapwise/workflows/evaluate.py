@@ -10,8 +10,8 @@ import torch
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
+from mapwise.core.source import TaskSource, inputs_of
 from mapwise.core.spec import is_plain
-from mapwise.core.task import TaskSource, inputs_of
 from mapwise.core.tree import Params
 from mapwise.engine.evaluate import evaluate, fitted_temperature
 from mapwise.engine.results import Paired, Report

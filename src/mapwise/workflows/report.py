@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mapwise.core.capabilities import TakesSteps, with_steps
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.data.files import write_atomically
 from mapwise.engine import figures as found_in
 from mapwise.engine.folder import records_of

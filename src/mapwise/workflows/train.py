@@ -11,7 +11,8 @@ import torch
 from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
-from mapwise.core.task import Task, TaskSource
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.data.files import claimed
 from mapwise.engine.aggregate import aggregate_named

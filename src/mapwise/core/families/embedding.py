@@ -12,7 +12,8 @@ from mapwise.core import functional
 from mapwise.core.capabilities import Embeds, OverEmbedded
 from mapwise.core.functional import Net
 from mapwise.core.learner import BY_ROWS, WAIVABLE, Learner
-from mapwise.core.task import Examples, TaskSource, counted_inputs
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Examples, counted_inputs
 from mapwise.core.tree import Fast, Params
 
 MEASURED_BATCHES = 20
@@ -79,7 +80,7 @@ class EmbeddingLearner(Learner):
         """Rows in the learned space."""
         return functional.apply(self.encoder, self.encoder_weights(params, fast), x).flatten(1)
 
-    def over_embedded(self, params: Params) -> OverEmbedded | None:
+    def over_embedded(self, params: Params) -> OverEmbedded[Learner] | None:
         """The same learner over rows that `encode` has embedded.
 
         None where the embedding of a row depends on other rows, or the encoder has no `output_shape`.

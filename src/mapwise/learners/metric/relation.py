@@ -15,7 +15,8 @@ from mapwise.core.functional import Net
 from mapwise.core.losses import squared_error
 from mapwise.core.map_tasks import task_at, tasks_in
 from mapwise.core.scores import without_absent
-from mapwise.core.task import Examples, Task, TaskSource, present_classes, rows_at
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Examples, Task, present_classes, rows_at
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.row import OF_CLASSES, LearnerRow
 from mapwise.nets.compare import Compare

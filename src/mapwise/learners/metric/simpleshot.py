@@ -10,7 +10,8 @@ from torch import Tensor
 from mapwise.core import functional
 from mapwise.core.geometry import class_means, squared_distances
 from mapwise.core.scores import without_absent
-from mapwise.core.task import Examples, TaskSource, counted_inputs, present_classes
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Examples, counted_inputs, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.pretraining.supervised import MEASURED_BATCHES, Supervised
 from mapwise.learners.row import encoder_row

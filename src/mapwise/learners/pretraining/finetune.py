@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mapwise.core import functional
 from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.inner_loop import SGD, descend
+from mapwise.core.learner import Learner
 from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
@@ -72,7 +73,7 @@ class Finetune(Supervised):
         # A branch without leaves (body_lr=0) is not in a saved file.
         return super().embed({**params, **fast.get("body", {})}, fast, x)
 
-    def over_embedded(self, params: Params) -> OverEmbedded | None:
+    def over_embedded(self, params: Params) -> OverEmbedded[Learner] | None:
         """As `Supervised`, and None unless the encoder is left as it is."""
         return None if self.body_lr else super().over_embedded(params)
 

@@ -14,7 +14,8 @@ from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means, cosines
 from mapwise.core.learner import Learner
 from mapwise.core.scores import without_absent
-from mapwise.core.task import Examples, Task, TaskSource, counted_inputs, present_classes
+from mapwise.core.source import TaskSource
+from mapwise.core.task import Examples, Task, counted_inputs, present_classes
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.row import encoder_row
 
@@ -74,7 +75,7 @@ class Supervised(Learner):
         """The features before the head, of each row by itself."""
         return functional.apply(functional.headless(self.net), functional.body_weights(self.net, params), x).flatten(1)
 
-    def over_embedded(self, params: Params) -> OverEmbedded | None:
+    def over_embedded(self, params: Params) -> OverEmbedded[Learner] | None:
         """The same learner over rows that `encode` made; None where the features of a row depend on other rows."""
         if functional.statistics_kept(self.net) - {"measured"}:
             return None

@@ -180,7 +180,7 @@ class TrainedLearner:
         return self.learner, self.params, support._replace(x=random.uniform(torch.tensor(0), shape).double())
 
     @cached_property
-    def _over_embedded(self) -> OverEmbedded | None:
+    def _over_embedded(self) -> OverEmbedded[Learner] | None:
         return self.learner.over_embedded(self.params) if isinstance(self.learner, Embeds) else None
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.engine.folder import records_of
 from mapwise.runs.settings import SETTINGS, STAMPS, RunSettings
 from mapwise.runs.sources import source_of

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict
 
 from mapwise.core.problem import Metric, Problem
-from mapwise.core.task import TaskSource
+from mapwise.core.source import TaskSource
 from mapwise.data.files import claimed, write_atomically
 from mapwise.engine.folder import records_of
 from mapwise.engine.loop import Progress
