@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 import mapwise as mw
-from mapwise.core.renamed import MODULES, MOVED, RENAMED
+from mapwise.core.renamed import KEYWORDS, MODULES, MOVED, RENAMED
+from mapwise.data.rows import LabelledRows
 from mapwise.nets import MLP
+from mapwise.predictors.diagnostics.which_next import which_next
 from mapwise.tasks.sequences import Copy
 
 POINTS = np.random.default_rng(0).normal(size=(12, 2)) + np.repeat([[0, 0], [9, 9], [0, 9]], 4, axis=0)
@@ -57,6 +59,28 @@ ATTRIBUTES = {
 }
 
 
+def rows():
+    return LabelledRows.of(np.zeros((12, 2), np.float32), ["a", "b"] * 6, name="table")
+
+
+FIGURES = {name: name for name in KEYWORDS["Report"]} | {"sights": "instances"}
+CALLS = {
+    # class or function -> a call with one keyword by its old name, and what it gives
+    "Report": lambda name: mw.Report(report().protocol, np.ones(2), **{name: 0.5}).figures == {FIGURES[name]: 0.5},
+    "Report.from_json": lambda name: (
+        mw.Report.from_json(**{name: mw.Report(report().protocol, np.ones(4)).to_json()}, values=np.ones(4)).metric
+        == "mse"
+    ),
+    "AssociativeRecall": lambda name: mw.AssociativeRecall(**{name: "multilabel"}).problem == mw.Multilabel(),
+    "Copy": lambda name: mw.Copy(**{name: "multilabel"}).problem == mw.Multilabel(),
+    "Episodes": lambda name: mw.Episodes(rows(), ways=2, **{name: "classification"}).problem == mw.Classification(),
+    "GaussianProcess": lambda name: mw.GaussianProcess(**{name: "regression"}).problem == mw.Regression(),
+    "Lines": lambda name: mw.Lines(tasks=3, **{name: "regression"}).tasks == 3,
+    "Sinusoid": lambda name: mw.Sinusoid(**{name: "regression"}).problem == mw.Regression(),
+    "Stream": lambda name: mw.Stream(rows(), ways=2, length=4, **{name: "classification"}).length == 4,
+}
+
+
 def _columns(rows):
     return {str(place): column for place, column in enumerate(np.asarray(rows).T)}
 
@@ -77,6 +101,21 @@ def test_an_old_attribute_works_and_warns(owner, name, tmp_path):
     ) as warned:
         assert use()
     assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, names in KEYWORDS.items() for name in names])
+def test_an_old_keyword_works_and_warns(owner, name):
+    with pytest.warns(DeprecationWarning, match=f"{name}= of {owner} is now ") as warned:
+        assert CALLS[owner](name)
+    assert warned[0].filename == __file__
+
+
+def test_a_suggestion_of_what_to_label_is_one_unless_more_are_wanted():
+    predictor = classifier().predictor_
+    points = _columns([[0.0, 0.0], [1.0, 2.0], [3.0, 3.0]])
+    with pytest.warns(DeprecationWarning, match="which_next"):
+        assert len(predictor.which_next(points)) == 1
+    assert len(which_next(predictor, points, None)) == 3
 
 
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in MOVED.items() for name in names])

@@ -1,17 +1,18 @@
 """The names of version 0.1.0 that have changed: each works in this version, and warns with its new name.
 
-A class with an old name is decorated with `@renamed`, and a module has `__getattr__ = moved(__name__)`.
+A class with an old name or an old keyword is decorated with `@renamed`, a function with an old keyword with
+`@renamed_keywords`, and a module has `__getattr__ = moved(__name__)`.
 """
 
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from operator import attrgetter
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 RENAMED: dict[str, dict[str, str]] = {
     # class -> old attribute -> the path of the new one; or MODULE:FUNCTION of the object, with () for a property
@@ -29,6 +30,14 @@ RENAMED: dict[str, dict[str, str]] = {
         "export_onnx": "predictors.onnx:export_onnx",
     },
     "TargetPredictor": {"error": "predictors.diagnostics.cross_validation:deviation()"},
+}
+_SOURCES = ("AssociativeRecall", "Copy", "Episodes", "GaussianProcess", "Lines", "Sinusoid", "Stream")
+_FIGURES = ("nll", "bits", "coverage", "ece", "auc", "classes", "reliability", "calibrated", "chance")
+KEYWORDS: dict[str, dict[str, str]] = {
+    # class or function -> old keyword -> the new one; NAME.KEY for an entry of a dict, "" for one that is left out
+    "Report": {**{name: f"figures.{name}" for name in _FIGURES}, "sights": "figures.instances"},
+    "Report.from_json": {"found": "report"},
+    **{name: {"kind": ""} for name in _SOURCES},
 }
 MOVED: dict[str, dict[str, str]] = {
     # module -> name -> the module it is in now, with the name where that is another
@@ -55,6 +64,7 @@ MODULES = {
 HOUSE = "mapwise"
 
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def warn_renamed(old: str, new: str, *, above: int = 1) -> None:
@@ -84,10 +94,31 @@ class _Renamed:
 
 
 def renamed(cls: C) -> C:
-    """Give a class its old attributes."""
-    for old, new in RENAMED[cls.__name__].items():
+    """Give a class its old attributes, and its constructor its old keywords."""
+    for old, new in RENAMED.get(cls.__name__, {}).items():
         setattr(cls, old, _Renamed(old, new))
+    if cls.__name__ in KEYWORDS:
+        cls.__init__ = _with_old_keywords(cls.__init__, cls.__name__)  # type: ignore[misc]
     return cls
+
+
+def renamed_keywords(function: F) -> F:
+    """Give a function its old keywords."""
+    return _with_old_keywords(function, function.__qualname__)
+
+
+def _with_old_keywords(function: F, name: str) -> F:
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        for old in KEYWORDS[name].keys() & options.keys():
+            new, value = KEYWORDS[name][old], options.pop(old)
+            warn_renamed(f"{old}= of {name}", f"{new}=" if new else "its problem, which needs no keyword")
+            keyword, _, key = new.partition(".")
+            if keyword:
+                options[keyword] = {**options.get(keyword, {}), key: value} if key else value
+        return function(*args, **options)
+
+    return cast(F, call)
 
 
 def moved(module: str) -> Callable[[str], Any]:

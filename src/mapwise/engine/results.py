@@ -9,7 +9,7 @@ import numpy as np
 
 from mapwise.core.estimate import Estimate
 from mapwise.core.problem import Problem
-from mapwise.core.renamed import renamed
+from mapwise.core.renamed import renamed, renamed_keywords
 from mapwise.problems import metric_named, problem_of_metric
 from mapwise.problems.classification import Calibrated, ClassFigures
 
@@ -127,6 +127,7 @@ class Report:
         return out | {name: value for name, value in figures.items() if value is not None}
 
     @classmethod
+    @renamed_keywords
     def from_json(cls, report: Mapping[str, Any], values: np.ndarray) -> "Report":
         """The report of these numbers, as `to_json` gives them, and of every episode's value."""
         names = ("learner", "source", "split", "ways", "shots", "queries", "episodes", "seed", "transductive")

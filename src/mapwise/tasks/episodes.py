@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
+from mapwise.core.renamed import renamed
 from mapwise.core.seeds import check_seed
 from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
@@ -24,6 +25,7 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 """(x [N, *input], key []) -> x of the same shape; a pure function."""
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class Episodes(Source):
     """Tasks of `ways` classes with `shots` support and `queries` query rows each.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mapwise.core.problem import Problem
+from mapwise.core.renamed import renamed
 from mapwise.core.scores import Gaussian
 from mapwise.core.seeds import check_seed
 from mapwise.core.source import About, Source
@@ -44,6 +45,7 @@ JITTER = 1e-6
 _X, _VALUE, _ERROR, _COUNT, _KEY = range(5)
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class GaussianProcess(Source):
     """Fit a function drawn from a Gaussian process from a few of its points, x uniform in -2..2.

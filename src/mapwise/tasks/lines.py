@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mapwise.core.renamed import renamed
 from mapwise.tasks.curves import Curves
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class Lines(Curves):
     """Fit y = slope * x + intercept from a few points of one line, x uniform in -5..5.

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mapwise.core.problem import Problem
+from mapwise.core.renamed import renamed
 from mapwise.core.seeds import check_seed
 from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
@@ -83,6 +84,7 @@ class Sequences(Source):
         )
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class Copy(Sequences):
     """Repeat a sequence of random bit vectors after the mark that ends it.
@@ -148,6 +150,7 @@ class Copy(Sequences):
         return self._task(random, read, np.pad(there, ((0, 0), (0, 1)), constant_values=True), vectors, there)
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class AssociativeRecall(Sequences):
     """Recall the item that came after the one that is shown again.

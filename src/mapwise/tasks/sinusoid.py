@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mapwise.core.renamed import renamed
 from mapwise.tasks.curves import Curves
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class Sinusoid(Curves):
     """Fit y = amplitude * sin(x - phase) from a few points of one curve.

@@ -9,6 +9,7 @@ import torch
 
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
+from mapwise.core.renamed import renamed
 from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
 from mapwise.core.task import Examples, Task
@@ -17,6 +18,7 @@ from mapwise.problems.classification import Classification
 from mapwise.tasks.episodes import Augment, Episodes, Span, without_replacement
 
 
+@renamed
 @dataclass(frozen=True, eq=False)
 class Stream(Source):
     """Streams of `length` rows of `ways` classes, whose columns are dealt out anew for every stream.

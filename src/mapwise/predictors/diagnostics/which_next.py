@@ -13,11 +13,11 @@ from mapwise.predictors.evidence.label_next import Suggestion
 
 
 def which_next(
-    predictor: Predictor, X: Any, n: int | None = None, *, names: Sequence[Any] | None = None
+    predictor: Predictor, X: Any, n: int | None = 1, *, names: Sequence[Any] | None = None
 ) -> list[Suggestion]:
     """Suggest which rows to label next, the best first, and why.
 
-    n:     number of suggestions; None: 5, or as many as there are rows.
+    n:     number of suggestions; None: 5, or as many as there are rows, as the command shows.
     names: of the classes, where they are called otherwise.
 
     Raises ValueError for no rows, an n that they don't allow, rows that can't be read, and a support of one class.
