@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.side_by_side import CLOCKS, ROUNDS, Spread
-from benchmarks.tables import ROOT, cell, columns, told
+from benchmarks.tables import ROOT, cell, columns, describe_target
 from mapwise.interfaces.printing import note, show
 from mapwise.workflows.allocator import keep_freed_memory
 from mapwise.workflows.machine import machine
@@ -163,7 +163,7 @@ def display(outcome: dict[str, Any]) -> None:
             drawn.add_row(*(Text(cell(line.get(name))) for name in names))
         show(drawn)
     for target in result["targets"]:
-        show(f"target: {told(target)}")
+        show(f"target: {describe_target(target)}")
     for remark in result["notes"]:
         show(f"note: {remark}")
 

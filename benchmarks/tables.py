@@ -359,7 +359,7 @@ def _measured(row: Row) -> str:
         lines = [[cell(line.get(name)) for name in names] for line in table["lines"]]
         parts.append(f"**{table['title'][0].upper()}{table['title'][1:]}**")
         parts.append(markdown(names, lines))
-    remarks = [*(f"Target: {told(target)}" for target in result["targets"]), *result.get("notes", ())]
+    remarks = [*(f"Target: {describe_target(target)}" for target in result["targets"]), *result.get("notes", ())]
     if remarks:
         parts.append("\n".join(f"- {remark[0].upper()}{remark[1:]}." for remark in remarks))
     parts.append("\n".join(["```sh", _portable(row.eval_command), "```"]))
@@ -384,7 +384,7 @@ def cell(value: Any) -> str:
     return f"{value:.3g}"
 
 
-def told(target: dict[str, Any]) -> str:
+def describe_target(target: dict[str, Any]) -> str:
     """A target in words: what, the figure, what it should be, and whether it is."""
     wanted = f"{'at least' if target['at_least'] else 'at most'} {cell(target['goal'])}"
     if target["met"] is None:

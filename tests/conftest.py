@@ -56,7 +56,7 @@ class Done(NamedTuple):
     err: str
 
     @property
-    def found(self) -> Any:
+    def answer(self) -> Any:
         """The one JSON object on standard output."""
         return json.loads(self.out)
 

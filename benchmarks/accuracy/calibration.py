@@ -29,7 +29,7 @@ LOST = 2.1
 """Most points of accuracy that honest probabilities may cost."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     seeds, steps, episodes = (2, 2, 20) if options.quick else (options.seeds, options.steps, EPISODES)
     names = (options.learner, options.against)
     result = Row(
@@ -113,7 +113,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--runs", type=Path, default=Path("runs/calibration"))
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ TIMED = 8
 """Steps that say how long a step takes; the first one is left out."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     bench = Bench(options.source, net_options={"filters": 64, "down": "stride"}, validation_episodes=60, episodes=300)
     if options.quick:
         bench = Bench(options.source, net_options={"filters": 4, "down": "stride"}, validation_episodes=4, episodes=8)
@@ -147,7 +147,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=120, help="processor time of every training (default 120)")
     parser.add_argument("--only", nargs="+", metavar="LEARNER", help="these learners, and maml")
     parser.add_argument("--runs", type=Path, default=Path("runs/curves"))
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Judged(NamedTuple):
     """The share of them in the central 95 % interval."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     episodes, steps = (8, 4) if options.quick else (EPISODES, options.steps)
     contexts = CONTEXTS[:2] if options.quick else CONTEXTS
     result = Row(
@@ -133,7 +133,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--optimizer", default="Adam lr=0.001")
     parser.add_argument("--runs", type=Path, default=Path("runs/functions"))
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ LINES = 100
 """Supports of the line y = 2x."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     result = Row(
         "hypernet-transfer",
         "lines, sinusoid, glyphs",
@@ -161,22 +161,22 @@ def judged(options: argparse.Namespace, learner: Any, params: dict[str, Any], so
 
 def compared(result: Row, what: str, ours: np.ndarray, rivals: dict[str, np.ndarray], sign: int) -> Line:
     """A line of a table: either's own figure, and how far the first is ahead of each rival."""
-    line: Line = {"task": what, "hypernet": said(ours)}
+    line: Line = {"task": what, "hypernet": format_mean(ours)}
     for name, theirs in rivals.items():
         ahead = Estimate.of(sign * (ours - theirs))
-        line |= {name: said(theirs), f"ahead of {name}": f"{ahead.mean:.3g} ± {ahead.ci95:.2g}"}
+        line |= {name: format_mean(theirs), f"ahead of {name}": f"{ahead.mean:.3g} ± {ahead.ci95:.2g}"}
         if name == "transfer":
             result.targets.append(Target(f"{what}, lower end of the lead over transfer", ahead.mean - ahead.ci95, 0.0))
     return line
 
 
-def said(values: np.ndarray) -> str:
+def format_mean(values: np.ndarray) -> str:
     estimate = Estimate.of(values)
     return f"{estimate.mean:.3g} ± {estimate.ci95:.2g}"
 
 
 def main(words: list[str]) -> int:
-    return row.run(row.parser(__doc__), found, words)
+    return row.run(row.parser(__doc__), benchmark, words)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from mapwise.engine.folder import METRICS
 from mapwise.runs.settings import RunSettings
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     settings = [RunSettings.read(folder) for folder in options.run]
     result = Row(
         "progress",
@@ -56,7 +56,7 @@ def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("run", nargs="+", type=Path)
     parser.add_argument("--lines", type=int, default=10)
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ TRIALS = {
 }
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     trial = TRIALS[options.source]
     if options.quick:
         trial = Trial(2, trial.option, "2", ("3",), ("3", 100.0))
@@ -101,7 +101,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("source", choices=TRIALS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs/sequences"))
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ WIDTH = 0.5
 """Largest half-width of the paired interval, in points."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     seeds, steps, episodes = (2, 2, 20) if options.quick else (options.seeds, STEPS, EPISODES)
     result = Row(
         "weighing",
@@ -86,7 +86,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--aggregate", default="pyramid", choices=["pyramid", "max", "inverse"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs/weighing"))
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def timed(rows: LabelledRows, rounds: int) -> dict[str, Spread]:
     return {name: Spread.of(seconds) for name, seconds in result.items()}
 
 
-def measure(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     rows = omniglot(options.data)
     episodes = 3 if options.quick else options.episodes
     result = Row(
@@ -103,7 +103,7 @@ def main() -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the folder of data sets")
     parser.add_argument("--episodes", type=int, default=1000)
-    return row.run(parser, measure, sys.argv[1:])
+    return row.run(parser, benchmark, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def line_of(what: str, shots: int, pairs: list[tuple[Expected, float]]) -> tuple
     return line, float(gaps.mean()), covered
 
 
-def measure(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     data = Path(options.data)
     if options.quick:
         pools = [omniglot_pool(data, "test", 60), credit_pool(data)]
@@ -161,7 +161,7 @@ def main() -> int:
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the folder of data sets")
     parser.add_argument("--tasks", type=int, default=200, help="of every number of examples")
     parser.add_argument("--seed", type=int, default=0)
-    return row.run(parser, measure, sys.argv[1:])
+    return row.run(parser, benchmark, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from benchmarks.kept_runs import with_interval
 from benchmarks.row import Line, Row
 from mapwise.catalog.encoders import encoder_named
 from mapwise.data.store import data_root
-from mapwise.encoders.cached import Kept
+from mapwise.encoders.cached import Cached
 from mapwise.interfaces.printing import note
 from mapwise.predictors.choose_learner import USUAL, choose
 from mapwise.predictors.classes import Predictor
@@ -43,7 +43,7 @@ class Draw(NamedTuple):
     """To tune the encoder, and to judge it where that was asked."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     draws, shots, least = (2, 3, 20) if options.quick else (options.draws, options.shots, options.asked)
     data = Texts.of(*DATA[options.name](data_root(options.data) / options.name), options.quick)
     results = [one(options.encoder, data, shots, seed, least, options.crossed) for seed in range(draws)]
@@ -82,14 +82,14 @@ def line(results: list[Draw]) -> Line:
 def one(name: str, data: Texts, shots: int, seed: int, least: int, crossed: bool) -> Draw:
     """Every contender taught one draw of the examples, and asked the same texts."""
     encoder = encoder_named(name, fetch=True)
-    assert isinstance(encoder, Kept)
+    assert isinstance(encoder, Cached)
     classes, columns = np.unique(data.labels, return_inverse=True)
     examples, others = drawn(data, shots, seed)
     others = np.random.default_rng(0).permutation(others)[:least]
     answer, options = ([data.texts[place] for place in places] for places in (examples, others))
     names = tuple(str(name) for name in classes)
     # Without the part that can be tuned: the choice is among the other heads.
-    still = Kept(encoder.encoder, encoder.file)
+    still = Cached(encoder.encoder, encoder.file)
     first = Predictor.of(still, USUAL, answer, columns[examples], np.ones(len(answer)), names)
     by_name = {head: first.with_head(head, answer, PATIENCE) for head in FROZEN}
     by_name[CHOSEN] = choose(first, answer)[0]
@@ -118,7 +118,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--draws", type=int, default=10, help="of the examples (default 10)")
     parser.add_argument("--asked", type=int, default=1000, help="texts that are asked (default 1,000)")
     parser.add_argument("--crossed", action="store_true", help="also what the tuned encoder says of itself")
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

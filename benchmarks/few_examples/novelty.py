@@ -73,7 +73,7 @@ def judged(pool: Pool, ways: int, shots: int, unknown: int, tasks: int, known: S
     return line, {"area": float(np.mean(areas)), "refused": np.mean(refused, axis=0)}
 
 
-def measure(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     data = Path(options.data)
     tasks = 3 if options.quick else options.tasks
     result = Row(
@@ -113,7 +113,7 @@ def main() -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the folder of data sets")
     parser.add_argument("--tasks", type=int, default=300)
-    return row.run(parser, measure, sys.argv[1:])
+    return row.run(parser, benchmark, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ ALIKE = 40
 """Of all places a region can be moved to, so many hide nearest to as much ink; others are drawn from them."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     tasks = 5 if options.quick else options.tasks
     rows = glyphs() if options.quick else omniglot(options.data)
     result = Row(
@@ -94,7 +94,7 @@ def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", type=Path, help="the folder of data sets")
     parser.add_argument("--tasks", type=int, default=100)
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def areas(X: pd.DataFrame, y: np.ndarray, shots: int, seeds: int) -> dict[str, n
     return {name: np.array(values) for name, values in result.items()}
 
 
-def measure(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     seeds = 2 if options.quick else options.seeds
     result = Row(
         "tabular",
@@ -110,7 +110,7 @@ def main() -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the folder of data sets")
     parser.add_argument("--seeds", type=int, default=10)
-    return row.run(parser, measure, sys.argv[1:])
+    return row.run(parser, benchmark, sys.argv[1:])
 
 
 if __name__ == "__main__":

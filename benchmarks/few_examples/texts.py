@@ -65,7 +65,7 @@ class Texts(NamedTuple):
         return cls([text for text, _ in both], np.array([label for _, label in both]), free, ~free if test else free)
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     seeds = 2 if options.quick else options.seeds
     heads: list[str] = options.heads
     encoder = encoder_named(options.encoder, fetch=True)
@@ -174,7 +174,7 @@ def main(words: list[str]) -> int:
         "--heads", nargs="+", default=[*FROZEN, AUTO], choices=[*FROZEN, AUTO], help="the first is compared to"
     )
     parser.add_argument("--seeds", type=int, default=10)
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

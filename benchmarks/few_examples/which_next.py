@@ -119,7 +119,7 @@ def farthest(known: Predictor, pool: np.ndarray, n: int, random: np.random.Gener
 RULES: dict[str, Rule] = {"random": at_random, "which_next": asked_next, "least sure": least_sure, "farthest": farthest}
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     tasks = 3 if options.quick else options.tasks
     settings = [Setting("glyphs"), Setting("glyphs", at_once=5)] if options.quick else list(SETTINGS)
     result = Row(
@@ -260,7 +260,7 @@ def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", type=Path, help="the folder of data sets")
     parser.add_argument("--tasks", type=int, default=50)
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ def meta_networks_loss(
     z, options = body(weights["encoder"], x.flatten(2)), body(weights["encoder"], x_query.flatten(2))
     base, key = ({**weights[name], "head": weights[name]["head"][: y.shape[-1]]} for name in ("base", "key"))
     with torch.no_grad():
-        dense, head = (_told(slope) for slope in slopes(z, y, base))  # [T, S, E, D, 2], [T, S, W, E, 2]
+        dense, head = (_log_and_sign(slope) for slope in slopes(z, y, base))  # [T, S, E, D, 2], [T, S, W, E, 2]
         of_rows = slopes(z, y, key)[0]
-        by_chunk = _told(of_rows.unflatten(1, (chunks, -1)).mean(2)).movedim(1, 0)
+        by_chunk = _log_and_sign(of_rows.unflatten(1, (chunks, -1)).mean(2)).movedim(1, 0)
     dense, head = _written(weights["rows"], dense), _written(weights["rows"], head)
 
     writer, shape = weights["chunks"], by_chunk.shape[1:-1]
@@ -56,7 +56,7 @@ def slopes(z: Tensor, y: Tensor, layers: dict[str, Tensor]) -> tuple[Tensor, Ten
     return back[..., None] * z[:, :, None], missed[..., None] * hidden[:, :, None]
 
 
-def _told(x: Tensor) -> Tensor:
+def _log_and_sign(x: Tensor) -> Tensor:
     """The log of the size, and the sign."""
     large = x.abs() >= math.exp(-P)
     size = torch.where(large, x.abs().clamp(min=math.exp(-P)).log() / P, -1)

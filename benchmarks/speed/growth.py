@@ -29,7 +29,7 @@ TINY: Point = {"tasks": 1, "steps": 1, "ways": 2, "queries": 1, "filters": 2}
 METRIC: Point = {"learner": "protonet", "net": "conv4", "how": "loop", "tasks": 1, "queries": 1, "filters": 64}
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     result = Row(
         "growth",
         "made-up images, sinusoid",
@@ -154,7 +154,7 @@ def main(words: list[str]) -> int:
     if words[:1] == ["--point"]:
         print(json.dumps(point(json.loads(words[1]))))
         return 0
-    return row.run(row.parser(__doc__), found, words)
+    return row.run(row.parser(__doc__), benchmark, words)
 
 
 if __name__ == "__main__":

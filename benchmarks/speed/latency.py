@@ -30,7 +30,7 @@ from mapwise.tasks.episodes import Episodes
 
 WAYS, SHOTS, QUERIES, STEPS, RATE = 5, 1, 15, 5, 0.1
 
-Made = Callable[[str, torch.dtype], Run]
+Make = Callable[[str, torch.dtype], Run]
 """(layout, dtype) -> a function that returns the scores of the queries"""
 
 
@@ -48,7 +48,7 @@ def cast(task: Task, dtype: torch.dtype) -> Task:
     return Task(*(part._replace(x=part.x.to(dtype), y=part.y.to(dtype), weight=part.weight.to(dtype)) for part in task))
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     filters = 8 if options.quick else 64
     task = task_at(Episodes(made_up(20), ways=WAYS, shots=SHOTS, queries=QUERIES, tasks=1, device=options.device)(0), 0)
     result = Row(
@@ -76,7 +76,7 @@ def compared(
     learner: Learner,
     params: Params,
     task: Task,
-    others: Mapping[str, Callable[[list[Tensor]], Made]],
+    others: Mapping[str, Callable[[list[Tensor]], Make]],
     options: argparse.Namespace,
     result: Row,
 ) -> list[Line]:
@@ -122,9 +122,9 @@ def _net(outputs: int | None, filters: int, layout: str, leaves: list[Tensor], d
     return plain.with_weights(net, [leaf.to(dtype) for leaf in leaves])
 
 
-def protonet(filters: int, task: Task) -> dict[str, Callable[[list[Tensor]], Made]]:
-    def by_hand(leaves: list[Tensor]) -> Made:
-        def made(layout: str, dtype: torch.dtype) -> Run:
+def protonet(filters: int, task: Task) -> dict[str, Callable[[list[Tensor]], Make]]:
+    def by_hand(leaves: list[Tensor]) -> Make:
+        def make(layout: str, dtype: torch.dtype) -> Run:
             net = _net(None, filters, layout, leaves, dtype)
             x, y, query_x = task.support.x.to(dtype), task.support.y.argmax(-1), task.query.x.to(dtype)
 
@@ -134,19 +134,19 @@ def protonet(filters: int, task: Task) -> dict[str, Callable[[list[Tensor]], Mad
 
             return run
 
-        return made
+        return make
 
     return {"plain PyTorch": by_hand}
 
 
-def maml(filters: int, task: Task, result: Row) -> dict[str, Callable[[list[Tensor]], Made]]:
+def maml(filters: int, task: Task, result: Row) -> dict[str, Callable[[list[Tensor]], Make]]:
     """Plain PyTorch on a copy of the net, and the peers in their ways that keep no graph of the steps."""
     modules, absent = installed()
     result.notes += [f"{name} is left out: {reason}" for name, reason in absent.items()]
 
     def bound(adapted: Callable[[nn.Module, Tensor, Tensor], Callable[[Tensor], Tensor]]):
-        def bind(leaves: list[Tensor]) -> Made:
-            def made(layout: str, dtype: torch.dtype) -> Run:
+        def bind(leaves: list[Tensor]) -> Make:
+            def make(layout: str, dtype: torch.dtype) -> Run:
                 net = _net(WAYS, filters, layout, leaves, dtype)
                 x, y, query_x = task.support.x.to(dtype), task.support.y.argmax(-1), task.query.x.to(dtype)
 
@@ -157,7 +157,7 @@ def maml(filters: int, task: Task, result: Row) -> dict[str, Callable[[list[Tens
 
                 return run
 
-            return made
+            return make
 
         return bind
 
@@ -215,7 +215,7 @@ def heads(options: argparse.Namespace, result: Row) -> list[Line]:
 
 
 def main(words: list[str]) -> int:
-    return row.run(row.parser(__doc__), found, words)
+    return row.run(row.parser(__doc__), benchmark, words)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def shape(
     )
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     result = Row(
         "maml-conv4-speed",
         "made-up images",
@@ -91,7 +91,7 @@ def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     # Off: on a CPU the compiler takes minutes for each shape, and convolutions gain nothing from it.
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False, help="measure compiled too")
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

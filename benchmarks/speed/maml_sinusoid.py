@@ -32,7 +32,7 @@ def shape(steps: int, tasks: int, device: str) -> Shape:
     )
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     result = Row(
         "maml-sinusoid-speed",
         "sinusoid",
@@ -56,7 +56,7 @@ def found(options: argparse.Namespace) -> Row:
 def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="measure compiled too")
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

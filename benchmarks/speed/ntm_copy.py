@@ -46,7 +46,7 @@ def plain(learner: NTM, params: tree.Params, tasks: Task) -> Callable[[], list[T
     return run
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     length, sizes = ("2", {"units": 8, "slots": 8, "width": 4}) if options.quick else ("20", {})
     source = Copy(length=length, tasks=2 if options.quick else 32, device=options.device)
     learner = NTM(source.inputs.shape[0], source.outputs, **sizes)
@@ -95,7 +95,7 @@ def found(options: argparse.Namespace) -> Row:
 
 
 def main(words: list[str]) -> int:
-    return row.run(row.parser(__doc__), found, words)
+    return row.run(row.parser(__doc__), benchmark, words)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def contests(tasks: int, width: int, *, quick: bool) -> dict[str, Contest]:
     }
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     tasks, width = (2, 8) if options.quick else (16, 128)
     result = Row("plainly", "gp, sinusoid, glyphs", f"time of one meta-gradient of {tasks} tasks; float32")
     lines: list[Line] = []
@@ -182,4 +182,4 @@ def _every(noise: Callable[[Task, Params], dict[str, Tensor]], tasks: Task, para
 
 
 if __name__ == "__main__":
-    sys.exit(row.run(row.parser(__doc__), found, sys.argv[1:]))
+    sys.exit(row.run(row.parser(__doc__), benchmark, sys.argv[1:]))

@@ -47,7 +47,7 @@ def training_step(learner: ProtoNet, params: tree.Params, source: TaskSource, cl
     return run
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     ways, filters = (5, 8) if options.quick else (WAYS, FILTERS)
     labelled = made_up(20) if options.quick else rows(options.data)
     source = Episodes(labelled, ways=ways, shots=SHOTS, queries=QUERIES, tasks=1, device=options.device)
@@ -128,7 +128,7 @@ def found(options: argparse.Namespace) -> Row:
 def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the data root that holds omniglot")
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ TASKS, STEPS, WARM = 16, 40, 10
 """Tasks a step, steps of a run, and how many of them are not counted."""
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     tasks, steps, warm = (2, 4, 2) if options.quick else (TASKS, STEPS, WARM)
     flags = ["--tasks", str(tasks), "--steps", str(steps), "--inner-steps", "1", "--validate-every", str(steps)]
     flags += ["--validation-episodes", "2", "--how", "loop", "--threads", "1", "--device", options.device]
@@ -73,7 +73,7 @@ def trained(ranks: int, train: list[str], out: Path, tasks: int, warm: int) -> t
 
 
 def main(words: list[str]) -> int:
-    return row.run(row.parser(__doc__), found, words)
+    return row.run(row.parser(__doc__), benchmark, words)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def episodes_a_minute(source, seconds: float) -> tuple[float, float]:
     return 60 * done / (time.process_time() - worked), 60 * done / spent
 
 
-def found(options: argparse.Namespace) -> Row:
+def benchmark(options: argparse.Namespace) -> Row:
     from mapwise.tasks.episodes import Episodes
 
     labelled = made_up(20) if options.quick else rows(options.data)
@@ -145,7 +145,7 @@ def share(name: str, learner, source, options: argparse.Namespace) -> Line:
 def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("MAPWISE_DATA"), help="the data root that holds omniglot")
-    return row.run(parser, found, words)
+    return row.run(parser, benchmark, words)
 
 
 if __name__ == "__main__":

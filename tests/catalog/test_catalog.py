@@ -165,7 +165,7 @@ def test_a_learner_lowers_its_loss_on_a_problem_or_is_refused_by_its_row(name, p
     episodes = source_of(settings)
     if not LEARNERS[name].takes(problem):
         with pytest.raises(ValueError, match=rf"^{name} is for .* and the source is of {problem}: choose another "):
-            LearnerSettings.of(settings, shape_of(episodes)).made()
+            LearnerSettings.of(settings, shape_of(episodes)).build()
         return
     source = training_source(LEARNERS[name], episodes)
     learner = learner_of(settings, source).at(0.5)

@@ -32,7 +32,7 @@ def behind_a_predictor(name: str, **fields) -> TrainedLearner:
         net_options={"filters": 4, "norm": "group"},
         shape=("classification", (1, 16, 16), 5),
     )
-    return TrainedLearner.of(settings, settings.made().init(0), None)
+    return TrainedLearner.of(settings, settings.build().init(0), None)
 
 
 def drawings(rows: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_a_row_stays_raw_where_a_task_moves_its_embedding(name):
 )
 def test_no_weight_of_the_encoder_is_kept_where_rows_are_embedded_once(name):
     options = {"learner": name, "fields": {}, "net": "mlp", "net_options": {}, "shape": ("classification", (8,), 5)}
-    learner = LearnerSettings(**options).made()
+    learner = LearnerSettings(**options).build()
     over = learner.over_embedded(learner.init(0)) if isinstance(learner, Embeds) else None
     assert over is None or not [path for path in tree.flatten(over.params) if path.startswith(("body", "encoder"))]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mapwise.encoders import cached
-from mapwise.encoders.cached import Kept
+from mapwise.encoders.cached import Cached
 from mapwise.encoders.encoder import Costly
 
 
@@ -41,9 +41,9 @@ class Slow:
 
     def __call__(self, rows):
         self.requests.extend(rows)
-        return np.stack([self.made(row) for row in rows])
+        return np.stack([self.compute(row) for row in rows])
 
-    def made(self, row):
+    def compute(self, row):
         digest = hashlib.sha256(f"{self.version} {self.state} {row}".encode()).digest()
         return np.frombuffer(digest[:8], np.uint8).astype(np.float32)
 
@@ -57,15 +57,15 @@ def file(tmp_path):
 
 
 def expected(encoder, rows):
-    return np.stack([encoder.made(row) for row in rows])
+    return np.stack([encoder.compute(row) for row in rows])
 
 
 def test_a_row_is_encoded_once_whoever_asks(file):
-    first = Kept(Slow(), file)
+    first = Cached(Slow(), file)
     twice = [*ROWS, *reversed(ROWS)]
     np.testing.assert_array_equal(first(twice), expected(first.encoder, twice))
     assert sorted(first.encoder.requests) == sorted(set(ROWS))
-    later = Kept(Slow(), file)
+    later = Cached(Slow(), file)
     result = later([*ROWS[::7], "new"])
     np.testing.assert_array_equal(result, expected(later.encoder, [*ROWS[::7], "new"]))
     assert result.dtype == np.float32
@@ -74,7 +74,7 @@ def test_a_row_is_encoded_once_whoever_asks(file):
 
 def test_another_version_and_another_state_are_other_encoders(file):
     for encoder in (Slow(), Slow(version="2"), Slow().with_state({"seen": 3})):
-        result = Kept(encoder, file)
+        result = Cached(encoder, file)
         np.testing.assert_array_equal(result(ROWS[:3]), expected(encoder, ROWS[:3]))
         assert encoder.requests == ROWS[:3]
         assert (result.name, result.version, result.state) == (encoder.name, encoder.version, encoder.state)
@@ -84,7 +84,7 @@ def test_another_version_and_another_state_are_other_encoders(file):
 
 
 def test_the_file_is_for_its_owner_alone(file):
-    Kept(Slow(), file)(ROWS[:3])
+    Cached(Slow(), file)(ROWS[:3])
     assert file.stat().st_mode & 0o077 == 0
 
 
@@ -100,25 +100,25 @@ def test_rows_are_gone_through_once_and_a_few_at_a_time(file):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Kept(encoder, file)(rows())
+        Cached(encoder, file)(rows())
     assert [row for row, _ in passed] == ROWS
     assert passed[-1][1] >= 100
     later = Slow()
-    Kept(later, file)(ROWS)
+    Cached(later, file)(ROWS)
     assert len(later.requests) == len(ROWS) - len(encoder.requests)
 
 
 def test_a_bad_row_is_named_by_its_place_among_all(file):
-    Kept(Slow(), file)(ROWS[:50])
+    Cached(Slow(), file)(ROWS[:50])
     with pytest.raises(ValueError, match="row 130 is empty"):
-        Kept(Slow(), file)([*ROWS[:130], "", *ROWS[130:]])
+        Cached(Slow(), file)([*ROWS[:130], "", *ROWS[130:]])
 
 
 @pytest.mark.parametrize(
     "damage", ["an array", "its sum", "another type", "the file", "half the file", "another table"]
 )
 def test_what_is_damaged_is_made_again(file, damage):
-    Kept(Slow(), file)(ROWS)
+    Cached(Slow(), file)(ROWS)
     if damage == "the file":
         file.write_bytes(b"no database at all" * 100)
     elif damage == "half the file":
@@ -136,14 +136,14 @@ def test_what_is_damaged_is_made_again(file, damage):
             link.execute(change)
         link.close()
     encoder = Slow()
-    np.testing.assert_array_equal(Kept(encoder, file)(ROWS), expected(encoder, ROWS))
+    np.testing.assert_array_equal(Cached(encoder, file)(ROWS), expected(encoder, ROWS))
     assert set(encoder.requests) == set(ROWS)
     again = Slow()
-    np.testing.assert_array_equal(Kept(again, file)(ROWS), expected(again, ROWS))
+    np.testing.assert_array_equal(Cached(again, file)(ROWS), expected(again, ROWS))
     if damage == "another table":  # of another program: it is left alone
         assert again.requests == ROWS
     else:
-        Kept(last := Slow(), file)(ROWS)
+        Cached(last := Slow(), file)(ROWS)
         assert last.requests == []
 
 
@@ -157,46 +157,46 @@ def test_without_the_file_every_row_is_encoded(file, hindrance, monkeypatch):
     elif hindrance == "no SQLite":
         monkeypatch.setitem(sys.modules, "sqlite3", None)
     else:
-        Kept(Slow(), file)(["other"])
+        Cached(Slow(), file)(["other"])
         monkeypatch.setattr(cached, "_PATIENCE", 0.01)
         link = sqlite3.connect(file)
         link.execute("BEGIN EXCLUSIVE")
     encoder = Slow()
-    np.testing.assert_array_equal(Kept(encoder, file)(ROWS), expected(encoder, ROWS))
+    np.testing.assert_array_equal(Cached(encoder, file)(ROWS), expected(encoder, ROWS))
     assert encoder.requests == ROWS
     if link is not None:
         link.close()
-        Kept(later := Slow(), file)(["other"])
+        Cached(later := Slow(), file)(["other"])
         assert later.requests == []  # a busy file is not a damaged one
 
 
 def test_a_full_file_lets_go_of_the_oldest(file, monkeypatch):
     monkeypatch.setattr(cached, "MOST", 60_000)
     many = [f"{i} of many" for i in range(2000)]
-    result = Kept(Slow(), file)(many)
+    result = Cached(Slow(), file)(many)
     np.testing.assert_array_equal(result, expected(Slow(), many))
     assert file.stat().st_size < 100_000
-    Kept(later := Slow(), file)(many[-100:])
+    Cached(later := Slow(), file)(many[-100:])
     assert later.requests == []
-    Kept(oldest := Slow(), file)(many[:100])
+    Cached(oldest := Slow(), file)(many[:100])
     assert oldest.requests == many[:100]
 
 
 def test_a_locked_file_is_not_waited_for_long(file):
-    Kept(Slow(), file)(["one"])
+    Cached(Slow(), file)(["one"])
     with closing(sqlite3.connect(file)) as link:
         link.execute("BEGIN EXCLUSIVE")
         start = time.monotonic()
         for _ in range(2):  # a fit looks for its rows twice
-            np.testing.assert_array_equal(Kept(Slow(), file)(["one", "two"]), expected(Slow(), ["one", "two"]))
+            np.testing.assert_array_equal(Cached(Slow(), file)(["one", "two"]), expected(Slow(), ["one", "two"]))
         assert time.monotonic() - start < 4
 
 
 def test_two_processes_write_at_once(file):
     code = (
-        "import sys; from pathlib import Path; from test_cached import Kept, Slow, expected; import numpy as np\n"
+        "import sys; from pathlib import Path; from test_cached import Cached, Slow, expected; import numpy as np\n"
         "rows = [f'text {i}' for i in range(int(sys.argv[2]), int(sys.argv[3]))]\n"
-        "for _ in range(3): assert (Kept(Slow(), Path(sys.argv[1]))(rows) == expected(Slow(), rows)).all()\n"
+        "for _ in range(3): assert (Cached(Slow(), Path(sys.argv[1]))(rows) == expected(Slow(), rows)).all()\n"
     )
     here = str(Path(__file__).parent)
     writers = [
@@ -204,7 +204,7 @@ def test_two_processes_write_at_once(file):
         for first in (0, 500)
     ]
     assert [writer.wait(120) for writer in writers] == [0, 0]
-    Kept(later := Slow(), file)([f"text {i}" for i in range(2000)])
+    Cached(later := Slow(), file)([f"text {i}" for i in range(2000)])
     assert later.requests == []
 
 
@@ -217,8 +217,8 @@ def test_any_costly_encoder_of_the_catalog_is_kept_and_no_other(tmp_path, monkey
     monkeypatch.setitem(FAMILIES, "family", lambda name, fetch: Slow(version=f"{name} {fetch}"))
     for name, version in (("slow", "1"), ("family:any:name", "any:name False")):
         result = encoder_named(name, fetch=False)
-        assert isinstance(result, Kept) and result.version == version
+        assert isinstance(result, Cached) and result.version == version
         assert result.file.is_relative_to(tmp_path)
     assert isinstance(Slow(), Costly)
     for name in ("table", "text-hash", "drawings"):
-        assert not isinstance(encoder_named(name, fetch=False), Kept)
+        assert not isinstance(encoder_named(name, fetch=False), Cached)

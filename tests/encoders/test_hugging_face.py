@@ -288,11 +288,11 @@ def test_a_model_of_the_hub_is_pinned_to_its_revision(vit, tmp_path, monkeypatch
         shutil.copytree(vit, tmp_path / "snapshots" / commit)
     newest = [commits[0]]
 
-    def found(name, *, revision=None, **_):
+    def find(name, *, revision=None, **_):
         assert name == "someone/vit"
         return tmp_path / "snapshots" / (revision or newest[0])
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", find)
     path = tmp_path / "few.safetensors"
     estimator = mw.FewShotClassifier(encoder="hf:someone/vit").fit(photos(), KINDS)
     estimator.save(path)
@@ -412,11 +412,11 @@ def test_the_command_line_takes_a_model_and_shows_that_it_reads(cli, tmp_path, m
     words = ["fit", "train.csv", "--text", "body", "--label", "intent", "-o", "few.safetensors"]
     done = cli(*words, "--encoder", f"hf:{MINILM}", "--json")
     assert (done.code, done.err) == (0, "")
-    assert done.found["encoder"] == f"hf:{MINILM}" and done.found["bytes"] < 20_000
+    assert done.answer["encoder"] == f"hf:{MINILM}" and done.answer["bytes"] < 20_000
     question = cli("predict", "few.safetensors", *ASKED, "--json")
-    assert [one["label"] for one in question.found["predictions"]] == ["cancel", "refund"]
+    assert [one["label"] for one in question.answer["predictions"]] == ["cancel", "refund"]
     Path("hello.txt").write_text("hello there\ngood morning\n")
-    assert cli("add-class", "few.safetensors", "hello", "hello.txt", "--json").found["classes"]["hello"] == 2
+    assert cli("add-class", "few.safetensors", "hello", "hello.txt", "--json").answer["classes"]["hello"] == 2
     refused = cli(*words, "--encoder", "hf:/none")
     assert refused.code == 1 and len(refused.err.splitlines()) == 1
     monkeypatch.setattr(progress, "_seen", lambda: True)

@@ -68,7 +68,7 @@ def texts(rows, seed=0):
     return [" ".join(random.choice(WORDS, 6)) for _ in range(rows)]
 
 
-def told(rows=12):
+def examples(rows=12):
     """Texts of two kinds: of every other word one kind has the first of its pair, which among others says little."""
     answer = texts(rows)
     labels = ["card", "cash"] * (rows // 2)
@@ -81,7 +81,7 @@ def tuned(folder, X, y, budget="10m", **settings):
 
 def test_the_gradient_reaches_the_adapter_alone(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
-    X, _ = told()
+    X, _ = examples()
     result = lora._Tuning(network.model, network.embed, X, torch.arange(12) % 2, torch.ones(12))
     before = {name: leaf.detach().clone() for name, leaf in result.model.named_parameters()}
     for _ in range(2):  # of the first step, half has no slope: the product begins at nothing
@@ -95,7 +95,7 @@ def test_the_gradient_reaches_the_adapter_alone(sentences):
 
 def test_the_model_stays_as_it_was_bit_for_bit(sentences):
     encoder = encoder_named(f"hf:{sentences}", fetch=False).encoder
-    X, _ = told()
+    X, _ = examples()
     network = encoder._network(Adapter())
     before = {name: leaf.clone() for name, leaf in network.model.state_dict().items()}
     first = encoder(X)
@@ -110,7 +110,7 @@ def test_the_model_stays_as_it_was_bit_for_bit(sentences):
 
 def test_the_same_rows_give_the_same_adapter_and_other_labels_another(sentences):
     encoder = encoder_named(f"hf:{sentences}", fetch=False)
-    X, _ = told()
+    X, _ = examples()
     one, again, other = (encoder.tuned(X, np.arange(12) % ways, np.ones(12)) for ways in (2, 2, 3))
     assert one.encoder == again.encoder != other.encoder
     for name, array in one.state.items():
@@ -123,7 +123,7 @@ def test_the_same_rows_give_the_same_adapter_and_other_labels_another(sentences)
 
 def test_tuning_draws_a_class_together_and_what_was_merged_is_what_was_learned(sentences, eager):
     encoder = encoder_named(f"hf:{sentences}", fetch=False).encoder
-    X, _ = told()
+    X, _ = examples()
     y = np.arange(12) % 2
     moved = encoder.tuned(X, y, np.ones(12))
 
@@ -140,7 +140,7 @@ def test_tuning_draws_a_class_together_and_what_was_merged_is_what_was_learned(s
 
 def test_a_row_of_weight_two_is_a_nearer_neighbour_and_asked_twice(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
-    X, _ = told(6)
+    X, _ = examples(6)
     y, weight = torch.arange(6) % 2, torch.tensor([2.0, 1, 1, 1, 1, 1])
     result = lora._Tuning(network.model, network.embed, X, y, weight)
     z, losses = result.seen.clone(), []
@@ -153,7 +153,7 @@ def test_a_row_of_weight_two_is_a_nearer_neighbour_and_asked_twice(sentences):
 
 def test_the_only_row_of_a_class_is_near_itself(sentences):
     network = encoder_named(f"hf:{sentences}", fetch=False).encoder._network(Adapter())
-    X, _ = told(6)
+    X, _ = examples(6)
     result = lora._Tuning(network.model, network.embed, X, torch.arange(6), torch.ones(6))
     cosines = lora.SHARPNESS * result.seen @ result.seen.T
     expected = float(torch.nn.functional.cross_entropy(cosines, torch.arange(6)))
@@ -193,7 +193,7 @@ def test_each_row_is_asked_of_an_encoder_that_was_tuned_on_none_of_its_copies(se
         "learned",
         lambda model, embed, rows, *rest: (seen.append(rows), learned(model, embed, rows, *rest))[1],
     )
-    X, y = told()
+    X, y = examples()
     result = tuned(sentences, [*X, X[0]], [*y, y[0]])
     whole, *folds = seen
     assert len(whole) == 13 and len(folds) == 3
@@ -202,7 +202,7 @@ def test_each_row_is_asked_of_an_encoder_that_was_tuned_on_none_of_its_copies(se
 
 
 def test_without_time_or_rows_to_tell_it_says_why(sentences):
-    X, y = told()
+    X, y = examples()
     short = tuned(sentences, X, y, budget=1e-3)
     assert short.report_.accuracy is None and "give fit a longer budget" in str(short.report_)
     few = tuned(sentences, X[:4], y[:4])
@@ -213,7 +213,7 @@ def test_without_time_or_rows_to_tell_it_says_why(sentences):
 
 
 def test_rows_that_come_later_leave_the_encoder_as_it_was_tuned_and_nothing_false_is_said(sentences):
-    X, y = told()
+    X, y = examples()
     result = tuned(sentences, X, y)
     assert result.report_.accuracy is not None
     assert result.predict(X, unknown=True)[1].sum() <= 3
@@ -232,7 +232,7 @@ def test_rows_that_come_later_leave_the_encoder_as_it_was_tuned_and_nothing_fals
 
 
 def saved(folder, tmp_path):
-    X, y = told()
+    X, y = examples()
     result = tuned(folder, X, y)
     result.save(tmp_path / "few.safetensors")
     return result, tmp_path / "few.safetensors", X
@@ -328,7 +328,7 @@ def test_an_adapter_of_another_model_is_refused_when_it_is_asked(sentences, tmp_
 
 
 def test_auto_tries_it_where_it_can_and_says_why_not(sentences):
-    X, y = told()
+    X, y = examples()
     short = mw.FewShotClassifier(encoder=f"hf:{sentences}").fit(X, y, budget=1e-3)
     assert [one.learner for one in short.tried_] == list(HEADS)
     assert short.tried_[-1].why.startswith("not tried") and not short.tried_[-1].chosen
@@ -341,7 +341,7 @@ def test_auto_tries_it_where_it_can_and_says_why_not(sentences):
 
 def test_what_auto_has_no_time_for_says_how_much_it_needs(sentences, monkeypatch):
     monkeypatch.setattr(hugging_face, "seconds_for", lambda *_: 40.0)
-    X, y = told()
+    X, y = examples()
     model = mw.FewShotClassifier(encoder=f"hf:{sentences}").fit(X, y)
     assert model.tried_[-1].why.startswith("not tried: needs about 2 min, and ")
 
@@ -353,7 +353,7 @@ def test_an_encoder_with_nothing_to_tune_is_refused_in_one_sentence():
 
 def test_without_peft_one_sentence_says_what_to_install(sentences, monkeypatch):
     monkeypatch.setattr(lora, "find_spec", lambda name: None)
-    X, y = told()
+    X, y = examples()
     with pytest.raises(ValueError, match=r'needs peft, which is not installed: pip install "mapwise\[peft\]"'):
         tuned(sentences, X, y)
     auto = mw.FewShotClassifier(encoder=f"hf:{sentences}").fit(X, y)
@@ -362,16 +362,16 @@ def test_without_peft_one_sentence_says_what_to_install(sentences, monkeypatch):
 
 def test_a_command_tunes_and_shows_what_was_tried(cli, sentences, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    X, y = told()
+    X, y = examples()
     lines = "".join(f'"{text}",{name}\n' for text, name in zip(X, y, strict=True))
     (tmp_path / "train.csv").write_text("body,intent\n" + lines)
     words = ["fit", "train.csv", "--text", "body", "--label", "intent", "-o", "few.safetensors"]
     words += ["--encoder", f"hf:{sentences}", "--budget", "10m"]
     done = cli(*words, "--learner", "lora", "--json")
     assert (done.code, done.err) == (0, "")
-    assert done.found["learner"] == "lora" and done.found["held_out"]["rows"] == 12
+    assert done.answer["learner"] == "lora" and done.answer["held_out"]["rows"] == 12
     question = cli("predict", "few.safetensors", X[0], "--json")
-    assert [one["label"] for one in question.found["predictions"]] == ["card"]
+    assert [one["label"] for one in question.answer["predictions"]] == ["card"]
     table = cli(*words)
     assert table.code == 0 and any(line.strip().startswith("lora ") for line in table.out.splitlines())
     monkeypatch.setattr(hugging_face, "seconds_for", lambda *_: 400.0)

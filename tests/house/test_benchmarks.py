@@ -493,7 +493,9 @@ def test_a_missed_target_is_a_failure_and_an_unmeasured_one_is_not():
     assert row.Target("time", 1.6, 1.7, at_least=False).met is True
     unmeasured = row.Target("time", None, 1.7, because="no peer is installed")
     assert unmeasured.met is None
-    assert load("tables").told(unmeasured.to_json()) == "time: at least 1.7; not measured: no peer is installed"
+    assert (
+        load("tables").describe_target(unmeasured.to_json()) == "time: at least 1.7; not measured: no peer is installed"
+    )
 
 
 def test_ranks_are_timed_after_the_warm_up_alone(tmp_path, monkeypatch):
@@ -518,9 +520,9 @@ def test_ranks_that_train_apart_are_no_measurement(monkeypatch):
     monkeypatch.setattr(ranks, "trained", lambda ranks, *_: (10.0 * ranks, steps[ranks]))
     question = SimpleNamespace(quick=False, rounds=2, device="cpu")
     with pytest.raises(RuntimeError, match="not one training"):
-        ranks.found(question)
+        ranks.benchmark(question)
     steps[2] = [1.6, 1.5, 1.1]  # rounding grows with the steps
-    assert ranks.found(question).targets[0].value == pytest.approx(2.0)
+    assert ranks.benchmark(question).targets[0].value == pytest.approx(2.0)
 
 
 def test_the_runner_knows_scripts_that_exist():

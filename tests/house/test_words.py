@@ -1,4 +1,4 @@
-"""The words of the field: no riddles in prose, and a variable is a noun of its type.
+"""The words of the field: no riddles in prose, a variable is a noun of its type, and a function a verb.
 
 Prose is README, docs, docstrings, comments' neighbours that users see: help texts and errors, which are strings.
 `python tests/house/test_words.py` lists every place.
@@ -38,17 +38,23 @@ def string_faults(source: str, where: str) -> list[str]:
     ]
 
 
-def variable_faults(source: str, where: str) -> list[str]:
-    """Variables and arguments whose name is a participle."""
-    return [f"{where}:{line}: {name}" for line, name in _variables(ast.parse(source)) if name.strip("_") in PARTICIPLES]
+def name_faults(source: str, where: str) -> list[str]:
+    """Variables, parameters, functions and classes whose name is a participle."""
+    return [f"{where}:{line}: {name}" for line, name in _participles(ast.parse(source))]
 
 
-def _variables(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def _participles(tree: ast.AST) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.lineno, node.id
+            name, avoided = node.id, PARTICIPLES
         elif isinstance(node, ast.arg):
-            yield node.lineno, node.arg
+            name, avoided = node.arg, PARTICIPLES
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name, avoided = node.name.lower(), PARTICIPLES | {"shown"}
+        else:
+            continue
+        if name.strip("_") in avoided:
+            yield node.lineno, name
 
 
 def sources(*folders: Path) -> list[tuple[str, str]]:
@@ -71,9 +77,9 @@ def test_docstrings_help_texts_and_errors_have_no_riddles():
     assert not faults, "\n".join(faults)
 
 
-def test_variables_are_nouns():
+def test_variables_are_nouns_and_functions_are_verbs():
     code = sources(SOURCE, ROOT / "tests", ROOT / "benchmarks")
-    faults = [fault for text, where in code for fault in variable_faults(text, where)]
+    faults = [fault for text, where in code for fault in name_faults(text, where)]
     places = {re.sub(r":\d+:", ":", fault) for fault in faults}
     assert places == SEEN_BY_USERS, "\n".join(faults)
 
@@ -85,8 +91,9 @@ def test_riddles_and_participles_are_caught():
         "p:2: told",
     ]
     assert string_faults('x = "taught"\ny = f"a {x} twin"', "s") == ["s:2: twin"]
-    source = "found, y = 1, 2\ndef f(asked): ...\nfor said in z: report = 1"
-    assert sorted(variable_faults(source, "v")) == ["v:1: found", "v:2: asked", "v:3: said"]
+    source = "found, y = 1, 2\ndef f(asked): ...\nfor said in z: report = 1\ndef _shown(): ...\nclass Kept: ..."
+    faults = ["v:1: found", "v:2: asked", "v:3: said", "v:4: _shown", "v:5: kept"]
+    assert sorted(name_faults(source, "v")) == faults
     assert prose_faults("It is reported; untold is another word.", "p") == []
 
 
@@ -94,4 +101,4 @@ if __name__ == "__main__":
     for text, where in pages():
         print(*prose_faults(text, where), sep="\n")  # noqa: T201
     for text, where in sources():
-        print(*string_faults(text, where), *variable_faults(text, where), sep="\n")  # noqa: T201
+        print(*string_faults(text, where), *name_faults(text, where), sep="\n")  # noqa: T201

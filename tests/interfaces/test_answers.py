@@ -41,16 +41,16 @@ a refund, please;refund
 def test_a_folder_becomes_a_file_that_answers(cli, photos):
     done = cli("fit", "photos", "-o", "few.safetensors", "--json")
     assert done.code == 0, done.err
-    assert done.found["classes"] == {"bar": 4, "cross": 4, "ring": 4}
-    assert done.found["held_out"]["accuracy"] == 1
-    assert done.found["bytes"] < 20_000
+    assert done.answer["classes"] == {"bar": 4, "cross": 4, "ring": 4}
+    assert done.answer["held_out"]["accuracy"] == 1
+    assert done.answer["bytes"] < 20_000
     question = cli("predict", "few.safetensors", *sorted(photos.glob("new/*.png")), "--json")
-    answers = question.found["predictions"]
+    answers = question.answer["predictions"]
     assert [one["label"] for one in answers] == ["bar", "bar", "cross", "cross", "ring", "ring"]
     assert answers[0]["input"].endswith("bar-4.png")
     assert all(0.5 < one["probability"] <= 1 for one in answers)
     assert not any(one["unknown"] for one in answers)
-    assert cli("predict", "few.safetensors", "new", "--json").found["predictions"][5]["label"] == "ring"
+    assert cli("predict", "few.safetensors", "new", "--json").answer["predictions"][5]["label"] == "ring"
 
 
 def test_answers_are_lines_and_tables_too(cli, photos):
@@ -67,12 +67,12 @@ def test_answers_are_lines_and_tables_too(cli, photos):
 
 def test_what_no_class_is_like_is_none_of_these(cli, photos):
     cli("fit", "photos", "-o", "few.safetensors")
-    question = cli("predict", "few.safetensors", "dots", "--json").found
+    question = cli("predict", "few.safetensors", "dots", "--json").answer
     assert question["refuse"] == 0.05
     assert [one["unknown"] for one in question["predictions"]] == [True] * 4
     assert cli("predict", "few.safetensors", "dots").out.startswith("none of these (nearest ")
     assert cli("predict", "few.safetensors", "dots", "--csv").out.splitlines()[1].endswith(",yes")
-    taken = cli("predict", "few.safetensors", "dots", "--refuse", "0", "--json").found["predictions"]
+    taken = cli("predict", "few.safetensors", "dots", "--refuse", "0", "--json").answer["predictions"]
     assert not any(one["unknown"] for one in taken)
     refused = cli("predict", "few.safetensors", "dots", "--refuse", "100")
     assert refused.code == 1
@@ -82,7 +82,7 @@ def test_what_no_class_is_like_is_none_of_these(cli, photos):
 def test_where_none_of_these_cannot_be_told_the_answers_are_given_all_the_same(cli, tmp_path):
     (tmp_path / "train.csv").write_text("body,intent\ncancel it,cancel\nmy refund,refund\n")
     cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "two.safetensors")
-    question = cli("predict", "two.safetensors", "cancel", "--json").found
+    question = cli("predict", "two.safetensors", "cancel", "--json").answer
     assert question["predictions"][0]["unknown"] is None
     assert question["why"].startswith("what is none of these is unknown: 0 of the examples")
     assert "note: what is none of these" in cli("predict", "two.safetensors", "cancel").out
@@ -94,9 +94,9 @@ def test_a_class_is_added_to_the_file_alone(cli, photos):
         path.unlink()
     done = cli("add-class", "few.safetensors", "dot/small", "dots", "--json")
     assert done.code == 0, done.err
-    assert done.found["classes"] == {"bar": 4, "cross": 4, "ring": 4, "dot/small": 4}
-    assert done.found["before"]["accuracy"] == 1
-    answers = cli("predict", "few.safetensors", "dots", "new", "--json").found["predictions"]
+    assert done.answer["classes"] == {"bar": 4, "cross": 4, "ring": 4, "dot/small": 4}
+    assert done.answer["before"]["accuracy"] == 1
+    answers = cli("predict", "few.safetensors", "dots", "new", "--json").answer["predictions"]
     assert [one["label"] for one in answers] == ["dot/small"] * 4 + ["bar"] * 2 + ["cross"] * 2 + ["ring"] * 2
 
 
@@ -104,14 +104,14 @@ def test_texts_of_a_table_become_a_file_that_answers(cli, tmp_path):
     (tmp_path / "train.csv").write_text(CSV, encoding="utf-8")
     done = cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "intents.safetensors", "--json")
     assert done.code == 0, done.err
-    assert done.found["encoder"] == "text-hash"
+    assert done.answer["encoder"] == "text-hash"
     (tmp_path / "new.csv").write_text("id,body\n1,my refund\n2,cancel\n")
     (tmp_path / "new.txt").write_text("cancel it\n\nrefund please\n")
-    question = cli("predict", "intents.safetensors", "cancel that order", "new.csv", "new.txt", "--json").found
+    question = cli("predict", "intents.safetensors", "cancel that order", "new.csv", "new.txt", "--json").answer
     assert [one["label"] for one in question["predictions"]] == ["cancel", "refund", "cancel", "cancel", "refund"]
     (tmp_path / "hello.txt").write_text("hello there\ngood morning\nhello\n")
     assert cli("add-class", "intents.safetensors", "hello", "hello.txt").code == 0
-    assert cli("predict", "intents.safetensors", "hello you", "--json").found["predictions"][0]["label"] == "hello"
+    assert cli("predict", "intents.safetensors", "hello you", "--json").answer["predictions"][0]["label"] == "hello"
 
 
 def test_rows_of_a_table_become_a_file_that_answers(cli, tmp_path):
@@ -119,7 +119,7 @@ def test_rows_of_a_table_become_a_file_that_answers(cli, tmp_path):
     done = cli("fit", "train.csv", "--label", "kind", "-o", "rows.safetensors", "--json", "--learner", "ridge")
     assert done.code == 0, done.err
     (tmp_path / "new.csv").write_text("colour,size\nblue,7\nred,2\n")
-    question = cli("predict", "rows.safetensors", "new.csv", "--json").found["predictions"]
+    question = cli("predict", "rows.safetensors", "new.csv", "--json").answer["predictions"]
     assert [(one["input"], one["label"]) for one in question] == [("new.csv, line 2", "b"), ("new.csv, line 3", "a")]
 
 
@@ -207,8 +207,8 @@ def test_a_mistake_leaves_the_file_as_it_was(cli, photos, words, answer):
 
 def test_a_drawing_answers_the_same_alone_and_among_others(cli, photos):
     cli("fit", "photos", "-o", "few.safetensors")
-    among = cli("predict", "few.safetensors", "new", "--json").found["predictions"]
-    alone = [cli("predict", "few.safetensors", one["input"], "--json").found["predictions"][0] for one in among]
+    among = cli("predict", "few.safetensors", "new", "--json").answer["predictions"]
+    alone = [cli("predict", "few.safetensors", one["input"], "--json").answer["predictions"][0] for one in among]
     np.testing.assert_allclose([one["probability"] for one in alone], [one["probability"] for one in among], atol=1e-4)
 
 
@@ -256,9 +256,9 @@ def test_an_answer_is_explained_by_the_files_it_came_from(cli, photos):
     cli("add-class", "few.safetensors", "dot", "dots")
     done = cli("explain", "few.safetensors", "new/ring-4.png", "new/bar-5.png", "--json")
     assert done.code == 0, done.err
-    ring, bar = done.found["explanations"]
+    ring, bar = done.answer["explanations"]
     assert (ring["input"], ring["label"], bar["label"]) == ("new/ring-4.png", "ring", "bar")
-    answer = cli("predict", "few.safetensors", "new/ring-4.png", "--json").found["predictions"][0]
+    answer = cli("predict", "few.safetensors", "new/ring-4.png", "--json").answer["predictions"][0]
     assert ring["probability"] == pytest.approx(answer["probability"], abs=1e-4)
     assert len(ring["examples"]) == 16
     sources = {example["source"]: example["label"] for example in ring["examples"]}
@@ -273,7 +273,7 @@ def test_the_lines_of_a_table_are_named_too(cli, tmp_path):
     cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "intents.safetensors")
     (tmp_path / "hello.txt").write_text("hello there\n\ngood morning\n")
     cli("add-class", "intents.safetensors", "hello", "hello.txt")
-    (one,) = cli("explain", "intents.safetensors", "cancel my order", "--json").found["explanations"]
+    (one,) = cli("explain", "intents.safetensors", "cancel my order", "--json").answer["explanations"]
     assert one["examples"][0]["source"] == "train.csv, line 2"
     assert {example["source"] for example in one["examples"]} >= {"hello.txt, text 1", "hello.txt, text 2"}
 
@@ -282,7 +282,7 @@ def test_regions_are_pictures_in_a_folder(cli, photos):
     cli("fit", "photos", "-o", "few.safetensors")
     done = cli("explain", "few.safetensors", "new", "--regions", "why", "--json")
     assert done.code == 0, done.err
-    region = done.found["explanations"][5]["region"]
+    region = done.answer["explanations"][5]["region"]
     assert region["picture"] == "why/5-ring-5.png" and region["lead_without"] < region["lead"]
     with Image.open(photos / region["picture"]) as shown, Image.open(photos / "new" / "ring-5.png") as read:
         assert shown.size == read.size and shown.mode == "RGB"
@@ -293,7 +293,7 @@ def test_what_to_label_next_is_named_with_its_reason(cli, photos):
     cli("fit", "photos", "-o", "few.safetensors")
     done = cli("which-next", "few.safetensors", "new", "dots", "--json")
     assert done.code == 0, done.err
-    result = done.found["next"]
+    result = done.answer["next"]
     assert len(result) == 5 and result[0]["input"].startswith("dots/")  # of a class that has no example
     assert "unlike every example so far, like 3 others" in result[0]["reason"]
     assert result[0]["input"] == sorted(str(p.relative_to(photos)) for p in photos.glob("dots/*"))[result[0]["row"] - 6]
@@ -311,5 +311,5 @@ def test_add_class_says_what_it_did_to_the_other_classes(cli, tmp_path):
     done = cli("add-class", "t.safetensors", "hello", "hello.txt")
     assert "the other classes: 100 % before and " in done.out and "before: right" not in done.out
     (tmp_path / "bye.txt").write_text("bye there\nbye you\nbye it\n")
-    effect = cli("add-class", "t.safetensors", "bye", "bye.txt", "--json").found["other_classes"]
+    effect = cli("add-class", "t.safetensors", "bye", "bye.txt", "--json").answer["other_classes"]
     assert set(effect) == {"before", "now", "why"} and 0 <= effect["now"] <= 1 and not effect["why"]

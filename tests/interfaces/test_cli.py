@@ -27,7 +27,7 @@ from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of
 from mapwise.runs.words import flag
 from mapwise.workflows import allocator, doctor
-from mapwise.workflows.errors import told
+from mapwise.workflows.errors import line_and_code
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
 
@@ -134,10 +134,10 @@ def test_help_of_train_with_a_learner_shows_its_fields(cli):
 def test_a_run_is_trained_judged_compared_and_reported(cli):
     done = cli("train", "maml", "digits", *TINY, "--inner-lr", "0.2", "--first-order", "--net.hidden", "16,8", "--json")
     assert done.code == 0, done.err
-    run = Path(done.found["run"])
+    run = Path(done.answer["run"])
     assert run == Path("runs/maml-digits")
-    assert done.found["step"] <= 4
-    assert 0 <= done.found["validation"] <= 1
+    assert done.answer["step"] <= 4
+    assert 0 <= done.answer["validation"] <= 1
     settings = RunSettings.read(run)
     assert settings.fields == {"inner_lr": 0.2, "first_order": True}
     assert settings.net_options == {"hidden": [16, 8]}
@@ -146,8 +146,8 @@ def test_a_run_is_trained_judged_compared_and_reported(cli):
     assert "--inner-lr 0.2 --first-order" in settings.command
     assert {leaf.shape[0] for name, leaf in load_params(run)[0].items() if name.endswith("weight")} == {16, 8, 3}
 
-    other = cli("train", "protonet", "digits", *TINY, "--json").found["run"]
-    compared = cli("compare", run, other, "--episodes", "12", "--json").found
+    other = cli("train", "protonet", "digits", *TINY, "--json").answer["run"]
+    compared = cli("compare", run, other, "--episodes", "12", "--json").answer
     values = [compared[which]["accuracy"] for which in ("first", "second")]
     assert compared["difference"] == pytest.approx(values[0] - values[1])
     assert compared["episodes"] == 12
@@ -155,11 +155,11 @@ def test_a_run_is_trained_judged_compared_and_reported(cli):
 
     done = cli("report", run, "--episodes", "10", "--curve-episodes", "4", "--json")
     assert done.code == 0, done.err
-    page = Path(done.found["page"]).read_text()
+    page = Path(done.answer["page"]).read_text()
     for title in ("How it learned", "against inner steps", "against shots", "Where it goes wrong", "nearest_mean"):
         assert title in page
     numbers = json.loads((run / "report.json").read_text())
-    assert numbers["reports"][0]["accuracy"] == done.found["accuracy"]
+    assert numbers["reports"][0]["accuracy"] == done.answer["accuracy"]
     assert [len(curve["x"]) for curve in numbers["against_steps"]] == [6]
     assert len(numbers["against_shots"]) == 2
 
@@ -175,45 +175,45 @@ def test_without_json_the_answer_is_for_a_person(cli, trained):
 def test_eval_gives_the_same_number_again(cli, trained):
     words = ("eval", trained / "protonet", "--episodes", "20", "--seed", "3", "--json")
     first, again = cli(*words), cli(*words)
-    result, repeated = first.found, again.found
+    result, repeated = first.answer, again.answer
     for part in (result, repeated, *result["beside"], *repeated["beside"]):
         part.pop("adapt_ms")  # a time
     assert result == repeated
     assert {"accuracy", "ci95", "episodes", "ways", "shots", "queries", "transductive", "seed"} <= result.keys()
     assert (result["ways"], result["shots"], result["episodes"], result["seed"]) == ("3", "1", 20, 3)
     assert result["transductive"] is False
-    other = cli("eval", trained / "protonet", "--episodes", "20", "--seed", "4", "--json").found
+    other = cli("eval", trained / "protonet", "--episodes", "20", "--seed", "4", "--json").answer
     assert other["accuracy"] != result["accuracy"]
 
 
 def test_eval_takes_other_tasks_than_the_run_was_trained_on(cli, trained):
     words = ("eval", trained / "protonet", "--episodes", "10", "--json", "--no-baselines")
-    result = cli(*words, "--shots", "5", "--queries", "4", "--ways", "2", "--split", "val").found
+    result = cli(*words, "--shots", "5", "--queries", "4", "--ways", "2", "--split", "val").answer
     assert (result["ways"], result["shots"], result["queries"], result["split"]) == ("2", "5", 4, "val")
     assert "beside" not in result or result["beside"] == []
 
 
 def test_eval_takes_other_fields_than_the_run_was_trained_with(cli, trained):
     words = ("eval", trained / "maml", "--episodes", "10", "--json", "--no-baselines")
-    unmoved = cli(*words, "--inner-steps", "0").found
-    assert unmoved["accuracy"] != cli(*words).found["accuracy"]
+    unmoved = cli(*words, "--inner-steps", "0").answer
+    assert unmoved["accuracy"] != cli(*words).answer["accuracy"]
     assert "--inner-steps 0" in unmoved["command"]
 
 
 def test_eval_with_another_norm_is_seen_to_be_transductive(cli):
-    run = cli("train", "protonet", "digits", *TINY, "--net.norm", "frozen", "--json").found["run"]
+    run = cli("train", "protonet", "digits", *TINY, "--net.norm", "frozen", "--json").answer["run"]
     words = ("eval", run, "--episodes", "10", "--json", "--no-baselines")
     assert "measured" in load_params(Path(run))[0]
-    assert cli(*words).found["transductive"] is False
-    assert cli(*words, "--net.norm", "batch").found["transductive"] is True
-    assert cli(*words, "--net.norm", "support").found["transductive"] is False
+    assert cli(*words).answer["transductive"] is False
+    assert cli(*words, "--net.norm", "batch").answer["transductive"] is True
+    assert cli(*words, "--net.norm", "support").answer["transductive"] is False
 
 
 def test_a_regression_is_judged_by_its_error(cli):
     done = cli("train", "maml", "sinusoid", *TINY, "--shots", "5", "--inner-lr", "0.01", "--net.hidden", "8")
     assert done.code == 0, done.err
     assert "mean squared error" in done.out
-    result = cli("eval", "runs/maml-sinusoid", "--episodes", "30", "--json").found
+    result = cli("eval", "runs/maml-sinusoid", "--episodes", "30", "--json").answer
     assert {"mse", "median", "diverged", "ci95", "episodes"} <= result.keys()
     done = cli("report", "runs/maml-sinusoid", "--episodes", "10", "--curve-episodes", "4")
     assert done.code == 0, done.err
@@ -223,7 +223,7 @@ def test_a_regression_is_judged_by_its_error(cli):
 def test_pretraining_leads_to_fine_tuning(cli):
     done = cli("train", "supervised", "digits", *TINY, "--json")
     assert done.code == 0, done.err
-    done = cli("train", "finetune", "digits", "--steps", "0", "--init", done.found["run"], "--json")
+    done = cli("train", "finetune", "digits", "--steps", "0", "--init", done.answer["run"], "--json")
     assert done.code == 0, done.err
     first, second = (load_params(Path(f"runs/{name}-digits"))[0] for name in ("supervised", "finetune"))
     assert all(torch.equal(leaf, second[name]) for name, leaf in first.items())
@@ -232,13 +232,13 @@ def test_pretraining_leads_to_fine_tuning(cli):
 def test_a_learner_with_nothing_to_train_takes_no_steps(cli):
     done = cli("train", "nearest_mean", "digits", "--warmup", "5", "--json")
     assert done.code == 0, done.err
-    assert done.found["steps"] == 0
+    assert done.answer["steps"] == 0
     assert "nothing to train" in done.err
-    assert cli("eval", done.found["run"], "--episodes", "5", "--json").code == 0
+    assert cli("eval", done.answer["run"], "--episodes", "5", "--json").code == 0
 
 
 def test_a_second_run_gets_a_folder_of_its_own(cli):
-    runs = [cli("train", "protonet", "digits", *TINY, "--json").found["run"] for _ in range(2)]
+    runs = [cli("train", "protonet", "digits", *TINY, "--json").answer["run"] for _ in range(2)]
     assert runs == ["runs/protonet-digits", "runs/protonet-digits-2"]
 
 
@@ -299,8 +299,8 @@ def test_ctrl_c_in_a_process_of_its_own_is_one_line(tmp_path):
 def test_json_failures_are_one_object_too(cli):
     done = cli("eval", "nowhere", "--json")
     assert done.code == 1
-    assert done.found["exit"] == 1
-    assert done.err == f"mapwise: {done.found['error']}\n"
+    assert done.answer["exit"] == 1
+    assert done.err == f"mapwise: {done.answer['error']}\n"
 
 
 def test_list_shows_the_whole_catalog(cli):
@@ -308,7 +308,7 @@ def test_list_shows_the_whole_catalog(cli):
     from mapwise.catalog.nets import NETS
     from mapwise.catalog.sources import SOURCES
 
-    result = cli("list", "--json").found
+    result = cli("list", "--json").answer
     for what, table in (("learners", LEARNERS), ("nets", NETS), ("sources", SOURCES)):
         assert [row["name"] for row in result[what]] == list(table)
     shown = cli("list").out
@@ -317,7 +317,7 @@ def test_list_shows_the_whole_catalog(cli):
 
 @pytest.mark.parametrize("learner", list(__import__("mapwise.catalog.learners", fromlist=["LEARNERS"]).LEARNERS))
 def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
-    result = cli("list", learner, "--json").found
+    result = cli("list", learner, "--json").answer
     for field in [*result["fields"], *(option for net in result["nets"].values() for option in net)]:
         assert field["meaning"], field
         assert field["type"], field
@@ -406,18 +406,18 @@ def test_settings_of_before_there_was_a_warm_up_are_read(tmp_path):
 
 
 def test_a_bug_keeps_its_traceback():
-    assert told(AssertionError("ours")) is None
-    assert told(RuntimeError("shapes differ")) is None
-    assert told(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))[1] == 1
-    assert told(MemoryError())[1] == 1
+    assert line_and_code(AssertionError("ours")) is None
+    assert line_and_code(RuntimeError("shapes differ")) is None
+    assert line_and_code(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))[1] == 1
+    assert line_and_code(MemoryError())[1] == 1
 
 
 def test_doctor_finds_this_installation_sound(cli, monkeypatch):
     monkeypatch.setattr(doctor, "_import_fault", lambda module: "")
     done = cli("doctor", "--json")
     assert done.code == 0, done.out
-    assert done.found["healthy"] is True
-    assert {"python", "torch", "torchvision", "cache folder", "fonts"} <= {c["name"] for c in done.found["checks"]}
+    assert done.answer["healthy"] is True
+    assert {"python", "torch", "torchvision", "cache folder", "fonts"} <= {c["name"] for c in done.answer["checks"]}
 
 
 def test_doctor_finds_a_broken_import(cli, monkeypatch):
@@ -426,7 +426,7 @@ def test_doctor_finds_a_broken_import(cli, monkeypatch):
     monkeypatch.setattr(doctor, "_import_fault", lambda module: "undefined symbol" if module == "torch" else "")
     done = cli("doctor", "--json")
     assert done.code == 1
-    (broken,) = (check for check in done.found["checks"] if not check["well"])
+    (broken,) = (check for check in done.answer["checks"] if not check["well"])
     assert broken["name"] == "torch"
     assert "undefined symbol" in broken["found"]
     assert 'install --force-reinstall "torch>=2.13"' in broken["repair"]
@@ -544,22 +544,22 @@ def raises(error):
 
 
 def test_the_validation_split_and_not_the_test_split_chooses_a_temperature(cli):
-    run = cli("train", "protonet", "digits", *TINY, "--net.hidden", "8", "--json").found["run"]
-    first = cli("eval", run, "--episodes", "10", "--json").found["calibrated"]
-    other = cli("eval", run, "--episodes", "30", "--seed", "5", "--no-baselines", "--json").found["calibrated"]
+    run = cli("train", "protonet", "digits", *TINY, "--net.hidden", "8", "--json").answer["run"]
+    first = cli("eval", run, "--episodes", "10", "--json").answer["calibrated"]
+    other = cli("eval", run, "--episodes", "30", "--seed", "5", "--no-baselines", "--json").answer["calibrated"]
     assert first.keys() == {"temperature", "nll", "ece"}
     assert first["temperature"] == other["temperature"] > 0 and first["nll"] != other["nll"]
-    assert "calibrated" not in cli("eval", run, "--episodes", "10", "--split", "val", "--json").found
-    assert "calibrated" not in cli("eval", run, "--episodes", "10", "--shuffle-labels", "--json").found
+    assert "calibrated" not in cli("eval", run, "--episodes", "10", "--split", "val", "--json").answer
+    assert "calibrated" not in cli("eval", run, "--episodes", "10", "--shuffle-labels", "--json").answer
     assert "chosen by validation episodes" in cli("eval", run, "--episodes", "10").out
 
 
 def test_a_source_has_flags_of_its_own_and_a_run_keeps_them(cli):
     words = ("train", "maml", "sinusoid", *TINY, "--shots", "5", "--net.hidden", "4", "--inner-lr", "0.01")
-    run = cli(*words, "--source.noise", "0.5", "--json").found["run"]
+    run = cli(*words, "--source.noise", "0.5", "--json").answer["run"]
     assert RunSettings.read(Path(run)).source_options == {"noise": 0.5}
-    noisy = cli("eval", run, "--episodes", "30", "--json").found["mse"]
-    clean = cli("eval", run, "--episodes", "30", "--source.noise", "0", "--json").found["mse"]
+    noisy = cli("eval", run, "--episodes", "30", "--json").answer["mse"]
+    clean = cli("eval", run, "--episodes", "30", "--source.noise", "0", "--json").answer["mse"]
     assert clean != noisy
     assert "--source.noise" in cli("train", "maml", "sinusoid", "--help").out
 

@@ -140,14 +140,14 @@ def test_a_csv_is_read_right_or_refused_in_one_sentence(cli, sheet):
         assert not Path("f.safetensors").exists()
         return
     assert done.code == 0, done.err
-    assert {column["name"]: column["read_as"] for column in done.found["columns"]} == sheet.columns
+    assert {column["name"]: column["read_as"] for column in done.answer["columns"]} == sheet.columns
     for cell, label in (sheet.answers or {}).items():
         # The delimiter is found in several columns only.
         Path("new.csv").write_text(f"{next(iter(sheet.columns or {}))},beside\n{cell},1\n")
         question = cli("predict", "f.safetensors", "new.csv", "--json")
         assert question.code == 0, question.err
-        assert question.found["predictions"][0]["label"] == label, (cell, question.found)
-        assert question.found["predictions"][0]["probability"] > 0.5
+        assert question.answer["predictions"][0]["label"] == label, (cell, question.answer)
+        assert question.answer["predictions"][0]["probability"] > 0.5
 
 
 def test_every_fit_says_how_it_reads_each_column(cli):
@@ -159,7 +159,7 @@ def test_every_fit_says_how_it_reads_each_column(cli):
         "colour categories (2 values), 1 gap",
         "mixed categories (4 values), numbers in 2 cells",
     ]
-    result = cli("fit", "t.csv", "-o", "f.safetensors", "--json").found["columns"]
+    result = cli("fit", "t.csv", "-o", "f.safetensors", "--json").answer["columns"]
     assert result[0] == {"name": "size", "read_as": "numbers", "gaps": 1, "values": 3, "numbers": 3, "free_text": False}
     assert result[2] == {
         "name": "mixed",

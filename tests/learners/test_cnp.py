@@ -222,13 +222,13 @@ def test_an_encoder_that_does_not_say_its_shape_is_an_error():
 
 def test_the_command_line_takes_the_density_for_targets_and_the_cross_entropy_for_classes(cli):
     words = ("--tasks", "2", "--steps", "2", "--validation-episodes", "2", "--width", "8")
-    run = cli("train", "cnp", "gp", *words, "--net.hidden", "", "--json").found["run"]
+    run = cli("train", "cnp", "gp", *words, "--net.hidden", "", "--json").answer["run"]
     assert RunSettings.read(Path(run)).net_options == {"hidden": []}
-    result = cli("eval", run, "--episodes", "10", "--json").found
+    result = cli("eval", run, "--episodes", "10", "--json").answer
     assert math.isfinite(result["nll"]) and not result["transductive"]
     assert result["coverage"].keys() == {"50", "80", "95"}
     assert cli("report", run, "--episodes", "4", "--curve-episodes", "2").code == 0
     assert (Path(run) / "report.html").read_text().count("Bands: the central 50, 80 and 95 %") == 3
     done = cli("train", "cnp", "digits", *words, "--json")
     assert done.code == 0, done.err
-    assert 0 <= cli("eval", done.found["run"], "--episodes", "10", "--no-baselines", "--json").found["accuracy"] <= 1
+    assert 0 <= cli("eval", done.answer["run"], "--episodes", "10", "--no-baselines", "--json").answer["accuracy"] <= 1

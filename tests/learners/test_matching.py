@@ -158,7 +158,7 @@ def test_a_part_of_params_brings_the_statistics_along():
 # Full-context embeddings (appendix A) --------------------------------------------------------------------
 
 
-def told() -> nn.Module:
+def encoder_of_five() -> nn.Module:
     module = encoder()
     module.output_shape = (5,)
     return module
@@ -215,7 +215,7 @@ def in_context(kind: str, params: dict, module: nn.Module, steps: int) -> tuple[
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("kind", ["sequence", "set"])
 def test_full_context_embeddings_and_scores_equal_numpys(kind, steps):
-    module = told()
+    module = encoder_of_five()
     learner = Matching(module, full_context=kind, context_steps=steps)
     params = drawn_params(learner)
     rows, queries = in_context(kind, params, module, steps)
@@ -229,7 +229,7 @@ def test_full_context_embeddings_and_scores_equal_numpys(kind, steps):
 
 
 def test_the_support_is_read_as_torchs_own_lstm_reads_it():
-    learner = Matching(told(), full_context="sequence")
+    learner = Matching(encoder_of_five(), full_context="sequence")
     params = drawn_params(learner)
     theirs = nn.LSTM(5, 5, bidirectional=True).double()
     for name, end in (("forward", ""), ("backward", "_reverse")):
@@ -245,7 +245,7 @@ def test_the_support_is_read_as_torchs_own_lstm_reads_it():
 
 @pytest.mark.parametrize("kind", ["sequence", "set"])
 def test_in_full_context_rows_of_weight_0_and_absent_classes_change_nothing(kind):
-    learner = Matching(told(), full_context=kind)
+    learner = Matching(encoder_of_five(), full_context=kind)
     params = drawn_params(learner)
     loud = rows([0, 3, 1, 2, 3, 0, 1, 0], ways=4, seed=7)
     result = torch.tensor([0, 2, 3, 5, 6, 7])
@@ -261,7 +261,7 @@ def test_the_order_of_support_rows_matters_to_a_sequence_and_not_to_a_set():
     turned = Examples(SUPPORT.x.flip(0), SUPPORT.y.flip(0), SUPPORT.weight, SUPPORT.key)
     changes = {}
     for kind in ("sequence", "set"):
-        learner = Matching(told(), full_context=kind)
+        learner = Matching(encoder_of_five(), full_context=kind)
         params = drawn_params(learner)
         a, b = (learner.predict(params, learner.adapt(params, support), QUERY.x) for support in (SUPPORT, turned))
         changes[kind] = float((a - b).detach().abs().max())
@@ -271,7 +271,7 @@ def test_the_order_of_support_rows_matters_to_a_sequence_and_not_to_a_set():
 
 @pytest.mark.parametrize("kind", ["sequence", "set"])
 def test_every_cell_of_the_full_context_learns(kind):
-    learner = Matching(told(), full_context=kind)
+    learner = Matching(encoder_of_five(), full_context=kind)
     params = tree.map(lambda leaf: leaf.double().requires_grad_(), learner.init(0))
     learner.objective(params, Task(SUPPORT, QUERY)).backward()
     slopes = tree.flatten(tree.map(lambda leaf: leaf.grad, params["context"]))
@@ -284,16 +284,16 @@ def test_every_cell_of_the_full_context_learns(kind):
 
 def test_full_context_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="full_context is 'all': give 'sequence', 'set' or None"):
-        Matching(told(), full_context="all")
+        Matching(encoder_of_five(), full_context="all")
     with pytest.raises(ValueError, match="context_steps is 0: give 1 or more"):
-        Matching(told(), full_context="set", context_steps=0)
+        Matching(encoder_of_five(), full_context="set", context_steps=0)
     with pytest.raises(ValueError, match="has no output_shape"):
         Matching(encoder(), full_context="set").init(0)
     assert "context" not in Matching(encoder()).init(0)
 
 
 def test_a_run_in_full_context_starts_from_the_same_cells_of_another(monkeypatch):
-    learner = Matching(told(), full_context="sequence")
+    learner = Matching(encoder_of_five(), full_context="sequence")
     trained = {**learner.init(1), "measured": {"layer": torch.ones(2, 5)}}
     monkeypatch.setattr(run, "load_params", lambda folder: (trained, 7))
     settings = run.RunSettings(learner="matching_fce", source="digits", seed=0, init="runs/other")
@@ -302,6 +302,6 @@ def test_a_run_in_full_context_starts_from_the_same_cells_of_another(monkeypatch
     assert here.keys() == there.keys() and len({path.rpartition("/")[2] for path in there}) < len(there)
     assert all(torch.equal(here[path], leaf) for path, leaf in there.items())
     # One whose weights lie elsewhere fits by name and shape, as before.
-    plain = run.initial_params(ProtoNet(told()), settings)
+    plain = run.initial_params(ProtoNet(encoder_of_five()), settings)
     assert tree.flatten(plain).keys() == {*trained["encoder"], "measured/layer"}
     assert all(torch.equal(plain[name], leaf) for name, leaf in trained["encoder"].items())

@@ -216,7 +216,7 @@ def test_recomputed_it_keeps_the_states_between_steps_and_not_the_gates():
     params = tree.map(lambda leaf: leaf.requires_grad_(), drawn(learner))
     coordinates = sum(leaf.numel() for leaf in params["net"].values())
 
-    def kept(recomputes: bool) -> int:
+    def count_kept(recomputes: bool) -> int:
         sizes: dict[int, int] = {}
         hold = []  # a tensor that is let go gives its address to the next
 
@@ -231,7 +231,7 @@ def test_recomputed_it_keeps_the_states_between_steps_and_not_the_gates():
         return sum(sizes.values())
 
     # h and c of 20 numbers each, theta, f and i in every step; of the LSTM's own graph there is four times as much.
-    assert kept(True) <= 6 * 45 * coordinates + 4 * 20 * 30 < kept(False) / 3
+    assert count_kept(True) <= 6 * 45 * coordinates + 4 * 20 * 30 < count_kept(False) / 3
 
 
 def test_in_first_order_descent_has_nothing_to_recompute():

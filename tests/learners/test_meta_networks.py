@@ -22,7 +22,7 @@ def encoder() -> nn.Module:
     return module
 
 
-def made(**fields) -> tuple[MetaNetworks, dict]:
+def build(**fields) -> tuple[MetaNetworks, dict]:
     learner = MetaNetworks(encoder(), **{"units": 5, "hidden": 4, "chunks": 2, "most_ways": 3, **fields})
     return learner, tree.map(torch.Tensor.double, learner.init(0))
 
@@ -37,14 +37,14 @@ def slow(params, x):
 
 
 def test_without_fast_weights_it_is_the_slow_network():
-    learner, params = made()
+    learner, params = build()
     fast = learner.adapt(params, TASK.support)
     nothing = {**fast, "memory": tree.zeros_like(fast["memory"])}
     assert torch.allclose(learner.predict(params, nothing, TASK.query.x), slow(params, TASK.query.x), rtol=1e-13)
 
 
 def test_writers_that_write_zeros_leave_the_slow_network():
-    learner, params = made()
+    learner, params = build()
     params["rows"]["layer2"] = tree.zeros_like(params["rows"]["layer2"])
     assert torch.allclose(predicted(learner, params, TASK.support), slow(params, TASK.query.x), rtol=1e-13)
 
@@ -100,7 +100,7 @@ def algorithm_1(params: dict, support: Examples, x: torch.Tensor, chunks: list[l
     ("count", "chunks"), [(6, [[0, 1, 2], [3, 4, 5]]), (3, [[0, 1], [2]]), (5, [[0, 1, 2], [3, 4]])]
 )
 def test_it_is_the_algorithm_of_the_paper_on_its_last_layers(count, chunks):
-    learner, params = made()
+    learner, params = build()
     support = rows(count)
     expected = algorithm_1(params, support, TASK.query.x, chunks)
     assert torch.allclose(predicted(learner, params, support), expected, rtol=1e-9, atol=1e-10)
@@ -116,12 +116,12 @@ def test_chunks_are_cut_from_the_rows_that_count():
 
 
 def test_a_chunk_without_rows_is_passed_over():
-    results = [predicted(*made(chunks=chunks), rows(3)) for chunks in (3, 5)]
+    results = [predicted(*build(chunks=chunks), rows(3)) for chunks in (3, 5)]
     assert torch.allclose(*results, rtol=1e-12)
 
 
 def test_gradients_enter_as_constants():
-    learner, params = made()
+    learner, params = build()
     live = tree.map(lambda leaf: leaf.clone().requires_grad_(), params)
     fast = learner.adapt(live, TASK.support)
     # The slow head of the keys is used in their gradients alone.
@@ -131,7 +131,7 @@ def test_gradients_enter_as_constants():
 
 
 def test_the_order_of_rows_and_the_names_of_classes_change_the_answer():
-    learner, params = made()
+    learner, params = build()
     support, turned = TASK.support, torch.tensor([3, 1, 2, 0, 4, 5])
     shuffled = support._replace(x=support.x[turned], y=support.y[turned])
     plain = predicted(learner, params, support)
@@ -142,7 +142,7 @@ def test_the_order_of_rows_and_the_names_of_classes_change_the_answer():
 
 
 def test_fewer_classes_and_absent_ones_are_taken_and_more_are_refused():
-    learner, params = made()
+    learner, params = build()
     assert predicted(learner, params, rows(2, 2)).shape == (9, 2)
     absent = rows(2, 3)  # nothing of the third class
     scores = predicted(learner, params, absent)
@@ -154,7 +154,7 @@ def test_fewer_classes_and_absent_ones_are_taken_and_more_are_refused():
 
 
 def test_memory_has_a_slot_a_row_and_keys_are_no_longer_than_asked():
-    learner, params = made()
+    learner, params = build()
     fast = learner.adapt(params, TASK.support)
     shapes = {path: tuple(leaf.shape) for path, leaf in tree.flatten(fast).items()}
     assert shapes == {
@@ -175,7 +175,7 @@ def test_a_wrong_setting_is_a_one_line_error():
 
 
 def test_the_slow_head_of_the_keys_gets_no_gradient():
-    learner, params = made()
+    learner, params = build()
     leaves = {path: leaf.clone().requires_grad_() for path, leaf in tree.flatten(params).items()}
     learner.objective(tree.unflatten(leaves), TASK).backward()
     without = {path for path, leaf in leaves.items() if leaf.grad is None or not leaf.grad.any()}

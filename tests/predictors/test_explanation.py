@@ -29,13 +29,13 @@ LEARNERS = {
 VOTERS = [name for name in LEARNERS if name != "logistic"]
 
 
-def taught(learner, **given):
+def fit(learner, **given):
     return mw.FewShotClassifier(learner=LEARNERS[learner]).fit(X, Y, **given)
 
 
 @pytest.mark.parametrize("learner", VOTERS)
 def test_the_votes_add_up_to_the_answer(learner):
-    few = taught(learner, sample_weight=WEIGHT)
+    few = fit(learner, sample_weight=WEIGHT)
     result, scored = few.explain(NEW), few.predictor_.scores(few._rows(NEW))
     for one, scores, chances in zip(result, scored, few.predict_proba(NEW), strict=True):
         sums = one.votes.sum(0)
@@ -51,9 +51,9 @@ def test_the_votes_add_up_to_the_answer(learner):
 
 
 def test_every_head_that_votes_is_asked_here_and_logistic_regression_does_not():
-    support = taught("ridge").predictor_.support
+    support = fit("ridge").predictor_.support
     assert {name for name, result in HEADS.items() if isinstance(result(support), Votes)} == set(VOTERS) & set(HEADS)
-    (one,) = taught("logistic").explain(NEW[:1])
+    (one,) = fit("logistic").explain(NEW[:1])
     assert one.votes is None and one.adds_to is None and one.examples[0].vote is None
     assert [example.probability for example in one.examples] == sorted(e.probability for e in one.examples)
     assert "without example" in str(one)
@@ -61,7 +61,7 @@ def test_every_head_that_votes_is_asked_here_and_logistic_regression_does_not():
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_without_an_example_is_the_answer_of_a_predictor_taught_without_it(learner):
-    few = taught(learner, sample_weight=WEIGHT)
+    few = fit(learner, sample_weight=WEIGHT)
     known = few.predictor_
     for one, row, answer in zip(few.explain(NEW), NEW, few.predict(NEW), strict=True):
         assert one.label == answer
@@ -129,7 +129,7 @@ def test_a_predictor_of_one_class_has_nothing_to_explain():
 
 def test_regions_are_of_pictures_alone():
     with pytest.raises(ValueError, match="the encoder table reads table: leave regions out"):
-        taught("nearest_mean").explain(NEW, regions=True)
+        fit("nearest_mean").explain(NEW, regions=True)
     texts = mw.FewShotClassifier().fit(["cancel", "refund"], ["a", "b"])
     with pytest.raises(ValueError, match="the encoder text-hash reads texts: leave regions out"):
         texts.explain(["cancel"], regions=True)

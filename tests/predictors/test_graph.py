@@ -128,8 +128,8 @@ def test_a_file_is_exported_and_says_what_it_takes(cli, tmp_path):
     mw.FewShotClassifier(learner="nearest_mean").fit(TEXTS, INTENTS).save("few.safetensors")
     done = cli("export", "few.safetensors", "--onnx", "--json")
     assert done.code == 0, done.err
-    assert done.found["bytes"] < 10_000
-    assert done.found["farthest"] < 1e-6
+    assert done.answer["bytes"] < 10_000
+    assert done.answer["farthest"] < 1e-6
     model = onnx.load("few.onnx")
     onnx.checker.check_model(model, full_check=True)
     sizes = {

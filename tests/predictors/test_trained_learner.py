@@ -163,8 +163,8 @@ def test_the_command_line_takes_a_run(cli, tmp_path, protonet, drawn):
         shutil.copy(path, tmp_path / "letters" / label)
     done = cli("fit", "letters", "-o", "letters.safetensors", "--learner", protonet, "--json")
     assert done.code == 0, done.out
-    assert (done.code, done.found["learner"], done.found["encoder"]) == (0, "protonet, trained", "ink")
-    assert cli("predict", "letters.safetensors", paths[0], "--json").found["predictions"][0]["label"] in labels
+    assert (done.code, done.answer["learner"], done.answer["encoder"]) == (0, "protonet, trained", "ink")
+    assert cli("predict", "letters.safetensors", paths[0], "--json").answer["predictions"][0]["label"] in labels
     done = cli("fit", "letters", "-o", "x.safetensors", "--learner", "runs/none")
     assert done.code != 0 and "runs/none is not a run" in done.err and "Traceback" not in done.err
 

@@ -133,7 +133,7 @@ def test_the_laws_compare_bits_with_a_coin():
     assert relabel.holds is None and "no classes" in relabel.detail
 
 
-def shown(rendered):
+def render(rendered):
     console = Console(width=200)
     with console.capture() as capture:
         console.print(rendered)
@@ -145,10 +145,10 @@ def test_fewer_wrong_bits_are_better_in_words():
     jittered = replace(bad, values=bad.values + np.linspace(-0.01, 0.01, 60))
     pair = Paired.of(good, jittered)
     assert table.verdict(pair, good.metric) == "better"
-    text = shown(table.accuracy_table([good, jittered], title="bits"))
+    text = render(table.accuracy_table([good, jittered], title="bits"))
     assert "wrong bits" in text and "33.3 ±" in text and "bits a bit" in text and "50.0 %" in text
     assert "copy test, length 1-4, at most 4 answers, 60 episodes" in text
-    assert "better" in shown(table.paired_table([pair], protocol=good.protocol))
+    assert "better" in render(table.paired_table([pair], protocol=good.protocol))
     answer = run_summary([jittered, good])
     assert "33.3 %" in answer and "of the bits of its answer wrong" in answer and "chance is 50 %" in answer
     assert trained(
@@ -169,5 +169,5 @@ def test_a_search_over_bits_puts_the_fewest_first():
     trials = [Trial(i, {"lr": 0.1 * (i + 1)}, "complete", value, 5) for i, value in enumerate((0.4, 0.1, 0.3))]
     result = Search("bits", "wrong_bits", "copy val", 5, {"lr": "0.1..1"}, frozenset(), trials)
     assert result.best is trials[1] and plots.search_top(result) == math.inf
-    assert "10.0 %" in shown(table.search_table(result))
+    assert "10.0 %" in render(table.search_table(result))
     assert "a share of wrong bits of 10.0 %" in search_page(result)

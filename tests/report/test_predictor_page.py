@@ -187,9 +187,9 @@ def test_a_file_of_pictures_gets_a_page_beside_it(cli, photos):  # noqa: F811
     assert cli("fit", "photos", "-o", "few.safetensors", "--learner", "nearest_mean").code == 0
     done = cli("report", "few.safetensors", "--json")
     assert done.code == 0, done.err
-    assert done.found["page"] == "few.html"
-    assert done.found["held_out"]["rows"] == 12
-    assert {"row": 4, "source": "bar/wrong.png", "class": "bar", "taken_for": "ring"} in done.found["doubtful"]
+    assert done.answer["page"] == "few.html"
+    assert done.answer["held_out"]["rows"] == 12
+    assert {"row": 4, "source": "bar/wrong.png", "class": "bar", "taken_for": "ring"} in done.answer["doubtful"]
     first = (photos / "few.html").read_bytes()
     assert b"bar/wrong.png" in first
     text = cli("report", "few.safetensors", "--out", "elsewhere.html").out

@@ -126,7 +126,7 @@ def words(html):
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
 
 
-def shown(renderable):
+def render(renderable):
     console = Console(width=160)
     with console.capture() as capture:
         console.print(renderable)
@@ -140,16 +140,16 @@ class Elements(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.found, self.open, self.crossed = [], [], []
+        self.tags, self.open, self.crossed = [], [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         if self.open.pop() != tag:
@@ -172,7 +172,7 @@ def test_an_error_is_written_to_two_digits_of_its_interval():
 
 def test_the_accuracy_table_shows_intervals_protocols_commands_and_chance():
     reports = classification_findings().reports
-    answer = shown(table.accuracy_table(reports, title="glyphs [red]unseen"))
+    answer = render(table.accuracy_table(reports, title="glyphs [red]unseen"))
     assert "glyphs [red]unseen" in answer
     for one in reports:
         assert table.percent(one.estimate) in answer
@@ -183,7 +183,7 @@ def test_the_accuracy_table_shows_intervals_protocols_commands_and_chance():
 
 
 def test_a_transductive_learner_is_called_so_in_its_row():
-    answer = shown(table.accuracy_table([report("maml", transductive=True), report("fomaml")], title="t"))
+    answer = render(table.accuracy_table([report("maml", transductive=True), report("fomaml")], title="t"))
     rows = {line.split()[0]: line for line in answer.splitlines() if line.startswith((" maml", " fomaml"))}
     assert "transductive" in rows["maml"]
     assert "inductive" in rows["fomaml"]
@@ -191,7 +191,7 @@ def test_a_transductive_learner_is_called_so_in_its_row():
 
 def test_the_table_of_a_regression_shows_median_and_diverged_share():
     one = regression()
-    answer = shown(table.accuracy_table([one], title="sinusoid"))
+    answer = render(table.accuracy_table([one], title="sinusoid"))
     assert table.in_units(one.estimate) in answer
     assert f"{np.median(one.values):.3f}" in answer
     assert "1.50 %" in answer  # 3 of 200
@@ -218,14 +218,14 @@ def test_a_difference_is_shown_only_when_its_interval_excludes_zero(mean, ci, me
     pair = Paired("a", "b", Estimate(mean, ci, 100))
     assert table.verdict(pair, metric) == word
     problem = PROBLEMS["regression" if metric == "mse" else "classification"]
-    answer = shown(table.paired_table([pair], protocol=protocol(problem=problem)))
+    answer = render(table.paired_table([pair], protocol=protocol(problem=problem)))
     assert f" {word} " in answer
     assert ("−" in answer) == (mean < 0)
 
 
 def test_the_paired_table_shows_differences_in_points_with_their_interval():
     pair = Paired.of(report(mean=0.9), report("nearest_mean", 0.5, 1))
-    assert f"+{100 * pair.difference.mean:.1f} ± {100 * pair.difference.ci95:.1f} points" in shown(
+    assert f"+{100 * pair.difference.mean:.1f} ± {100 * pair.difference.ci95:.1f} points" in render(
         table.paired_table([pair])
     )
 
@@ -297,7 +297,7 @@ def test_names_given_by_users_are_escaped():
 def test_the_page_asks_for_nothing_from_outside():
     for html in (classification_page(), regression_page()):
         assert not re.search(r"(?i)https?://|@import|javascript:", html)
-        for tag, attributes in Elements(html).found:
+        for tag, attributes in Elements(html).tags:
             assert tag not in ("script", "link", "iframe", "object", "embed")
             for name in ("src", "href"):
                 assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
@@ -309,14 +309,14 @@ def test_the_page_is_well_formed_and_its_ids_are_resolved():
         elements = Elements(html)
         assert elements.open == []
         assert elements.crossed == []
-        ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+        ids = [attributes["id"] for _, attributes in elements.tags if "id" in attributes]
         assert len(ids) == len(set(ids))
         assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', html)) <= set(ids)
 
 
 def test_every_figure_has_a_text_for_those_who_cannot_see_it():
     for html, least in ((classification_page(), 8), (regression_page(), 2)):
-        drawn = [attributes for tag, attributes in Elements(html).found if tag == "svg"]
+        drawn = [attributes for tag, attributes in Elements(html).tags if tag == "svg"]
         assert html.count("<figure") >= least - 1
         assert len(drawn) >= least
         for attributes in drawn:
@@ -327,7 +327,7 @@ def test_every_figure_has_a_text_for_those_who_cannot_see_it():
 
 
 def test_headings_follow_one_another_without_gaps():
-    levels = [int(tag[1]) for tag, _ in Elements(classification_page()).found if re.fullmatch("h[1-6]", tag)]
+    levels = [int(tag[1]) for tag, _ in Elements(classification_page()).tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
@@ -465,9 +465,9 @@ def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
         assert number in answer
     assert "open: after a temperature" in answer
     assert "after a temperature" not in words(classification_page())
-    message = shown(table.accuracy_table([cooled], title="t"))
+    message = render(table.accuracy_table([cooled], title="t"))
     assert "divided by 1.23" in message and "NLL 0.178, ECE 1.2 %" in message
-    assert "divided by" not in shown(table.accuracy_table([own], title="t"))
+    assert "divided by" not in render(table.accuracy_table([own], title="t"))
 
 
 def distribution_findings():
@@ -504,7 +504,7 @@ def test_the_bands_of_a_function_are_as_wide_as_they_say():
 
 
 def test_reports_with_and_without_a_distribution_share_a_table():
-    answer = shown(table.accuracy_table(distribution_findings().reports, title="beside"))
+    answer = render(table.accuracy_table(distribution_findings().reports, title="beside"))
     assert "48.7, 81.2, 93.5" in answer and "0.432" in answer
     maml = next(line for line in answer.splitlines() if line.strip().startswith("maml"))
     assert maml.count(table.ABSENT) == 2

@@ -16,7 +16,7 @@ from mapwise.workflows.train import check_settings, settings_of
 RECIPES = {name: row.recipe for name, row in LEARNERS.items() if row.recipe}
 
 
-def asked(learner, **given):
+def read(learner, **given):
     return settings_of(learner, "glyphs", given)
 
 
@@ -28,17 +28,17 @@ def test_some_learner_has_a_recipe_and_most_have_none():
 @pytest.mark.parametrize("learner", RECIPES)
 def test_a_recipe_is_taken_where_nothing_is_said_and_not_where_something_is(learner):
     plain = RunSettings(learner=learner, source="glyphs")
-    settings = asked(learner)
+    settings = read(learner)
     for name, value in RECIPES[learner].items():
         assert getattr(settings, name) == value != getattr(plain, name)
-    assert asked(learner, optimizer="Adam lr=0.5", tasks=3).optimizer == "Adam lr=0.5"
-    assert asked(learner, tasks=3).tasks == 3
+    assert read(learner, optimizer="Adam lr=0.5", tasks=3).optimizer == "Adam lr=0.5"
+    assert read(learner, tasks=3).tasks == 3
 
 
 def test_a_schedule_of_a_recipe_can_be_refused():
-    assert asked("reptile").schedule == "linear"
-    assert asked("reptile", schedule="none").schedule is None
-    assert asked("protonet", schedule="none").schedule is None
+    assert read("reptile").schedule == "linear"
+    assert read("reptile", schedule="none").schedule is None
+    assert read("protonet", schedule="none").schedule is None
 
 
 @pytest.mark.parametrize("learner", RECIPES)
@@ -69,15 +69,15 @@ def test_a_recipe_is_written_into_the_run_and_shown(tmp_path, capsys):
 @pytest.mark.parametrize("learner", ["reptile", "maml"])
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "Adam lr=0.001"}, {"schedule": None}, {"tasks": 16, "steps": 7}])
 def test_the_command_of_a_run_asks_for_its_settings_again(learner, changes):
-    settings = replace(asked(learner), **changes)
+    settings = replace(read(learner), **changes)
     words = iter(settings.words()[4:])
     given = {flag.removeprefix("--").replace("-", "_"): value for flag, value in zip(words, words, strict=True)}
-    assert asked(learner, **given) == settings
+    assert read(learner, **given) == settings
 
 
 def test_a_search_begins_at_the_recipe():
-    assert asked("reptile").get("optimizer.lr") == 1.0
-    assert asked("maml").get("optimizer.lr") == 0.001
+    assert read("reptile").get("optimizer.lr") == 1.0
+    assert read("maml").get("optimizer.lr") == 0.001
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -85,7 +85,7 @@ def test_there_are_two_to_six_candidates_and_each_can_be_tried(learner):
     row = LEARNERS[learner]
     results = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]
     assert 2 <= len(results) <= 6
-    settings = [asked(learner).with_values(values) for values in results]
+    settings = [read(learner).with_values(values) for values in results]
     for one in settings:
         check_settings(one)
     assert len({str(one) for one in settings}) == len(results)

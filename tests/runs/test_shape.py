@@ -40,7 +40,7 @@ def test_rows_that_the_catalog_can_not_read_are_refused_in_a_sentence(name, lear
     shape = TaskShape(problem, SHAPES[name][0], 5)
     settings = LearnerSettings(learner=learner, fields={}, net="mlp", net_options={}, shape=shape)
     with pytest.raises(ValueError, match=f"^{reader} takes rows of one float32 tensor and these are ") as refused:
-        settings.made()
+        settings.build()
     assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match=r"^a predictor takes rows of one float32 tensor and these are "):
         TrainedLearner.of(settings, {}, None)

@@ -145,10 +145,10 @@ def test_a_setting_that_can_not_be_is_a_one_line_error(field, value, answer):
 
 def test_the_command_line_takes_a_kernel_and_as_many_points_as_the_source_asks_for(cli):
     words = ("train", "maml", "gp", "--net.hidden", "4", "--inner-steps", "1", "--tasks", "2", "--steps", "2")
-    run = cli(*words, "--validation-episodes", "2", "--source.kernel", "periodic", "--json").found["run"]
+    run = cli(*words, "--validation-episodes", "2", "--source.kernel", "periodic", "--json").answer["run"]
     settings = RunSettings.read(Path(run))
     assert (settings.shots, settings.source_options) == ("3-10", {"kernel": "periodic"})
-    result = cli("eval", run, "--episodes", "10", "--json").found
+    result = cli("eval", run, "--episodes", "10", "--json").answer
     assert (result["source"], result["shots"], result["queries"]) == ("gp periodic", "3-10", 30)
     page = cli("report", run, "--episodes", "4", "--curve-episodes", "2")
     assert page.code == 0, page.err

@@ -432,7 +432,7 @@ def test_a_row_of_the_catalog_is_trained_judged_and_reported_by_commands(name, c
     assert RunSettings.read(tmp_path / "run").trained_on.shape.inputs == kind.source.inputs
     done = cli("eval", "run", "--episodes", 20, "--json")
     assert done.code == 0, done.err
-    assert done.found["accuracy"] > 0.7 and done.found["beside"] == []
+    assert done.answer["accuracy"] > 0.7 and done.answer["beside"] == []
     done = cli("report", "run", "--episodes", 8)
     assert done.code == 0, done.err
     assert "accuracy" in (tmp_path / "run" / "report.html").read_text()

@@ -19,7 +19,7 @@ def read(task, i):
     return rows[(weight > 0) & (rows[:, -1] == 0)][:, :-1]
 
 
-def asked(task, i):
+def read_answers(task, i):
     """The bits that are due, by the numbers of their answers: {number: bits}."""
     counted = task.query.weight[i] > 0
     numbers = task.query.x[i][counted][:, -1].int().tolist()
@@ -36,7 +36,7 @@ def test_a_sequence_is_copied_after_its_mark():
         rows = read(task, i)
         vectors, mark = rows[:-1], rows[-1]
         assert mark.tolist() == [0, 0, 0, 1] and not bool(vectors[:, -1].any())
-        assert asked(task, i) == {k + 1: bits for k, bits in enumerate(vectors[:, :3].tolist())}
+        assert read_answers(task, i) == {k + 1: bits for k, bits in enumerate(vectors[:, :3].tolist())}
         lengths.add(len(vectors))
     assert lengths == {1, 2, 3, 4, 5}
     assert source.about.shots == "1-5" and source.about.queries == 5 and source.about.ways == ""
@@ -56,7 +56,7 @@ def test_the_item_after_the_one_that_is_shown_again_is_recalled():
         marks[[-4, -1], 1] = 1
         assert torch.equal(rows[:, 5:], marks) and not bool(rows[marks.any(1)][:, :5].any())
         items = rows[: 3 * count].reshape(count, 3, 7)[:, 1:, :5]
-        answer = torch.tensor([asked(task, i)[1], asked(task, i)[2]])
+        answer = torch.tensor([read_answers(task, i)[1], read_answers(task, i)[2]])
         after = [k for k in range(count - 1) if torch.equal(items[k], rows[-3:-1, :5])]
         assert any(torch.equal(items[k + 1], answer) for k in after)
         places.add((count, after[0]))

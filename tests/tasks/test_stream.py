@@ -245,7 +245,7 @@ def test_streams_are_trained_on_judged_and_reported_from_the_command_line(cli):
     few = ("--units", "8", "--slots", "6", "--width", "4", "--heads", "2")
     assert cli("train", "mann", "glyphs_stream", *small, *own, *few, "--out", "mann").code == 0
     assert cli("train", "protonet", "glyphs_stream", *small, *own, "--out", "protonet").code == 0
-    result = cli("eval", "mann", "--episodes", "4", "--beside", "protonet", "--json").found
+    result = cli("eval", "mann", "--episodes", "4", "--beside", "protonet", "--json").answer
     assert result["shots"] == "0-9" and list(result["sights"])[:2] == ["1", "2"]
     assert [other["learner"] for other in result["beside"]] == ["nearest_mean", "protonet"]
     assert all(other["sights"].keys() == result["sights"].keys() for other in result["beside"])

@@ -174,7 +174,7 @@ def test_a_row_survives_its_file(smoke):
 
 
 def test_a_row_that_is_there_is_not_made_again(folder, capsys, monkeypatch):
-    monkeypatch.setattr(benching, "made", lambda *_: pytest.fail("it was made again"))
+    monkeypatch.setattr(benching, "make_row", lambda *_: pytest.fail("it was made again"))
     before = (folder / "maml.json").read_bytes()
     (folder / "table.md").unlink()
     capsys.readouterr()
@@ -214,7 +214,7 @@ def test_a_damaged_row_is_named(folder, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="claims are the kernel's")
 def test_a_row_that_another_process_makes_is_left_to_it(folder, capsys, monkeypatch):
-    monkeypatch.setattr(benching, "made", lambda *_: pytest.fail("it was made twice"))
+    monkeypatch.setattr(benching, "make_row", lambda *_: pytest.fail("it was made twice"))
     (folder / "maml.json").unlink()
     with claimed(folder / ".maml.lock") as mine:
         assert mine

@@ -57,9 +57,9 @@ def killed(at, *words):
     code = (
         "import os, signal, sys\n"
         "from mapwise.workflows import tracking\nfrom mapwise.interfaces.cli import main\n"
-        "told = tracking.Tracking.__call__\n"
+        "call = tracking.Tracking.__call__\n"
         "def tell(self, progress):\n"
-        "    told(self, progress)\n"
+        "    call(self, progress)\n"
         f"    if progress.step == {at}: os.kill(os.getpid(), signal.SIGKILL)\n"
         "tracking.Tracking.__call__ = tell\n"
         "main(sys.argv[1:])"
@@ -69,7 +69,7 @@ def killed(at, *words):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-class Told:
+class Listener:
     """A tracker that keeps what it is told, and fails where it is asked to."""
 
     heard: list = []  # noqa: RUF012
@@ -94,10 +94,10 @@ class Told:
 @pytest.fixture
 def tracker(monkeypatch):
     """The tracker `json` (a name whose package is always there), and what it heard."""
-    monkeypatch.setattr(Told, "heard", [])
-    monkeypatch.setattr(Told, "fails_at", "")
-    monkeypatch.setitem(tracking.TRACKERS, "json", Told)
-    return Told
+    monkeypatch.setattr(Listener, "heard", [])
+    monkeypatch.setattr(Listener, "fails_at", "")
+    monkeypatch.setitem(tracking.TRACKERS, "json", Listener)
+    return Listener
 
 
 def test_a_tracker_hears_every_record_and_nothing_else(cli, tracker):

@@ -557,7 +557,7 @@ def test_a_folder_may_have_any_name(cli):
 def test_a_pruned_trial_is_tracked_as_stopped(cli, monkeypatch):
     ends = []
 
-    class Told:
+    class Listener:
         def start(self, run):
             return run.folder.name
 
@@ -567,7 +567,7 @@ def test_a_pruned_trial_is_tracked_as_stopped(cli, monkeypatch):
         def finish(self, ended):
             ends.append(ended)
 
-    monkeypatch.setitem(tracking.TRACKERS, "json", Told)
+    monkeypatch.setitem(tracking.TRACKERS, "json", Listener)
     data = json.loads(cli("tune", *WORDS, *SPACE, "--trials", "9", "--track", "json", "--json")[1])
     states = [trial["state"] for trial in sorted(data["trials"], key=lambda trial: trial["number"])]
     assert ends == [{"complete": "finished", "pruned": "stopped"}[state] for state in states]

@@ -7,7 +7,7 @@ from mapwise.catalog.rows import EncoderRow, FamilyRow, named
 from mapwise.data.modality import Modality
 from mapwise.data.store import cache_folder
 from mapwise.encoders.bundled import Bundled
-from mapwise.encoders.cached import kept
+from mapwise.encoders.cached import cache_in
 from mapwise.encoders.encoder import Costly, Encoder
 from mapwise.encoders.hugging_face import hugging_face
 from mapwise.encoders.pixels import Ink, Pixels
@@ -48,7 +48,7 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
         encoder: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
     else:
         encoder = named(ENCODERS, name, "encoder")()
-    return kept(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder
+    return cache_in(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder
 
 
 def has_encoder(name: str) -> bool:

@@ -29,7 +29,7 @@ class Metric:
     percent: bool = True
     """Between 0 and 1, and shown in per cent."""
 
-    def shown(self, value: float) -> str:
+    def format(self, value: float) -> str:
         """A single value, without an interval."""
         return f"{100 * value:.1f} %" if self.percent else f"{value:.4g}"
 

@@ -90,7 +90,7 @@ def texts(X: Any) -> list[str]:
     rows = _listed(X, "texts")
     for place, row in enumerate(rows):
         if not isinstance(row, str):
-            raise ValueError(f"row {place} of X is {_said(row)} and no text: give a list of strings")
+            raise ValueError(f"row {place} of X is {_describe(row)} and no text: give a list of strings")
     return [str(row) for row in rows]
 
 
@@ -100,8 +100,8 @@ def pictures(X: Any) -> list[Any]:
     for place, row in enumerate(rows):
         if not (_is_picture(row) or isinstance(row, str)):
             raise ValueError(
-                f"row {place} of X is {_said(row)} and no picture: give paths, Pillow images, or an array [N, H, W], "
-                "[N, C, H, W] or [N, H, W, C]"
+                f"row {place} of X is {_describe(row)} and no picture: give paths, Pillow images, or an array "
+                "[N, H, W], [N, C, H, W] or [N, H, W, C]"
             )
     return rows
 
@@ -169,13 +169,13 @@ def _cell(name: str, row: int, cell: Any) -> str | None:
             raise infinite(name, row, cell)
         return None if np.isnan(value) else text(value)
     raise ValueError(
-        f"column {name!r} holds {_said(cell)}, and numbers or texts are needed: convert it, or drop the column"
+        f"column {name!r} holds {_describe(cell)}, and numbers or texts are needed: convert it, or drop the column"
     )
 
 
 def _listed(X: Any, what: str) -> list[Any]:
     if isinstance(X, str | Path) or not hasattr(X, "__len__"):
-        raise ValueError(f"X is {_said(X)} and a list of {what} is needed: put it into a list")
+        raise ValueError(f"X is {_describe(X)} and a list of {what} is needed: put it into a list")
     rows = list(X)
     if not rows:
         raise ValueError(f"X holds no {what}: give at least one")
@@ -187,7 +187,7 @@ def _is_picture(row: Any) -> bool:
     return isinstance(row, Path) or (isinstance(row, np.ndarray) and row.ndim in (2, 3)) or hasattr(row, "getbands")
 
 
-def _said(row: Any) -> str:
+def _describe(row: Any) -> str:
     return "a single string" if isinstance(row, str) else f"of type {type(row).__name__}"
 
 

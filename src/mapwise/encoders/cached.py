@@ -28,7 +28,7 @@ _PATIENCE = 0.5
 
 
 @dataclass(frozen=True)
-class Kept:
+class Cached:
     """An encoder whose arrays are cached by its version and the content of a row.
 
     encoder: texts or pictures -> [N, D], float32.
@@ -98,7 +98,7 @@ class CostlyTunable(Costly, Tunable, Protocol):
 
 
 @dataclass(frozen=True)
-class KeptTunable(Kept):
+class CachedTunable(Cached):
     """An encoder that can be tuned, kept likewise: what it gives when it was tuned has keys of its own."""
 
     encoder: CostlyTunable
@@ -112,9 +112,9 @@ class KeptTunable(Kept):
         return self.encoder.tuning_seconds(rows)
 
 
-def kept(encoder: Costly, file: Path) -> Kept:
+def cache_in(encoder: Costly, file: Path) -> Cached:
     """The encoder with its arrays kept in this file, which can be tuned where it can."""
-    return KeptTunable(encoder, file) if isinstance(encoder, CostlyTunable) else Kept(encoder, file)
+    return CachedTunable(encoder, file) if isinstance(encoder, CostlyTunable) else Cached(encoder, file)
 
 
 def _digest(array: np.ndarray) -> str:

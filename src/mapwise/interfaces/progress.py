@@ -141,7 +141,7 @@ class Bar:
 
     def __call__(self, progress: "Progress") -> None:
         """Take up where the training stands."""
-        validation = "" if progress.validation is None else f"  {self._said(progress.validation)}"
+        validation = "" if progress.validation is None else f"  {self._describe(progress.validation)}"
         status = f"loss {progress.loss:.3f}{validation}  {progress.tasks_per_second:,.0f} tasks/s"
         if self.bar is None:
             if time.monotonic() - self.shown >= EVERY:
@@ -152,7 +152,7 @@ class Bar:
             self.line = self.bar.add_task(self.title, total=progress.steps, status="", completed=progress.step)
         self.bar.update(self.line, completed=progress.step, status=status)
 
-    def _said(self, value: float) -> str:
+    def _describe(self, value: float) -> str:
         return f"val {self.metric.short} {f'{100 * value:.1f} %' if self.metric.percent else f'{value:.3f}'}"
 
 

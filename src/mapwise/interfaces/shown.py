@@ -23,7 +23,7 @@ def trained(summary: Mapping[str, Any], problem: Problem) -> str:
         # Of accuracies the per cent sign says enough.
         title = f"{problem.metric.title} " if problem.metric.lower_is_better else ""
         tasks = "episodes" if problem.columns == "classes" else "tasks"
-        result = f"{title}{problem.metric.shown(value)} on {summary['validation_episodes']:,} validation {tasks}"
+        result = f"{title}{problem.metric.format(value)} on {summary['validation_episodes']:,} validation {tasks}"
     return (
         f"{summary['learner']} on {summary['source']}: step {summary['step']:,} of {summary['steps']:,} selected, "
         f"{result}\nnext: mapwise eval {summary['run']}"

@@ -68,7 +68,7 @@ def repeats(case: Case) -> Finding:
     """The same seed gives the same bits, and torch's global generator is left alone."""
     task, unseen = task_at(case.source(0), 0), task_at(case.unseen(0), 0)
 
-    def found() -> dict[str, list[Tensor]]:
+    def compute() -> dict[str, list[Tensor]]:
         params = case.learner.init(case.seed)
         live = tree.map(lambda leaf: leaf.detach().requires_grad_(), params)
         fast = case.learner.adapt(params, unseen.support)
@@ -81,7 +81,7 @@ def repeats(case: Case) -> Finding:
         }
 
     before = torch.random.get_rng_state()
-    first, second = found(), found()
+    first, second = compute(), compute()
     if not torch.equal(before, torch.random.get_rng_state()):
         return False, "torch's global generator is used: draw from mapwise.core.random and a key instead"
     for name, leaves in first.items():

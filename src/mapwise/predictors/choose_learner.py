@@ -13,7 +13,7 @@ from mapwise.catalog.heads import HEADS, heads_behind
 from mapwise.encoders.encoder import Tunable
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.evidence.cross_fitting import COST, shown
+from mapwise.predictors.evidence.cross_fitting import COST, format_seconds
 from mapwise.predictors.evidence.held_out import HeldOut
 
 USUAL = "logistic"
@@ -130,7 +130,11 @@ def _hindrance(predictor: Predictor, head: str, X: Any, left: float) -> str:
     except ValueError as problem:
         return f"not tried: {problem}"
     left -= time.monotonic() - start
-    return "" if needed < left else f"not tried: needs about {shown(needed)}, and {shown(max(left, 0))} were left"
+    return (
+        ""
+        if needed < left
+        else f"not tried: needs about {format_seconds(needed)}, and {format_seconds(max(left, 0))} were left"
+    )
 
 
 def seconds_of(budget: str | float) -> float:

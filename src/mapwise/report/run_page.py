@@ -127,7 +127,7 @@ def _comparison(reports: Sequence[Report]) -> str:
         cells.append(f'<td class="draw">{drawn}</td>')
         if paired:
             text = "" if pair is None else escape(table.difference(pair, own.metric))
-            text += "" if pair is None else f"<span>{escape(_said(pair, own.metric))}</span>"
+            text += "" if pair is None else f"<span>{escape(_describe(pair, own.metric))}</span>"
             cells.append(f'<td class="n word plain">{text}</td>')
         stated = table.figures_of(report)
         figures = [stated.get(name, ABSENT) for name in names]
@@ -148,7 +148,7 @@ def _comparison(reports: Sequence[Report]) -> str:
     )
 
 
-def _said(pair: Paired, metric: str) -> str:
+def _describe(pair: Paired, metric: str) -> str:
     """The verdict with its subject: "protonet better"."""
     word = table.verdict(pair, metric)
     return f"{plots.short(pair.first, 20)} {word}" if word in ("better", "worse") else word

@@ -69,7 +69,7 @@ class LearnerSettings(BaseModel):
         outputs = self.shape.outputs if BLUEPRINTS[self.row.blueprint] else None
         return partial(make, plain_shape(self.shape.inputs, f"net {self.net}"), outputs, **self.typed_net_options())
 
-    def made(self) -> Learner:
+    def build(self) -> Learner:
         """The learner, before any training.
 
         Raises ValueError for names and values that aren't there, and for a learner of another problem.
@@ -105,4 +105,4 @@ def shape_of(source: TaskSource) -> TaskShape:
 
 def learner_of(settings: RunSettings, source: TaskSource) -> Learner:
     """The learner a run trains, its network shaped for the source it trains on."""
-    return LearnerSettings.of(settings, shape_of(source)).made()
+    return LearnerSettings.of(settings, shape_of(source)).build()

@@ -39,7 +39,7 @@ def wrong_use() -> Iterator[None]:
         raise WrongUse(sentence(error)) from None
 
 
-def told(error: BaseException) -> tuple[str, int] | None:
+def line_and_code(error: BaseException) -> tuple[str, int] | None:
     """The line and the exit code for an error; None for one that is a bug, whose traceback is worth having."""
     if isinstance(error, WrongUse):
         return sentence(error), WRONG_USE

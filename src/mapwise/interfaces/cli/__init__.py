@@ -11,7 +11,7 @@ from mapwise.interfaces.cli import about, diagnostics, predictors, runs
 from mapwise.interfaces.cli.app import TRACEBACK, app
 from mapwise.interfaces.cli.flags import COMMANDS, add_catalog
 from mapwise.interfaces.printing import Unprinted, answer, complain, note, open_streams
-from mapwise.workflows.errors import FAILED, STOPPED, WrongUse, fault, sentence, shared, told
+from mapwise.workflows.errors import FAILED, STOPPED, WrongUse, fault, line_and_code, sentence, shared
 
 __all__ = ["about", "app", "diagnostics", "main", "predictors", "runs"]
 
@@ -55,7 +55,7 @@ def _outcome(words: list[str]) -> tuple[int, str, BaseException | None]:
     except SystemExit:
         raise
     except BaseException as error:
-        line, code = told(error) or fault(error)
+        line, code = line_and_code(error) or fault(error)
         return code, line, error
 
 

@@ -143,12 +143,12 @@ def crossed(
     if not rows:
         return Crossed(
             why="too little time to tell: tuning the encoder, and again without the examples that are asked, takes "
-            f"about {shown((1 + COST) * tuning)}; give fit a longer budget"
+            f"about {format_seconds((1 + COST) * tuning)}; give fit a longer budget"
         )
     return Crossed(np.concatenate(rows), np.concatenate(scores), np.concatenate(far))
 
 
-def shown(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """A time as a person says it: 40 s, 3 min."""
     return f"{max(1, round(seconds)):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 

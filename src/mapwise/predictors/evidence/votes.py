@@ -120,12 +120,12 @@ class Explanation:
         lines = [f"{self.label}, {100 * self.probability:.1f} %, before {self.runner_up}"]
         if self.votes is None:
             least = [one for one in self.left_out if _chance(one) < self.probability][:_SHOWN]
-            lines += [f"  without {_said(one)}: {100 * _chance(one):.1f} %" for one in least]
+            lines += [f"  without {_describe(one)}: {100 * _chance(one):.1f} %" for one in least]
         else:
             sides = [[one for one in self.examples if one.vote is not None and sign * one.vote > 0] for sign in (1, -1)]
             for word, side in zip(("for it", "against"), (sides[0], sides[1][::-1]), strict=True):
                 lines += [
-                    f"  {word}  {one.vote:+.3g}  {_said(one)}"
+                    f"  {word}  {one.vote:+.3g}  {_describe(one)}"
                     + ("" if one.probability is None else f"; without it {100 * one.probability:.1f} %")
                     for one in side[:_SHOWN]
                 ]
@@ -134,7 +134,7 @@ class Explanation:
             "any one example" if tried == len(self.examples) else f"any one of the {tried} examples left out in turn"
         )
         if self.decisive:
-            lines += [f"  without {_said(one)} it would be {one.without}" for one in self.decisive[:_SHOWN]]
+            lines += [f"  without {_describe(one)} it would be {one.without}" for one in self.decisive[:_SHOWN]]
         else:
             lines.append(f"  without {one_of} it would still be {self.label}")
         if tried < len(self.examples):
@@ -232,7 +232,9 @@ def _votes(
         return [None] * len(x)
     together = max(1, _TOGETHER // max(1, support.y.numel()))
     with torch.no_grad():
-        return [each for part in torch.split(x, together) for each in learner.votes(params, fast, support, part).numpy()]
+        return [
+            each for part in torch.split(x, together) for each in learner.votes(params, fast, support, part).numpy()
+        ]
 
 
 def _nearness(
@@ -269,5 +271,5 @@ def _chance(one: Example) -> float:
     return one.probability
 
 
-def _said(one: Example) -> str:
+def _describe(one: Example) -> str:
     return f"{one.name} ({one.label})"

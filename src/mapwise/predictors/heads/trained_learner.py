@@ -82,7 +82,7 @@ class TrainedLearner:
         """
         plain_shape(settings.shape.inputs, "a predictor")
         _check_sizes(settings, params)
-        learner = settings.made()
+        learner = settings.build()
         if not fits(learner, params):
             raise ValueError(f"its weights are not those of {settings.learner}")
         if "alone" not in learner.keeps:

@@ -119,10 +119,10 @@ def percent_axis(axes: "Axes") -> None:
     axes.set_ylim(max(low, 0.0), min(high, 1.005) if high > 1 else high)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
-    def shown(value: float, place: float) -> str:
+    def in_percent(value: float, place: float) -> str:
         return f"{100 * value:.4g}"
 
-    axes.yaxis.set_major_formatter(shown)
+    axes.yaxis.set_major_formatter(in_percent)
 
 
 def whole_numbers(axes: "Axes") -> None:

@@ -139,14 +139,14 @@ def run_bench(
                     elsewhere.append(name)
                     continue
                 try:
-                    row = made(bench, name, folder, threads, display)
+                    row = make_row(bench, name, folder, threads, display)
                 except ValueError as error:
                     failed[name] = sentence(error)
                     display.note(f"{name}: failed, {failed[name]}")
                     continue
                 text = json.dumps(row, indent=1, ensure_ascii=False) + "\n"
                 write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
-                display.note(_said(_read(path, bench)))
+                display.note(_describe(_read(path, bench)))
                 draw(folder, bench)
     except (KeyboardInterrupt, Stopped):
         raise Stopped("stopped: the same command goes on where this one was") from None
@@ -162,7 +162,7 @@ def run_bench(
     return result, contenders
 
 
-def made(bench: Bench, learner: str, folder: Path, threads: int, display: Display = SILENT) -> dict[str, Any]:
+def make_row(bench: Bench, learner: str, folder: Path, threads: int, display: Display = SILENT) -> dict[str, Any]:
     """The row of one learner: tuned, trained, and judged on the test split, JSON-ready.
 
     Raises ValueError when no candidate could be trained, and when its folder holds runs of other settings.
@@ -357,7 +357,7 @@ def _read(path: Path, bench: Bench) -> Contender:
     return contender
 
 
-def _said(one: Contender) -> str:
+def _describe(one: Contender) -> str:
     from mapwise.report.table import percent
 
     alone = "" if one.inductive is None else f"{percent(one.inductive.estimate)} inductive, "

@@ -32,7 +32,7 @@ from mapwise.runs.settings import SETTINGS, RunSettings
 from mapwise.runs.sources import source_of
 from mapwise.runs.toml import read_toml, write_toml
 from mapwise.workflows.display import SILENT, Display
-from mapwise.workflows.errors import FAILED, Stopped, WrongUse, sentence, told
+from mapwise.workflows.errors import FAILED, Stopped, WrongUse, line_and_code, sentence
 from mapwise.workflows.tracking import installed
 from mapwise.workflows.train import free_folder, train_run
 from mapwise.workflows.tuning.search_space import Choice, Dimension, dimensions, keeps_the_source, presently
@@ -161,11 +161,11 @@ def _searched(folder: Path, settings: SearchSettings, display: Display) -> Searc
         try:
             _run_trials(study, folder, settings, display)
         except (Stopped, KeyboardInterrupt):
-            _draw(folder, _found(study, folder, settings))
+            _draw(folder, _read_search(study, folder, settings))
             done = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
             of = "" if settings.trials is None else f" of {settings.trials}"
             raise Stopped(f"stopped after {done}{of} trials: go on with mapwise tune --resume {folder}") from None
-        search = _found(study, folder, settings)
+        search = _read_search(study, folder, settings)
         _draw(folder, search)
         return search
 
@@ -196,7 +196,7 @@ def _run_trials(study: "optuna.Study", folder: Path, settings: SearchSettings, d
         trial = stopped_trial(study) or study.ask(space)
         for name, kind in space.items():  # which a kill may have kept from being written
             trial._suggest(name, kind)
-        values = ", ".join(f"{name} {_shown(trial.params[name])}" for name in space)
+        values = ", ".join(f"{name} {_format_value(trial.params[name])}" for name in space)
         title = (
             f"trial {trial.number}{'' if settings.trials is None else f' ({done + 1} of {settings.trials})'}: {values}"
         )
@@ -253,7 +253,7 @@ def _run_trial(
         trial.set_user_attr(STOPPED, True)
         raise
     except Exception as error:
-        line = told(error)
+        line = line_and_code(error)
         fail(study, trial, line[0] if line else sentence(error))
         # What the settings did ends the trial alone. A full disk, or a fault of ours, would end all that follow.
         if line is None or line[1] != FAILED or isinstance(error, OSError):
@@ -266,14 +266,14 @@ def _came_to(study: "optuna.Study", number: int, metric: Metric) -> str:
         return f"failed, {trial.user_attrs['failure']}"
     value = best_of(trial, metric.lower_is_better)
     assert value is not None
-    shown = f"{metric.short} {metric.shown(value)}" if metric.lower_is_better else metric.shown(value)
+    shown = f"{metric.short} {metric.format(value)}" if metric.lower_is_better else metric.format(value)
     complete = [t.number for t in study.best_trials] if trial.state.name == "COMPLETE" else []
     if number in complete:
         return f"{shown}, the best so far"
     return shown if trial.state.name == "COMPLETE" else f"{shown}, pruned"
 
 
-def _found(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Search:
+def _read_search(study: "optuna.Study", folder: Path, settings: SearchSettings) -> Search:
     """The search as plain numbers."""
     states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": STOPPED}
     trials = []
@@ -357,7 +357,7 @@ def without_best(search: Search) -> str:
     return f"no trial was completed{f', the first one failed: {failures[0]}' if failures else ': allow more --trials'}"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
