@@ -117,6 +117,14 @@ def test_a_bad_file_is_named_and_left_out_only_on_request(tmp_path, fault):
     assert bad.read_bytes() == content
 
 
+def test_notes_beside_the_pictures_are_left_out_and_counted(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "class1" / "notes.txt").write_text("taken in May")
+    rows = images(tmp_path)
+    assert len(rows.x) == 9
+    assert rows.notes == ("1 of 10 files can't be read as images and were left out: class1/notes.txt",)
+
+
 def test_train_val_and_test_folders_are_the_splits(tmp_path):
     for split, classes in {"train": "abcd", "validation": "ef", "test": "gh"}.items():
         for c in classes:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mapwise as mw
 from mapwise.interfaces.progress import Work
 from mapwise.predictors.fit import LabelledExamples
 from mapwise.workflows.fit import fit_examples
@@ -210,6 +211,55 @@ def test_a_drawing_answers_the_same_alone_and_among_others(cli, photos):
     among = cli("predict", "few.safetensors", "new", "--json").answer["predictions"]
     alone = [cli("predict", "few.safetensors", one["input"], "--json").answer["predictions"][0] for one in among]
     np.testing.assert_allclose([one["probability"] for one in alone], [one["probability"] for one in among], atol=1e-4)
+
+
+@pytest.fixture
+def littered(photos):
+    """Class folders and new drawings with notes among them, and one cut picture each; and a predictor of whole ones."""
+    for folder in (photos / "photos" / "ring", photos / "new", photos / "dots"):
+        (folder / "notes.txt").write_text("taken in May")
+        whole = next(folder.glob("*.png")).read_bytes()
+        (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    mw.FewShotClassifier().fit([drawing(kind, 0) for kind in ("ring", "bar")], ["ring", "bar"]).save("few.safetensors")
+    return photos
+
+
+COMMANDS = [
+    ("fit", "photos", "-o", "new.safetensors", "--learner", "nearest_mean"),
+    ("predict", "few.safetensors", "new"),
+    ("explain", "few.safetensors", "new"),
+    ("which-next", "few.safetensors", "new"),
+    ("add-class", "few.safetensors", "dot", "dots"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=[words[0] for words in COMMANDS])
+def test_what_is_no_picture_is_left_out_with_a_note_and_a_damaged_one_on_request(cli, littered, words):
+    done = cli(*words)
+    assert (done.code, done.out) == (1, "")
+    assert "note: left out 1: " in done.err and "notes.txt is not an image\n" in done.err
+    assert "cut.png is damaged or cut short" in done.err and "leave it out, as --skip-bad does" in done.err
+    done = cli(*words, "--skip-bad", "--json")
+    assert done.code == 0, done.err
+    assert "note: left out 2: " in done.err
+    assert sorted(line.split(" ")[0].rsplit("/")[-1] for line in done.found["left_out"]) == ["cut.png", "notes.txt"]
+
+
+def test_a_file_that_is_named_is_read_whatever_it_is_called(cli, littered):
+    done = cli("predict", "few.safetensors", "new/notes.txt")
+    assert done.code == 1 and "new/notes.txt is not an image" in done.err
+    done = cli("predict", "few.safetensors", "new/notes.txt", "--skip-bad")
+    assert done.code == 1 and "new/notes.txt holds no pictures (new/notes.txt is not an image)" in done.err
+
+
+def test_a_class_folder_without_pictures_is_mentioned(cli, photos):
+    (photos / "photos" / "empty").mkdir()
+    (photos / "photos" / "words").mkdir()
+    (photos / "photos" / "words" / "a.txt").write_text("a")
+    done = cli("fit", "photos", "-o", "few.safetensors", "--learner", "nearest_mean", "--json")
+    assert done.code == 0, done.err
+    assert "photos/empty holds no files" in done.err and "photos/words holds no pictures" in done.err
+    assert set(done.found["classes"]) == {"bar", "cross", "ring"}
 
 
 def test_work_is_shown_at_a_terminal_and_says_nothing_of_a_moment_elsewhere(monkeypatch, capsys):

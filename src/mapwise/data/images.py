@@ -1,12 +1,13 @@
 """A folder of images, one subfolder a class."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mapwise.data.files import check_file
+from mapwise.data.inputs import SUFFIXES
 from mapwise.data.pictures import Unreadable, of_channels, picture, read_heif, stretched
 from mapwise.data.rows import LabelledRows, deal
 
@@ -28,7 +29,8 @@ def images(
 
     size:     pixels a side; by default 84, or the longest side of all images where that is less.
     colour:   three channels or one; by default one when every image is grey.
-    skip_bad: leave out files that are no images or are cut short, and say so in `notes`.
+    skip_bad: leave out images that are damaged or cut short. Files that are no images, and aren't called so either, are
+              left out anyway; `notes` say so.
 
     x is uint8, [R, 1 or 3, size, size].
 
@@ -58,7 +60,7 @@ def images(
             pictures.append(_read(file, side))
             labels.append(label)
         except Unreadable as problem:
-            if not skip_bad:
+            if not (skip_bad or is_foreign(file)):
                 raise ValueError(
                     f"{file} {problem}: replace or delete it, or leave such files out with --skip-bad"
                 ) from None
@@ -165,6 +167,36 @@ def files_in(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Pat
             yield path
         elif path.resolve() not in around:
             yield from files_in(path, around)
+
+
+def sifted(files: Iterable[Path], *, skip_bad: bool) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """The files that are pictures, and the others with what is wrong, as the end of a sentence.
+
+    skip_bad: read every picture, and leave out those that are damaged; otherwise only foreign files are left out.
+    """
+    pictures: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
+    for file in files:
+        fault = "is not an image" if is_foreign(file) else _damage_of(file) if skip_bad else ""
+        if fault:
+            left_out.append((file, fault))
+        else:
+            pictures.append(file)
+    return pictures, left_out
+
+
+def is_foreign(file: Path) -> bool:
+    """Whether a file is no picture and has no name of one, such as notes beside the pictures."""
+    return file.suffix.lower() not in SUFFIXES and not _longest(file)
+
+
+def _damage_of(file: Path) -> str:
+    """Why a picture can't be read; "" where it can."""
+    try:
+        picture(file, 1)
+    except Unreadable as problem:
+        return str(problem)
+    return ""
 
 
 def _longest(file: Path) -> int:

@@ -104,8 +104,9 @@ def open_picture(row: Any, place: int, near: int) -> "Image":
             return picture(Path(row).expanduser(), near)
         return picture(_of_array(row) if isinstance(row, np.ndarray) else row, near)
     except Unreadable as problem:
-        where = str(row) if isinstance(row, str | Path) else f"the picture of row {place}"
-        raise ValueError(f"{where} {problem}: replace it or leave it out") from None
+        if isinstance(row, str | Path):
+            raise ValueError(f"{row} {problem}: replace it or leave it out, as --skip-bad does") from None
+        raise ValueError(f"the picture of row {place} {problem}: replace it or leave it out") from None
 
 
 def stretched(image: "Image", height: int, width: int) -> np.ndarray:

@@ -120,8 +120,8 @@ def show(*shown: Any) -> None:
 
 
 def note(text: str) -> None:
-    """A remark on standard error."""
-    if speaks():
+    """A remark on standard error; nothing for an empty one."""
+    if text and speaks():
         _print_error(text)
 
 

@@ -49,6 +49,7 @@ class LabelledExamples:
     sources:  where each row came from, such as a file; empty where unknown.
     classes:  names of further classes, of which rows may come later.
     label:    what the labels are called, such as a column; "" where they have no name.
+    left_out: what was not read, and why, a sentence each.
     """
 
     rows: Any
@@ -58,6 +59,7 @@ class LabelledExamples:
     sources: Sequence[str] = ()
     classes: Iterable[Any] = ()
     label: str = ""
+    left_out: Sequence[str] = ()
 
     @property
     def names(self) -> bool:

@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,22 @@ from mapwise.predictors.fit import LabelledExamples
 
 MOST_TEXTS = 1_000_000
 """Lines of a file that is read."""
+_SHOWN = 3  # files that were left out, in words
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Raw rows, what each is called, and what was left out, a sentence each."""
+
+    sources: list[str]
+    rows: Any
+    left_out: tuple[str, ...] = ()
+
+
+def left_out_line(left_out: Sequence[str]) -> str:
+    """What was left out, as one line for a person; "" for nothing."""
+    more = f"; and {len(left_out) - _SHOWN:,} more" if len(left_out) > _SHOWN else ""
+    return f"note: left out {len(left_out):,}: {'; '.join(left_out[:_SHOWN])}{more}" if left_out else ""
 
 
 def is_predictor(path: Path) -> bool:
@@ -27,13 +44,19 @@ def is_predictor(path: Path) -> bool:
 
 
 def labelled_examples(
-    data: Path, *, text: str | None = None, label: str | None = None, categories: Sequence[str] = ()
+    data: Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    categories: Sequence[str] = (),
+    skip_bad: bool = False,
 ) -> LabelledExamples:
     """The examples of a folder of class folders, or of a CSV file.
 
     text:       the column of the CSV file that holds texts; None: the file is a table.
     label:      the column of the classes.
     categories: columns to read as words, whatever they look like.
+    skip_bad:   leave out pictures that are damaged. Files in the folders that are no pictures are left out anyway.
 
     Raises ValueError for data that hold no examples.
     """
@@ -41,49 +64,56 @@ def labelled_examples(
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     if categories and (data.is_dir() or text is not None):
         raise ValueError(f"--categories names columns of a table and {data} is not read as one: leave it out")
-    return _folder(data) if data.is_dir() else _table(data, text, label, categories)
+    return _folder(data, skip_bad) if data.is_dir() else _table(data, text, label, categories)
 
 
-def rows_of_class(predictor: Predictor, data: Path) -> tuple[list[str], Sequence[Any]]:
-    """Where rows of one class came from, and the rows: a folder of pictures, or a text file with one text a line.
+def rows_of_class(predictor: Predictor, data: Path, *, skip_bad: bool = False) -> Rows:
+    """Rows of one class: a folder of pictures, or a text file with one text a line.
+
+    skip_bad: as for `labelled_examples`.
 
     Raises ValueError for a predictor of tables, and for data that hold no rows.
     """
     if predictor.encoder.reads == "table":
         raise ValueError("this predictor reads tables, whose classes stand in a column: fit it again with the new rows")
     if predictor.encoder.reads == "pictures":
-        pictures = _pictures(data)
-        return [f"{data.resolve().name}/{path.relative_to(data).as_posix()}" for path in pictures], pictures
+        pictures, left_out = _pictures(data, skip_bad)
+        sources = [f"{data.resolve().name}/{path.relative_to(data).as_posix()}" for path in pictures]
+        return Rows(sources, pictures, left_out)
     texts = _lines(data)
-    return [f"{data.name}, text {place}" for place in range(1, len(texts) + 1)], texts
+    return Rows([f"{data.name}, text {place}" for place in range(1, len(texts) + 1)], texts)
 
 
-def rows_for(predictor: Predictor, inputs: Sequence[str]) -> tuple[list[str], Any]:
-    """What each answer of a predictor is about, and the raw rows: pictures, folders, texts, .txt or .csv files.
+def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = False) -> Rows:
+    """The rows a predictor is to answer about: pictures, folders, texts, .txt or .csv files.
+
+    skip_bad: leave out pictures that are damaged. Files in folders that are no pictures are left out anyway.
 
     Raises ValueError for inputs that can't be read.
     """
     reads = predictor.encoder.reads
     if reads == "pictures":
-        from mapwise.data.images import files_in
-
-        paths = [Path(given).expanduser() for given in inputs]
-        pictures = [file for path in paths for file in (files_in(path) if path.is_dir() else [path])]
+        pictures: list[Path] = []
+        left_out: tuple[str, ...] = ()
+        for path in (Path(given).expanduser() for given in inputs):
+            # A file that is named is wanted, whatever it is.
+            whole, others = _sifted(path, skip_bad) if skip_bad or path.is_dir() else ([path], ())
+            pictures, left_out = pictures + whole, left_out + others
         if not pictures:
-            raise ValueError(f"{inputs[0]} holds no files: give pictures, or a folder of them")
-        return [str(path) for path in pictures], pictures
+            raise ValueError(f"{inputs[0]} holds {_nothing(left_out)}: give pictures, or a folder of them")
+        return Rows([str(path) for path in pictures], pictures, left_out)
     if reads == "texts":
         texts: list[str] = []
         for given in inputs:
             texts += _texts_of(given, predictor.note)
-        return texts, texts
+        return Rows(texts, texts)
     tables = [(given, *_cells(Path(given).expanduser())) for given in inputs]
     first = tables[0][1]
     for given, header, _, _ in tables:
         if header != first:
             raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
     sources = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
-    return sources, _columns(first, [row for _, _, _, cells in tables for row in cells])
+    return Rows(sources, _columns(first, [row for _, _, _, cells in tables for row in cells]))
 
 
 @contextmanager
@@ -95,17 +125,31 @@ def placed(sources: Sequence[str]) -> Iterator[None]:
         raise ValueError(error.at(sources[error.row], "--categories")) from None
 
 
-def _folder(data: Path) -> LabelledExamples:
+def _folder(data: Path, skip_bad: bool) -> LabelledExamples:
     """The pictures in the class folders, which may lie in train, val and test."""
-    from mapwise.data.images import class_folders, files_in
+    from mapwise.data.images import class_folders
 
-    splits = class_folders(data)
-    pictures = [(path, folder.name) for folders in splits.values() for folder in folders for path in files_in(folder)]
+    pictures: list[Path] = []
+    names: list[str] = []
+    left_out: tuple[str, ...] = ()
+    for folder in (folder for folders in class_folders(data).values() for folder in folders):
+        whole, others = _sifted(folder, skip_bad)
+        pictures, names = pictures + whole, names + [folder.name] * len(whole)
+        left_out += (*others, *([] if whole else [f"{folder} holds {_nothing(others)}"]))
     if not pictures:
-        raise ValueError(f"the class folders in {data} hold no files: put at least one picture into each")
-    sources = [path.relative_to(data).as_posix() for path, _ in pictures]
-    names = np.asarray([name for _, name in pictures], dtype=object)
-    return LabelledExamples([path for path, _ in pictures], "pictures", names, sources=sources)
+        left_out = tuple(one for one in left_out if not one.endswith("holds no files"))
+        raise ValueError(f"the class folders in {data} hold {_nothing(left_out)}: put at least one picture into each")
+    sources = [path.relative_to(data).as_posix() for path in pictures]
+    labels = np.asarray(names, dtype=object)
+    return LabelledExamples(pictures, "pictures", labels, sources=sources, left_out=left_out)
+
+
+def _sifted(path: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
+    """The pictures that a path leads to, and what was left out, a sentence each."""
+    from mapwise.data.images import files_in, sifted
+
+    pictures, others = sifted(files_in(path) if path.is_dir() else [path], skip_bad=skip_bad)
+    return pictures, tuple(f"{file} {fault}" for file, fault in others)
 
 
 def _table(data: Path, text: str | None, label: str | None, categories: Sequence[str]) -> LabelledExamples:
@@ -174,12 +218,14 @@ def _lines(path: Path) -> list[str]:
     return texts
 
 
-def _pictures(data: Path) -> list[Path]:
-    from mapwise.data.images import files_in
+def _nothing(left_out: Sequence[str]) -> str:
+    return f"no pictures ({left_out[0]})" if left_out else "no files"
 
+
+def _pictures(data: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
     if not data.is_dir():
         raise ValueError(f"{data} is no folder: give a folder of pictures of the class")
-    pictures = list(files_in(data))
+    pictures, left_out = _sifted(data, skip_bad)
     if not pictures:
-        raise ValueError(f"{data} holds no files: put at least one picture into it")
-    return pictures
+        raise ValueError(f"{data} holds {_nothing(left_out)}: put at least one picture into it")
+    return pictures, left_out

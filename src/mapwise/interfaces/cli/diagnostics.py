@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mapwise.interfaces.cli.app import Json, app
-from mapwise.interfaces.cli.predictors import Inputs, PredictorFile
-from mapwise.interfaces.printing import answer, show
+from mapwise.interfaces.cli.predictors import Inputs, PredictorFile, SkipBad
+from mapwise.interfaces.printing import answer, note, show
 
 if TYPE_CHECKING:
     from mapwise.interfaces.progress import Work
@@ -34,6 +34,7 @@ def explain_command(
             show_default=False,
         ),
     ] = None,
+    skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Show which examples voted for the answer to each row, and what it would be without each of them."""
@@ -42,7 +43,9 @@ def explain_command(
     folder = False if regions is None else regions.expanduser()
     with Work("loading the predictor") as work:
         watch = work.steps("leaving out examples in turn")
-        shown = diagnose("explain", file, inputs, work, regions=folder, leave_out=leave_out, progress=watch)
+        shown = diagnose(
+            *("explain", file, inputs, work, skip_bad), regions=folder, leave_out=leave_out, progress=watch
+        )
     shown(json)
 
 
@@ -58,31 +61,39 @@ def which_next_command(
         int | None,
         typer.Option("--n", help="Number of suggestions. \\[5, or as many as there are rows]", show_default=False),
     ] = None,
+    skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Suggest which rows to label next, the best first, and why."""
     from mapwise.interfaces.progress import Work
 
     with Work("loading the predictor") as work:
-        shown = diagnose("which_next", file, inputs, work, n=n)
+        shown = diagnose("which_next", file, inputs, work, skip_bad, n=n)
     shown(json)
 
 
-def diagnose(name: str, file: Path, inputs: list[str], work: "Work", **options: Any) -> Callable[[bool], None]:
+def diagnose(
+    name: str, file: Path, inputs: list[str], work: "Work", skip_bad: bool, **options: Any
+) -> Callable[[bool], None]:
     """What shows the findings of a diagnostic about inputs, as JSON or as lines; options are its keywords.
 
     Raises ValueError for a file or inputs that can't be read, and as the diagnostic does.
     """
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.diagnostics.diagnostic import diagnostic_named
-    from mapwise.workflows.reading import placed, rows_for
+    from mapwise.workflows.reading import left_out_line, placed, rows_for
 
     diagnostic = diagnostic_named(name)
     predictor = Predictor.load(path := file.expanduser())
-    sources, rows = rows_for(predictor, inputs)
-    work.stage(f"working on {len(sources):,} rows")
-    with placed(sources):
-        findings = diagnostic.run(predictor, work.reading(predictor.encoder.reads)(rows), **options)
-    about = [{"input": sources[one.row], **one.to_json()} for one in findings]
-    lines = [f"{sources[one.row]}: {one.reason}" for one in findings]
-    return lambda json: answer({"file": str(path), diagnostic.key: about}) if json else show(*lines)
+    rows = rows_for(predictor, inputs, skip_bad=skip_bad)
+    note(left_out_line(rows.left_out))
+    work.stage(f"working on {len(rows.sources):,} rows")
+    with placed(rows.sources):
+        findings = diagnostic.run(predictor, work.reading(predictor.encoder.reads)(rows.rows), **options)
+    content = {
+        "file": str(path),
+        diagnostic.key: [{"input": rows.sources[one.row], **one.to_json()} for one in findings],
+        "left_out": rows.left_out,
+    }
+    lines = [f"{rows.sources[one.row]}: {one.reason}" for one in findings]
+    return lambda json: answer(content) if json else show(*lines)

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from mapwise.interfaces.cli.app import Json, app
-from mapwise.interfaces.printing import answer, show
+from mapwise.interfaces.printing import answer, note, show
 from mapwise.workflows.errors import WrongUse
 
 PredictorFile = Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)]
 Inputs = Annotated[
     list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
 ]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out damaged pictures.")]
 
 
 @app.command(
@@ -52,17 +53,21 @@ def fit_command(
             show_default=False,
         ),
     ] = None,
+    skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Fit a predictor to a few examples of each class, and write it to one file."""
     from mapwise.interfaces.predictor_lines import fit_lines
     from mapwise.interfaces.progress import Work
     from mapwise.workflows.fit import fit_examples
-    from mapwise.workflows.reading import labelled_examples
+    from mapwise.workflows.reading import labelled_examples, left_out_line
 
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
-    examples = labelled_examples(data.expanduser(), text=text, label=label, categories=categories or ())
+    examples = labelled_examples(
+        data.expanduser(), text=text, label=label, categories=categories or (), skip_bad=skip_bad
+    )
+    note(left_out_line(examples.left_out))
     with Work("fitting") as work:
         watch = work.reading(examples.modality)
         result = fit_examples(
@@ -76,7 +81,7 @@ def fit_command(
         )
         result.predictor.save(out)
         work.stage("cross-validating")
-        about = {"file": str(out), "bytes": out.stat().st_size, **result.to_json()}
+        about = {"file": str(out), "bytes": out.stat().st_size, **result.to_json(), "left_out": examples.left_out}
     answer(about) if json else show(*fit_lines(result, out))
 
 
@@ -93,6 +98,7 @@ def predict_command(
         typer.Option(help='Percentage of known-class inputs that may be rejected as "none of these".'),
     ] = 5.0,
     csv: Annotated[bool, typer.Option("--csv", help="A CSV table on standard output.")] = False,
+    skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Predict the class of new pictures, texts or rows, or reject them as none of the classes."""
@@ -100,16 +106,18 @@ def predict_command(
     from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
     from mapwise.workflows.predict import predict_rows
-    from mapwise.workflows.reading import rows_for
+    from mapwise.workflows.reading import left_out_line, rows_for
 
     if not 0 <= refuse < 100:
         raise ValueError(f"--refuse is {refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
     predictor = Predictor.load(path := file.expanduser())
-    sources, rows = rows_for(predictor, inputs)
+    rows = rows_for(predictor, inputs, skip_bad=skip_bad)
+    note(left_out_line(rows.left_out))
     with Work("predicting") as work:
-        answers = predict_rows(predictor, work.reading(predictor.encoder.reads)(rows), sources, refuse=refuse / 100)
+        watched = work.reading(predictor.encoder.reads)(rows.rows)
+        answers = predict_rows(predictor, watched, rows.sources, refuse=refuse / 100)
     if json:
-        answer({"file": str(path), **answers.to_json()})
+        answer({"file": str(path), **answers.to_json(), "left_out": rows.left_out})
     else:
         show(*([prediction_sheet(answers)] if csv else prediction_lines(answers)))
 
@@ -121,6 +129,7 @@ def add_class_command(
     data: Annotated[
         Path, typer.Argument(help="A folder of its pictures, or a file with one text a line.", show_default=False)
     ],
+    skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Add a class to a predictor's file, without the earlier examples."""
@@ -129,17 +138,23 @@ def add_class_command(
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.fit import check_name
     from mapwise.workflows.fit import add_class
-    from mapwise.workflows.reading import rows_of_class
+    from mapwise.workflows.reading import left_out_line, rows_of_class
 
     check_name(name)
     predictor = Predictor.load(path := file.expanduser())
-    sources, rows = rows_of_class(predictor, data.expanduser())
+    rows = rows_of_class(predictor, data.expanduser(), skip_bad=skip_bad)
+    note(left_out_line(rows.left_out))
     with Work("adding the class") as work:
         result = add_class(
-            *(predictor, name, rows), sources=sources, progress=work.reading(predictor.encoder.reads), stage=work.stage
+            *(predictor, name, rows.rows),
+            sources=rows.sources,
+            progress=work.reading(predictor.encoder.reads),
+            stage=work.stage,
         )
         result.predictor.save(path)
-    answer({"file": str(path), **result.to_json()}) if json else show(*widening_lines(result, path, name, len(rows)))
+    answer({"file": str(path), **result.to_json(), "left_out": rows.left_out}) if json else show(
+        *widening_lines(result, path, name, len(rows.rows))
+    )
 
 
 @app.command("export", epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
