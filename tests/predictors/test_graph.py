@@ -10,7 +10,6 @@ from conftest import ROOT
 from mapwise.catalog.heads import HEADS
 from mapwise.core import context, solvers
 from mapwise.core.task import Examples
-from mapwise.learners.pretraining.logistic import Logistic
 from mapwise.predictors import graph
 from test_docs import blocks
 
@@ -35,6 +34,7 @@ LEARNERS = {
     "cosine": lambda: mw.ProtoNet(nn.Flatten, distance="cosine"),
     "attention": lambda: mw.Matching(nn.Flatten),
     "ridge": lambda: HEADS["ridge"](support(12, 3)),
+    "logistic": lambda: HEADS["logistic"](support(12, 3)),
     "with a net": lambda: mw.ProtoNet(lambda: nn.Linear(WIDTH, 7)),
 }
 
@@ -67,22 +67,30 @@ def test_onnxruntime_says_what_torch_says_for_other_sizes(name, tmp_path):
 @pytest.mark.parametrize(
     ("learner", "words"),
     [
-        (lambda: Logistic(nn.Flatten), "ONNX has no operator for linalg_inv"),
+        (lambda: Inverting(nn.Flatten), "ONNX has no operator for linalg_inv"),
         (lambda: mw.MAML(lambda: nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 3))), "can't follow"),
         (
             lambda: mw.Finetune(lambda: nn.Sequential(nn.Linear(WIDTH, 8), nn.Tanh(), nn.Linear(8, 3)), tune_steps=2),
             "can't follow",
         ),
     ],
-    ids=["logistic", "maml", "finetune"],
+    ids=["inverse", "maml", "finetune"],
 )
 def test_a_learner_that_no_graph_computes_is_refused(learner, words, tmp_path):
     result = learner()
     with pytest.raises(ValueError, match=words) as refused:
         graph.write_graph(result, result.init(0), support(6, 3), tmp_path / "learner.onnx", {})
     assert "\n" not in str(refused.value)
-    assert "take a learner" in str(refused.value)
+    assert "take a learner" in str(refused.value) and str(refused.value).endswith("(fit it with --learner ridge)")
     assert not list(tmp_path.iterdir())
+
+
+class Inverting(mw.ProtoNet):
+    """Inverts a matrix, for which ONNX has no operator."""
+
+    def adapt(self, params, support):
+        fast = super().adapt(params, support)
+        return {**fast, "prototypes": fast["prototypes"] @ torch.linalg.inv(torch.eye(WIDTH) + support.x.T @ support.x)}
 
 
 class OfThree(mw.ProtoNet):
@@ -172,16 +180,33 @@ def test_the_page_adds_a_class_through_onnxruntime_as_mapwise_does(tmp_path, mon
     assert namespace["probabilities"][0].argmax() == 3
 
 
-@pytest.mark.parametrize(
-    ("rows", "width", "spread", "mean"),
-    [(2, 2, 1.0, 0.0), (25, 64, 1.0, 3.0), (100, 2000, 0.1, 0.0), (500, 64, 1.0, 5.0), (1000, 30, 1.0, 0.0)],
-)
-def test_a_ridge_regression_in_products_equals_the_exact_solution(rows, width, spread, mean):
+SUPPORTS = [(2, 2, 1.0, 0.0), (25, 64, 1.0, 3.0), (100, 2000, 0.1, 0.0), (500, 64, 1.0, 5.0), (1000, 30, 1.0, 0.0)]
+
+
+def patterned(rows, width, spread, mean):
+    """Columns of a few patterns, as what encoders give: some directions are far longer than others."""
     random = torch.Generator().manual_seed(rows)
-    # Columns of a few patterns, as what encoders give: some directions are far longer than others.
     patterns = torch.randn(rows, 10, generator=random) @ torch.randn(10, width, generator=random) / 3
     x = spread * (patterns + 0.3 * torch.randn(rows, width, generator=random)) + mean
-    y = torch.eye(5)[torch.arange(rows) % 5]
+    return x, torch.eye(5)[torch.arange(rows) % 5], 0.5 + torch.rand(rows, generator=random)
+
+
+@pytest.mark.parametrize(("rows", "width", "spread", "mean"), SUPPORTS[:-1])
+def test_a_logistic_regression_in_products_equals_one_with_an_inverse(rows, width, spread, mean):
+    x, y, weight = patterned(rows, width, spread, mean)
+    strength = 0.03 * float((x**2).sum(1).mean())
+    exact = solvers.logistic(x.double(), y.double(), weight.double(), strength, steps=100)
+    with context.within(in_products=True):
+        wide = solvers.logistic(x.double(), y.double(), weight.double(), strength, steps=100)
+        result = solvers.logistic(x, y, weight, strength, steps=100)
+    chances = [torch.softmax(x.double() @ head.double(), -1) for head in (exact, wide, result)]
+    assert (chances[1] - chances[0]).abs().max() < 1e-12
+    assert (chances[2] - chances[0]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("rows", "width", "spread", "mean"), SUPPORTS)
+def test_a_ridge_regression_in_products_equals_the_exact_solution(rows, width, spread, mean):
+    x, y, _ = patterned(rows, width, spread, mean)
     exact = x.double() @ solvers.ridge(x.double(), y.double(), 1.0)
     with context.within(in_products=True):
         result = x @ solvers.ridge(x, y, 1.0)

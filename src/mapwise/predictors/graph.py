@@ -36,6 +36,7 @@ NOTE = (
 FARTHEST = 1e-3
 """How far a probability of the graph, which computes in 32 bits, may be from the learner's."""
 
+_SUCH_AS = "such as ridge (fit it with --learner ridge)"
 _FREE = {"support": "SD", "labels": "SW", "weight": "S", "query": "QD"}
 _NUMBERS = {"S": "examples", "W": "classes", "Q": "rows that are asked about"}
 
@@ -75,7 +76,7 @@ def write_graph(
     if not farthest <= FARTHEST:
         raise ValueError(
             f"in 32 bits a probability of {type(learner).__name__} comes out {farthest:.1g} from where it should, with "
-            f"these examples: bring the numbers of their rows nearer to 1, or take another learner"
+            f"these examples: bring the numbers of their rows nearer to 1, or take another learner, {_SUCH_AS}"
         )
     write_atomically(path, lambda file: file.write(data))
     return Written(len(data), farthest)
@@ -122,7 +123,7 @@ def _program(learner: Learner, params: Params, support: Examples) -> torch.expor
     except Exception as problem:  # whatever torch meets on its way through a learner
         raise ValueError(
             f"{name} can't be exported, since torch.export can't follow its steps ({_short(problem)}): take a learner "
-            "that adapts in closed form and without branches on data"
+            f"that adapts in closed form and without branches on data, {_SUCH_AS}"
         ) from None
     return program
 
@@ -141,7 +142,7 @@ def _serialized(program: torch.export.ExportedProgram, name: str, about: Mapping
         lacking = re.search(r"op='aten\.(\w+)'", f"{problem} {problem.__cause__}")
         raise ValueError(
             f"{name} can't be exported, since ONNX has no operator for {lacking[1] if lacking else _short(problem)}: "
-            "take a learner that needs none, such as nearest_mean or ridge"
+            f"take a learner that needs none, {_SUCH_AS}"
         ) from None
     assert exported is not None
     model: Any = exported.model
@@ -155,7 +156,7 @@ def _serialized(program: torch.export.ExportedProgram, name: str, about: Mapping
         if size.isdecimal() and letter in _NUMBERS:
             raise ValueError(
                 f"{name} can't be exported, since its graph is of one number of {_NUMBERS[letter]} alone: take a "
-                "learner that asks for none"
+                f"learner that asks for none, {_SUCH_AS}"
             )
     _name_sizes(proto.graph, {size: letter for letter, size in sizes.items()})
     return bytes(proto.SerializeToString())
