@@ -774,6 +774,30 @@ def test_a_learner_with_nothing_to_train_goes_through_the_motions(tmp_path):
     assert train(learner, source, steps=2, out=tmp_path, validation_episodes=4, resume=True).history == trained.history
 
 
+@pytest.mark.parametrize(
+    ("settings", "episodes"),
+    [
+        ({}, 20),
+        ({"validate_every": 10}, 40),
+        ({"validate_every": 99}, 40),
+        ({"tasks": 90, "validate_every": 10}, 200),
+        ({"validation_episodes": 3}, 3),
+    ],
+)
+def test_validation_costs_less_than_the_training(settings, episodes, monkeypatch):
+    counts = []
+
+    def counted(learner, params, source, count, *rest):
+        counts.append(count)
+        return torch.zeros(1, dtype=torch.float64)
+
+    monkeypatch.setattr("mapwise.engine.train.episode_values", counted)
+    settings = {"tasks": 8, **settings}
+    source = Episodes(digits(), ways=3, shots=1, queries=2, tasks=settings.pop("tasks"))
+    train(ProtoNet(encoder=torch.nn.Flatten), source, steps=10, how="vmap", **settings)
+    assert set(counts) == {episodes}
+
+
 def test_progress_tells_where_the_training_stands():
     seen = []
     walk(steps=4, validate_every=2, progress=seen.append)

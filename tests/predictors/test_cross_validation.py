@@ -1,5 +1,6 @@
 """What a support says of itself is near the truth, and silent where it can't know."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,15 @@ from mapwise.core import tree
 from mapwise.core.task import Examples
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.predictors.diagnostics.cross_validation import report
-from mapwise.predictors.evidence.cross_validation import _folds, _of_each, _power, held_out, scores_under
+from mapwise.predictors.evidence.cross_validation import (
+    _confused,
+    _correct,
+    _folds,
+    _of_each,
+    _power,
+    held_out,
+    scores_under,
+)
 
 
 def blobs(shots, seed, ways=5, width=32, apart=2.2):
@@ -281,3 +290,46 @@ def test_a_report_leaves_the_threads_of_the_process_alone(monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: pytest.fail(f"set to {count}"))
     (x, y), _ = blobs(3, 0)
     assert held_out(ProtoNet(torch.nn.Flatten), {}, support_of(x, y), NAMES).rows == 15
+
+
+def test_what_is_said_of_many_rows_and_classes_takes_little_time():
+    """A class of two rows each: sums over pairs of rows or of classes would take minutes."""
+    classes, random = 20_000, np.random.default_rng(0)
+    columns = np.repeat(np.arange(classes), 2)
+    rows = np.arange(2 * classes)
+    right = random.random(2 * classes) < 0.7
+    predictions = np.where(right, columns, (columns + 1) % classes)
+    scores = Wide(predictions, classes)
+    names = [str(c) for c in range(classes)]
+    start = time.process_time()
+    counts, confusions, doubtful = _confused(rows, scores, columns, names)
+    assert _correct(rows, right) == dict(zip(rows.tolist(), right.astype(float).tolist(), strict=True))
+    assert time.process_time() - start < 5
+    assert counts["0"] == (right[:2].mean(), 2)
+    assert len(doubtful) == (~right).sum() and sum(share for _, _, share in confusions) == (~right).sum() / 2
+
+
+class Wide:
+    """Scores of so many classes that they are not written out: 1 for the predicted class, 0 for the others."""
+
+    def __init__(self, predictions, classes):
+        self.predictions, self.shape = predictions, (len(predictions), classes)
+
+    def argmax(self, axis):
+        return self.predictions
+
+    def max(self, axis):
+        return np.ones(len(self.predictions))
+
+    def __getitem__(self, places):
+        return (self.predictions[places[0]] == places[1]).astype(float)
+
+
+def test_confusions_count_every_answer_to_a_row():
+    columns, rows = np.array([0, 0, 1]), np.array([0, 1, 2, 0, 1, 2])
+    predictions = np.array([0, 1, 1, 1, 1, 1])
+    scores = np.eye(2)[predictions]
+    classes, confusions, doubtful = _confused(rows, scores, columns, ["a", "b"])
+    assert classes == {"a": (0.25, 2), "b": (1.0, 1)}
+    assert confusions == [("a", "b", 0.75)]
+    assert doubtful == [(1, "a", "b")]

@@ -1,7 +1,8 @@
 """Fitting follows one set of rules, whichever door it is asked through, and refuses mistakes before it works."""
 
 import csv
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.encoders.text_hash import TextHash
+from mapwise.predictors.fit import _check_encoded
 from test_encoders import drawing
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money"]
@@ -107,3 +109,25 @@ def test_rows_that_come_later_follow_the_same_rules():
 def test_equal_rows_of_a_table_may_be_of_two_classes():
     few = mw.FewShotClassifier().fit(np.array([[0.0], [0.0], [1.0], [1.0]]), ["a", "b", "b", "b"])
     assert len(few.predictor_.rows) == 4
+
+
+def test_many_copies_within_a_class_are_not_compared_with_each_other():
+    predictor = mw.FewShotClassifier("text-hash", "nearest_mean").fit(TEXTS[1:3], ["a", "b"]).predictor_
+    copies = np.repeat([0, 1], [20_000, 2])
+    start = time.process_time()
+    _check_encoded(replace(predictor, rows=predictor.rows[copies][:, :64], columns=copies))
+    assert time.process_time() - start < 5
+    four = replace(predictor, rows=predictor.rows[[0, 0, 1, 0]], columns=np.array([0, 0, 1, 1]))
+    with pytest.raises(ValueError, match="example 0 and example 3 are the same and of two classes, 'a' and 'b'"):
+        _check_encoded(four)
+    with pytest.raises(ValueError, match="example 0 and example 3 are the same"):
+        _check_encoded(four, 3)
+    _check_encoded(four, 4)
+
+
+def test_no_encoder_is_tuned_where_another_learner_makes_no_error(tunings):
+    texts = [f"{word} {number}" for word in ("cancel", "refund", "hello") for number in "abcd"]
+    few = mw.FewShotClassifier("spy").fit(texts, np.repeat(["cancel", "refund", "hello"], 4))
+    by_name = {one.learner: one for one in few.tried_}
+    assert tunings == [] and by_name["nearest_mean"].found.accuracy == 1
+    assert by_name["lora"].why == "not tried: nearest_mean makes no error"

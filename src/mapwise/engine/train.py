@@ -33,6 +33,10 @@ class Trained(Outcome):
     how: How
 
 
+_FEWEST_EPISODES, _MOST_EPISODES = 20, 200
+"""Of a validation, where their number isn't given."""
+
+
 def train(
     learner: Learner,
     source: TaskSource,
@@ -47,7 +51,7 @@ def train(
     params: Params | None = None,
     validate_every: int | None = None,
     validation: TaskSource | None = None,
-    validation_episodes: int = 200,
+    validation_episodes: int | None = None,
     patience: int | None = None,
     select: Literal["best", "last"] = "best",
     how: How | Literal["auto"] = "auto",
@@ -75,7 +79,8 @@ def train(
     seed:       seed of the initial params.
     params:     params to start from, instead of the seed's.
     validate_every, validation_episodes: steps between two validations (default: ten validations in all), and
-                episodes of each.
+                episodes of each (default: 200, or fewer where all validations together would have more than half
+                as many as there are training tasks, which takes about a fifth of the time; 20 at least).
     patience:   stop after this many validations without an improvement.
     select:     return the params of the "best" validation, or the "last".
     how:        how tasks are mapped; "auto" measures once before the first step.
@@ -104,7 +109,7 @@ def train(
         aggregate=aggregate,
         seed=seed,
         validate_every=validate_every,
-        validation_episodes=validation_episodes,
+        validation_episodes=_MOST_EPISODES if validation_episodes is None else validation_episodes,
         patience=patience,
         select=select,
     )
@@ -116,6 +121,9 @@ def train(
     check_tasks(learner, source(0))
     if params is not None:
         check_params(learner, params)
+    if validation_episodes is None:
+        affordable = tasks_in(source(0)) * min(every, steps) // 2
+        training = replace(training, validation_episodes=min(_MOST_EPISODES, max(_FEWEST_EPISODES, affordable)))
     start = ranks.hand_out(learner.init(seed) if params is None else params)
     first = OptimizerState.of(start, optimizer, schedule, steps=steps, warmup=warmup)
     folder = RunFolder.opened(
@@ -148,7 +156,9 @@ def train(
 
     def validate(state: OptimizerState) -> tuple[float, Params]:
         params = measured(state)
-        return float(episode_values(learner, params, judge, validation_episodes, mapping, ranks).mean()), params
+        return float(
+            episode_values(learner, params, judge, training.validation_episodes, mapping, ranks).mean()
+        ), params
 
     outcome = loop.run(
         first,

@@ -20,6 +20,7 @@ USUAL = "logistic"
 """Where nothing tells the learners apart: over many data sets the one that is least often far from the best."""
 SECONDS = 30.0
 _RESAMPLES = 1000
+_TOGETHER = 1 << 20  # numbers of the resamples that are drawn at a time
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def choose(
     tried: list[Tried] = []
     for place, head in enumerate(heads):
         start = time.monotonic()
-        why = _hindrance(predictor, head, X, end - start) if candidates else ""
+        why = _hindrance(predictor, head, X, end - start, candidates) if candidates else ""
         held_out = None
         if not why:
             tuning = "tuning the encoder and " if HEADS[head].tunes else ""
@@ -99,10 +100,14 @@ def optimism(correct: Float[np.ndarray, "H S"], weight: Float[np.ndarray, "S"]) 
     """
     random = np.random.Generator(np.random.Philox(0))
     rows = len(weight)
-    drawn = random.multinomial(rows, np.full(rows, 1 / rows), _RESAMPLES)  # [B, S]
-    drawn = drawn[(drawn == 0).any(1)]
-    inside, outside = (part * weight @ correct.T / (part @ weight)[:, None] for part in (drawn, drawn == 0))  # [B, H]
-    corrected = np.take_along_axis(outside, inside.argmax(1)[:, None], 1).mean()
+    together = max(1, _TOGETHER // rows)
+    parts = []
+    for start in range(0, _RESAMPLES, together):
+        drawn = random.multinomial(rows, np.full(rows, 1 / rows), min(together, _RESAMPLES - start))  # [B, S]
+        drawn = drawn[(drawn == 0).any(1)]
+        inside, outside = (part * weight @ correct.T / (part @ weight)[:, None] for part in (drawn, drawn == 0))
+        parts.append(np.take_along_axis(outside, inside.argmax(1)[:, None], 1))  # [B, 1], of [B, H]
+    corrected = np.concatenate(parts).mean()
     return max(0.0, float((correct @ weight).max() / weight.sum() - corrected))
 
 
@@ -118,12 +123,17 @@ def _out_of_fold(
     return np.array([[one[row] for row in rows] for one in by_row]), share
 
 
-def _hindrance(predictor: Predictor, head: str, X: Any, left: float) -> str:
+def _hindrance(
+    predictor: Predictor, head: str, X: Any, left: float, candidates: dict[str, tuple[Predictor, HeldOut]]
+) -> str:
     """Why a head isn't asked with so many seconds left; "" when nothing hinders."""
     if left <= 0:
         return "not tried: there was no time left"
     if not HEADS[head].tunes or not isinstance(predictor.encoder, Tunable):
         return ""
+    faultless = next((name for name, (_, judged) in candidates.items() if min(judged.by_row.values()) == 1), "")
+    if faultless:
+        return f"not tried: {faultless} makes no error"
     start = time.monotonic()
     try:
         needed = (1 + COST) * predictor.encoder.tuning_seconds(X)

@@ -196,7 +196,7 @@ class Predictor(FittedPredictor):
     @property
     def counts(self) -> dict[str, int]:
         """Class -> how many rows it has."""
-        return {name: int((self.columns == place).sum()) for place, name in enumerate(self.classes)}
+        return dict(zip(self.classes, np.bincount(self.columns, minlength=len(self.classes)).tolist(), strict=True))
 
     @property
     def labels(self) -> Float[np.ndarray, "S W"]:

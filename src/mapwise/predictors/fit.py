@@ -1,5 +1,6 @@
 """Fitting a predictor to labelled examples: one set of rules, whoever asks for it."""
 
+import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -321,8 +322,16 @@ def _check_encoded(predictor: Predictor, first: int = 0) -> None:
     """Raises ValueError when a row from `first` on is encoded as another, and is of another class."""
     if predictor.encoder.reads == "table":
         return
-    rows = predictor.rows.reshape(len(predictor.rows), -1).astype(np.float64)
-    columns, squares = predictor.columns, (rows**2).sum(1)
+    rows, columns = predictor.rows.reshape(len(predictor.rows), -1).astype(np.float64), predictor.columns
+    # Of copies within a class one is compared: many blank pictures, say, would be compared with each other.
+    copies: dict[tuple[int, bytes], int] = {}
+    for row, column in enumerate(columns.tolist()):
+        key = column, hashlib.sha256(rows[row].tobytes()).digest()
+        if copies.setdefault(key, row) < first <= row:
+            copies[key] = row
+    places = np.asarray(list(copies.values()))
+    rows, columns = rows[places], columns[places]
+    squares = (rows**2).sum(1)
     # Rows that are the same lie side by side along any direction, so that few pairs need be looked at.
     directions = np.random.Generator(np.random.Philox(0)).normal(size=(rows.shape[1], _DIRECTIONS))
     along = rows @ directions
@@ -333,10 +342,11 @@ def _check_encoded(predictor: Predictor, first: int = 0) -> None:
         near = (along[one] - along[other]) ** 2 <= far * (squares[one] + squares[other])[:, None]
         if not near[:, 0].any():
             return
-        pairs = near.all(1) & (columns[one] != columns[other]) & (np.maximum(one, other) >= first)
+        pairs = near.all(1) & (columns[one] != columns[other]) & (places[np.maximum(one, other)] >= first)
         for a, b in zip(one[pairs].tolist(), other[pairs].tolist(), strict=True):
             if ((rows[a] - rows[b]) ** 2).sum() <= _SAME * (squares[a] + squares[b]):
-                raise _duplicate(min(a, b), max(a, b), columns, predictor.classes, predictor.sources)
+                one_row, other_row = sorted((int(places[a]), int(places[b])))
+                raise _duplicate(one_row, other_row, predictor.columns, predictor.classes, predictor.sources)
 
 
 def _duplicate(one: int, other: int, columns: np.ndarray, classes: Sequence[str], sources: Sequence[str]) -> ValueError:

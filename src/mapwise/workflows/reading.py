@@ -24,7 +24,7 @@ _SHOWN = 3  # files that were left out, in words
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class InputRows:
     """Raw rows, what each is called, and what was left out, a sentence each."""
 
     sources: list[str]
@@ -67,7 +67,7 @@ def labelled_examples(
     return _folder(data, skip_bad) if data.is_dir() else _table(data, text, label, categories)
 
 
-def rows_of_class(predictor: Predictor, data: Path, *, skip_bad: bool = False) -> Rows:
+def rows_of_class(predictor: Predictor, data: Path, *, skip_bad: bool = False) -> InputRows:
     """Rows of one class: a folder of pictures, or a text file with one text a line.
 
     skip_bad: as for `labelled_examples`.
@@ -79,12 +79,12 @@ def rows_of_class(predictor: Predictor, data: Path, *, skip_bad: bool = False) -
     if predictor.encoder.reads == "pictures":
         pictures, left_out = _pictures(data, skip_bad)
         sources = [f"{data.resolve().name}/{path.relative_to(data).as_posix()}" for path in pictures]
-        return Rows(sources, pictures, left_out)
+        return InputRows(sources, pictures, left_out)
     texts = _lines(data)
-    return Rows([f"{data.name}, text {place}" for place in range(1, len(texts) + 1)], texts)
+    return InputRows([f"{data.name}, text {place}" for place in range(1, len(texts) + 1)], texts)
 
 
-def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = False) -> Rows:
+def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = False) -> InputRows:
     """The rows a predictor is to answer about: pictures, folders, texts, .txt or .csv files.
 
     skip_bad: leave out pictures that are damaged. Files in folders that are no pictures are left out anyway.
@@ -101,19 +101,19 @@ def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = Fa
             pictures, left_out = pictures + whole, left_out + others
         if not pictures:
             raise ValueError(f"{inputs[0]} holds {_nothing(left_out)}: give pictures, or a folder of them")
-        return Rows([str(path) for path in pictures], pictures, left_out)
+        return InputRows([str(path) for path in pictures], pictures, left_out)
     if reads == "texts":
         texts: list[str] = []
         for given in inputs:
             texts += _texts_of(given, predictor.note)
-        return Rows(texts, texts)
+        return InputRows(texts, texts)
     tables = [(given, *_cells(Path(given).expanduser())) for given in inputs]
     first = tables[0][1]
     for given, header, _, _ in tables:
         if header != first:
             raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
     sources = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
-    return Rows(sources, _columns(first, [row for _, _, _, cells in tables for row in cells]))
+    return InputRows(sources, _columns(first, [row for _, _, _, cells in tables for row in cells]))
 
 
 @contextmanager

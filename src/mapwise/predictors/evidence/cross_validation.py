@@ -202,7 +202,9 @@ def _of_each(counts: Int64[np.ndarray, "W"], fewer: int) -> Int64[np.ndarray, "W
 
 def _folds(columns: np.ndarray, left_out: Int64[np.ndarray, "W"], random: np.random.Generator) -> Iterator[np.ndarray]:
     """Rows that are left out together, so many of each class; every row once, and some again to fill the last fold."""
-    orders = [random.permutation(np.flatnonzero(columns == c)) for c in np.unique(columns)]
+    by_class = np.argsort(columns, kind="stable")
+    ends = np.cumsum(np.unique(columns, return_counts=True)[1])
+    orders = [random.permutation(rows) for rows in np.split(by_class, ends[:-1])]
     needed = max(math.ceil(len(order) / count) for order, count in zip(orders, left_out, strict=True))
     for fold in range(min(needed, _FOLDS)):
         yield np.concatenate(
@@ -244,7 +246,9 @@ def _power(sizes: np.ndarray, errors: np.ndarray, by_guessing: float, count: int
 
 def _correct(rows: np.ndarray, right: np.ndarray) -> dict[int, float]:
     """The share of right answers of each row that was asked."""
-    return {int(row): float(right[rows == row].mean()) for row in np.unique(rows)}
+    members, place = np.unique(rows, return_inverse=True)
+    share = np.bincount(place, right) / np.bincount(place)
+    return dict(zip(members.tolist(), share.tolist(), strict=True))
 
 
 def _by_class(correct: dict[int, float], columns: np.ndarray, classes: int) -> Float[np.ndarray, "W"]:
@@ -267,19 +271,24 @@ _Confused = tuple[dict[str, tuple[float, int]], list[tuple[str, str, float]], li
 def _confused(rows: np.ndarray, scores: np.ndarray, columns: np.ndarray, names: Sequence[str]) -> _Confused:
     """What classes were taken for, and which rows are doubtful."""
     predictions, true = scores.argmax(1), columns[rows]
-    classes: dict[str, tuple[float, int]] = {}
-    confusions: list[tuple[str, str, float]] = []
-    doubtful: list[tuple[float, tuple[int, str, str]]] = []
-    for c in np.unique(true):
-        answers = np.bincount(predictions[true == c], minlength=len(names)) / (true == c).sum()
-        classes[names[c]] = (float(answers[c]), len(np.unique(rows[true == c])))
-        confusions += [(names[c], names[k], float(share)) for k, share in enumerate(answers) if k != c and share > 0]
+    answers = np.bincount(true)
+    distinct_rows, place, times = np.unique(rows, return_inverse=True, return_counts=True)
+    members = np.bincount(columns[distinct_rows], minlength=len(answers))
+    shares: dict[int, dict[int, float]] = {int(c): {} for c in np.unique(true)}
+    pairs, counts = np.unique(np.stack([true, predictions]), axis=1, return_counts=True)
+    for (c, k), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+        shares[c][k] = float(count / answers[c])
+    classes = {names[c]: (share.get(c, 0.0), int(members[c])) for c, share in shares.items()}
+    confusions = [(names[c], names[k], part) for c, share in shares.items() for k, part in share.items() if k != c]
     lead = scores.max(1) - scores[np.arange(len(rows)), true]
-    for row in np.unique(rows):
-        own = rows == row
-        if (predictions[own] != true[own]).all():
-            taken = int(np.bincount(predictions[own]).argmax())
-            doubtful.append((float(lead[own].mean()), (int(row), names[columns[row]], names[taken])))
+    mean_lead = np.bincount(place, lead) / times
+    always_wrong = np.bincount(place, predictions == true) == 0
+    of_row = np.split(np.argsort(place, kind="stable"), np.cumsum(times)[:-1])
+    doubtful = []
+    for one in np.flatnonzero(always_wrong).tolist():
+        taken = int(np.bincount(predictions[of_row[one]]).argmax())
+        row = int(distinct_rows[one])
+        doubtful.append((float(mean_lead[one]), (row, names[columns[row]], names[taken])))
     confusions.sort(key=lambda pair: -pair[2])
     doubtful.sort(key=lambda pair: -pair[0])
     return classes, confusions, [row for _, row in doubtful]
