@@ -10,7 +10,7 @@ from mapwise.core.task import Examples, by_token
 
 def class_means(z: Float[Tensor, "N *L D"], rows: Examples) -> Float[Tensor, "W D"]:
     """The weighted mean of each class's rows, or tokens; zeros for a class without any."""
-    z, rows = z.flatten(0, -2), by_token(rows)
+    z, rows = z if z.dim() == 2 else z.flatten(0, -2), by_token(rows)
     tiny = torch.finfo(rows.weight.dtype).tiny
     share = rows.y * rows.weight[:, None]  # [N, W]
     if not context.every_row_counts_once(rows.weight):

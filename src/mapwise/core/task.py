@@ -49,7 +49,7 @@ def by_token(rows: Examples) -> Examples:
 
     Rows with one label each stay as they are.
     """
-    return rows._replace(y=rows.y.flatten(0, -2), weight=rows.weight.flatten())
+    return rows if rows.y.dim() == 2 else rows._replace(y=rows.y.flatten(0, -2), weight=rows.weight.flatten())
 
 
 def row_weight(weight: Float[Tensor, "N *L"]) -> Float[Tensor, "N"]:

@@ -55,9 +55,10 @@ class ProtoNet(EmbeddingLearner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """c_k = the mean of f(x_i) over the support rows of class k (eq. 1)."""
         z, seen = self.embed_support(params, support)
-        means = class_means(z, support)  # [W, D]
+        prototypes = class_means(z, support)  # [W, D]
         # As many axes as z, so that a query's tokens are told from features of several axes.
-        prototypes = means[(None,) * (z.dim() - 2)]
+        for _ in range(z.dim() - 2):
+            prototypes = prototypes[None]
         return {"prototypes": prototypes, "present": present_classes(support), **seen}
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N *L D"]:
