@@ -333,3 +333,17 @@ def test_confusions_count_every_answer_to_a_row():
     assert classes == {"a": (0.25, 2), "b": (1.0, 1)}
     assert confusions == [("a", "b", 0.75)]
     assert doubtful == [(1, "a", "b")]
+
+
+def test_a_small_support_is_cross_validated_in_few_calls(monkeypatch):
+    """Each call costs milliseconds whatever it holds, and whoever cross-validates `auto` waits for all of them."""
+    sizes = []
+
+    def counted(learner, params, support, weights, x):
+        sizes.append(len(weights))
+        return scores_under(learner, params, support, weights, x)
+
+    monkeypatch.setattr("mapwise.predictors.evidence.cross_validation.scores_under", counted)
+    (x, y), _ = blobs(6, 0)
+    report = held_out(ProtoNet(torch.nn.Flatten), {}, support_of(x, y), NAMES)
+    assert report.rows == 30 and len(sizes) <= 5 and sum(sizes) > 60

@@ -175,15 +175,22 @@ def _out_of_fold(
     rounds = max(1, min(_MOST_ROUNDS, _ASKED // len(columns)))
     together = max(1, _TOGETHER // support.x.numel())
     parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for fewer in _left_out(int(counts.min())) * rounds:
-        folds = np.stack(list(_folds(columns, _of_each(counts, fewer), random)))
-        for rows in np.split(folds, range(together, len(folds), together)):
-            if parts and time.monotonic() > end:
-                break
-            weights = np.tile(weight, (len(rows), 1))
-            np.put_along_axis(weights, rows, 0, 1)
-            scores = scores_under(learner, params, support, weights, support.x[torch.as_tensor(rows)])
-            parts.setdefault(fewer, []).append((rows.ravel(), scores.reshape(rows.size, -1)))
+    sizes = _left_out(int(counts.min()))
+    drawn = [
+        [np.stack(list(_folds(columns, _of_each(counts, fewer), random))) for fewer in sizes] for _ in range(rounds)
+    ]
+    # Of a small support several rounds are one call: its calls take longer than its numbers.
+    at_once = max(1, together // max(len(folds) for folds in drawn[0]))
+    for begin in range(0, rounds, at_once):
+        for fewer, of_rounds in zip(sizes, zip(*drawn[begin : begin + at_once], strict=True), strict=True):
+            folds = np.concatenate(of_rounds)
+            for rows in np.split(folds, range(together, len(folds), together)):
+                if parts and time.monotonic() > end:
+                    break
+                weights = np.tile(weight, (len(rows), 1))
+                np.put_along_axis(weights, rows, 0, 1)
+                scores = scores_under(learner, params, support, weights, support.x[torch.as_tensor(rows)])
+                parts.setdefault(fewer, []).append((rows.ravel(), scores.reshape(rows.size, -1)))
     return [
         OutOfFold(
             np.concatenate([rows for rows, _ in of_size]),
