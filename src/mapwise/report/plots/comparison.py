@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mapwise.engine.results import Contender
 from mapwise.report.plots.style import COLOURS, INK, one_axes, styled, thousands, to_svg
@@ -31,6 +31,11 @@ def against_time(contenders: Sequence[Contender]) -> str:
         axes.xaxis.set_major_formatter(thousands)
         axes.xaxis.set_minor_formatter(thousands)
         axes.margins(x=0.16, y=0.1)
+        # A frame that doesn't depend on how wide a machine's fonts make the labels.
+        figure.set_layout_engine("none")
+        axes.set_position((0.07, 0.09, 0.92, 0.9))
+        axes.xaxis.set_label_coords(0.5, -0.06)
+        axes.yaxis.set_label_coords(-0.05, 0.5)
         places = [(one.processor_seconds, 100 * (one.inductive or one.own).estimate.mean) for one in points]
         _named(figure, axes, places, [one.name for one in points])
         return to_svg(figure)
@@ -48,17 +53,12 @@ def _named(figure: "Figure", axes: "Axes", places: Sequence[tuple[float, float]]
         left, low = x + best[0], y + best[1]
         taken.append((left, low, left + wide, low + high))
         gap = (max(best[0], -best[0] - wide, 0.0), max(best[1], -best[1] - high, 0.0))
-        far = math.hypot(*gap) > 11
         line = {"arrowstyle": "-", "color": "#a9aaa8", "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4}
-        axes.annotate(
-            name,
-            place,
-            (best[0], best[1] + 1.5),
-            textcoords="offset pixels",
-            fontsize=10,
-            color=INK,
-            arrowprops=line if far else None,
-        )
+        text: Any = {"textcoords": "offset pixels", "fontsize": 10, "color": INK}
+        axes.annotate(name, place, (best[0], best[1] + 1.5), **text)
+        if math.hypot(*gap) > 11:
+            nearest = (min(max(best[0], 0.0), best[0] + wide), min(max(best[1], 0.0), best[1] + high))
+            axes.annotate("", place, nearest, arrowprops=line, **text)
 
 
 def _around(wide: float, high: float) -> Iterator[tuple[float, float]]:

@@ -77,7 +77,12 @@ def xml_text(text: str) -> str:
 
 
 def standalone(svg: str) -> str:
-    """A figure as a file of its own, on white."""
+    """A figure as a file of its own, on white, the same on every machine.
+
+    Numbers are rounded to tenths of a pixel, since how wide a text is depends on the version of the font's library.
+    """
+    svg = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", svg)
+    svg = re.sub(r'(id="|#)f[0-9a-f]{8}-', r"\1", svg)  # it is alone, so its ids need no prefix
     named = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff" ', 1)
     return named.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif") + "\n"
 
