@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mapwise as mw
+from floors import sources
 from mapwise.catalog.encoders import ENCODERS, FAMILIES, encoder_named
 from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.learners import LEARNERS
@@ -30,7 +31,6 @@ from mapwise.runs.settings import RunSettings, named_source
 from mapwise.runs.sources import source_of
 from mapwise.runs.words import flag
 from mapwise.workflows.comparison.bench import BENCHES, asked_bench, asked_learners
-from test_floors import sources
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from conftest import ROOT
 from mapwise.laws.check import LAWS
 from test_exact_checks import BUGS
-from test_laws import PLANTED
+from test_planted_bugs import PLANTED
 
 TEXT = (ROOT / "docs" / "laws.md").read_text(encoding="utf-8")
 LAW_ROWS = re.findall(r"^\| (\d+) \| `(\w+)` \|.*\| (.*) \|$", TEXT, re.M)
@@ -31,4 +31,6 @@ def test_every_bug_of_the_page_is_shown_to_a_test_that_exists():
         if file == "test_exact_checks":
             assert caught == "exact check" and name in BUGS
         else:
-            assert file == "test_laws" and {(law, name) for law in re.findall(r"`(\w+)`", caught)} <= by_law, name
+            assert file == "test_planted_bugs" and {(law, name) for law in re.findall(r"`(\w+)`", caught)} <= by_law, (
+                name
+            )

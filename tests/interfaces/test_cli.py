@@ -1,6 +1,5 @@
 """The command line: every command says what it should, in the form it was asked for, with the right exit code."""
 
-import ctypes
 import json
 import os
 import re
@@ -19,14 +18,10 @@ from mapwise.core import tree
 from mapwise.engine import checkpoint
 from mapwise.engine.compiled import NotCompiled
 from mapwise.interfaces.cli import main
-from mapwise.interfaces.cli.flags import COMMANDS, JUDGING
 from mapwise.interfaces.progress import Bar
-from mapwise.runs.flags import FLAGS
 from mapwise.runs.run import load_params
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.sources import judging, source_of
-from mapwise.runs.words import flag
-from mapwise.workflows import allocator, doctor
 from mapwise.workflows.errors import line_and_code
 
 TINY = ("--steps", "4", "--validation-episodes", "8", "--tasks", "2")
@@ -41,94 +36,6 @@ def trained(tmp_path_factory):
             main(["train", learner, "digits", "--out", str(folder / learner), *TINY])
         assert ended.value.code == 0
     return folder
-
-
-def process(*words, cwd, **changes):
-    """The command line in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **changes}
-    return subprocess.run(
-        [sys.executable, "-m", "mapwise", *map(str, words)],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["tune", "--help"], ["eval", "--help"], ["--version"]]
-)
-def test_help_comes_without_torch(words):
-    code = (
-        "import sys\nfrom mapwise.interfaces.cli import main\n"
-        f"try: main({words!r})\n"
-        "except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'torch', 'numpy', 'matplotlib', 'sklearn', 'PIL'} & sys.modules.keys()\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)"
-    )
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_help_takes_less_than_half_a_second(tmp_path):
-    # Processor time and the best of several: another process on the machine must not fail this.
-    code = (
-        "import sys, time\nfrom mapwise.interfaces.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: print(time.process_time(), file=sys.stderr)"
-    )
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    best = min(
-        float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stderr)
-        for _ in range(3)
-    )
-    assert best < 0.5
-
-
-def test_the_imports_of_all_commands_take_little_beside_those_of_torch():
-    names = [f"workflows.{name}" for name in ("train", "tuning.tune", "evaluate", "report", "comparison.bench", "demo")]
-    names += ["workflows.doctor", "workflows.listing", *(f"interfaces.{name}" for name in ("listing", "shown", "cli"))]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-
-    def seconds(imports):
-        code = f"import sys, time; {imports}; print(time.process_time())"
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-        return float(done.stdout)
-
-    ours = "; ".join(f"import mapwise.{name}" for name in names)
-    best = 9.0
-    for _ in range(3):
-        best = min(best, seconds(ours) - seconds("import torch"))
-        if best < 1.5:
-            break
-    assert best < 1.5
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["demo", "list", "train", "tune", "eval", "compare", "report", "bench", "fit", "predict", "add-class", "doctor"],
-)
-def test_every_command_explains_itself_with_an_example(cli, command):
-    done = cli(command, "--help")
-    assert done.code == 0
-    assert "Example" in done.out
-    assert f"mapwise {command}" in done.out
-    assert "--json" in done.out
-
-
-def test_no_words_at_all_show_the_help(cli):
-    done = cli()
-    assert done.code == 0
-    assert "doctor" in done.out
-
-
-def test_help_of_train_with_a_learner_shows_its_fields(cli):
-    done = cli("train", "maml", "--help")
-    assert done.code == 0
-    for word in ("--optimizer", "--inner-lr", "0.4", "gradient steps of an adaptation", "--net.norm"):
-        assert word in done.out
 
 
 def test_a_run_is_trained_judged_compared_and_reported(cli):
@@ -303,43 +210,6 @@ def test_json_failures_are_one_object_too(cli):
     assert done.err == f"mapwise: {done.answer['error']}\n"
 
 
-def test_list_shows_the_whole_catalog(cli):
-    from mapwise.catalog.learners import LEARNERS
-    from mapwise.catalog.nets import NETS
-    from mapwise.catalog.sources import SOURCES
-
-    result = cli("list", "--json").answer
-    for what, table in (("learners", LEARNERS), ("nets", NETS), ("sources", SOURCES)):
-        assert [row["name"] for row in result[what]] == list(table)
-    shown = cli("list").out
-    assert all(name in shown for name in (*LEARNERS, *NETS, *SOURCES))
-
-
-@pytest.mark.parametrize("learner", list(__import__("mapwise.catalog.learners", fromlist=["LEARNERS"]).LEARNERS))
-def test_every_field_of_a_learner_is_listed_with_its_meaning(cli, learner):
-    result = cli("list", learner, "--json").answer
-    for field in [*result["fields"], *(option for net in result["nets"].values() for option in net)]:
-        assert field["meaning"], field
-        assert field["type"], field
-
-
-@pytest.mark.parametrize("command", ["train", "tune"])
-def test_every_setting_is_a_flag_with_its_meaning_and_its_default(cli, command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-    words = " ".join(cli(command, "--help").out.replace("│", " ").split())
-    for name in FLAGS:
-        assert flag(name) in words
-    for phrase in ("Tasks of one step. [16]", "Compile the meta-gradient", "[full]", "[Adam lr=0.001]"):
-        assert phrase in words
-
-
-def test_tune_takes_every_flag_of_train():
-    flags = {name: set(signature.parameters) for name, (_, signature) in COMMANDS.items()}
-    assert flags["train"] - flags["tune"] == set()
-    for name in ("eval", "compare", "report"):
-        assert flags[name] & FLAGS.keys() == {*JUDGING, "seed"}
-
-
 def judged_settings(cli, *words):
     done = cli("train", *words, "--steps", "0", "--out", "asked", "--json")
     assert done.code == 0, done.err
@@ -410,73 +280,6 @@ def test_a_bug_keeps_its_traceback():
     assert line_and_code(RuntimeError("shapes differ")) is None
     assert line_and_code(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))[1] == 1
     assert line_and_code(MemoryError())[1] == 1
-
-
-def test_doctor_finds_this_installation_sound(cli, monkeypatch):
-    monkeypatch.setattr(doctor, "_import_fault", lambda module: "")
-    done = cli("doctor", "--json")
-    assert done.code == 0, done.out
-    assert done.answer["healthy"] is True
-    assert {"python", "torch", "torchvision", "cache folder", "fonts"} <= {c["name"] for c in done.answer["checks"]}
-
-
-def test_doctor_finds_a_broken_import(cli, monkeypatch):
-    assert doctor._import_fault("json") == ""
-    assert "no_such_module_of_anyone" in doctor._import_fault("no_such_module_of_anyone")
-    monkeypatch.setattr(doctor, "_import_fault", lambda module: "undefined symbol" if module == "torch" else "")
-    done = cli("doctor", "--json")
-    assert done.code == 1
-    (broken,) = (check for check in done.answer["checks"] if not check["well"])
-    assert broken["name"] == "torch"
-    assert "undefined symbol" in broken["found"]
-    assert 'install --force-reinstall "torch>=2.13"' in broken["repair"]
-
-
-@pytest.mark.parametrize(
-    ("versions", "fault", "well", "words"),
-    [
-        ({"torch": "2.13.0+cpu"}, "", True, ""),
-        ({"torch": "2.13.0+cpu", "torchvision": "0.28.0+cpu"}, "", True, ""),
-        ({"torch": "2.13.0+cpu", "torchvision": "0.20.1"}, "", False, '"torchvision==0.28.*" --index-url '),
-        ({"torch": "2.13.0", "torchvision": "0.28.0"}, "operator torchvision::nms", False, '"torchvision==0.28.*"'),
-        ({"torchvision": "0.28.0"}, "", False, "uninstall -y torchvision"),
-    ],
-)
-def test_doctor_repairs_a_torchvision_of_another_torch(versions, fault, well, words):
-    check = doctor.torchvision(versions.get, lambda module: fault)
-    assert check.well is well
-    assert (words in check.repair) if words else well
-
-
-def test_doctor_names_what_is_missing_or_too_old(monkeypatch):
-    monkeypatch.setattr(doctor, "_version", {"numpy": "2.3.9"}.get)
-    old, missing = doctor.core("numpy"), doctor.core("rich")
-    assert not old.well
-    assert "2.4 or later" in old.found
-    assert "numpy>=2.4" in old.repair
-    assert not missing.well
-    assert missing.found == "missing"
-
-
-def test_doctor_asks_for_the_versions_that_the_package_asks_for():
-    import re
-    import tomllib
-
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    pairs = dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups() for line in wanted)
-    assert pairs == {name: least for name, (_, least) in doctor.CORE.items()}
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the thresholds are glibc's")
-def test_freed_memory_is_kept_where_glibc_is():
-    expected = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
-    assert allocator.keep_freed_memory() is expected
-
-
-def test_only_commands_touch_the_allocator():
-    package = ROOT / "src" / "mapwise"
-    named = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if "mallopt" in path.read_text()}
-    assert named == {"workflows/allocator.py"}
 
 
 def test_another_run_is_judged_beside_it_on_the_same_episodes(cli, trained):

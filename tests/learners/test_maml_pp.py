@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from law_cases import TINY, blobs
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
@@ -23,7 +24,6 @@ from mapwise.nets import MLP
 from mapwise.runs import run
 from mapwise.tasks.sinusoid import Sinusoid
 from small_tasks import TASK, rows
-from test_laws import TINY, blobs
 
 PLAIN = {"learn_rates": False, "step_norms": False, "anneal": 0.0}
 NORMS = ("body.2.weight", "body.2.bias")

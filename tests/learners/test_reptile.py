@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from law_cases import TINY, blobs
 from mapwise.core import tree
 from mapwise.core.map_tasks import task_at
 from mapwise.core.mini_batch import mini_batch
@@ -18,7 +19,6 @@ from mapwise.learners.optimization.reptile import Reptile
 from mapwise.nets import MLP
 from mapwise.tasks.sinusoid import Sinusoid
 from small_tasks import TASK, net, rows
-from test_laws import TINY, blobs
 
 
 def reptile(**settings) -> Reptile:

@@ -8,6 +8,7 @@ from html import escape, unescape
 import numpy as np
 import pytest
 
+from findings import Elements, words
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.held_out import Expected, HeldOut
@@ -15,7 +16,6 @@ from mapwise.predictors.heads.head import NamedHead
 from mapwise.report.predictor_page import predictor_page, predictor_summary
 from mapwise.workflows.reading import is_predictor
 from test_answers import CSV, photos  # noqa: F401
-from test_report import Elements, words
 
 NASTY = "<script>alert(1)</script>"
 QUOTED = "a \"b\" 'c' & $x^2$"

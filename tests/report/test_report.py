@@ -8,106 +8,34 @@ import sys
 from dataclasses import replace
 from functools import cache
 from html import escape, unescape
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
+from findings import (
+    NASTY,
+    Elements,
+    classification_findings,
+    distribution_findings,
+    episode,
+    regression,
+    regression_findings,
+    render,
+    report,
+    with_figures,
+    words,
+)
 from mapwise.engine.results import (
     Calibrated,
-    ClassFigures,
-    Curve,
     EmbeddingMap,
     Episode,
-    Estimate,
     Findings,
-    FunctionFit,
     Paired,
-    Protocol,
-    Report,
 )
-from mapwise.problems import PROBLEMS
 from mapwise.report import plots, table
 from mapwise.report.run_page import run_page, run_summary
-
-NASTY = "<script>alert(1)</script>"
-CLASSES = [f"Alphabet/letter{n:02d}" for n in range(27)] + [NASTY, "a $x^2$ & \"b\" 'c'", "ひらがな [bold]\x00"]
-
-
-def protocol(learner="protonet", **changes):
-    known = Protocol(
-        learner, "glyphs", "test", PROBLEMS["classification"], "5", "1", 15, 200, 7, False, f"mapwise eval {learner}"
-    )
-    return replace(known, **changes)
-
-
-def report(learner="protonet", mean=0.9, seed=0, **changes):
-    values = np.clip(np.random.default_rng(seed).normal(mean, 0.05, 200), 0, 1)
-    return Report(protocol(learner, **changes), values, {"chance": 0.2}, digest="0")
-
-
-def with_figures(report, **figures):
-    return replace(report, figures={**report.figures, **figures})
-
-
-def regression(learner="maml", mean=0.4, seed=0):
-    values = np.random.default_rng(seed).gamma(2, mean / 2, 200)
-    values[:3] = 1000
-    problem = PROBLEMS["regression"]
-    return Report(protocol(learner, source="sinusoid", problem=problem, ways="1", shots="10"), values, digest="0")
-
-
-def figures():
-    rng = np.random.default_rng(1)
-    precision, recall = rng.uniform(0.6, 0.99, (2, len(CLASSES)))
-    rows = rng.integers(100, 2000, len(CLASSES))
-    confusions = {(name, name): 90 for name in CLASSES}
-    confusions |= {(a, b): 2 * i + 1 for i, (a, b) in enumerate(pairwise(CLASSES))}
-    return ClassFigures(CLASSES, precision, recall, 2 * precision * recall / (precision + recall), rows, confusions)
-
-
-def episode(shape, names=("a", "b", "c"), shots=2, queries=4):
-    rng = np.random.default_rng(2)
-    support, query = [name for name in names for _ in range(shots)], [name for name in names for _ in range(queries)]
-    results = [names[0] for _ in query]
-    x = rng.random((len(support) + len(query), *shape)).astype(np.float32)
-    sure = rng.random(len(query)).astype(np.float32)
-    return Episode(x[: len(support)], support, x[len(support) :], query, results, sure)
-
-
-def classification_findings():
-    own = with_figures(
-        replace(report(), adapt_ms=3.25), nll=0.1834, ece=0.0217, auc=0.9913, classes=figures(),
-        reliability=np.array([[0.3512, 0.3123, 0.25], [0.6234, 0.5921, 0.25], [0.9876, 0.9612, 0.5]]),
-    )  # fmt: skip
-    steps, shots = np.arange(1, 301), np.array([1, 2, 5, 10])
-    rng = np.random.default_rng(3)
-    return Findings(
-        f"protonet & {NASTY}",
-        [own, with_figures(report("nearest_mean", 0.5, 1), nll=1.234), report("protonet", 0.95, 2, shots="5")],
-        training=[
-            Curve("training loss", steps, 2 * np.exp(-steps / 90) + rng.random(300)),
-            Curve("validation accuracy", steps[99::100], np.array([0.7012, 0.8034, 0.8876]), np.full(3, 0.0123)),
-        ],
-        against_shots=[Curve("protonet", shots, np.array([0.8765, 0.9123, 0.9456, 0.9789]), np.full(4, 0.0101))],
-        against_steps=[Curve("maml", np.array([0, 1, 5]), np.array([0.2034, 0.7067, 0.8345]), np.full(3, 0.0087))],
-        episode=episode((1, 8, 8), (CLASSES[0], NASTY, CLASSES[-2])),
-        embedding=EmbeddingMap(rng.normal(size=(24, 2)), [CLASSES[0], NASTY, CLASSES[-1]] * 8, np.arange(24) < 3),
-        settings={"steps": 2000, "net": {"norm": "frozen", "filters": 64}, NASTY: "<b>bold</b>"},
-    )
-
-
-def regression_findings():
-    x = np.linspace(-5, 5, 30)
-    return Findings(
-        "maml on sinusoid",
-        [regression(), regression("nearest_mean", 3.0, 1)],
-        against_steps=[Curve("maml", np.array([0, 1, 5]), np.array([3.91, 0.672, 0.381]), np.full(3, 0.031))],
-        fits=[FunctionFit(x[::6, None], np.sin(x[::6, None]), x, np.sin(x), np.sin(x) + 0.5)],
-    )
 
 
 @cache
@@ -118,116 +46,6 @@ def classification_page():
 @cache
 def regression_page():
     return run_page(regression_findings())
-
-
-def words(html):
-    """What a reader sees, all space as one kind."""
-    body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
-
-
-def render(renderable):
-    console = Console(width=160)
-    with console.capture() as capture:
-        console.print(renderable)
-    return capture.get()
-
-
-class Elements(HTMLParser):
-    """Every opened element with its attributes, and whether all were closed in order."""
-
-    VOID = ("meta", "link", "img", "br")
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.open, self.crossed = [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if self.open.pop() != tag:
-            self.crossed.append(tag)
-
-
-def test_an_accuracy_is_written_in_per_cent_with_its_interval():
-    assert table.percent(Estimate(0.98765, 0.0012, 1000)) == "98.8 ± 0.1 %"
-    assert table.percent(Estimate(0.98765, 0.0004, 9000)) == "98.77 ± 0.04 %"  # an interval is never rounded to 0
-    assert table.percent(Estimate(1.0, 0.0, 50)) == "100.0 ± 0.0 %"
-    assert "no interval" in table.percent(Estimate.of(np.array([0.5])))
-
-
-def test_an_error_is_written_to_two_digits_of_its_interval():
-    assert table.in_units(Estimate(0.35234, 0.0123, 1000)) == "0.352 ± 0.012"
-    assert table.in_units(Estimate(12.6, 3.42, 1000)) == "12.6 ± 3.4"
-    assert table.in_units(Estimate(3.2e8, 2e8, 10)) == "3.20e+08 ± 2.0e+08"
-    assert table.in_units(Estimate(float("nan"), float("nan"), 10)) == "not finite"
-
-
-def test_the_accuracy_table_shows_intervals_protocols_commands_and_chance():
-    reports = classification_findings().reports
-    answer = render(table.accuracy_table(reports, title="glyphs [red]unseen"))
-    assert "glyphs [red]unseen" in answer
-    for one in reports:
-        assert table.percent(one.estimate) in answer
-        assert one.protocol.line() in answer
-        assert one.protocol.command in answer
-    for number in ("0.183", "2.2 %", "0.991", "1.234", "5-way 5-shot", "20.0 %", "inductive"):
-        assert number in answer
-
-
-def test_a_transductive_learner_is_called_so_in_its_row():
-    answer = render(table.accuracy_table([report("maml", transductive=True), report("fomaml")], title="t"))
-    rows = {line.split()[0]: line for line in answer.splitlines() if line.startswith((" maml", " fomaml"))}
-    assert "transductive" in rows["maml"]
-    assert "inductive" in rows["fomaml"]
-
-
-def test_the_table_of_a_regression_shows_median_and_diverged_share():
-    one = regression()
-    answer = render(table.accuracy_table([one], title="sinusoid"))
-    assert table.in_units(one.estimate) in answer
-    assert f"{np.median(one.values):.3f}" in answer
-    assert "1.50 %" in answer  # 3 of 200
-
-
-def test_a_class_that_took_no_part_is_not_among_the_worst():
-    known = replace(figures(), rows=np.r_[0, np.full(len(CLASSES) - 1, 9)], f1=np.linspace(0, 0.9, len(CLASSES)))
-    assert table.worst_classes(known, 3) == [1, 2, 3]
-    assert table.classes_left_out(known, 3) == len(CLASSES) - 4
-
-
-@pytest.mark.parametrize(
-    ("mean", "ci", "metric", "word"),
-    [
-        (0.1, 0.05, "accuracy", "better"),
-        (-0.1, 0.05, "accuracy", "worse"),
-        (0.1, 0.1, "accuracy", "no difference shown"),
-        (-0.1, 0.05, "mse", "better"),
-        (0.1, 0.05, "mse", "worse"),
-        (0.1, float("nan"), "accuracy", "no difference shown"),
-    ],
-)
-def test_a_difference_is_shown_only_when_its_interval_excludes_zero(mean, ci, metric, word):
-    pair = Paired("a", "b", Estimate(mean, ci, 100))
-    assert table.verdict(pair, metric) == word
-    problem = PROBLEMS["regression" if metric == "mse" else "classification"]
-    answer = render(table.paired_table([pair], protocol=protocol(problem=problem)))
-    assert f" {word} " in answer
-    assert ("−" in answer) == (mean < 0)
-
-
-def test_the_paired_table_shows_differences_in_points_with_their_interval():
-    pair = Paired.of(report(mean=0.9), report("nearest_mean", 0.5, 1))
-    assert f"+{100 * pair.difference.mean:.1f} ± {100 * pair.difference.ci95:.1f} points" in render(
-        table.paired_table([pair])
-    )
 
 
 def test_the_page_contains_every_number_it_was_handed():
@@ -394,68 +212,6 @@ def test_rows_that_are_no_images_are_drawn_as_bars(shape):
     assert drawn.count("<rect") == tiles * (bars + 2)  # a ground and a frame each
 
 
-def test_right_and_wrong_differ_in_shape_too():
-    drawn = plots.episode(episode((1, 8, 8)))  # every query is named "a": 4 right, 8 wrong
-    marks = re.findall(r'<path d="([^"]+)"', drawn)
-    assert sorted(marks.count(mark) for mark in set(marks)) == [4, 8]
-    assert drawn.count('stroke-width="3"') == 8
-
-
-def test_a_large_episode_is_cut_and_the_caption_says_so():
-    large = episode((1, 8, 8), tuple(f"class {n}" for n in range(20)), shots=7, queries=15)
-    classes, of_classes, queries, of_queries = plots.drawn_out(large)
-    drawn = plots.episode(large)
-    assert (classes, of_classes, of_queries) == (10, 20, 300)
-    assert drawn.count("<image") == 10 * 5 + queries
-    assert "and 2 more" in drawn
-    assert f"Drawn: {queries} queries" in run_page(Findings("large", [report()], episode=large))
-
-
-def test_the_confusion_matrix_shows_the_most_confused_classes():
-    known = figures()
-    names = plots.confused(known, 6)
-    assert len(names) == 6
-    assert names[:2] == CLASSES[-2:]  # their confusion is the most frequent
-    drawn = plots.confusion_matrix(known, 6)
-    for name in (CLASSES[-3], CLASSES[-4]):
-        assert escape(plots.short(name, 28), quote=False) in drawn
-    assert CLASSES[3] not in drawn
-
-
-def test_a_learner_without_mistakes_has_no_confusion_matrix():
-    known = replace(figures(), confusions={(name, name): 5 for name in CLASSES})
-    with pytest.raises(ValueError, match="no mistake"):
-        plots.confusion_matrix(known)
-    assert "No query row was taken for another class" in run_page(
-        Findings("all right", [with_figures(report(), classes=known)])
-    )
-
-
-def test_short_keeps_short_names_and_both_ends_of_long_ones():
-    assert plots.short("alpha", 5) == "alpha"
-    for width in range(3, 20):
-        cut = plots.short("Japanese_(katakana)/character12/rot090", width)
-        assert len(cut) == width
-        assert cut[0] == "J"
-        assert cut[-1] == "0"
-
-
-def test_lines_survive_missing_values_and_single_points():
-    holes = Curve("loss", np.arange(4), np.array([1.0, np.nan, np.inf, 0.01]), np.array([np.nan, 1, 1, 0.1]))
-    drawn = plots.learning_curve([holes, Curve("one", np.array([3]), np.array([0.5]))], metric="loss")
-    assert "NaN" not in drawn
-    assert "mathdefault" not in drawn  # logarithmic labels stay plain numbers
-    assert "nan" not in words(run_page(Findings("holes", [report()], training=[holes]))).split()
-
-
-def test_drawing_leaves_the_settings_of_matplotlib_alone():
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    plots.function_fit(regression_findings().fits[0])
-    assert dict(matplotlib.rcParams) == before
-
-
 def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
     own = classification_findings().reports[0]
     bins = own.reliability * [0.9, 1.0, 1.0]
@@ -468,13 +224,6 @@ def test_the_calibration_after_a_temperature_is_shown_beside_the_one_before():
     message = render(table.accuracy_table([cooled], title="t"))
     assert "divided by 1.23" in message and "NLL 0.178, ECE 1.2 %" in message
     assert "divided by" not in render(table.accuracy_table([own], title="t"))
-
-
-def distribution_findings():
-    x = np.linspace(-2, 2, 40)
-    own = with_figures(regression("cnp"), nll=0.4321, coverage={"50": 0.4871, "80": 0.8123, "95": 0.9345})
-    fits = [FunctionFit(x[::9], np.sin(x[::9]), x, np.sin(x), np.cos(x), np.full(40, s)) for s in (0.1, 0.2, 0.3)]
-    return Findings("cnp on gp", [own, regression("maml", 2.0, 1)], fits=fits)
 
 
 def test_a_predictive_distribution_is_shown_with_its_coverage_and_its_bands():
@@ -501,13 +250,6 @@ def test_the_bands_of_a_function_are_as_wide_as_they_say():
             heights.append(max(at) - min(at))
     ratios = np.array(heights) / heights[0]
     np.testing.assert_allclose(ratios, np.array([1.95996, 1.28155, 0.67449]) / 1.95996, rtol=2e-3)
-
-
-def test_reports_with_and_without_a_distribution_share_a_table():
-    answer = render(table.accuracy_table(distribution_findings().reports, title="beside"))
-    assert "48.7, 81.2, 93.5" in answer and "0.432" in answer
-    maml = next(line for line in answer.splitlines() if line.strip().startswith("maml"))
-    assert maml.count(table.ABSENT) == 2
 
 
 def test_importing_the_report_loads_neither_matplotlib_nor_rich():
