@@ -14,6 +14,7 @@ from mapwise.core.task import Examples
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.evidence.cross_validation import (
+    OutOfFold,
     _confused,
     _correct,
     _folds,
@@ -21,6 +22,7 @@ from mapwise.predictors.evidence.cross_validation import (
     _power,
     held_out,
     scores_under,
+    summary,
 )
 
 
@@ -347,3 +349,14 @@ def test_a_small_support_is_cross_validated_in_few_calls(monkeypatch):
     (x, y), _ = blobs(6, 0)
     report = held_out(ProtoNet(torch.nn.Flatten), {}, support_of(x, y), NAMES)
     assert report.rows == 30 and len(sizes) <= 5 and sum(sizes) > 60
+
+
+def test_no_error_among_many_classes_is_no_less_than_none():
+    """Shares of 49 classes, say, add up to more than 1 by rounding."""
+    for classes in range(2, 120):
+        columns = np.repeat(np.arange(classes), 3)
+        rows, left_out = np.arange(len(columns)), np.ones(classes)
+        answers = [OutOfFold(rows, np.eye(classes)[columns], left_out * fewer) for fewer in (1, 2)]
+        names = [str(c) for c in range(classes)]
+        report = summary(answers, columns, np.ones(len(columns)), names, rows, np.zeros(len(columns)))
+        assert report.accuracy == pytest.approx(1) and report.accuracy <= 1

@@ -238,19 +238,20 @@ class Predictor(FittedPredictor):
             yield Examples(x, y, weight, torch.zeros((), dtype=torch.int64))
             first = last
 
+    @property
+    def _in_parts(self) -> bool:
+        """Whether a few classes are learned at a time, since the labels of all would be large."""
+        return self.head.by_class and (self.large or len(self.rows) * len(self.classes) > _TOGETHER)
+
     @cached_property
     def learner(self) -> Learner:
         """The learner behind the encoder; raises ValueError for one that doesn't take so many examples and classes."""
-        if not self.large:
-            return self.head.learner_for(self.support)
-        if not self.head.by_class:
-            self._check_size()
-        return self.head.learner_for(next(self._blocks()))
+        return self.head.learner_for(next(self._blocks()) if self._in_parts else self.support)
 
     @cached_property
     def fast(self) -> Fast:
         """The learner, adapted to the support; where this is large, to a few classes at a time."""
-        if not self.large:
+        if not self._in_parts:
             return tree.detach(self.learner.adapt(self.params, self.support))
         parts = [tree.flatten(self.learner.adapt(self.params, part)) for part in self._blocks()]
         joined = {path: torch.cat([part[path] for part in parts]) for path in parts[0]}

@@ -112,7 +112,7 @@ def summary(
     by_class = np.stack([_by_class(one, columns, len(names)) for one in correct])  # [sizes, W]
     rows = np.array(list(correct[0]))
     per_class = np.bincount(columns[rows], minlength=len(names))
-    errors = 1 - by_class @ share
+    errors = np.clip(1 - by_class @ share, 0, 1)  # shares of many classes add up to 1 but for rounding
     sizes = np.array([_size(counts - one.left_out) for one in answers])
     power = 0.0
     if len(answers) > 1:
@@ -120,7 +120,7 @@ def summary(
 
     def expected(more: int, weights: Float[np.ndarray, "W"]) -> Expected:
         size = _size(counts + more)
-        error = float(1 - by_class[0] @ weights) * (size / sizes[0]) ** power
+        error = max(0.0, float(1 - by_class[0] @ weights)) * (size / sizes[0]) ** power
         independent = 1 / (weights**2 / np.maximum(per_class, 1)).sum()
         together = _SPREAD + _FARTHER * math.log(size / _size(counts))
         return Expected(1 - error, *wilson(1 - error, independent / together))
