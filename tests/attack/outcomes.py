@@ -2,23 +2,33 @@
 
 A table is a list of cases; `tried` runs one, and `counts` adds them up. What is right a case says itself: its
 `right` is given what the door returned.
+
+A sentence is what a command says in one line, and of a call an error that mapwise itself raises, in one line: what a
+library under it raises is a traceback. Only what the system says of a path, which names it, is a sentence, too.
 """
 
 import contextlib
+import dis
 import io
+import re
 import signal
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import mapwise
 from mapwise.interfaces.cli import main
 
-RIGHT, SENTENCE, TRACEBACK, HANG, WRONG = "answered right", "one sentence", "traceback", "hang", "wrong"
-SECONDS = 10
-"""Longer is a hang."""
+RIGHT, SENTENCE, TRACEBACK, HANG, WRONG = "right", "sentence", "traceback", "hang", "wrong"
+LARGE = "over 1 GB"
+SECONDS, MEGABYTES = 10, 1000
+"""Longer is a hang; more, in this process at once, is too large."""
+PACKAGE = Path(mapwise.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -58,18 +68,32 @@ def command(*words: object) -> str:
 def tried(case: Case, seconds: float = SECONDS) -> tuple[str, str]:
     """What came of a case, and in what words: the sentence, or the end of the traceback."""
     try:
-        with _limit(seconds):
+        with _limit(seconds), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             answer = case.door()
     except Hang:
         return HANG, ""
     except Refusal as refusal:
         text = str(refusal).strip()
         return (SENTENCE if text.startswith("mapwise: ") and "\n" not in text else TRACEBACK), text
-    except (ValueError, OSError) as error:
-        return (TRACEBACK if "\n" in str(error) or not str(error) else SENTENCE), str(error)
-    except Exception:
-        return TRACEBACK, traceback.format_exc()[-500:]
+    except Exception as error:
+        return (SENTENCE, str(error)) if is_sentence(error) else (TRACEBACK, traceback.format_exc()[-500:])
     return (RIGHT if case.right(answer) else WRONG), repr(answer)[:200]
+
+
+def is_sentence(error: Exception) -> bool:
+    """Whether an error is one that a user can cause, in one line, and raised by mapwise itself."""
+    if not isinstance(error, ValueError | TypeError | OSError | KeyError) or "\n" in str(error) or not str(error):
+        return False
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not Path(trace.tb_frame.f_code.co_filename).is_relative_to(PACKAGE):
+        return False
+    # By a statement that raises, and not by what Python made of a wrong type.
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def counts(cases: Iterable[Case]) -> tuple[Counter[str], list[str]]:
@@ -77,21 +101,55 @@ def counts(cases: Iterable[Case]) -> tuple[Counter[str], list[str]]:
     outcomes: Counter[str] = Counter()
     faults = []
     for case in cases:
-        outcome, words = tried(case)
+        with _peak() as peak:
+            outcome, words = tried(case)
         outcomes[outcome] += 1
         if outcome not in (RIGHT, SENTENCE):
             faults.append(f"{case.name}: {outcome}: {words}")
+        if peak.megabytes > MEGABYTES:
+            outcomes[LARGE] += 1
+            faults.append(f"{case.name}: {peak.megabytes:,.0f} MB")
     return outcomes, faults
 
 
 def table(rows: dict[str, Counter[str]]) -> str:
     """The counts of several tables, as Markdown."""
-    columns = (RIGHT, SENTENCE, TRACEBACK, HANG, WRONG)
+    columns = (RIGHT, SENTENCE, TRACEBACK, HANG, WRONG, LARGE)
     lines = ["| cases | number | " + " | ".join(columns) + " |", "|---|" + "---|" * (1 + len(columns))]
     for name, outcomes in rows.items():
-        cells = [str(outcomes.total()), *(str(outcomes[column]) for column in columns)]
+        cells = [str(total(outcomes)), *(str(outcomes[column]) for column in columns)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def total(outcomes: Counter[str]) -> int:
+    """How many cases were counted."""
+    return outcomes.total() - outcomes[LARGE]
+
+
+@dataclass
+class Peak:
+    """The memory that a block took beyond what there was before it; 0 where the system doesn't say."""
+
+    megabytes: float = 0.0
+
+
+@contextlib.contextmanager
+def _peak() -> Iterator[Peak]:
+    peak = Peak()
+    with contextlib.suppress(OSError):  # a system that keeps no such mark
+        Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is resident now
+    before = _resident("VmRSS")
+    yield peak
+    peak.megabytes = _resident("VmHWM") - before
+
+
+def _resident(mark: str) -> float:
+    try:
+        match = re.search(rf"{mark}:\s*(\d+)", Path("/proc/self/status").read_text())
+    except OSError:
+        return 0.0
+    return int(match[1]) / 1000 if match else 0.0
 
 
 @contextlib.contextmanager

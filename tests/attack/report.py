@@ -3,16 +3,21 @@
 python tests/attack/report.py [FILE.md]
 """
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
 
-from hostile_files import TABLES
+import hostile_calls
+import hostile_files
 from outcomes import counts, table
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        outcomes = {name: counts(make(Path(folder), count)) for name, (make, count) in TABLES.items()}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        outcomes = {
+            name: counts(make(Path(folder), count))
+            for name, (make, count) in (hostile_files.TABLES | hostile_calls.TABLES).items()
+        }
     text = table({name: counted for name, (counted, _) in outcomes.items()})
     sys.stdout.write(text + "".join(f"{fault}\n" for _, faults in outcomes.values() for fault in faults))
     if len(sys.argv) > 1:

@@ -50,7 +50,7 @@ class Line:
 class Off(Learner):
     """Its error grows with the number of the task; the last row is always far off."""
 
-    lost: float | None = None
+    lost: object = None
     scale: float | None = None
 
     def adapt(self, params, support):

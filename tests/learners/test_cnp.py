@@ -193,7 +193,7 @@ def test_one_decoder_serves_any_number_of_classes_and_none_at_all():
 @pytest.mark.parametrize(
     ("fields", "answer"),
     [
-        ({"loss": "squared_error"}, "give cross_entropy for classes, or gaussian for targets"),
+        ({"loss": "squared_error"}, "give 'cross_entropy' or 'gaussian'"),
         ({"targets": 0}, "targets is 0"),
         ({"width": 0}, "width is 0"),
         ({"layers": 0}, "layers is 0"),

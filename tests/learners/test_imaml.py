@@ -285,7 +285,7 @@ def test_a_head_takes_tasks_of_fewer_classes_and_refuses_more():
     ("field", "value", "answer"),
     [
         ("pull", 0.0, "pull is 0.0: give a positive number, or take maml"),
-        ("pull", float("nan"), "pull is nan: give a positive number"),
+        ("pull", float("nan"), "pull is nan: give a number"),
         ("cg_steps", 0, "cg_steps is 0: give at least one step"),
         ("damping", -1.0, "damping is -1.0: give 0 for none"),
     ],

@@ -119,7 +119,7 @@ def test_probabilities_sum_to_1_for_any_number_of_ways():
 
 def test_a_temperature_that_is_not_positive_is_refused():
     for temperature in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="must be positive"):
+        with pytest.raises(ValueError, match="give a number"):
             Matching(encoder(), temperature=temperature)
 
 

@@ -169,7 +169,7 @@ def test_encoders_it_cannot_compare_are_refused():
     flat.output_shape = (2, 9)
     with pytest.raises(ValueError, match=r"rows of shape \(2, 9\), and relations are .* such as conv4 with maps"):
         Relation(flat)
-    with pytest.raises(ValueError, match="the norm of pairs is 'support': give frozen, batch, group or layer"):
+    with pytest.raises(ValueError, match="norm is 'support': give 'frozen', 'batch', 'group' or 'layer'"):
         Relation(encoder(), norm="support")
 
 

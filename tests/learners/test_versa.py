@@ -127,7 +127,7 @@ def test_variances_start_near_where_they_are_said_to():
 
 
 def test_unfit_settings_are_refused():
-    with pytest.raises(ValueError, match="samples is -1: give the number"):
+    with pytest.raises(ValueError, match="samples is -1: give 0 or more"):
         VERSA(encoder(), samples=-1)
     with pytest.raises(ValueError, match="has no output_shape"):
         VERSA(nn.Linear(4, 5))

@@ -152,7 +152,7 @@ def test_every_net_takes_every_norm(net, norm):
 
 @pytest.mark.parametrize("make", [lambda: Norm(8, "instance"), lambda: Conv4((1, 28, 28), norm="instance")])
 def test_an_unknown_norm_is_refused(make):
-    with pytest.raises(ValueError, match="there is no norm 'instance': give one of batch, support, frozen, group"):
+    with pytest.raises(ValueError, match="is 'instance': give 'batch', 'support', 'frozen', 'group'"):
         make()
 
 

@@ -105,5 +105,5 @@ def test_the_second_derivative_of_a_norm_is_the_same_under_vmap(x):
 
 
 def test_an_unknown_norm_is_refused():
-    with pytest.raises(ValueError, match="there is no norm 'instance': give one of batch"):
+    with pytest.raises(ValueError, match="kind is 'instance': give 'batch'"):
         Norm(4, "instance")

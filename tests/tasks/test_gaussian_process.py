@@ -125,7 +125,7 @@ def test_hundreds_of_close_points_of_a_smooth_function_can_be_factored(kernel):
 @pytest.mark.parametrize(
     ("field", "value", "answer"),
     [
-        ("kernel", "cubic", "choose one of rbf, periodic, matern52"),
+        ("kernel", "cubic", "give 'rbf', 'periodic' or 'matern52'"),
         ("part", "dev", "choose one of train, val, test"),
         ("shots", -1, "shots is -1"),
         ("shots", (4, 3), "shots is"),

@@ -4,6 +4,7 @@ from functools import partial
 
 from mapwise.catalog.nets import NETS
 from mapwise.catalog.rows import EncoderRow, FamilyRow, named
+from mapwise.core.fields import check_text
 from mapwise.data.modality import Modality
 from mapwise.data.store import cache_folder
 from mapwise.encoders.bundled import Bundled
@@ -43,6 +44,7 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
 
     Raises ValueError for a name that isn't there, and for an encoder whose parts can't be had.
     """
+    check_text("encoder", name)
     family, colon, rest = name.partition(":")
     if colon:
         encoder: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
 from mapwise.core.source import TaskSource
 from mapwise.core.spelling import suggestion
@@ -103,6 +104,7 @@ class HeadRow:
 
 def named(table: Mapping[str, Any], name: str, what: str, command: str = "mapwise list") -> Any:
     """The row of this name; raises ValueError with the nearest name, and the command that shows all of them."""
+    check_text(what, name)
     if name not in table:
         raise ValueError(f"there is no {what} {name!r}: {suggestion(name, table)} ({command} shows all)")
     return table[name]

@@ -9,6 +9,7 @@ statistics that normalisation layers use instead of those of the rows at hand:
 """
 
 import copy
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -25,6 +27,8 @@ from torch.utils import _pytree as pytree
 
 from mapwise.core import context, tree
 from mapwise.core.context import Call
+from mapwise.core.fields import quote
+from mapwise.core.seeds import check_seed
 from mapwise.core.task import row_weight
 from mapwise.core.tree import Fast, Params
 
@@ -62,6 +66,8 @@ _tied: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def _built(build: Callable[[], nn.Module]) -> nn.Module:
+    if not callable(build):
+        raise ValueError(f"the net is {quote(build)}: give a module, or a function without arguments that builds one")
     if build not in _blueprints:
         _blueprints[build] = _build(build, seed=0)
     return _blueprints[build]
@@ -70,12 +76,34 @@ def _built(build: Callable[[], nn.Module]) -> nn.Module:
 def _build(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build()
+        _check_builds(build)
+        module = build()
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"what builds the net gave {quote(module)}: let it return a torch.nn.Module")
+    return module
 
 
-def initial_weights(net: Net, seed: int) -> Params:
-    """The trainable weights a net starts with: a copy of a built module's, or new ones from the seed."""
-    module = blueprint(net) if isinstance(net, nn.Module) else _build(net, seed)
+def _check_builds(build: Callable[[], nn.Module]) -> None:
+    """Raises ValueError for a callable that can't be called without arguments."""
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        name = getattr(build, "__name__", type(build).__name__)
+        raise ValueError(f"{name} can't build the net without arguments ({error}): use functools.partial") from None
+    except ValueError:  # of no known signature
+        return
+
+
+def initial_weights(net: Net, seed: int | Int64[Tensor, ""]) -> Params:
+    """The trainable weights a net starts with: a copy of a built module's, or new ones from the seed.
+
+    seed: of a learner, or a key that was folded from one.
+
+    Raises ValueError for what can't be a seed.
+    """
+    if not (isinstance(seed, Tensor) and seed.dtype == torch.int64 and seed.dim() == 0):
+        check_seed(seed)
+    module = blueprint(net) if isinstance(net, nn.Module) else _build(net, int(seed))
     weights = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
     reserved = [name for name in weights if name in RESERVED]
     if reserved:

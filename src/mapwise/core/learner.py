@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mapwise.core import tree
 from mapwise.core.capabilities import Causal
+from mapwise.core.fields import check_fields, check_sizes, is_whole, quote
 from mapwise.core.functional import Net, blueprint
 from mapwise.core.losses import Loss, cross_entropy
 from mapwise.core.scores import Scores
@@ -37,6 +38,9 @@ class Learner:
     """Whether it answers by token where every token has a label, y [N, L, W]."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        check_sizes(0, **{name: value for name, value in vars(self).items() if is_whole(value)})
+        _ = self.criterion  # an unknown loss is an error here
         nets_of(self)  # now: an unfit network is an error here, and none is built inside vmap
 
     @property
@@ -109,7 +113,14 @@ def nets_of(learner: Learner) -> dict[str, nn.Module]:
 
 
 def check_tasks(learner: Learner, tasks: Task) -> None:
-    """Raises ValueError for a batch of tasks with a label for every token, and a learner that answers by row alone."""
+    """Raises ValueError for what is no learner or no tasks, and for tasks that the learner can't answer.
+
+    Those have a label for every token, and it answers by row alone.
+    """
+    if not isinstance(learner, Learner):
+        raise ValueError(f"learner is {quote(learner)}: give a learner, such as mapwise.ProtoNet(net)")
+    if not isinstance(tasks, Task):
+        raise ValueError(f"tasks is {quote(tasks)}: give a mapwise.Task, such as a source makes of a step")
     if tasks.query.y.dim() > 3 and not learner.takes_tokens:
         raise ValueError(
             f"{type(learner).__name__} gives one answer for a row and here every token has a label, y [N, L, W]: take "

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mapwise.core.fields import quote
 from mapwise.core.problem import Problem
 from mapwise.core.renamed import warn_renamed
 from mapwise.core.source import TaskSource
@@ -28,8 +29,10 @@ class _OlderSource:
 def with_problem(source: Any) -> TaskSource:
     """The source, if it has a problem; else with the problem that it names as its kind, and a warning.
 
-    Raises ValueError for a kind that no problem has.
+    Raises ValueError for what is no source, and for a kind that no problem has.
     """
+    if not callable(source) or isinstance(source, type) or not (hasattr(source, "split") and hasattr(source, "about")):
+        raise ValueError(f"source is {quote(source)}: give a source of tasks, such as mapwise.Sinusoid()")
     if hasattr(source, "problem") or not hasattr(source, "kind"):
         current: TaskSource = source
         return current

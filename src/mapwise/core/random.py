@@ -12,6 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from mapwise.core.seeds import check_seed
+
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
@@ -34,6 +36,12 @@ def bits(key: Int64[Tensor, ""], shape: tuple[int, ...]) -> Tensor:
     counter = torch.arange(1, math.prod(shape) + 1, dtype=torch.int64, device=key.device).reshape(shape)
     # The key is mixed first: otherwise neighbouring keys would share shifted streams.
     return _mix(_mix(key + _GOLDEN) + counter * _GOLDEN)
+
+
+def key_of(seed: int) -> Int64[Tensor, ""]:
+    """The key of a seed; raises ValueError for what can't be one."""
+    check_seed(seed)
+    return torch.tensor(int(seed))
 
 
 def fold(key: Int64[Tensor, ""], number: int | Int64[Tensor, ""]) -> Int64[Tensor, ""]:

@@ -1,11 +1,20 @@
-"""Seeds are whole numbers from 0 that fit into 64 bits, with a sign. Needs no torch."""
+"""Seeds and steps are whole numbers from 0 that fit into 64 bits, with a sign. Needs no torch."""
 
-from numbers import Integral
+from mapwise.core.fields import LARGEST, is_whole, quote
 
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = LARGEST
 
 
 def check_seed(seed: object) -> None:
     """Raises ValueError for what can't be a seed."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= LARGEST_SEED:
-        raise ValueError(f"seed is {seed!r}: give a whole number from 0 up, below 2**63")
+    _check("seed", seed)
+
+
+def check_step(step: object) -> None:
+    """Raises ValueError for what can't be a step of a source."""
+    _check("step", step)
+
+
+def _check(name: str, value: object) -> None:
+    if not is_whole(value) or int(value) < 0:  # type: ignore[call-overload]
+        raise ValueError(f"{name} is {quote(value)}: give a whole number from 0 up, below 2**63")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, Protocol, Self
 
+import torch
+
+from mapwise.core.fields import check_fields, quote
 from mapwise.core.problem import Problem
 from mapwise.core.renamed import renamed
 from mapwise.core.spec import Inputs, Spec, plain_shape
@@ -89,6 +92,15 @@ class TaskSource(Protocol):
 @renamed
 class Source:
     """The settings of a task source that is a frozen dataclass, by their names."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a setting of another type, and for a device that torch doesn't know."""
+        check_fields(self)
+        device: Any = getattr(self, "device", "cpu")
+        try:
+            torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"device is {quote(device)}: give cpu, cuda, or another that torch knows") from None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

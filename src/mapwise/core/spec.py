@@ -1,9 +1,11 @@
 """What the rows of a source are: their shapes, and the type of their numbers."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
+
+from mapwise.core.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Spec:
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
+        shape: Any = self.shape
+        if isinstance(shape, list):
+            object.__setattr__(self, "shape", tuple(shape))
+        check_fields(self)
         if any(size < 0 for size in self.shape):
             raise ValueError(f"shape is {self.shape}: give sizes from 0 up")
         if str(getattr(torch, self.dtype, None)) != f"torch.{self.dtype}":

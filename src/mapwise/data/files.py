@@ -12,11 +12,32 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from mapwise.core.fields import quote
+
 MOST = 1 << 27
 """Bytes of a file that is read whole."""
 _SILENCE = 8.0
 """Seconds for which a pipe may give nothing."""
 _BLOCK = 1 << 20
+
+
+def path_of(path: object) -> Path:
+    """A path as a user gives it; raises ValueError for what is none."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"the path is {quote(path)}: give the name of a file, or a pathlib.Path")
+    return Path(text)
+
+
+def path_to_write(path: object) -> Path:
+    """The path of a file to be written.
+
+    Raises ValueError for what is no path, and OSError for a folder, a device, and a name that no file can have.
+    """
+    place = path_of(path)
+    with contextlib.suppress(FileNotFoundError):
+        check_file(place)  # a device would be replaced by a file
+    return place
 
 
 def check_file(path: str | Path, *, streams: bool = False) -> None:
@@ -78,9 +99,10 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
     writer: writes to the binary file it is handed. Whatever it raises is passed on, and a file that
             was at `path` before stays as it was.
 
-    Raises OSError when the disk is full or the folder can't be written.
+    Raises ValueError for what is no path, and OSError for a folder or a device, when the disk is full, and when the
+    folder can't be written.
     """
-    path = Path(path)
+    path = path_to_write(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     # Beside its final place, since a rename is atomic on one file system only; opened by name and not

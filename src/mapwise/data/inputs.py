@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from mapwise.data.arrays import check_real
+from mapwise.data.arrays import check_real, check_whole_array, held
 from mapwise.data.cells import CellError, infinite, shortened, text
 from mapwise.data.modality import Columns, Modality
 
@@ -22,7 +23,10 @@ def is_frame(X: Any) -> bool:
         return False
     import narwhals.stable.v2 as nw
 
-    return isinstance(nw.from_native(X, pass_through=True, eager_only=True), nw.DataFrame)
+    try:
+        return isinstance(nw.from_native(X, pass_through=True, eager_only=True), nw.DataFrame)
+    except nw.exceptions.DuplicateError:
+        raise ValueError("X is a table with two columns of one name: rename one of them") from None
 
 
 def modality_of(X: Any) -> Modality:
@@ -73,8 +77,14 @@ def _ends_like_picture(row: str) -> bool:
     return Path(row).suffix.lower() in SUFFIXES
 
 
+def arrays_of(X: Any) -> Any:
+    """X, a tensor of torch as an array; raises ValueError for one that holds no numbers."""
+    return held(X).numpy() if isinstance(X, Tensor) else X
+
+
 def check_table(X: Any) -> None:
     """Raises ValueError for what is no table though it may look like one: dicts, complex numbers, dates and times."""
+    check_whole_array(X)
     if isinstance(X, dict) and not hasattr(X, "toarray"):  # a sparse matrix may be one
         raise ValueError("X is a dict: give a matrix, or a table of pandas or polars")
     if isinstance(X, list) and X and isinstance(X[0], dict):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mapwise.core.fields import check_arguments, quote
+from mapwise.core.seeds import check_seed
 from mapwise.data.arrays import check_labels, real_rows
 
 
@@ -47,7 +49,11 @@ class LabelledRows:
         Raises ValueError for rows and labels that `examples` refuses, for labels that don't align, and for a single
         class.
         """
+        check_arguments(LabelledRows.of, {"name": name, "splits": splits})
+        check_seed(seed)
         x = np.asarray(real_rows(x))
+        if not hasattr(labels, "__len__"):
+            raise ValueError(f"labels is {quote(labels)}: give a list of labels, one for each row")
         if len(x) != len(labels):
             raise ValueError(f"there are {len(x)} rows and {len(labels)} labels: give one label for each row")
         values = np.asarray(labels)

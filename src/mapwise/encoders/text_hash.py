@@ -62,7 +62,8 @@ class TextHash:
         """[N, 2 * features], float32, of length 1; raises ValueError for a text without letters, or too long a one."""
         from sklearn.feature_extraction.text import HashingVectorizer
 
-        texts = [nonempty(text, place) for place, text in enumerate(rows)]
+        # A lone surrogate, as of an odd file name, is no letter.
+        texts = [nonempty(text, place).encode("utf-8", "replace").decode() for place, text in enumerate(rows)]
         for place, text in enumerate(texts):
             if len(text) > MOST:
                 raise ValueError(

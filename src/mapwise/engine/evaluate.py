@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from mapwise.core import map_tasks as mapping
 from mapwise.core.execution import How
+from mapwise.core.fields import check_arguments, check_whole
 from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.older_source import with_problem
@@ -60,8 +61,8 @@ def evaluate(
     Raises ValueError for params of another learner, for episodes or a temperature that can't be, and for an episode
     whose scores are NaN or infinite, unless its value shows it: a regression counts it as diverged.
     """
-    if type(episodes) is not int or episodes < 1:
-        raise ValueError(f"episodes is {episodes!r}: give 1 or more, a whole number")
+    check_arguments(evaluate, locals())
+    check_whole("episodes", episodes, 1)
     if temperature is not None and not 0 < temperature < math.inf:
         raise ValueError(f"temperature is {temperature}: give a number above 0, or None")
     check_params(learner, params)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mapwise.core import context, tree
 from mapwise.core.execution import How, Precision
+from mapwise.core.fields import quote
 from mapwise.core.learner import Learner, check_tasks
 from mapwise.core.map_tasks import all_count_once, chunks, map_tasks, tasks_in
 from mapwise.core.task import Task
@@ -70,6 +71,8 @@ def meta_gradient(
     label for every token where the learner answers by row alone.
     """
     Execution(how=how, compile=compile, remat=remat, precision=precision)  # checks them
+    if not isinstance(ranks, Ranks):
+        raise ValueError(f"ranks is {quote(ranks)}: give mapwise.Ranks, or leave it out")
     weigh = aggregate_named(aggregate)
     check_tasks(learner, tasks)
     check_names(learner, params)

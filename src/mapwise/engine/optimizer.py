@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mapwise.core.fields import quote
 from mapwise.core.spelling import suggestion
 
 
@@ -18,6 +19,8 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     >>> parse("SGD lr=0.1 momentum=0.9")
     ('SGD', {'lr': 0.1, 'momentum': 0.9})
     """
+    if not isinstance(text, str):
+        raise ValueError(f"{quote(text)} is no name: give a torch name with options, such as 'Adam lr=0.001'")
     if not text.strip():
         raise ValueError("the name is empty: give a torch name with options, such as 'Adam lr=0.001'")
     name, *options = text.split()

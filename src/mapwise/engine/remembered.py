@@ -32,11 +32,13 @@ def remembered_way(
     return _ways[key][0]
 
 
-def check_names(learner: Learner, params: Params) -> None:
+def check_names(learner: Learner, params: Params | Any) -> None:
     """Compare the names of params with those of the learner's initial ones, once.
 
     Raises ValueError as `check_params` does.
     """
+    if not isinstance(params, dict):
+        check_params(learner, params)
     names = frozenset(tree.flatten({name: leaf for name, leaf in params.items() if name != "measured"}))
     key = (_identity(learner, numbers=False), names)
     if key in _fitting:

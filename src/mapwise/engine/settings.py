@@ -5,10 +5,10 @@ Nothing here needs torch, so that a command line can read the fields before torc
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from mapwise.core.execution import How, Precision
+from mapwise.core.fields import check_fields, check_flag, check_one_of, check_whole, is_whole, quote
 from mapwise.core.seeds import check_seed
 
 
@@ -48,19 +48,19 @@ class Training:
     select: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        _whole("steps", self.steps, 0)
-        _whole("validation_episodes", self.validation_episodes, 1)
+        check_whole("steps", self.steps, 0)
+        check_whole("validation_episodes", self.validation_episodes, 1)
         check_seed(self.seed)
         for name in ("validate_every", "patience"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1)
-        _one_of("select", self.select, ("best", "last"))
-        if self.clip is not None and not _is_positive(self.clip):
+                check_whole(name, getattr(self, name), 1)
+        check_one_of("select", self.select, ("best", "last"))
+        check_fields(self)
+        if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip is {self.clip!r}: give a norm above 0, or None for no clipping")
-        if not (_is_whole(self.warmup) and 0 <= self.warmup < max(1, self.steps)):
-            raise ValueError(
-                f"warmup is {self.warmup!r} and steps is {self.steps}: give a warm-up of 0 or more steps, below steps"
-            )
+        if not (is_whole(self.warmup) and 0 <= self.warmup < max(1, self.steps)):
+            given = f"warmup is {quote(self.warmup)} and steps is {self.steps}"
+            raise ValueError(f"{given}: give a warm-up of 0 or more steps, below steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,31 +85,12 @@ class Execution:
     precision: Precision = "full"
 
     def __post_init__(self) -> None:
-        if self.how not in ("auto", "vmap", "loop") and not (_is_whole(self.how) and int(self.how) > 0):
+        if not (isinstance(self.how, str) and self.how in ("auto", "vmap", "loop")) and not (
+            is_whole(self.how) and int(self.how) > 0
+        ):
             raise ValueError(
-                f"how is {self.how!r}: give 'auto', 'vmap', 'loop', or the number of tasks to do at a time"
+                f"how is {quote(self.how)}: give 'auto', 'vmap', 'loop', or the number of tasks to do at a time"
             )
         for name in ("compile", "remat"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: give True or False")
-        _one_of("precision", self.precision, get_args(Precision))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, Real) and float(value) > 0
-
-
-def _whole(name: str, value: Any, least: int | None = None) -> None:
-    if not _is_whole(value):
-        raise ValueError(f"{name} is {value!r}: give a whole number")
-    if least is not None and value < least:
-        raise ValueError(f"{name} is {value!r}: give {least} or more")
-
-
-def _one_of(name: str, value: object, values: tuple[str, ...]) -> None:
-    if value not in values:
-        raise ValueError(f"{name} is {value!r}: give {' or '.join(map(repr, values))}")
+            check_flag(name, getattr(self, name))
+        check_one_of("precision", self.precision, get_args(Precision))

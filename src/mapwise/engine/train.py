@@ -7,11 +7,13 @@ from typing import Any, Literal, cast
 
 from mapwise.core import tree
 from mapwise.core.execution import How, Precision
+from mapwise.core.fields import check_arguments
 from mapwise.core.learner import Learner, check_params, check_tasks
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.older_source import with_problem
 from mapwise.core.source import TaskSource
 from mapwise.core.tree import Params
+from mapwise.data.files import path_of
 from mapwise.engine import loop
 from mapwise.engine.aggregate import Aggregate, aggregate_named
 from mapwise.engine.evaluate import episode_values
@@ -58,7 +60,7 @@ def train(
     compile: bool = False,
     remat: bool = False,
     precision: Precision = "full",
-    out: Path | None = None,
+    out: str | Path | None = None,
     run: str = "",
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -100,6 +102,7 @@ def train(
     checkpoint, when the loss stops being a number, and when the folder is deleted meanwhile; LostRank when
     another process is gone.
     """
+    check_arguments(train, locals())
     training = Training(
         steps=steps,
         optimizer=optimizer,
@@ -127,7 +130,7 @@ def train(
     start = ranks.hand_out(learner.init(seed) if params is None else params)
     first = OptimizerState.of(start, optimizer, schedule, steps=steps, warmup=warmup)
     folder = RunFolder.opened(
-        out,
+        None if out is None else path_of(out or "."),
         _settings(replace(training, validate_every=every), execution, learner, source, judge),
         chosen={"how": None if how == "auto" else how},
         earlier=_EARLIER,

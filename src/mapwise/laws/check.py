@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mapwise.core.fields import check_arguments, check_whole
 from mapwise.core.learner import WAIVABLE, Learner, check_tasks
 from mapwise.core.older_source import with_problem
 from mapwise.core.renamed import renamed
+from mapwise.core.seeds import check_seed
 from mapwise.core.source import TaskSource
 from mapwise.laws.abilities import causal, embeds, steps_from_start, traced, votes_add_up
 from mapwise.laws.case import Case, Finding
@@ -100,8 +102,12 @@ def check(learner: Learner, source: TaskSource, *, seed: int = 0, steps: int = 1
 
     >>> mw.check(learner, source).raise_if_broken()
     """
+    check_arguments(check, locals())
+    check_seed(seed)
+    check_whole("steps", steps, 1)
+    source = with_problem(source)
     check_tasks(learner, source(0))
-    case = Case(learner, with_problem(source), seed, steps, lr)
+    case = Case(learner, source, seed, steps, lr)
     return Verdicts(_judge(law, case) for law in LAWS)
 
 

@@ -5,6 +5,7 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mapwise.core.fields import check_arguments, check_sizes
 from mapwise.nets.conv4 import channels_last
 from mapwise.nets.norm import Norm, NormKind
 
@@ -22,6 +23,8 @@ class Compare(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], *, filters: int = 64, units: int = 8, norm: NormKind = "frozen") -> None:
         super().__init__()
+        check_arguments(Compare.__init__, locals())
+        check_sizes(filters=filters, units=units, shape=shape)
         channels, *space = shape
         first = _convolution(2 * channels, filters, space)
         # The convolution of stacked maps is a sum of two: W + Q maps are convolved then, and not W * Q pairs.

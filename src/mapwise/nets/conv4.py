@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mapwise.core.fields import check_arguments, check_sizes
 from mapwise.nets.activation import ACTIVATIONS
 from mapwise.nets.norm import Norm, NormKind, scaled
 
@@ -39,8 +40,10 @@ class Conv4(nn.Module):
         activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         super().__init__()
+        check_arguments(Conv4.__init__, locals())
         if len(input_shape) != 3:
             raise ValueError(f"conv4 reads images (C, H, W) and the rows have shape {input_shape}: use net mlp")
+        check_sizes(filters=filters, outputs=outputs, input_shape=input_shape)
         channels, *space = input_shape
         if not 0 <= halvings <= 4:
             raise ValueError(f"halvings is {halvings} and conv4 has four blocks: give a number from 0 to 4")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mapwise.core.fields import check_arguments, check_sizes
 from mapwise.nets.activation import ACTIVATIONS
 from mapwise.nets.norm import Norm, NormKind
 
@@ -32,8 +33,9 @@ class MLP(nn.Module):
         activation: Literal["relu", "tanh", "elu"] = "relu",
     ) -> None:
         super().__init__()
-        if min(hidden, default=1) < 1:
-            raise ValueError(f"hidden is {tuple(hidden)}: give each layer at least one unit")
+        check_arguments(MLP.__init__, locals())
+        check_sizes(hidden=hidden, outputs=outputs)
+        check_sizes(0, input_shape=input_shape)
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(input_shape)
         for units in hidden:

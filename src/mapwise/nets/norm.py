@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mapwise.core import context
+from mapwise.core.fields import check_arguments, check_sizes
 from mapwise.core.functional import widened
 from mapwise.nets.statistics import per_channel, row_statistics
 
@@ -29,8 +30,8 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int, kind: NormKind = "batch", epsilon: float = 1e-5) -> None:
         super().__init__()
-        if kind not in (*_KEEP_IN, "group", "layer"):
-            raise ValueError(f"there is no norm {kind!r}: give one of batch, support, frozen, group, layer")
+        check_arguments(Norm.__init__, locals())
+        check_sizes(channels=channels)
         self.kind = kind
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(channels))

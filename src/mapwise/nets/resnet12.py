@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mapwise.core.fields import check_arguments, check_sizes
 from mapwise.nets.conv4 import no_head
 from mapwise.nets.norm import Norm, NormKind
 
@@ -36,12 +37,14 @@ class ResNet12(nn.Module):
         maps: bool = False,
     ) -> None:
         super().__init__()
+        check_arguments(ResNet12.__init__, locals())
         if len(input_shape) != 3 or min(input_shape[1:]) < 16:
             raise ValueError(
                 f"resnet12 reads images (C, H, W) of at least 16x16 and the rows have shape {input_shape}: use net mlp"
             )
         if maps and outputs is not None:
             raise ValueError(no_head(outputs))
+        check_sizes(filters=filters, outputs=outputs, input_shape=input_shape)
         widths = [input_shape[0], *filters]
         self.body = nn.Sequential(*(_Residual(below, above, norm, pool) for below, above in pairwise(widths)))
         self.head = nn.Identity() if outputs is None else nn.Linear(widths[-1], outputs)

@@ -1,5 +1,6 @@
 """Which learner stands behind an encoder: each is asked what the support says of it, while there is time."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mapwise.catalog.heads import HEADS, heads_behind
+from mapwise.core import fields
 from mapwise.encoders.encoder import Tunable
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
@@ -149,9 +151,10 @@ def _hindrance(
 
 def seconds_of(budget: str | float) -> float:
     """The seconds that "30s", "2m", "1h" or a number mean; raises ValueError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", str(budget).strip())
-    if not match or not float(match[1]) > 0:
+    known = isinstance(budget, str) or fields.is_number(budget)
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", str(budget).strip()) if known else None
+    if not match or not 0 < float(match[1]) < math.inf:
         raise ValueError(
-            f"the budget is {budget!r} and a time above zero is needed: give 30s, 2m or a number of seconds"
+            f"the budget is {fields.quote(budget)} and a time above zero is needed: give 30s, 2m or a number of seconds"
         )
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

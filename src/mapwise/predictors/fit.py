@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float, Int64
 
+from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
 from mapwise.data.arrays import check_real
 from mapwise.data.cells import sentences
@@ -72,7 +73,10 @@ class LabelledExamples:
 
         Raises ValueError for a name that would break a line of answers.
         """
-        every = np.unique(np.asarray([*self.labels, *self.classes], dtype=object))
+        try:
+            every = np.unique(np.asarray([*self.labels, *self.classes], dtype=object))
+        except TypeError:  # which have no order among each other
+            raise ValueError("the labels and the classes are of several types: give labels of one type") from None
         classes = (*known, *(str(name) for name in every if str(name) not in known))
         for name in classes[len(known) :]:
             check_name(name)
@@ -109,7 +113,10 @@ class LabelledExamples:
 
 
 def _weights(weight: Any) -> np.ndarray:
-    given = np.asarray(weight)
+    try:
+        given = np.asarray(weight)
+    except ValueError:
+        raise ValueError("sample_weight holds lists of several lengths: give one number for each row") from None
     check_real(given.dtype.kind, "sample_weight")
     try:
         numbers: np.ndarray = given.astype(np.float64)
@@ -164,8 +171,9 @@ def fit(
     Raises ValueError for a name, rows, labels or weights that don't allow it; and for examples that are equal and of
     two classes, unless they are rows of a table, before anything is tuned.
     """
+    check_text("encoder", encoder)
     seconds = seconds_of(budget)
-    to_choose = learner == AUTO and examples.names
+    to_choose = isinstance(learner, str) and learner == AUTO and examples.names
     predictor_type: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
     head = predictor_type.head_of(USUAL if to_choose else learner)
     fitting = encoder_for(encoder, examples.modality, head)
@@ -272,7 +280,7 @@ def targets_of(y: Any) -> Float[np.ndarray, "N *W"]:
         raise ValueError(f"y holds {what} and numbers are needed: make numbers of it, or take FewShotClassifier")
     try:
         targets: np.ndarray = given.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("y holds what is no number: give one number for each row, [N], or as many, [N, W]") from None
     if targets.ndim not in (1, 2) or 0 in targets.shape[1:]:
         raise ValueError(f"y has shape {targets.shape}: give one number for each row, [N], or as many, [N, W]")

@@ -22,7 +22,7 @@ from mapwise.core import context, tree
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
-from mapwise.data.files import write_atomically
+from mapwise.data.files import path_to_write, write_atomically
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 NOTE = (
@@ -68,6 +68,7 @@ def write_graph(
     within `adapt`, branches on data) or ONNX has no operators for, or which takes one number of classes alone. Also
     when the graph's probabilities are more than `FARTHEST` from the learner's, and when a package is missing.
     """
+    path = path_to_write(path)
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f'an export needs {missing[0]}, which is not installed: pip install "mapwise[onnx]"')

@@ -19,6 +19,7 @@ from mapwise.core.scores import means
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.data import tensor_file
+from mapwise.data.files import path_of
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads.head import Head, head_of, head_of_file
 
@@ -160,7 +161,7 @@ class FittedPredictor:
         tensors["digests"] = self.digests_with(np.zeros(0, np.int64))
         tensors |= {_ENCODER + name: part for name, part in arrays.items()}
         tensors |= head_tensors
-        tensor_file.save_tensors(Path(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
+        tensor_file.save_tensors(path_of(path), {name: torch.tensor(part) for name, part in tensors.items()}, about)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -169,7 +170,7 @@ class FittedPredictor:
         Raises ValueError for a file that is missing, cut short, damaged, of a later version, for another problem, or
         of another encoder.
         """
-        path = Path(path)
+        path = path_of(path)
         leaves, about = tensor_file.load_tensors(path, "predictor", _AGAIN)
         try:
             tensors = {name: leaf.numpy() for name, leaf in leaves.items()}

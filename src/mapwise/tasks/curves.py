@@ -40,6 +40,7 @@ class Curves(Source):
     problem: ClassVar[Problem] = Regression()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.part not in PARTS:
             raise ValueError(f"{self.name} has no split {self.part!r}: choose one of {', '.join(PARTS)}")
         # A range, which other sources take.

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mapwise.core.fields import check_whole, is_whole
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
 from mapwise.core.renamed import renamed
-from mapwise.core.seeds import check_seed
+from mapwise.core.seeds import check_seed, check_step
 from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
 from mapwise.core.task import Examples, Task
@@ -57,12 +57,12 @@ class Episodes(Source):
     problem: ClassVar[Problem] = Classification()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.part not in self.rows.splits:
             raise ValueError(
                 f"{self.rows.name} has no split {self.part!r}: choose one of {', '.join(self.rows.splits)}"
             )
-        if not _is_whole(self.tasks) or self.tasks < 1:
-            raise ValueError(f"tasks is {self.tasks}: give a whole number from 1 up")
+        check_whole("tasks", self.tasks, 1)
         check_seed(self.seed)
         classes = self.rows.splits[self.part]
         fewest, most = _span(self.ways, "ways")
@@ -78,8 +78,6 @@ class Episodes(Source):
         smallest = int(sizes.argmin())
         spare = int(sizes[smallest]) - shots
         queries = min(15, spare) if self.queries is None else self.queries
-        if not _is_whole(queries):
-            raise ValueError(f"queries is {queries}: give a whole number from 1 up")
         if queries < 1 or queries > spare:
             name, have = self.rows.names[int(classes[smallest])], int(sizes[smallest])
             raise ValueError(
@@ -89,11 +87,7 @@ class Episodes(Source):
         # Beside the field, not in it: another split works out its own default.
         object.__setattr__(self, "_queries", queries)
         # The rows move to where they are gathered once, not once a step.
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            raise ValueError(f"device is {self.device!r}: give cpu, cuda, or another that torch knows") from None
-        object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(device))
+        object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(self.device))
 
     @property
     def about(self) -> About:
@@ -173,6 +167,7 @@ class Episodes(Source):
         return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
 
     def _draw(self, step: int) -> "_Drawn":
+        check_step(step)
         random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
         fewest, ways = _span(self.ways, "ways")
         least, shots = _span(self.shots, "shots")
@@ -217,13 +212,9 @@ def without_replacement(random: np.random.Generator, sizes: np.ndarray, k: int) 
     return np.take_along_axis(picked, order, axis=-1)
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def _span(value: Span, what: str) -> tuple[int, int]:
     low, high = value if isinstance(value, tuple) else (value, value)
-    if not (_is_whole(low) and _is_whole(high)) or low < 1 or low > high:
+    if not (is_whole(low) and is_whole(high)) or low < 1 or low > high:
         raise ValueError(f"{what} is {value}: give a number from 1 up, or a range such as 5-20")
     return low, high
 

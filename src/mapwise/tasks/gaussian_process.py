@@ -85,10 +85,9 @@ class GaussianProcess(Source):
     problem: ClassVar[Problem] = Regression()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.part not in PARTS:
             raise ValueError(f"the Gaussian process has no split {self.part!r}: choose one of {', '.join(PARTS)}")
-        if self.kernel not in KERNELS:
-            raise ValueError(f"there is no kernel {self.kernel!r}: choose one of {', '.join(KERNELS)}")
         low, high = self._span
         if not 0 <= low <= high:
             raise ValueError(f"shots is {self.shots}: give a number from 0 up, or a range such as 3-10")
@@ -103,7 +102,7 @@ class GaussianProcess(Source):
 
     @property
     def _span(self) -> tuple[int, int]:
-        return (self.shots, self.shots) if isinstance(self.shots, int) else self.shots
+        return self.shots if isinstance(self.shots, tuple) else (self.shots, self.shots)
 
     @property
     def name(self) -> str:

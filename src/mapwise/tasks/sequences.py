@@ -39,6 +39,7 @@ class Sequences(Source):
     problem: ClassVar[Problem] = Multilabel()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.part not in PARTS:
             raise ValueError(f"{self.name} has no split {self.part!r}: choose one of {', '.join(PARTS)}")
         if self.tasks < 1:

@@ -10,6 +10,7 @@ import torch
 from mapwise.core.problem import Problem
 from mapwise.core.random import fold
 from mapwise.core.renamed import renamed
+from mapwise.core.seeds import check_step
 from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
 from mapwise.core.task import Examples, Task
@@ -54,6 +55,7 @@ class Stream(Source):
     problem: ClassVar[Problem] = Classification()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.ways < 2 or self.length < self.ways:
             raise ValueError(
                 f"length is {self.length} and ways is {self.ways}: give 2 classes or more, and at least as many rows"
@@ -129,6 +131,7 @@ class Stream(Source):
         return Task(rows, Examples(x[:, :0], y[:, :0], rows.weight[:, :0], keys))
 
     def _draw(self, step: int) -> "_Drawn":
+        check_step(step)
         random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
         among = self.rows.splits[self.part]
         # In random order, so a class has another column in every stream.

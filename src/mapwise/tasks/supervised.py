@@ -35,6 +35,7 @@ class SupervisedSource(Source):
     problem: ClassVar[Problem] = Classification()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.batch < 1:
             raise ValueError(f"batch is {self.batch}: at least 1 row is needed in a batch")
         rows = self.episodes.rows

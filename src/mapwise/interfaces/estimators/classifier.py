@@ -7,12 +7,14 @@ from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from mapwise.core.fields import check_flag, quote
 from mapwise.data import inputs
 from mapwise.data.arrays import check_labels
-from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
+from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, one_line
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
@@ -96,6 +98,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
             rows, reads = self._rows_for(state, X), state.predictor.encoder.reads
             labels, later = _labels(y), _later(classes)
             _same_kind(state.classes, labels)
+            _same_kind(state.classes, later)
             examples = LabelledExamples(rows, reads, labels.astype(object), sample_weight, classes=later.astype(object))
             fitted = Fitted(with_names(state.predictor, examples), state.fitted.tried)
             return self._keep(replace(state, fitted=fitted, classes=_classes(fitted, state.classes, labels, later)))
@@ -111,9 +114,19 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         Raises ValueError when the examples are too few to tell what is none of the classes.
         """
         state = self._fitted
+        check_flag("unknown", unknown)
         rows = state.predictor.encoded(self._rows_for(state, X))
         labels: np.ndarray = state.names[state.predictor.answers(rows)]
         return (labels, novelty.unknown(state.predictor, rows, refuse)) if unknown else labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of rows whose class is predicted; raises ValueError for labels that name no classes."""
+        state, labels = self._fitted, _labels(y)
+        _same_kind(state.classes, labels)
+        answers = self.predict(X)
+        if len(answers) != len(labels):
+            raise ValueError(f"X has {len(answers)} rows and y has {len(labels)} labels: give one label for each row")
+        return float(accuracy_score(labels, answers, sample_weight=sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of every class of `classes_` for every row, [N, W]."""
@@ -145,6 +158,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         Captum.
         """
         columns = self._fitted.order
+        check_flag("regions", regions)
         explanations = cast(list[Explanation], self.diagnose("explain", X, regions=regions, leave_out=leave_out))
         return [one if one.votes is None else replace(one, votes=one.votes[:, columns]) for one in explanations]
 
@@ -167,6 +181,10 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         """
         with self._writing:
             before = self._fitted
+            check_labels([name], "the names")
+            X = inputs.arrays_of(X)
+            if not hasattr(X, "__len__") or isinstance(X, type) or hasattr(X, "toarray"):
+                raise ValueError(f"X is {quote(X)}: give a list or a table of rows of the class")
             if name in before.classes.tolist():
                 raise ValueError(f"there is a class {str(name)!r} already: give another name, or use partial_fit")
             self.partial_fit(X, np.asarray([name] * len(X)))
@@ -189,10 +207,11 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         """Call a class by another name; raises ValueError for a name that isn't there, and for one that is."""
         with self._writing:
             state = self._fitted
+            check_labels([new], "the names")
             check_name(str(new))
             renamed = state.predictor.renamed(str(old), str(new))
             classes = np.asarray([new if str(name) == str(old) else name for name in state.classes.tolist()])
-            _same_kind(state.classes, classes)
+            _same_kind(state.classes, np.asarray([new]))
             return self._keep(replace(state, classes=np.sort(classes), fitted=Fitted(renamed, state.fitted.tried)))
 
     @property
@@ -248,6 +267,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         self, X: Any, y: Any, sample_weight: Any, classes: Any = None, *, budget: str | float = "30s", least: int
     ) -> "ClassState":
         """A fit to these rows alone."""
+        X = inputs.arrays_of(X)
         modality = inputs.modality_of(X)
         rows, columns = self._read(X, modality, None)
         labels, later = _labels(y), _later(classes)
@@ -263,16 +283,25 @@ def _labels(y: Any) -> np.ndarray:
         raise ValueError(
             "FewShotClassifier requires y to be passed, but the target y is None: give a label for each row"
         )
-    check_labels(y if isinstance(y, list | tuple) else np.asarray(y).ravel(), "y")
-    labels: np.ndarray = column_or_1d(y, warn=True)
-    check_classification_targets(labels)
+    y = inputs.arrays_of(y)
+    check_labels(np.asarray(y, dtype=object if isinstance(y, list | tuple) else None).ravel(), "y")
+    try:
+        labels: np.ndarray = column_or_1d(y, warn=True)
+        check_classification_targets(labels)
+    except (TypeError, ValueError) as error:
+        reason = one_line(error)
+        raise ValueError(f"y names no classes ({reason}): give a string or a whole number for each row") from None
     return labels
 
 
 def _later(classes: Any) -> np.ndarray:
-    if classes is not None:
-        check_labels(classes, "classes")
-    return np.asarray([] if classes is None else classes)
+    if classes is None:
+        return np.asarray([])
+    names = np.asarray(classes)
+    if names.ndim != 1:
+        raise ValueError(f"classes is of shape {names.shape}: give a list of names")
+    check_labels(classes, "classes")
+    return names
 
 
 def _classes(fitted: Fitted[Predictor], *labels: np.ndarray) -> np.ndarray:
@@ -285,7 +314,9 @@ def _classes(fitted: Fitted[Predictor], *labels: np.ndarray) -> np.ndarray:
 def _same_kind(known: np.ndarray, new: np.ndarray) -> None:
     """Numbers among names would become names in silence."""
     kinds = {"O": "U"}
-    if len(known) and kinds.get(known.dtype.kind, known.dtype.kind) in "U" and new.dtype.kind in "biuf":
+    if not (len(known) and len(new)):
+        return
+    if kinds.get(known.dtype.kind, known.dtype.kind) in "U" and new.dtype.kind in "biuf":
         raise ValueError(f"the classes are names and {new[0]!r} is a number: give it as a string")
-    if len(known) and known.dtype.kind in "biuf" and new.dtype.kind in "UO":
+    if known.dtype.kind in "biuf" and new.dtype.kind in "UO":
         raise ValueError(f"the classes are numbers and {str(new[0])!r} is a name: give a number")

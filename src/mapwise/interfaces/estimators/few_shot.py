@@ -8,8 +8,9 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from mapwise.core.learner import Learner
 from mapwise.data import inputs
@@ -55,7 +56,8 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
     @property
     def _fitted(self) -> S:
         """The state, to be read once for every answer; raises NotFittedError before the first fit."""
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit with a few examples first")
         state: S = vars(self)["_state"]
         return state
 
@@ -110,6 +112,7 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
 
         columns: what it kept of the rows that were fitted; None: these are to be fitted.
         """
+        X = inputs.arrays_of(X)
         if reads == "texts":
             return inputs.texts(X), {}
         if reads == "pictures":
@@ -124,6 +127,9 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
             checked = validate_data(estimator, X, reset=columns is None, **checks)
         except OverflowError:  # for a whole number beyond float64, which is named below
             checked = np.asarray(X, dtype=object)
+        except (TypeError, ValueError) as error:
+            # Of the type that scikit-learn's tools expect.
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(_unreadable(error)) from None
         if len(checked) == 0:
             raise ValueError("X has 0 rows: give at least one")
         return inputs.columns(checked), dict(vars(estimator))
@@ -136,6 +142,20 @@ def columns_of(encoder: Encoder) -> dict[str, Any]:
     names = list(encoder.state)
     numbered = names == [str(place) for place in range(len(names))]
     return {"n_features_in_": len(names)} | ({} if numbered else {"feature_names_in_": np.asarray(names, dtype=object)})
+
+
+def one_line(error: Exception) -> str:
+    """What a library says, without what it prints of the data, as a part of a sentence."""
+    return " ".join(str(error).split("array=")[0].split("tensor(")[0].split()).rstrip(".:")[:300]
+
+
+def _unreadable(error: Exception) -> str:
+    text = str(error)
+    if text.startswith("The feature names should match"):  # whose lines scikit-learn's tools read
+        return text
+    if "Reshape your data" in text:
+        return f"X can't be read as a table ({one_line(error)}): Reshape your data to [N, D], as by X.reshape(1, -1)"
+    return f"X can't be read as a table ({one_line(error)}): give a matrix of numbers, or a table of pandas or polars"
 
 
 def _has_words(X: Any) -> bool:

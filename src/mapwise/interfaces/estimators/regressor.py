@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
+from mapwise.core.fields import check_flag
 from mapwise.core.learner import Learner
 from mapwise.data import inputs
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
@@ -76,6 +77,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
         Raises ValueError, with return_std, for fewer than three different examples.
         """
         state = self._fitted
+        check_flag("return_std", return_std)
         answers = state.predictor.answers(self._rows_for(state, X))
         return (answers, np.broadcast_to(state.deviation, answers.shape).copy()) if return_std else answers
 
@@ -102,6 +104,7 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
 
     def _begun(self, X: Any, y: Any, sample_weight: Any, least: int) -> TargetState:
         """A fit to these rows alone."""
+        X = inputs.arrays_of(X)
         modality = inputs.modality_of(X)
         rows, columns = self._read(X, modality, None)
         examples = LabelledExamples(rows, modality, _targets(y), sample_weight)
@@ -113,4 +116,4 @@ def _targets(y: Any) -> np.ndarray:
         raise ValueError(
             "FewShotRegressor requires y to be passed, but the target y is None: give a number for each row"
         )
-    return targets_of(y)
+    return targets_of(inputs.arrays_of(y))

@@ -90,8 +90,6 @@ class ABML(FixedHeadLearner):
                 raise ValueError(f"{name} is {getattr(self, name)}: give 0 for none, or a positive weight")
         if not 0 <= self.anneal <= 1:
             raise ValueError(f"anneal is {self.anneal}: give a share of the training, from 0 to 1")
-        if self.learns_from not in ("all", "query"):
-            raise ValueError(f"learns_from is {self.learns_from!r}: give 'all', support and query, or 'query'")
         bound = 2 * math.exp(2 * self.log_sigma)
         if self.inner_lr * self.inner_kl >= bound:
             raise ValueError(

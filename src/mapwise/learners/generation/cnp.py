@@ -64,8 +64,6 @@ class CNP(EmbeddingLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in ("cross_entropy", "gaussian"):
-            raise ValueError(f"the loss is {self.loss!r}: give cross_entropy for classes, or gaussian for targets")
         for what in ("targets", "width", "layers", "decoder_layers"):
             if getattr(self, what) < 1:
                 raise ValueError(f"{what} is {getattr(self, what)}: give a number from 1 up")
@@ -101,7 +99,7 @@ class CNP(EmbeddingLearner):
     def init(self, seed: int) -> Params:
         """The weights of the encoder, of g, and for targets of h."""
         # Of seeds of their own, so that they don't start from the same draws.
-        seeds = {name: int(random.fold(torch.tensor(seed), place)) for place, name in enumerate("hg", start=1)}
+        seeds = {name: random.fold(random.key_of(seed), place) for place, name in enumerate("hg", start=1)}
         own = {name: functional.initial_weights(net, seeds[name]) for name, net in self.nets().items()}
         return {"encoder": functional.initial_weights(self.encoder, seed), **own}
 

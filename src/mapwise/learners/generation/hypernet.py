@@ -87,7 +87,7 @@ class HyperNet(FixedHeadLearner):
         if self._classes:
             net |= {name: rows.mean(0, keepdim=True) for name, rows in head.items()}
         of_class, of_net = self._written(net)
-        key, units = torch.tensor(seed), self.hidden
+        key, units = random.key_of(seed), self.hidden
         params = {"net": net, "reads": _layers(random.fold(key, 0), width + (1 if self._classes else targets), units)}
         if of_net:
             params["writes"] = _layers(random.fold(key, 1), units, units, writes=_numbers(of_net))

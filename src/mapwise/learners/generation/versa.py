@@ -57,8 +57,6 @@ class VERSA(EmbeddingLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples < 0:
-            raise ValueError(f"samples is {self.samples}: give the number of heads to draw, or 0 for the mean head")
         functional.blueprint(self.inference())  # now, since none can be built inside vmap
 
     @property
@@ -72,7 +70,7 @@ class VERSA(EmbeddingLearner):
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, and the inference network's."""
-        other = int(random.fold(torch.tensor(seed), 1))  # so that the two don't start from the same draws
+        other = random.fold(random.key_of(seed), 1)  # so that the two don't start from the same draws
         return {
             "encoder": functional.initial_weights(self.encoder, seed),
             "inference": functional.initial_weights(self.inference(), other),

@@ -86,7 +86,7 @@ class MANN(EmbeddingLearner):
 
     def init(self, seed: int) -> Params:
         """The weights of the encoder, of the LSTM, and of the layers from its output to heads and scores."""
-        keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
+        keys = [random.fold(random.key_of(seed), number) for number in range(3)]
         features = math.prod(functional.output_shape(self.encoder))
         size = self.units + self.heads * self.width
         cell = lstm_weights(keys[0], features + self.max_ways, self.units, recurrent=size)

@@ -81,7 +81,7 @@ class MetaNetworks(EmbeddingLearner):
     def init(self, seed: int) -> Params:
         """The encoder's weights; layers and an LSTM as torch makes them, without biases where weights are made fast."""
         width = math.prod(functional.output_shape(self.encoder))
-        key = torch.tensor(seed)
+        key = random.key_of(seed)
         sizes = (2, self.hidden, self.hidden, 1)
         return {
             "encoder": functional.initial_weights(self.encoder, seed),

@@ -94,7 +94,7 @@ class NTM(Learner):
     def init(self, seed: int) -> Params:
         """A controller as torch makes it; heads and output uniform up to 1 / sqrt(their inputs), without bias."""
         read = self.reads * self.width
-        key = torch.tensor(seed)
+        key = random.key_of(seed)
         return {
             "lstm": lstm_weights(random.fold(key, 0), self.inputs - 1 + read, self.units),
             "heads": linear_weights(random.fold(key, 1), self.units, sum(self._head_sizes)),

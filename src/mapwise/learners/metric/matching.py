@@ -65,8 +65,6 @@ class Matching(EmbeddingLearner):
             raise ValueError(
                 f"the temperature is {self.temperature} and must be positive: give a number above 0, such as 10"
             )
-        if self.full_context not in (None, "sequence", "set"):
-            raise ValueError(f"full_context is {self.full_context!r}: give 'sequence', 'set' or None")
         if self.context_steps < 1:
             raise ValueError(f"context_steps is {self.context_steps}: give 1 or more")
 
@@ -83,7 +81,7 @@ class Matching(EmbeddingLearner):
 
     def _cells(self, seed: int) -> Params:
         width = math.prod(functional.output_shape(self.encoder))
-        keys = [random.fold(torch.tensor(seed), number) for number in range(3)]
+        keys = [random.fold(random.key_of(seed), number) for number in range(3)]
         cells = {"query": lstm_weights(keys[0], width, width, recurrent=2 * width)}
         if self.full_context == "set":
             return {**cells, "support": lstm_weights(keys[1], width, width, recurrent=2 * width)}

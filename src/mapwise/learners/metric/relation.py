@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -58,8 +57,6 @@ class Relation(EmbeddingLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in ("frozen", "batch", "group", "layer"):
-            raise ValueError(f"the norm of pairs is {self.norm!r}: give frozen, batch, group or layer")
         functional.blueprint(self.module())  # now, since none can be built inside vmap
 
     def module(self) -> Net:
@@ -86,7 +83,7 @@ class Relation(EmbeddingLearner):
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, and the relation module's."""
-        other = int(random.fold(torch.tensor(seed), 1))  # so that the two don't start from the same draws
+        other = random.fold(random.key_of(seed), 1)  # so that the two don't start from the same draws
         return {
             "encoder": functional.initial_weights(self.encoder, seed),
             "relation": functional.initial_weights(self.module(), other),

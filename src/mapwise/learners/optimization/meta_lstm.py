@@ -63,9 +63,9 @@ class MetaLSTM(FixedHeadLearner):
     def init(self, seed: int) -> Params:
         """The start; an LSTM as torch makes it; gates that begin near gradient descent with a small rate."""
         gates = {
-            "lstm": lstm_weights(random.fold(torch.tensor(seed), 2), 4, self.hidden),
-            "forget": _gate(random.fold(torch.tensor(seed), 0), self.hidden, FORGET_BIAS),
-            "input": _gate(random.fold(torch.tensor(seed), 1), self.hidden, INPUT_BIAS),
+            "lstm": lstm_weights(random.fold(random.key_of(seed), 2), 4, self.hidden),
+            "forget": _gate(random.fold(random.key_of(seed), 0), self.hidden, FORGET_BIAS),
+            "input": _gate(random.fold(random.key_of(seed), 1), self.hidden, INPUT_BIAS),
         }
         return {"net": functional.initial_weights(self.net, seed), **gates}
 

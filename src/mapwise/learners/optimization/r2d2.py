@@ -62,9 +62,6 @@ class R2D2(EmbeddingLearner):
         super().__post_init__()
         if not self.ridge > 0:
             raise ValueError(f"the ridge is {self.ridge} and must be positive: give a number above 0, such as 50")
-        if self.errors not in ("mean", "sum"):
-            raise ValueError(f"errors is {self.errors!r}: give 'mean' or 'sum'")
-        loss_named(self.loss)  # an unknown name is an error here
 
     @property
     def criterion(self) -> Loss:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mapwise.core.fields import is_whole, quote
+
 _JUDGES = 2000  # rows that say how much an example would be worth to them; of more, some are drawn
 _TOGETHER = 1 << 22  # distances at a time
 
@@ -76,9 +78,9 @@ def best_to_label(
     """
     if not len(rows):
         raise ValueError("there are no rows to choose from: give at least one that has no label")
-    if not 1 <= n <= len(rows):
+    if not (is_whole(n) and 1 <= n <= len(rows)):
         raise ValueError(
-            f"n is {n} and there are {len(rows)} rows without a label: give a number from 1 to {len(rows)}"
+            f"n is {quote(n)} and there are {len(rows)} rows without a label: give a number from 1 to {len(rows)}"
         )
     for what, part in (("row {}", rows), ("the score of row {}", scores), ("labelled row {}", labelled)):
         lost = np.flatnonzero(~np.isfinite(part).all(axis=1))

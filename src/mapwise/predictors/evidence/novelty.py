@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mapwise.core.fields import is_number, quote
 from mapwise.core.geometry import class_means, squared_distances
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Spread
@@ -50,8 +51,10 @@ def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None 
     the fewer rows there are (Hahn and Meeker 1991, chapter 4). Raises ValueError for another share, and when fewer
     than three rows tell how far they usually lie.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"the share of known rows to refuse is {share}: give one above 0 and below 1, such as 0.05")
+    if not (is_number(share) and 0 < share < 1):
+        raise ValueError(
+            f"the share of known rows to refuse is {quote(share)}: give one above 0 and below 1, such as 0.05"
+        )
     finite = novelties[np.isfinite(novelties)]
     if known is None and len(finite) < FEWEST:
         raise ValueError(

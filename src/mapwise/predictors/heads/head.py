@@ -11,6 +11,7 @@ from jaxtyping import Float
 from mapwise.catalog.encoders import encoder_named, encoder_of
 from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.rows import HeadRow, named
+from mapwise.core.fields import quote
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
@@ -191,15 +192,25 @@ def head_of(learner: "str | Path | Learner | Head", problem: str) -> Head:
         head = CustomHead(learner)
     elif isinstance(learner, str | Path):
         folder = Path(learner).expanduser()
-        if isinstance(learner, str) and (learner in NAMED[problem] or not (len(folder.parts) > 1 or folder.is_dir())):
+        is_path = len(folder.parts) > 1 or _is_folder(folder)
+        if isinstance(learner, str) and (learner in NAMED[problem] or not is_path):
             head = NamedHead.of(learner, problem)
         else:
             head = TrainedLearner.of_run(folder)
+    elif isinstance(learner, type) or not hasattr(learner, "learner_for"):
+        raise ValueError(f"learner is {quote(learner)}: give a name, a run's folder, or a learner")
     else:
         head = learner
     if head.problem not in (None, problem):
         raise ValueError(f"the learner was trained for {head.problem} and {problem} is needed: take another run")
     return head
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for a file
+        return False
 
 
 def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, problem: str) -> Head:
