@@ -331,6 +331,18 @@ def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
 
 
 @pytest.mark.slow
+def test_scaling_is_measured_in_processes_of_their_own(tmp_path):
+    path = tmp_path / "scaling.json"
+    command = script("few_examples.scaling", "--quick", "--json", str(path))
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    examples, classes = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    assert [line["learner"] for line in examples["lines"]] == ["nearest_mean", "ridge", "logistic"]
+    assert [line["learner"] for line in classes["lines"]] == ["nearest_mean", "cosine"]
+    assert all(line["fit, s"] > 0 and line["report, s"] > 0 for line in (*examples["lines"], *classes["lines"]))
+
+
+@pytest.mark.slow
 def test_choosing_labels_is_judged_beside_random_choice_on_the_same_tasks(tmp_path):
     path = tmp_path / "which-next.json"
     command = script("few_examples.which_next", "--quick", "--json", str(path))

@@ -87,7 +87,7 @@ def diagnose(
     predictor = Predictor.load(path := file.expanduser())
     rows = rows_for(predictor, inputs, skip_bad=skip_bad)
     note(left_out_line(rows.left_out))
-    work.stage(f"working on {len(rows.sources):,} rows")
+    work.stage(f"{name.replace('_', '-')}: {len(rows.sources):,} inputs")
     with placed(rows.sources):
         findings = diagnostic.run(predictor, work.reading(predictor.encoder.reads)(rows.rows), **options)
     content = {
