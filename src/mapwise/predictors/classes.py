@@ -1,5 +1,6 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was fitted to."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,15 @@ from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.renamed import renamed
+from mapwise.core.scores import means
 from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder, Tunable
+from mapwise.predictors.evidence import calibration
 from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed, crossed
+from mapwise.predictors.evidence.duplicates import distinct
 from mapwise.predictors.heads.head import Head
 from mapwise.predictors.predictor import FittedPredictor
 
@@ -61,6 +65,8 @@ class Predictor(FittedPredictor):
     """What was said of rows by predictors that saw nothing of them; None where the encoder saw no label."""
     optimism: float = 0.0
     """By how much its cross-validated accuracy is too high, 0..1, since its head was chosen as the best of several."""
+    known_temperature: float | None = None
+    """The temperature that its file has; None: it is fitted to the examples when it is needed."""
 
     @classmethod
     def of(
@@ -97,7 +103,7 @@ class Predictor(FittedPredictor):
         """
         assert self.crossed is None  # what was said of its rows was by the head it has
         head = self.head_of(learner)
-        other = replace(self, head=head, optimism=0.0)
+        other = replace(self, head=head, optimism=0.0, known_temperature=None)
         if not head.tunes:
             return other
         encoder = self.encoder
@@ -113,12 +119,12 @@ class Predictor(FittedPredictor):
         return replace(other, encoder=tuned, rows=tuned(X), crossed=folds)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
-        """The softmax of the scores of raw rows."""
+        """The probabilities of the classes for raw rows: softmax(scores / temperature)."""
         return self.probabilities_of(self.encoded(X))
 
     def probabilities_of(self, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q W"]:
-        """The softmax of the scores of rows that are encoded already."""
-        chances: np.ndarray = torch.softmax(torch.as_tensor(self.scores_of(rows)), dim=-1).numpy()
+        """The probabilities of the classes for rows that are encoded already."""
+        chances: np.ndarray = torch.softmax(torch.as_tensor(self.scores_of(rows)) / self.temperature, dim=-1).numpy()
         return chances
 
     def with_rows(
@@ -141,13 +147,15 @@ class Predictor(FittedPredictor):
             weight=np.concatenate([self.weight, weight]),
             sources=self.sources_with(len(rows), sources),
             digests=self.digests_with(digests(self.encoder.reads, X) if contents is None else contents),
-            crossed=self._outdated,
+            **self._outdated,
         )
 
     @property
-    def _outdated(self) -> Crossed | None:
-        """What is known of a predictor with other rows than these, and the encoder as it is."""
-        return None if self.crossed is None else Crossed(why=CHANGED)
+    def _outdated(self) -> dict[str, Any]:
+        """The fields of a predictor with other rows than these, and the encoder as it is."""
+        if self.crossed is None:
+            return {"known_temperature": None}
+        return {"crossed": Crossed(why=CHANGED), "known_temperature": self.temperature}
 
     def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
         """With these classes, among which those of before stand at these places."""
@@ -169,7 +177,7 @@ class Predictor(FittedPredictor):
             sources=tuple(source for source, stays in zip(self.sources, others, strict=False) if stays),
             digests=self.digests_with(np.zeros(0, np.int64))[others],
             classes=tuple(other for other in self.classes if other != name),
-            crossed=self._outdated,
+            **self._outdated,
         )
 
     def renamed(self, old: str, new: str) -> Self:
@@ -249,6 +257,31 @@ class Predictor(FittedPredictor):
         return self.head.learner_for(next(self._blocks()) if self._in_parts else self.support)
 
     @cached_property
+    def temperature(self) -> float:
+        """What divides scores before their softmax, so that of answers at 80 % four fifths are right.
+
+        It is fitted to out-of-fold answers; see `evidence.calibration`.
+        """
+        if self.known_temperature is not None:
+            return self.known_temperature
+        if self.crossed is not None:
+            rows, scores = self.crossed.rows, self.crossed.scores
+            return calibration.temperature(scores, self.columns[rows], self.weight[rows])
+        if self.large:
+            return calibration.UNKNOWN
+        known, _ = distinct(self.support, self.digests)
+        rows, scores = calibration.out_of_fold(known, self._scores_by)
+        return calibration.temperature(scores, known.y.argmax(1).numpy()[rows], known.weight.numpy()[rows])
+
+    def _scores_by(self, support: Examples, x: Float[torch.Tensor, "Q D"]) -> Float[np.ndarray, "Q W"]:
+        """The scores of encoded rows by the head's learner for another support."""
+        learner = self.head.learner_for(support)
+        params = self.params_of(learner)
+        with torch.no_grad():
+            scores: np.ndarray = means(learner.predict(params, learner.adapt(params, support), x)).numpy()
+        return scores
+
+    @cached_property
     def fast(self) -> Fast:
         """The learner, adapted to the support; where this is large, to a few classes at a time."""
         if not self._in_parts:
@@ -264,7 +297,7 @@ class Predictor(FittedPredictor):
         return np.concatenate([self.scores_of(rows[start : start + together]).argmax(1) for start in starts])
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism}
+        about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism, "temperature": self.temperature}
         columns = {"columns": self.columns.astype(np.int64)}
         if self.crossed is None:
             return about, columns
@@ -285,6 +318,9 @@ class Predictor(FittedPredictor):
         optimism = about.get("optimism", 0.0)  # files of before have none
         if not isinstance(optimism, float) or not 0 <= optimism < 1:
             return f"the optimism of its accuracy is {optimism!r}"
+        temperature = about.get("temperature", 1.0)
+        if not isinstance(temperature, float) or not 0 < temperature < math.inf:
+            return f"the temperature of its probabilities is {temperature!r}"
         head = about["head"]
         if ("crossed" in about) != (isinstance(head, str) and head in HEADS and HEADS[head].tunes):
             return "it says in two ways whether its encoder was tuned"
@@ -305,7 +341,9 @@ class Predictor(FittedPredictor):
         rows, columns, weight = (tensors[name] for name in ("rows", "columns", "weight"))
         classes, note, sources = (about[name] for name in ("classes", "reads", "sources"))
         predictor = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
-        return replace(predictor, crossed=cls._crossed_of(about, tensors), optimism=about.get("optimism", 0.0))
+        # Files of before have no temperature: their answers stay as they were.
+        numbers = {"optimism": about.get("optimism", 0.0), "known_temperature": about.get("temperature", 1.0)}
+        return replace(predictor, crossed=cls._crossed_of(about, tensors), **numbers)
 
 
 def _one_hot(columns: Int64[np.ndarray, "S"], classes: int) -> Float[np.ndarray, "S W"]:

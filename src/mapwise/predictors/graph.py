@@ -28,8 +28,9 @@ NEEDS = ("onnx", "onnxscript", "onnxruntime")
 NOTE = (
     "Give support, the encoded rows of the examples [S, D]; labels, 1 in the column of a row's class and 0 in the "
     "others [S, W]; weight, how often a row counts, 1 as a rule [S]; and query, the encoded rows that are asked about "
-    "[Q, D]; all in 32 bits. Back come scores [Q, W], and probabilities [Q, W], their softmax. S, W and Q may be any "
-    "numbers: a new class is a new column. The names of classes are yours to keep, and rows are encoded before."
+    "[Q, D]; all in 32 bits. Back come scores [Q, W], and probabilities [Q, W], the softmax of the scores over the "
+    "temperature that calibrated the predictor. S, W and Q may be any numbers: a new class is a new column. The names "
+    "of classes are yours to keep, and rows are encoded before."
 )
 """What whoever opens the graph reads there."""
 
@@ -54,7 +55,12 @@ class Written:
 
 
 def write_graph(
-    learner: Learner, params: Params, support: Examples, path: str | Path, about: Mapping[str, str]
+    learner: Learner,
+    params: Params,
+    support: Examples,
+    path: str | Path,
+    about: Mapping[str, str],
+    temperature: float = 1.0,
 ) -> Written:
     """Write adapt and predict, one after the other, as an ONNX file, and ask it about the support to see that it holds.
 
@@ -63,6 +69,7 @@ def write_graph(
     that no weight of the learner is bound to.
 
     about: goes into the file's metadata.
+    temperature: divides scores before the softmax.
 
     Raises ValueError for a learner that no such graph computes: one whose steps torch.export can't follow (gradients
     within `adapt`, branches on data) or ONNX has no operators for, or which takes one number of classes alone. Also
@@ -72,8 +79,10 @@ def write_graph(
     missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f'an export needs {missing[0]}, which is not installed: pip install "mapwise[onnx]"')
-    data = _serialized(_program(learner, params, support), type(learner).__name__, {"mapwise": __version__, **about})
-    farthest = _farthest(data, learner, params, support)
+    program = _program(learner, params, support, temperature)
+    metadata = {"mapwise": __version__, "temperature": repr(temperature), **about}
+    data = _serialized(program, type(learner).__name__, metadata)
+    farthest = _farthest(data, learner, params, support, temperature)
     if not farthest <= FARTHEST:
         raise ValueError(
             f"in 32 bits a probability of {type(learner).__name__} comes out {farthest:.1g} from where it should, with "
@@ -86,8 +95,9 @@ def write_graph(
 class _Graph(nn.Module):
     """Adapt, then predict, with the params as constants."""
 
-    def __init__(self, learner: Learner, params: Params):
+    def __init__(self, learner: Learner, params: Params, temperature: float):
         super().__init__()
+        self.temperature = temperature
         self.learner = learner
         self.leaves = tree.flatten(params)
         for place, leaf in enumerate(self.leaves.values()):
@@ -101,10 +111,10 @@ class _Graph(nn.Module):
             scores = self.learner.predict(params, self.learner.adapt(params, rows), query)
         if not isinstance(scores, Tensor):
             raise TypeError("its answers are distributions")
-        return scores, torch.softmax(scores, -1)
+        return scores, torch.softmax(scores / self.temperature, -1)
 
 
-def _program(learner: Learner, params: Params, support: Examples) -> torch.export.ExportedProgram:
+def _program(learner: Learner, params: Params, support: Examples, temperature: float) -> torch.export.ExportedProgram:
     """The learner as torch.export sees it; raises ValueError where it can't, or fixes a size that must be free."""
     name = type(learner).__name__
     shape = tuple(support.x.shape[1:])
@@ -120,7 +130,7 @@ def _program(learner: Learner, params: Params, support: Examples) -> torch.expor
     free = {key: dict.fromkeys(range(value.ndim), torch.export.Dim.AUTO) for key, value in given.items()}
     try:
         with torch.no_grad(), _quiet():
-            program = torch.export.export(_Graph(learner, params).eval(), (), given, dynamic_shapes=free)
+            program = torch.export.export(_Graph(learner, params, temperature).eval(), (), given, dynamic_shapes=free)
     except Exception as problem:  # whatever torch meets on its way through a learner
         raise ValueError(
             f"{name} can't be exported, since torch.export can't follow its steps ({_short(problem)}): take a learner "
@@ -198,14 +208,14 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _farthest(data: bytes, learner: Learner, params: Params, support: Examples) -> float:
+def _farthest(data: bytes, learner: Learner, params: Params, support: Examples, temperature: float) -> float:
     """Between a probability of the graph and the learner's own, for the rows of the support."""
     exact = Examples(support.x.double(), support.y.double(), support.weight.double(), support.key)
     wide = tree.map(Tensor.double, params)
     with torch.no_grad():
         scores = learner.predict(wide, learner.adapt(wide, exact), exact.x)
     assert isinstance(scores, Tensor)
-    apart = answered(data, support, support.x) - torch.softmax(scores, -1).numpy()
+    apart = answered(data, support, support.x) - torch.softmax(scores / temperature, -1).numpy()
     return float(np.abs(apart).max())
 
 

@@ -17,6 +17,7 @@ def export_onnx(predictor: Predictor, path: str | Path) -> Written:
     Raises ValueError for a learner that no such file can hold, and when the extra isn't installed.
     """
     encoder = predictor.encoder
+    temperature = predictor.temperature
     about = {"learner": predictor.head.name, "encoder": encoder.name, "encoder_version": encoder.version}
     learner, params, support = predictor.head.whole(predictor.support)
-    return write_graph(learner, tree.map(Tensor.double, params), support, path, about)
+    return write_graph(learner, tree.map(Tensor.double, params), support, path, about, temperature)

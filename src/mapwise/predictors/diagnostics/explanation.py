@@ -58,7 +58,7 @@ def explain(
     explanations = explained(
         *(predictor.learner, predictor.params, predictor.fast, predictor.support, x),
         *(partial(without_each, predictor, x, _count(predictor, leave_out), progress=progress), named),
-        predictor.sources,
+        *(predictor.sources, predictor.temperature),
     )
     if not regions:
         return explanations

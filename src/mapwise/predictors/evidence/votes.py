@@ -84,7 +84,8 @@ class Explanation:
     examples:    all of the support, those that vote most for the answer first; where there are no votes, those without
                  which it would be least probable, and behind them those that were not left out.
     votes:       what each example puts into each class, in the order of the support and of the classes; summed over the
-                 examples they are the scores, up to a number that is the same for all classes, or the probabilities.
+                 examples they are the scores, up to a number that is the same for all classes, or the probabilities,
+                 before a temperature calibrates these.
                  None for a learner that gives none.
     adds_to:     which of these.
     region:      for pictures, where asked for.
@@ -178,18 +179,20 @@ def explained(
     without: Callable[[Int64[np.ndarray, "S"]], Float[np.ndarray, "K Q W"]],
     names: Sequence[Any],
     sources: Sequence[str] = (),
+    temperature: float = 1.0,
 ) -> list[Explanation]:
     """Why each query is answered as it is.
 
     without: rows of the support, the most telling first -> the scores without each of the first K of them.
     sources: where each row came from; empty where unknown.
+    temperature: of the probabilities; votes add to what there is before it.
 
     The support has two classes at least.
     """
     with torch.no_grad():
         scores = learner.predict(params, fast, x)
     assert isinstance(scores, torch.Tensor)
-    chances = scores.softmax(1).numpy()
+    chances = (scores / temperature).softmax(1).numpy()
     answers = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :2]
     columns = support.y.argmax(1).numpy()
     votes = _votes(learner, params, fast, support, x)
@@ -200,7 +203,7 @@ def explained(
         for place, pair in enumerate(answers)
     ]
     order = _in_turn(orders)
-    left = torch.as_tensor(without(order)).softmax(2).numpy()  # [K, Q, W]
+    left = (torch.as_tensor(without(order)) / temperature).softmax(2).numpy()  # [K, Q, W]
     place_of = {int(row): place for place, row in enumerate(order[: len(left)])}
     scale = learner.votes_add_to if isinstance(learner, Votes) else None
     explanations = []
