@@ -363,3 +363,15 @@ def test_add_class_says_what_it_did_to_the_other_classes(cli, tmp_path):
     (tmp_path / "bye.txt").write_text("bye there\nbye you\nbye it\n")
     effect = cli("add-class", "t.safetensors", "bye", "bye.txt", "--json").answer["other_classes"]
     assert set(effect) == {"before", "now", "why"} and 0 <= effect["now"] <= 1 and not effect["why"]
+
+
+def test_the_rate_of_rejected_rows_of_other_classes_is_shown_by_every_command(cli, photos):
+    fit = cli("fit", "photos", "-o", "few.safetensors", "--learner", "nearest_mean")
+    line = "none of these: rejects about 100 % of rows of other classes and up to 5 % of its own, estimated by leaving"
+    assert line in fit.out
+    prediction = cli("predict", "few.safetensors", "new")
+    assert line in prediction.err and line not in prediction.out
+    assert cli("predict", "few.safetensors", "new", "--json").found["detection"]["rate"] == 1
+    assert cli("predict", "few.safetensors", "new", "--refuse", "0", "--json").found["detection"] is None
+    report = cli("report", "few.safetensors", "--json").found
+    assert report["detection"]["classes"] == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mapwise.interfaces.printing import spreadsheet_cell
 from mapwise.predictors.choose_learner import Tried
+from mapwise.predictors.evidence.novelty import Detection
 from mapwise.workflows.fit import ColumnRead, FitResult, Widened
 from mapwise.workflows.predict import Predictions
 
@@ -28,6 +29,7 @@ def fit_lines(result: FitResult, out: Path) -> list[str]:
         *_choices(tried),
         str(held_out),
         *([held_out.outlook] if held_out.outlook else []),
+        detection_line(result.detection),
     ]
 
 
@@ -40,6 +42,11 @@ def prediction_lines(answers: Predictions) -> list[str]:
         for name, one in zip(names, answers.predictions, strict=True)
     ]
     return [*lines, *([f"note: {answers.why}"] if answers.why else [])]
+
+
+def detection_line(detection: Detection) -> str:
+    """How good the rejections are."""
+    return f"none of these: {detection}"
 
 
 def prediction_sheet(answers: Predictions) -> str:

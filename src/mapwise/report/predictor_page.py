@@ -9,6 +9,7 @@ from mapwise.core.format import share
 from mapwise.data.digests import together
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.held_out import Expected, HeldOut
+from mapwise.predictors.evidence.novelty import Detection
 from mapwise.predictors.predictor import CARD
 from mapwise.report import html, plots
 
@@ -20,18 +21,21 @@ _WIDE = 0.2
 """An interval that is wider says more than the accuracy in it."""
 
 
-def predictor_page(predictor: Predictor, report: HeldOut, file: str, size: int) -> str:
+def predictor_page(
+    predictor: Predictor, report: HeldOut, file: str, size: int, detection: Detection | None = None
+) -> str:
     """The predictor as one HTML page that needs nothing else; the same predictor gives the same bytes.
 
     report: what its examples say of it.
     file:   where it lies, as one would type it.
     size:   of the file, in bytes.
+    detection: how many rows of other classes it rejects.
 
     What can't be estimated from so few examples is left out, and a sentence says how many are needed.
     """
     sections = [
         _headline(predictor, report, file),
-        html.side_by_side(_more(report), _refusing(predictor, report, file)),
+        html.side_by_side(_more(report), _refusing(predictor, report, file, detection)),
         html.side_by_side(_classes(predictor, report), _confusions(report)),
         _doubtful(predictor, report),
         _inside(predictor, size),
@@ -130,7 +134,7 @@ def _more(report: HeldOut) -> str:
     return html.section("How many more?", html.figure(svg, alt, html.unbroken(caption), numbers))
 
 
-def _refusing(predictor: Predictor, report: HeldOut, file: str) -> str:
+def _refusing(predictor: Predictor, report: HeldOut, file: str, detection: Detection | None) -> str:
     coverage = report.by_coverage
     if not coverage:
         return ""
@@ -157,7 +161,14 @@ def _refusing(predictor: Predictor, report: HeldOut, file: str) -> str:
     alt = f"Accuracy against the share answered: right are {text}."
     numbers = html.as_table(head, rows, "Accuracy against the share answered")
     command = html.code(shlex.join(["mapwise", "predict", file, _INPUTS[predictor.encoder.reads], "--refuse", "10"]))
-    return html.section("When it may refuse", html.figure(svg, alt, html.unbroken(caption), numbers) + command)
+    others = "" if detection is None else f"<p>As none of these it {_detected(detection)}.</p>"
+    return html.section("When it may refuse", html.figure(svg, alt, html.unbroken(caption), numbers) + others + command)
+
+
+def _detected(detection: Detection) -> str:
+    if detection.rate is None:
+        return escape(f"rejects an unknown share of what is of other classes: {detection.why}")
+    return escape(str(detection))
 
 
 def _classes(predictor: Predictor, report: HeldOut) -> str:

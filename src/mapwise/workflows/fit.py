@@ -11,8 +11,9 @@ from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.diagnostics import cross_validation
+from mapwise.predictors.diagnostics import cross_validation, novelty
 from mapwise.predictors.evidence.held_out import Effect, HeldOut, effect
+from mapwise.predictors.evidence.novelty import REFUSE, Detection
 from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
 from mapwise.predictors.heads.head import AUTO
 from mapwise.workflows.reading import placed
@@ -54,6 +55,11 @@ class FitResult:
         """What was fitted."""
         return self.fitted.predictor
 
+    @property
+    def detection(self) -> Detection:
+        """How many rows of other classes are rejected, by default."""
+        return novelty.detection(self.predictor, REFUSE)
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""
         return {
@@ -63,6 +69,7 @@ class FitResult:
             "label": self.label or None,
             "columns": [asdict(column) for column in self.columns],
             "held_out": self.fitted.report.to_json(),
+            "detection": self.detection.to_json(),
             "tried": [one.to_json() for one in self.fitted.tried],
         }
 

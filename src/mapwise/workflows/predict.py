@@ -8,6 +8,7 @@ import numpy as np
 
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
+from mapwise.predictors.evidence.novelty import Detection
 from mapwise.workflows.reading import placed
 
 
@@ -29,15 +30,24 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers to rows, and why it is unknown which are none of the classes; "" where it is known."""
+    """Answers to rows, and why it is unknown which are none of the classes; "" where it is known.
+
+    detection: how many rows of other classes are found to be that; None where none is to be rejected.
+    """
 
     predictions: tuple[Prediction, ...]
     refuse: float
     why: str = ""
+    detection: Detection | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""
-        return {"refuse": self.refuse, "predictions": [asdict(one) for one in self.predictions], "why": self.why}
+        return {
+            "refuse": self.refuse,
+            "predictions": [asdict(one) for one in self.predictions],
+            "why": self.why,
+            "detection": self.detection and self.detection.to_json(),
+        }
 
 
 def predict_rows(
@@ -61,7 +71,7 @@ def predict_rows(
         Prediction(name, predictor.classes[int(chance.argmax())], float(chance.max()), no)
         for name, chance, no in zip(names, chances, unknown, strict=True)
     )
-    return Predictions(predictions, refuse, why)
+    return Predictions(predictions, refuse, why, novelty.detection(predictor, refuse) if refuse and not why else None)
 
 
 def _unknown(predictor: Predictor, encoded: np.ndarray, refuse: float) -> tuple[list[bool | None], str]:

@@ -5,8 +5,9 @@ from typing import Any
 
 from mapwise.data.digests import together
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.diagnostics import cross_validation
+from mapwise.predictors.diagnostics import cross_validation, novelty
 from mapwise.predictors.evidence.held_out import HeldOut
+from mapwise.predictors.evidence.novelty import REFUSE, Detection
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,7 @@ class PredictorReport:
     held_out: HeldOut
     page: str
     summary: str
+    detection: Detection
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object, without the page."""
@@ -31,6 +33,7 @@ class PredictorReport:
             "digest": together(self.predictor.digests),
             "classes": self.predictor.counts,
             "held_out": self.held_out.to_json(),
+            "detection": self.detection.to_json(),
             "doubtful": [
                 {"row": row, "source": sources[row] if sources else None, "class": name, "taken_for": taken}
                 for row, name, taken in self.held_out.doubtful
@@ -47,5 +50,6 @@ def report_predictor(predictor: Predictor, name: str, size: int) -> PredictorRep
     from mapwise.report.predictor_page import predictor_page, predictor_summary
 
     judged = cross_validation.report(predictor)
-    page = predictor_page(predictor, judged, name, size)
-    return PredictorReport(predictor, judged, page, predictor_summary(predictor, judged))
+    detection = novelty.detection(predictor, REFUSE)
+    page = predictor_page(predictor, judged, name, size, detection)
+    return PredictorReport(predictor, judged, page, predictor_summary(predictor, judged), detection)

@@ -102,7 +102,7 @@ def predict_command(
     json: Json = False,
 ) -> None:
     """Predict the class of new pictures, texts or rows, or reject them as none of the classes."""
-    from mapwise.interfaces.predictor_lines import prediction_lines, prediction_sheet
+    from mapwise.interfaces.predictor_lines import detection_line, prediction_lines, prediction_sheet
     from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
     from mapwise.workflows.predict import predict_rows
@@ -120,6 +120,8 @@ def predict_command(
         answer({"file": str(path), **answers.to_json(), "left_out": rows.left_out})
     else:
         show(*([prediction_sheet(answers)] if csv else prediction_lines(answers)))
+        if answers.detection:
+            note(detection_line(answers.detection))
 
 
 @app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")

@@ -6,8 +6,9 @@ from jaxtyping import Bool, Float
 
 from mapwise.core.task import Examples
 from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence import novelty as rule
 from mapwise.predictors.evidence.duplicates import distinct
-from mapwise.predictors.evidence.novelty import held_out_novelty, limit, novelty
+from mapwise.predictors.evidence.novelty import Detection, check_share, held_out_novelty, limit, novelty
 
 
 def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) -> Bool[np.ndarray, "Q"]:
@@ -29,6 +30,20 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
     furthest = limit(known, share, predictor.encoder.usual)
     x = predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
     return novelty(_placed(predictor, predictor.support), x) > furthest
+
+
+def detection(predictor: Predictor, share: float) -> Detection:
+    """How many rows of other classes `unknown` finds, estimated on the support by leaving out each class in turn.
+
+    share: as for `unknown`; raises ValueError for another.
+    """
+    check_share(share)
+    if predictor.large:
+        return Detection(share, why=predictor.size_fault)
+    if predictor.crossed is not None:
+        return Detection(share, why=predictor.crossed.why or "the encoder was tuned on all of the classes")
+    known, _ = distinct(predictor.support, predictor.digests)
+    return rule.detection(_placed(predictor, known), share, predictor.encoder.usual)
 
 
 def _placed(predictor: Predictor, support: Examples) -> Examples:

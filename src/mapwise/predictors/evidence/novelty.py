@@ -1,10 +1,12 @@
 """None of these: how far a row lies from every class, and beyond what distance it is taken for none of them."""
 
 import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mapwise.core.fields import is_number, quote
@@ -14,7 +16,40 @@ from mapwise.encoders.encoder import Spread
 
 FEWEST = 3
 """Rows from which a spread can be estimated, where none is known."""
+REFUSE = 0.05
+"""The share of known rows that may be refused, by default."""
+FEWEST_CLASSES = 3
+"""Classes of which one can be left out, so that there are classes still."""
 _FLOOR = 1e-3  # of the mean: a row that equals others has no logarithm
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How many rows of other classes a predictor rejects, estimated by leaving out each of its classes in turn.
+
+    refuse:  the share of rows of the classes that may be rejected.
+    rate:    0..1; None where it can't be estimated, and `why` says why.
+    classes: that were left out, one after the other.
+    rows:    of these.
+    """
+
+    refuse: float
+    rate: float | None = None
+    classes: int = 0
+    rows: int = 0
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.rate is None:
+            return f"how many rows of other classes are rejected is unknown: {self.why}"
+        return (
+            f"rejects about {100 * self.rate:.0f} % of rows of other classes and up to {100 * self.refuse:g} % of its "
+            "own, estimated by leaving out each class"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-ready object."""
+        return asdict(self)
 
 
 def novelty(support: Examples, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"]:
@@ -30,14 +65,44 @@ def novelty(support: Examples, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"
 
 def held_out_novelty(support: Examples) -> Float[np.ndarray, "S"]:
     """The novelty of each row of the support by a support without it; NaN for the only row of a class."""
-    near, counts = _from_classes(support, support.x)
-    column = support.y.argmax(1)
-    rows = torch.arange(len(column))
-    rest = counts[column] - support.weight
-    # The class's mean without the row lies W / (W - w) times as far from it.
-    alone = near[rows, column] * (1 + 1 / counts[column]) * (counts[column] / rest) ** 2 / (1 + 1 / rest)
-    near[rows, column] = alone
-    return torch.where(rest > 1e-9 * counts[column], near.min(1).values, math.nan).numpy()
+    near, several = _held_out_from_classes(support)
+    return torch.where(several, near.min(1).values, math.nan).numpy()
+
+
+def detection(support: Examples, share: float, known: Spread | None = None) -> Detection:
+    """How many rows of other classes are rejected, by leaving out each class of the support in turn.
+
+    share, known: as for `limit`, which is found without the class.
+
+    Each class counts alike. Classes that are left out are like those that stay: rows of something else may lie
+    farther away, or nearer.
+    """
+    column = support.y.argmax(1).numpy()
+    classes = np.unique(column)
+    if len(classes) < FEWEST_CLASSES:
+        return Detection(
+            share, why=f"there are {len(classes)} classes, and {FEWEST_CLASSES} are needed to leave out one of them"
+        )
+    own, several = _held_out_from_classes(support)
+    foreign, _ = _from_classes(support, support.x)
+    rates = []
+    for c in classes:
+        inside, others = column != c, classes[classes != c]
+        novelties = np.where(several, own[:, others].min(1).values, math.nan)[inside]
+        try:
+            end = limit(novelties, share, known)
+        except ValueError as few:
+            return Detection(share, why=str(few))
+        rates.append(float((foreign[:, others].min(1).values.numpy()[~inside] > end).mean()))
+    return Detection(share, float(np.mean(rates)), len(classes), len(column))
+
+
+def check_share(share: float) -> None:
+    """Raises ValueError for a share of known rows to refuse that is none."""
+    if not (is_number(share) and 0 < share < 1):
+        raise ValueError(
+            f"the share of known rows to refuse is {quote(share)}: give one above 0 and below 1, such as 0.05"
+        )
 
 
 def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None = None) -> float:
@@ -51,10 +116,7 @@ def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None 
     the fewer rows there are (Hahn and Meeker 1991, chapter 4). Raises ValueError for another share, and when fewer
     than three rows tell how far they usually lie.
     """
-    if not (is_number(share) and 0 < share < 1):
-        raise ValueError(
-            f"the share of known rows to refuse is {quote(share)}: give one above 0 and below 1, such as 0.05"
-        )
+    check_share(share)
     finite = novelties[np.isfinite(novelties)]
     if known is None and len(finite) < FEWEST:
         raise ValueError(
@@ -70,6 +132,18 @@ def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None 
     squares = ((logs - mean) ** 2).sum() + before.rows * (before.sd**2 + (before.mean - mean) ** 2)
     sd = math.sqrt(squares / (rows - 1))
     return float(np.exp(mean + stdtrit(rows - 1, 1 - share) * sd * math.sqrt(1 + 1 / rows)))
+
+
+def _held_out_from_classes(support: Examples) -> tuple[Float[Tensor, "S W"], Bool[Tensor, "S"]]:
+    """As `_from_classes`, of each row by a support without it; and whether its class has others."""
+    near, counts = _from_classes(support, support.x)
+    column = support.y.argmax(1)
+    rows = torch.arange(len(column))
+    rest = counts[column] - support.weight
+    # The class's mean without the row lies W / (W - w) times as far from it.
+    alone = near[rows, column] * (1 + 1 / counts[column]) * (counts[column] / rest) ** 2 / (1 + 1 / rest)
+    near[rows, column] = alone
+    return near, rest > 1e-9 * counts[column]
 
 
 def _from_classes(support: Examples, x: Tensor) -> tuple[Float[Tensor, "Q W"], Float[Tensor, "W"]]:
