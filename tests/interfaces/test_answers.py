@@ -242,7 +242,7 @@ def test_what_is_no_picture_is_left_out_with_a_note_and_a_damaged_one_on_request
     done = cli(*words, "--skip-bad", "--json")
     assert done.code == 0, done.err
     assert "note: left out 2: " in done.err
-    assert sorted(line.split(" ")[0].rsplit("/")[-1] for line in done.found["left_out"]) == ["cut.png", "notes.txt"]
+    assert sorted(line.split(" ")[0].rsplit("/")[-1] for line in done.answer["left_out"]) == ["cut.png", "notes.txt"]
 
 
 def test_a_file_that_is_named_is_read_whatever_it_is_called(cli, littered):
@@ -259,7 +259,7 @@ def test_a_class_folder_without_pictures_is_mentioned(cli, photos):
     done = cli("fit", "photos", "-o", "few.safetensors", "--learner", "nearest_mean", "--json")
     assert done.code == 0, done.err
     assert "photos/empty holds no files" in done.err and "photos/words holds no pictures" in done.err
-    assert set(done.found["classes"]) == {"bar", "cross", "ring"}
+    assert set(done.answer["classes"]) == {"bar", "cross", "ring"}
 
 
 def test_work_is_shown_at_a_terminal_and_says_nothing_of_a_moment_elsewhere(monkeypatch, capsys):
@@ -371,7 +371,7 @@ def test_the_rate_of_rejected_rows_of_other_classes_is_shown_by_every_command(cl
     assert line in fit.out
     prediction = cli("predict", "few.safetensors", "new")
     assert line in prediction.err and line not in prediction.out
-    assert cli("predict", "few.safetensors", "new", "--json").found["detection"]["rate"] == 1
-    assert cli("predict", "few.safetensors", "new", "--refuse", "0", "--json").found["detection"] is None
-    report = cli("report", "few.safetensors", "--json").found
+    assert cli("predict", "few.safetensors", "new", "--json").answer["detection"]["rate"] == 1
+    assert cli("predict", "few.safetensors", "new", "--refuse", "0", "--json").answer["detection"] is None
+    report = cli("report", "few.safetensors", "--json").answer
     assert report["detection"]["classes"] == 3

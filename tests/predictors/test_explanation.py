@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ def fit(learner, **given):
 def test_the_votes_add_up_to_the_answer(learner):
     few = fit(learner, sample_weight=WEIGHT)
     result, scored = few.explain(NEW), few.predictor_.scores(few._rows(NEW))
-    for one, scores, chances in zip(result, scored, few.predict_proba(NEW), strict=True):
+    plain = replace(few.predictor_, known_temperature=1.0).probabilities(few._rows(NEW))
+    for one, scores, chances in zip(result, scored, plain, strict=True):
         sums = one.votes.sum(0)
         if one.adds_to == "probabilities":
             np.testing.assert_allclose(sums, chances, atol=1e-12)
@@ -68,7 +70,8 @@ def test_without_an_example_is_the_answer_of_a_predictor_taught_without_it(learn
         for example in one.examples:
             rest = np.arange(5) != example.row
             left = Predictor(
-                known.encoder, known.head, known.rows[rest], known.columns[rest], known.weight[rest], known.classes
+                *(known.encoder, known.head, known.rows[rest], known.columns[rest], known.weight[rest], known.classes),
+                known_temperature=known.temperature,
             )
             chances = left.probabilities(few._rows([row]))[0]
             assert example.probability == pytest.approx(chances[list(few.classes_).index(one.label)], abs=1e-10)
