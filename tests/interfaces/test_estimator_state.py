@@ -130,7 +130,7 @@ class NearestMeans(RuleBasedStateMachine):
         assert len(self.few.predictor_.rows) == sum(map(len, self.rows.values()))
         means = np.array([(np.mean(self.rows[name], axis=0) - self.mean) / self.spread for name in names])
         apart = (((QUERIES - self.mean) / self.spread)[:, None] - means[None]) ** 2
-        expected = scipy.special.softmax(-apart.sum(2), axis=1)
+        expected = scipy.special.softmax(-apart.sum(2) / self.few.predictor_.temperature, axis=1)
         np.testing.assert_allclose(self.few.predict_proba(QUERIES), expected, atol=1e-6)
 
 

@@ -16,6 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import mapwise as mw
 from mapwise.encoders.text_hash import TextHash
+from mapwise.predictors.evidence import calibration
+
+
+@pytest.fixture(autouse=True)
+def uncalibrated():
+    """The plain models have no temperature."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "temperature", lambda scores, columns, weight: 1.0)
+        yield
+
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money", "good morning", "hello there"]
 INTENTS = ["cancel", "cancel", "refund", "refund", "hello", "hello"]

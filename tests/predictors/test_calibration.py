@@ -66,8 +66,8 @@ def test_the_calibration_error_of_every_head_is_under_five_points(head):
         X, y, Q, truth = task(random, sd=random.uniform(0.5, 3))
         rows, queries = ((part - X.mean(0)) / X.std(0) for part in (X, Q))
         support = small_support(rows, np.unique(y, return_inverse=True)[1])
-        asked, answers = calibration.out_of_fold(support, partial(scores_of, head))
-        temperature = calibration.temperature(answers, support.y.argmax(1).numpy()[asked], np.ones(len(asked)))
+        places, answers = calibration.out_of_fold(support, partial(scores_of, head))
+        temperature = calibration.temperature(answers, support.y.argmax(1).numpy()[places], np.ones(len(places)))
         scores = torch.as_tensor(scores_of(head, support, torch.as_tensor(queries)))
         for divisor, parts in ((temperature, confidence), (1.0, before)):
             parts.append((scores / divisor).softmax(1).max(1).values.numpy())

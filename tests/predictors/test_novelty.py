@@ -8,7 +8,7 @@ from scipy import stats
 import mapwise as mw
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Spread
-from mapwise.predictors.evidence.novelty import detection, held_out_novelty, limit, novelty
+from mapwise.predictors.evidence.novelty import held_out_novelty, leave_classes_out, limit, novelty
 
 WAYS, WIDTH = 5, 16
 
@@ -120,7 +120,7 @@ def test_leaving_out_classes_estimates_how_many_rows_of_others_are_rejected(apar
         centres = apart * random.normal(size=(2 * WAYS, WIDTH))
         support = support_of(drawn(random, centres[:WAYS], 5), np.repeat(np.arange(WAYS), 5))
         foreign = torch.as_tensor(drawn(random, centres[WAYS:], 40))
-        estimates.append(detection(support, 0.05).rate)
+        estimates.append(leave_classes_out(support, 0.05).rate)
         rates.append((novelty(support, foreign) > limit(held_out_novelty(support), 0.05)).mean())
     # A class more stands between, once all are there.
     assert np.mean(estimates) == pytest.approx(np.mean(rates), abs=0.08)
@@ -133,13 +133,13 @@ def test_a_class_that_is_left_out_is_judged_as_by_a_support_without_it():
         inside = support.y[:, c] == 0
         rest = Examples(support.x[inside], support.y[inside], support.weight[inside], support.key)
         rates.append((novelty(rest, support.x[~inside]) > limit(held_out_novelty(rest), 0.1)).mean())
-    assert detection(support, 0.1).rate == pytest.approx(np.mean(rates))
+    assert leave_classes_out(support, 0.1).rate == pytest.approx(np.mean(rates))
 
 
 def test_of_two_classes_it_is_unknown_how_many_rows_of_others_are_rejected():
     random = np.random.default_rng(0)
     support = support_of(random.normal(size=(8, WIDTH)), np.repeat([0, 1], 4))
-    unknown = detection(support, 0.05)
+    unknown = leave_classes_out(support, 0.05)
     assert unknown.rate is None and "there are 2 classes, and 3 are needed" in str(unknown)
     support, _, _ = blobs(0, 1)
-    assert detection(support, 0.05).rate is None
+    assert leave_classes_out(support, 0.05).rate is None

@@ -61,8 +61,9 @@ def test_it_answers_as_the_run_does_on_rows_of_its_source(protonet, drawn):
     support, names = mw.examples(x, labels)
     learner = TrainedLearner.of_run(protonet).learner
     params, _ = load_params(protonet)
-    expected = learner.predict(params, learner.adapt(params, support), torch.as_tensor(x)).softmax(1).detach()
+    scores = learner.predict(params, learner.adapt(params, support), torch.as_tensor(x)).detach()
     model = mw.FewShotClassifier(learner=str(protonet)).fit(paths, labels)
+    expected = (scores / model.predictor_.temperature).softmax(1)
     assert model.classes_.tolist() == names
     assert model.predictor_.encoder.name == "ink" and model.predictor_.rows.shape == (len(x), 8)
     np.testing.assert_allclose(model.predict_proba(paths), expected, atol=0.02)

@@ -121,9 +121,9 @@ def ink(image: "Image", side: int) -> Float[np.ndarray, "S S"]:
     """Ink 1 on paper 0, float32."""
 
     grey = image.convert("L")
-    border = _border(np.asarray(grey))
-    shrunk = np.asarray(_squared(grey, round(border), side), np.float32)
-    dark = shrunk - border if border < 127.5 else border - shrunk
+    paper = border(np.asarray(grey))
+    shrunk = np.asarray(_squared(grey, round(paper), side), np.float32)
+    dark = shrunk - paper if paper < 127.5 else paper - shrunk
     dark = dark.clip(min=0)
     most = dark.max()
     # A blank sheet holds no ink, however it is lit.
@@ -245,6 +245,6 @@ _FAINT = 16
 """Of 255: less is a stain."""
 
 
-def _border(values: np.ndarray) -> float:
+def border(values: np.ndarray) -> float:
     """The shade of the paper: the median of the pixels along the border."""
     return float(np.median(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])))

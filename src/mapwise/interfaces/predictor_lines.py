@@ -30,6 +30,7 @@ def fit_lines(result: FitResult, out: Path) -> list[str]:
         str(held_out),
         *([held_out.outlook] if held_out.outlook else []),
         detection_line(result.detection),
+        *(f"{'  ' if place else 'advice: '}{part}" for place, part in enumerate(result.advice)),
     ]
 
 

@@ -19,6 +19,7 @@ from mapwise.data.cells import sentences
 from mapwise.data.digests import digests
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder
+from mapwise.predictors.advice import advice_on
 from mapwise.predictors.choose_learner import USUAL, Tried, choose, seconds_of
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
@@ -134,11 +135,13 @@ class Fitted(Generic[P]):
 
     tried:  the learners that were compared, in the catalog's order; empty where one was asked for.
     judged: the report by which it was chosen, corrected for the choice.
+    advice: what is likely wrong with the encoder, and steps to mend it; empty where nothing is.
     """
 
     predictor: P
     tried: tuple[Tried, ...] = ()
     judged: HeldOut | None = None
+    advice: tuple[str, ...] = ()
 
     @cached_property
     def report(self) -> HeldOut:
@@ -182,12 +185,13 @@ def fit(
     if not examples.names:
         return Fitted(_of_numbers(examples, fitting, head, least, note, progress))
     predictor = _of_names(examples, fitting, head, least, note, progress)
+    advice = advice_on(fitting.name, examples.rows)
     if not to_choose:
         stage(f"tuning the encoder for {head.name}" if head.tunes else f"fitting {head.name}")
-        return Fitted(predictor.with_head(head, examples.rows, seconds).checked())
+        return Fitted(predictor.with_head(head, examples.rows, seconds).checked(), advice=advice)
     predictor, tried = choose(predictor, examples.rows, seconds, stage=stage)
     judged = next(one.found for one in tried if one.chosen)
-    return Fitted(predictor, tuple(tried), judged and judged.corrected(predictor.optimism))
+    return Fitted(predictor, tuple(tried), judged and judged.corrected(predictor.optimism), advice)
 
 
 def _of_names(

@@ -7,6 +7,7 @@ import numpy as np
 
 from mapwise.core.format import share
 from mapwise.data.digests import together
+from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.held_out import Expected, HeldOut
 from mapwise.predictors.evidence.novelty import Detection
@@ -67,7 +68,9 @@ def predictor_summary(predictor: Predictor, report: HeldOut) -> str:
         f"{_between(expected)}."
     )
     if report.guesses:
+        advice = advice_on(predictor.encoder.name, guesses=True)
         sentence += f" That is no better than guessing ({_percent(_chance(report))})."
+        sentence += f" {advice[0].capitalize()}: {'; '.join(advice[1:])}." if advice else ""
     sentence += f" {uneven}." if (uneven := _uneven(report)) else ""
     return sentence + (
         " So few leave it that wide; more examples narrow it." if expected.high - expected.low > _WIDE else ""

@@ -10,6 +10,7 @@ import numpy as np
 from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
 from mapwise.encoders.encoder import Encoder
+from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation, novelty
 from mapwise.predictors.evidence.held_out import Effect, HeldOut, effect
@@ -56,6 +57,12 @@ class FitResult:
         return self.fitted.predictor
 
     @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do where the encoder is likely the wrong one."""
+        guesses = self.fitted.report.guesses
+        return self.fitted.advice or advice_on(self.predictor.encoder.name, guesses=guesses)
+
+    @property
     def detection(self) -> Detection:
         """How many rows of other classes are rejected, by default."""
         return novelty.detection(self.predictor, REFUSE)
@@ -70,6 +77,7 @@ class FitResult:
             "columns": [asdict(column) for column in self.columns],
             "held_out": self.fitted.report.to_json(),
             "detection": self.detection.to_json(),
+            "advice": list(self.advice),
             "tried": [one.to_json() for one in self.fitted.tried],
         }
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapwise.data.digests import together
+from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation, novelty
 from mapwise.predictors.evidence.held_out import HeldOut
@@ -34,6 +35,7 @@ class PredictorReport:
             "classes": self.predictor.counts,
             "held_out": self.held_out.to_json(),
             "detection": self.detection.to_json(),
+            "advice": list(advice_on(self.predictor.encoder.name, guesses=self.held_out.guesses)),
             "doubtful": [
                 {"row": row, "source": sources[row] if sources else None, "class": name, "taken_for": taken}
                 for row, name, taken in self.held_out.doubtful

@@ -15,6 +15,7 @@ from mapwise.core.fields import check_flag, quote
 from mapwise.data import inputs
 from mapwise.data.arrays import check_labels
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, one_line
+from mapwise.predictors.advice import advice_on
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
@@ -233,6 +234,12 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
     def report_(self) -> HeldOut:
         """How good this is, by cross-validation of the examples."""
         return self._fitted.fitted.report
+
+    @property
+    def advice_(self) -> list[str]:
+        """What is likely wrong with the encoder, and steps to mend it; empty where nothing is."""
+        fitted = self._fitted.fitted
+        return list(fitted.advice or advice_on(fitted.predictor.encoder.name, guesses=fitted.report.guesses))
 
     def save(self, path: str | Path) -> None:
         """Write what was learned into one safetensors file, which holds the embeddings of the rows.

@@ -6,9 +6,15 @@ from jaxtyping import Bool, Float
 
 from mapwise.core.task import Examples
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.evidence import novelty as rule
 from mapwise.predictors.evidence.duplicates import distinct
-from mapwise.predictors.evidence.novelty import Detection, check_share, held_out_novelty, limit, novelty
+from mapwise.predictors.evidence.novelty import (
+    Detection,
+    check_share,
+    held_out_novelty,
+    leave_classes_out,
+    limit,
+    novelty,
+)
 
 
 def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) -> Bool[np.ndarray, "Q"]:
@@ -43,7 +49,7 @@ def detection(predictor: Predictor, share: float) -> Detection:
     if predictor.crossed is not None:
         return Detection(share, why=predictor.crossed.why or "the encoder was tuned on all of the classes")
     known, _ = distinct(predictor.support, predictor.digests)
-    return rule.detection(_placed(predictor, known), share, predictor.encoder.usual)
+    return leave_classes_out(_placed(predictor, known), share, predictor.encoder.usual)
 
 
 def _placed(predictor: Predictor, support: Examples) -> Examples:

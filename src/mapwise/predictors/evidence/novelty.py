@@ -69,7 +69,7 @@ def held_out_novelty(support: Examples) -> Float[np.ndarray, "S"]:
     return torch.where(several, near.min(1).values, math.nan).numpy()
 
 
-def detection(support: Examples, share: float, known: Spread | None = None) -> Detection:
+def leave_classes_out(support: Examples, share: float, known: Spread | None = None) -> Detection:
     """How many rows of other classes are rejected, by leaving out each class of the support in turn.
 
     share, known: as for `limit`, which is found without the class.
@@ -83,17 +83,19 @@ def detection(support: Examples, share: float, known: Spread | None = None) -> D
         return Detection(
             share, why=f"there are {len(classes)} classes, and {FEWEST_CLASSES} are needed to leave out one of them"
         )
-    own, several = _held_out_from_classes(support)
-    foreign, _ = _from_classes(support, support.x)
+    from_own, several = _held_out_from_classes(support)
+    known_rows, foreign_rows = (
+        part.topk(2, largest=False) for part in (from_own, _from_classes(support, support.x)[0])
+    )
     rates = []
-    for c in classes:
-        inside, others = column != c, classes[classes != c]
-        novelties = np.where(several, own[:, others].min(1).values, math.nan)[inside]
+    for c in classes.tolist():
+        inside = column != c
+        novelties = np.where(several, _without_class(known_rows, c), math.nan)[inside]
         try:
             end = limit(novelties, share, known)
         except ValueError as few:
             return Detection(share, why=str(few))
-        rates.append(float((foreign[:, others].min(1).values.numpy()[~inside] > end).mean()))
+        rates.append(float((_without_class(foreign_rows, c)[~inside] > end).mean()))
     return Detection(share, float(np.mean(rates)), len(classes), len(column))
 
 
@@ -132,6 +134,12 @@ def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None 
     squares = ((logs - mean) ** 2).sum() + before.rows * (before.sd**2 + (before.mean - mean) ** 2)
     sd = math.sqrt(squares / (rows - 1))
     return float(np.exp(mean + stdtrit(rows - 1, 1 - share) * sd * math.sqrt(1 + 1 / rows)))
+
+
+def _without_class(nearest: torch.return_types.topk, c: int) -> Float[np.ndarray, "S"]:
+    """The distance to the nearest class but this one, of rows whose two nearest are given."""
+    first, second = nearest.values.T
+    return torch.where(nearest.indices[:, 0] == c, second, first).numpy()
 
 
 def _held_out_from_classes(support: Examples) -> tuple[Float[Tensor, "S W"], Bool[Tensor, "S"]]:
