@@ -1,8 +1,10 @@
 """Every encoder of raw rows by name, and every family of encoders."""
 
 from functools import partial
+from typing import Any
 
 from mapwise.catalog.nets import NETS
+from mapwise.catalog.plugins import Registry, first_line
 from mapwise.catalog.rows import EncoderRow, FamilyRow, named
 from mapwise.core.fields import check_text
 from mapwise.data.modality import Modality
@@ -15,7 +17,7 @@ from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 
-ENCODERS: dict[str, EncoderRow] = {
+_ENCODERS = {
     "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
     "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
     "drawings": EncoderRow(
@@ -24,6 +26,23 @@ ENCODERS: dict[str, EncoderRow] = {
     "ink": EncoderRow(Ink, "a drawing's own pixels, as ink on nothing"),
     "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour"),
 }
+
+
+def encoder_row_of(value: Any, name: str) -> EncoderRow:
+    """The row of what makes an encoder without arguments; an EncoderRow stays as it is.
+
+    Raises ValueError for anything else, and for an encoder of another name: a file finds its encoder by its name.
+    """
+    row = value if isinstance(value, EncoderRow) else EncoderRow(value, first_line(value))
+    encoder = row() if callable(row.make) else None
+    if not isinstance(encoder, Encoder):
+        raise ValueError(f"{name} makes no encoder: give a class as mapwise.encoders.encoder.Encoder describes it")
+    if encoder.name != name:
+        raise ValueError(f"the encoder {name} has the name {encoder.name!r}: let its `name` be {name!r}")
+    return row
+
+
+ENCODERS = Registry(_ENCODERS, "mapwise.encoders", encoder_row_of)
 """What makes arrays of raw rows; of those that read the same, the first is the default."""
 
 FAMILIES: dict[str, FamilyRow] = {
@@ -34,7 +53,7 @@ FAMILIES: dict[str, FamilyRow] = {
 
 def encoder_of(modality: Modality) -> Encoder:
     """The first encoder that reads rows of this modality."""
-    return next(encoder for make in ENCODERS.values() if (encoder := make()).reads == modality)
+    return next(encoder for make in _ENCODERS.values() if (encoder := make()).reads == modality)
 
 
 def encoder_named(name: str, *, fetch: bool) -> Encoder:
@@ -46,8 +65,8 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
     """
     check_text("encoder", name)
     family, colon, rest = name.partition(":")
-    if colon:
-        encoder: Encoder = named(FAMILIES, family, "family of encoders")(rest, fetch)
+    if family in FAMILIES and colon:
+        encoder: Encoder = FAMILIES[family](rest, fetch)
     else:
         encoder = named(ENCODERS, name, "encoder")()
     return cache_in(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder
@@ -56,4 +75,4 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
 def has_encoder(name: str) -> bool:
     """Whether there is an encoder of this name, or a family of them."""
     family, colon, _ = name.partition(":")
-    return family in FAMILIES if colon else name in ENCODERS
+    return (bool(colon) and family in FAMILIES) or name in ENCODERS

@@ -1,9 +1,13 @@
 """Every source of tasks by name, and how a run's settings open it."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from mapwise.catalog.plugins import Registry, first_line
 from mapwise.catalog.rows import SourceRow, SourceSettings
+from mapwise.core.problem import Problem
 from mapwise.core.source import TaskSource
 from mapwise.data.digits import digits
 from mapwise.data.glyphs import glyphs
@@ -92,7 +96,7 @@ def _table(wanted: SourceSettings) -> LabelledRows:
     return table(wanted.data, wanted.label, **wanted.options)
 
 
-SOURCES: dict[str, SourceRow] = {
+_SOURCES = {
     "glyphs": SourceRow(
         _episodes(lambda wanted: glyphs()),
         "classification",
@@ -179,6 +183,46 @@ SOURCES: dict[str, SourceRow] = {
         factory=table,
     ),
 }
+
+
+def source_row_of(value: Any, name: str) -> SourceRow:
+    """The row of what makes a source; a SourceRow stays as it is.
+
+    It is called with those of a run's settings that are its parameters: data, ways, shots, queries, tasks, seed, device
+    and label. Its other parameters become --source.NAME.
+
+    Raises ValueError for what can't be called.
+    """
+    if isinstance(value, SourceRow):
+        return value
+    if not callable(value):
+        raise ValueError(
+            f"{name} makes no source: give a class that extends mapwise.core.source.Source, or a SourceRow"
+        )
+    parameters = inspect.signature(value, eval_str=True).parameters
+    shared = [part for part in _SHARED if part in parameters]
+    problem = getattr(value, "problem", None)
+
+    def open_source(wanted: SourceSettings) -> TaskSource:
+        settings = {part: getattr(wanted, part) for part in shared if getattr(wanted, part) is not None}
+        source: TaskSource = value(**settings, **wanted.options)
+        return source
+
+    def own(**settings: Any) -> TaskSource:
+        raise NotImplementedError  # only its signature is read
+
+    free = [part.replace(kind=part.KEYWORD_ONLY) for part in parameters.values() if part.name not in _SHARED]
+    own.__signature__ = inspect.Signature(free)  # type: ignore[attr-defined]
+    own.__doc__ = value.__doc__
+    name_of = problem.name if isinstance(problem, Problem) else "classification"
+    return SourceRow(open_source, name_of, first_line(value), net="mlp", factory=own)
+
+
+_SHARED = ("data", "ways", "shots", "queries", "tasks", "seed", "device", "label")
+"""Settings of every run that a source may take."""
+
+SOURCES = Registry(_SOURCES, "mapwise.sources", source_row_of)
+"""Every source by name, then those that installed packages add."""
 
 
 def training_source(row: LearnerRow, source: TaskSource) -> TaskSource:

@@ -21,6 +21,7 @@ class Spread(NamedTuple):
     rows: float = 10.0
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A mapping from raw rows to an array; a value, so that fitting returns another encoder."""
 

@@ -6,7 +6,7 @@ them out of `keeps`, with the reason in its docstring.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mapwise.core.fields import check_arguments, check_whole
 from mapwise.core.learner import WAIVABLE, Learner, check_tasks
@@ -59,6 +59,17 @@ class Verdict(NamedTuple):
     holds: bool | None
     """None: waived by the learner, or not applicable; see `detail`."""
     detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; holds is None where the law is waived or doesn't apply."""
+        law = self.law
+        return {
+            "number": law.number,
+            "law": law.name,
+            "says": law.statement,
+            "holds": self.holds,
+            "detail": self.detail,
+        }
 
     def __str__(self) -> str:
         word = {True: "kept", False: "BROKEN", None: "waived"}[self.holds]

@@ -54,8 +54,8 @@ class LearnerRow:
 
     @property
     def family(self) -> str:
-        """The folder of its file."""
-        return str(self.learner.__module__).rpartition(".")[0].rpartition(".")[2]
+        """The folder of its file, or the file of a learner that has none."""
+        return str(self.learner.__module__).split(".")[-2:][0]
 
     @property
     def fields(self) -> dict[str, dataclasses.Field[Any]]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 
+from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core.execution import How
 from mapwise.core.learner import Learner
@@ -26,6 +27,7 @@ from mapwise.engine.ranks import ALONE, LostRank, Ranks, usable_device
 from mapwise.engine.settings import Execution, Training
 from mapwise.engine.train import Trained
 from mapwise.engine.train import train as meta_train
+from mapwise.laws.check import Verdicts, check
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
 from mapwise.runs.settings import SETTINGS, RunSettings, named_source
@@ -71,6 +73,21 @@ def check_settings(settings: RunSettings) -> None:
     optimizer_of(settings.optimizer, [leaf := torch.zeros(1, requires_grad=True)])
     schedule_of(settings.schedule, torch.optim.SGD([leaf], lr=0.1), settings.steps, settings.warmup)
     usable_device(settings.device)
+
+
+def check_learner(learner: str, source: str, values: Mapping[str, Any]) -> Verdicts:
+    """The verdicts of all laws on a learner of the catalog, on the tasks of a source.
+
+    values: settings by their addresses; without a network a small one is taken, since many gradients are compared.
+
+    Raises WrongUse for settings that can't be, and ValueError for a learner that isn't for such tasks.
+    """
+    settings = settings_of(learner, source, values)
+    if settings.net is None and LEARNERS[learner].blueprint is not None:
+        settings = settings_of(learner, source, {"net": "mlp", "net.hidden": "32", **values})
+    tasks = source_of(settings)
+    trained_on = training_source(LEARNERS[settings.learner], tasks)
+    return check(learner_of(settings, tasks), trained_on, seed=settings.seed)
 
 
 def begin_run(
@@ -278,7 +295,7 @@ def training_summary(folder: Path, settings: RunSettings, trained: Trained, seco
 
 def free_folder(name: str, source: str) -> Path:
     """The folder runs/NAME-SOURCE, with a number where that is taken."""
-    first = RUNS / f"{name}-{Path(source).stem or 'source'}"
+    first = RUNS / f"{name}-{Path(source).stem or 'source'}".replace(":", "-")
     folder, number = first, 1
     while folder.exists():
         number += 1

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from mapwise.interfaces.cli import about, diagnostics, predictors, runs
 from mapwise.interfaces.cli.app import TRACEBACK, app
 from mapwise.interfaces.cli.flags import COMMANDS, add_catalog
+from mapwise.interfaces.cli.imports import code_names, import_modules
 from mapwise.interfaces.printing import Unprinted, answer, complain, note, open_streams
 from mapwise.workflows.errors import FAILED, STOPPED, WrongUse, fault, line_and_code, sentence, shared
 
@@ -61,9 +62,10 @@ def _outcome(words: list[str]) -> tuple[int, str, BaseException | None]:
 
 def _run(words: list[str]) -> int:
     helps = "--help" in words
+    words = import_modules(words)
     if words[0] in COMMANDS and not helps:
-        add_catalog()
-    code = app(words, prog_name="mapwise", standalone_mode=False, obj=words)
+        add_catalog(code_names(words))
+    code = app(words or ["--help"], prog_name="mapwise", standalone_mode=False, obj=words)
     named = [word for word in words[1:] if not word.startswith("-")]
     if words[0] in ("train", "tune") and helps and named:
         about.show_flags(named[:2])

@@ -17,6 +17,8 @@ app = typer.Typer(
 
 TRACEBACK = "--traceback"
 """Taken from the words of a command line before they are read, since it may stand anywhere."""
+IMPORT = "--import"
+"""Likewise, since the catalog must hold what it imports."""
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -26,6 +28,15 @@ def _version(
     traceback: Annotated[
         bool, typer.Option(TRACEBACK, help="Also show where an error arose, for a report; after a command too.")
     ] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            IMPORT,
+            metavar="MODULE",
+            help="Import a module of your own; what it defines is then MODULE:NAME. After a command too.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     if version:
         from mapwise import __version__

@@ -7,7 +7,8 @@ command line is read, each by its own name, and `RunSettings` refuses those that
 import inspect
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -53,12 +54,21 @@ def with_settings(name: str, *, judges: bool = False) -> Callable[[Command], Com
     return decorated
 
 
-def add_catalog() -> None:
-    """Give these commands the flags of all learners, nets and sources, hidden: help with a learner's name shows its."""
+def add_catalog(others: Sequence[str] = ()) -> None:
+    """Give these commands the flags of all learners, nets and sources, hidden: help with a learner's name shows its.
+
+    others: names of learners and sources that are not the catalog's own, as MODULE:NAME.
+    """
     from mapwise.catalog.learners import LEARNERS
     from mapwise.catalog.nets import NETS, net_options
     from mapwise.catalog.sources import SOURCES
 
+    for name in others:
+        try:
+            LEARNERS[name]  # from now on it is one of those that are listed
+        except ValueError:
+            with suppress(ValueError):  # said by the command, which knows what the name is for
+                SOURCES[name]
     switches = {name: row.types[name] is bool for row in LEARNERS.values() for name in row.fields}
     options = [("net", name, about) for net in NETS for name, about in net_options(net).items()]
     options += [("source", name, about) for row in SOURCES.values() for name, about in row.options.items()]

@@ -193,6 +193,27 @@ def eval_command(
         show(accuracy_table(reports, title=str(run)), *([sights_table(reports)] if reports[0].instances else []))
 
 
+@app.command("check", epilog="Examples: mapwise check protonet; mapwise check my_module:MyLearner sinusoid")
+@with_settings("check")
+def check_command(
+    learner: Annotated[str, typer.Argument(help="A learner's name, or MODULE:NAME.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="The tasks to test it on.")] = "glyphs",
+    set_: Set = None,
+    json: Json = False,
+    **settings: Any,
+) -> None:
+    """Test a learner against the laws: gradients, order of rows, padding, repeatability and others."""
+    from mapwise.workflows.train import check_learner
+
+    verdicts = check_learner(learner, source, values_of(settings, set_))
+    if json:
+        answer({"learner": learner, "source": source, "laws": [verdict.to_json() for verdict in verdicts]})
+    else:
+        show(str(verdicts), "no law is broken" if not verdicts.broken else f"{len(verdicts.broken)} broken")
+    if verdicts.broken:
+        raise typer.Exit(FAILED)
+
+
 @app.command("compare", epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
 @with_settings("compare", judges=True)
 def compare_command(
