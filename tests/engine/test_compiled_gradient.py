@@ -10,11 +10,12 @@ from mapwise.core import tree
 from mapwise.data.digits import digits
 from mapwise.engine import compiled as compiling
 from mapwise.engine.gradient import meta_gradient
+from mapwise.learners.generation.abml import ABML
 from mapwise.learners.metric.protonet import ProtoNet
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
 from mapwise.tasks.episodes import Episodes
-from toy_tasks import LEARNERS, digit_net, hardest, long_ways, maml, protonet, single
+from toy_tasks import LEARNERS, digit_net, double, hardest, long_ways, maml, protonet, sine_net, single
 
 
 @pytest.mark.slow
@@ -90,6 +91,16 @@ def test_what_cannot_be_compiled_runs_uncompiled_with_one_line():
         with pytest.warns(RuntimeWarning, match=r"can't be compiled here \(.*\), so it runs uncompiled$"):
             gradient, _ = meta_gradient(learner, params, tasks, how="loop", compile=True)
     for path, leaf in tree.flatten(meta_gradient(learner, params, tasks, how="loop")[0]).items():
+        torch.testing.assert_close(tree.flatten(gradient)[path], leaf)
+
+
+def test_a_learner_whose_program_would_end_the_process_runs_uncompiled():
+    _, _, tasks = maml()
+    learner = ABML(sine_net, inner_steps=1, inner_lr=0.01, loss="squared_error")
+    params = double(learner.init(0))
+    with pytest.warns(RuntimeWarning, match=r"^ABML isn't compiled, since torch's compiler .*, so it runs uncompiled$"):
+        gradient, _ = meta_gradient(learner, params, tasks, how="vmap", compile=True)
+    for path, leaf in tree.flatten(meta_gradient(learner, params, tasks, how="vmap")[0]).items():
         torch.testing.assert_close(tree.flatten(gradient)[path], leaf)
 
 

@@ -36,6 +36,8 @@ class Learner:
 
     takes_tokens: ClassVar[bool] = False
     """Whether it answers by token where every token has a label, y [N, L, W]."""
+    uncompiled: ClassVar[str] = ""
+    """Why its meta-gradient isn't compiled, as a reason that follows "since"; "" where it is."""
 
     def __post_init__(self) -> None:
         check_fields(self)

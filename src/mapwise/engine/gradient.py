@@ -89,6 +89,8 @@ def meta_gradient(
         run: Callable[..., Gradient] = partial(_piece, learner, one, remat, weigh)
         if compile:
             try:
+                if learner.uncompiled:
+                    raise NotCompiled(f"{type(learner).__name__} isn't compiled, since {learner.uncompiled}")
                 owner = (learner, one, remat, weigh, whole, precision)
                 gradient: Gradient = run_compiled(run, owner, params, piece, share)
                 return gradient

@@ -66,6 +66,7 @@ class ABML(FixedHeadLearner):
     """
 
     net_part: ClassVar[str] = "mean"
+    uncompiled: ClassVar[str] = "torch's compiler writes a program for it that writes outside its memory (torch 2.13)"
 
     inner_steps: int = 5
     inner_lr: float = 0.1
