@@ -159,7 +159,7 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
         "src/mapwise/catalog/sources.py": [
             ("from mapwise.tasks.sinusoid import Sinusoid\n", "from mapwise.tasks.steps import Steps\n"),
             (
-                "SOURCES: dict[str, SourceRow] = {\n",
+                "_SOURCES = {\n",
                 '    "steps": SourceRow(\n        _functions(Steps, queries=10), "regression", "step functions", '
                 'net="mlp", shots="5", factory=Steps\n    ),\n',
             ),
@@ -280,7 +280,10 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
                 '    select:     return the params of the "best" validation, or the "last".\n',
                 "    shrink:     share of the meta-gradient that is left out, 0 to 1.\n",
             ),
-            ("        validation_episodes=validation_episodes,\n", "        shrink=shrink,\n"),
+            (
+                "        validation_episodes=_MOST_EPISODES if validation_episodes is None else validation_episodes,\n",
+                "        shrink=shrink,\n",
+            ),
             (
                 "meta_gradient(learner.at(step / steps), state.params, batch, **gradient_settings)\n",
                 "        gradient = tree.map(lambda leaf: (1 - shrink) * leaf, gradient)\n",
@@ -344,7 +347,7 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
             ''',
         "src/mapwise/interfaces/cli/diagnostics.py": [
             (
-                "from mapwise.interfaces.printing import answer, show\n",
+                "from mapwise.interfaces.printing import answer, note, show\n",
                 dedent('''
 
                 @app.command("nearby", epilog="Example: mapwise nearby birds.safetensors new/ --count 3")
@@ -355,7 +358,11 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
                     json: Json = False,
                 ) -> None:
                     """Show the examples nearest to each row."""
-                    diagnose("nearby", file, inputs, json, count=count)
+                    from mapwise.interfaces.progress import Work
+
+                    with Work("loading the predictor") as work:
+                        shown = diagnose("nearby", file, inputs, work, skip_bad=False, count=count)
+                    shown(json)
                 '''),
             )
         ],

@@ -95,7 +95,8 @@ def _whole(path: Path) -> tuple[bytes, dict[str, Any]]:
         if length > _LONGEST:
             raise ValueError(f"its header is of {length:,} bytes")
         header = json.loads(file.read(length))
-        ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+        offsets = [about["data_offsets"] for name, about in header.items() if name != "__metadata__"]
+        ends = [end for _, end in offsets]  # two each, or it is damaged
         size, expected = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
         if size != expected:
             raise ValueError(f"it is of {size:,} bytes, and its header says {expected:,}")
