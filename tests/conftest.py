@@ -35,6 +35,15 @@ settings.register_profile("mapwise", deadline=None, derandomize=True)
 settings.load_profile("mapwise")
 
 
+@pytest.fixture(autouse=True)
+def gradients_are_on():
+    """No test leaves torch's gradients off: others in the same process would fail by it."""
+    yield
+    left_on = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    assert left_on, "this test has left torch's gradients off"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets, one folder each; tests that need it are skipped where it is absent."""

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import mapwise
 from mapwise.interfaces.cli import main
 
@@ -67,6 +69,7 @@ def command(*words: object) -> str:
 
 def tried(case: Case, seconds: float = SECONDS) -> tuple[str, str]:
     """What came of a case, and in what words: the sentence, or the end of the traceback."""
+    gradients = torch.is_grad_enabled()
     try:
         with _limit(seconds), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,6 +81,8 @@ def tried(case: Case, seconds: float = SECONDS) -> tuple[str, str]:
         return (SENTENCE if text.startswith("mapwise: ") and "\n" not in text else TRACEBACK), text
     except Exception as error:
         return (SENTENCE, str(error)) if is_sentence(error) else (TRACEBACK, traceback.format_exc()[-500:])
+    finally:
+        torch.set_grad_enabled(gradients)  # a case that is stopped may be anywhere
     return (RIGHT if case.right(answer) else WRONG), repr(answer)[:200]
 
 

@@ -81,7 +81,7 @@ MISTAKES = [
     ("'net'", lambda: net_options("x"), NETS),
     ("'source'", lambda: named_source("x"), SOURCES),
     ("'encoder'", lambda: encoder_named("x", fetch=False), ENCODERS),
-    ("'family of encoders'", lambda: encoder_named("x:y", fetch=False), FAMILIES),
+    ("'family of encoders or imported module'", lambda: encoder_named("x:y", fetch=False), FAMILIES),
     ("'diagnostic'", lambda: diagnostic_named("x"), every_diagnostic()),
     ("'comparison'", lambda: asked_bench("x", episodes=None, quick=False), BENCHES),
     ("'field of the learner'", RUN.typed_fields, map(flag, LEARNERS["maml"].fields)),

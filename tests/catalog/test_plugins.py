@@ -148,7 +148,7 @@ def test_a_name_in_a_file_imports_nothing(own_code):
     for rows in (LEARNERS, SOURCES, ENCODERS):
         with pytest.raises(ValueError, match="not imported: give --import own_code"):
             rows["own_code:Mine"]
-    with pytest.raises(ValueError, match="not imported"):
+    with pytest.raises(ValueError, match="there is no family of encoders or imported module 'own_code'"):
         encoder_named("own_code:Lengths", fetch=False)
     assert "own_code" not in sys.modules
     assert has_encoder("hf:anything")

@@ -122,7 +122,7 @@ CALLS: list[tuple[str, Any, str]] = [
     ("train, other shapes", lambda: trained({"weight": torch.zeros(3, 3), "bias": torch.zeros(2)}), "shape (3, 3)"),
     ("train, arrays", lambda: trained({name: leaf.numpy() for name, leaf in PARAMS.items()}), "is a ndarray"),
     ("train, integers", lambda: trained({name: leaf.long() for name, leaf in PARAMS.items()}), "torch.int64"),
-    ("train, no dict", lambda: trained([1]), "params are a list"),
+    ("train, no dict", lambda: trained([1]), "params is [1]: give a dict"),
     ("evaluate, other params", lambda: evaluated({"other": torch.zeros(2)}), "params have no 'weight'"),
     ("evaluate, a param too many", lambda: evaluated({**PARAMS, "other": torch.zeros(2)}), "params have 'other'"),
     ("evaluate, half an episode", lambda: evaluated(episodes=1.5), "episodes is 1.5"),

@@ -5,6 +5,7 @@ import pytest
 
 import mapwise as mw
 from mapwise.catalog.heads import HEADS
+from mapwise.data.inputs import columns
 from mapwise.predictors import classes
 from measured import MEGABYTES, measured
 
@@ -13,6 +14,7 @@ import sys
 import numpy as np
 import mapwise as mw
 from mapwise.catalog.heads import HEADS
+from mapwise.data.inputs import columns
 from mapwise.predictors import classes
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation
@@ -63,12 +65,12 @@ def rows_of(count, classes_):
 def test_classes_that_are_learned_a_few_at_a_time_answer_as_all_at_once(head, most, monkeypatch):
     X, y, queries = rows_of(60, 12)
     whole = mw.FewShotClassifier(learner=head).fit(X, y, sample_weight=np.arange(1, 61))
-    probabilities, answers = whole.predict_proba(queries), whole.predict(queries)
+    scores, answers = whole.predictor_.scores(columns(queries)), whole.predict(queries)
     monkeypatch.setattr(classes, "MOST", 1)
     monkeypatch.setattr(classes, "_TOGETHER", most)
     parts = mw.FewShotClassifier(learner=head).fit(X, y, sample_weight=np.arange(1, 61))
     assert parts.predictor_.large and len(list(parts.predictor_._blocks())) > 1
-    np.testing.assert_allclose(parts.predict_proba(queries), probabilities, rtol=1e-9)
+    np.testing.assert_allclose(parts.predictor_.scores(columns(queries)), scores, rtol=1e-9)
     assert (parts.predict(queries) == answers).all()
     parts.partial_fit(X[:2] + 9, ["new", "new"])
     assert parts.predict(X[1:2] + 9)[0] == "new"

@@ -1,5 +1,6 @@
 """Every encoder of raw rows by name, and every family of encoders."""
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -65,8 +66,8 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
     """
     check_text("encoder", name)
     family, colon, rest = name.partition(":")
-    if family in FAMILIES and colon:
-        encoder: Encoder = FAMILIES[family](rest, fetch)
+    if colon and (family in FAMILIES or family not in sys.modules):
+        encoder: Encoder = named(FAMILIES, family, "family of encoders or imported module")(rest, fetch)
     else:
         encoder = named(ENCODERS, name, "encoder")()
     return cache_in(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder

@@ -64,14 +64,17 @@ def out_of_fold(
 
     score: a support, rows -> their scores.
 
-    Folds leave out of every class the same share, drawn by a fixed seed, so that training is on four fifths where
-    there are five rows of each class. The only row of a class is never left out.
+    Folds leave out of every class the same share, so that training is on four fifths where there are five rows of
+    each class. The only row of a class is never left out. A row's fold follows from its numbers and not from its place,
+    so that the order of rows and classes changes nothing.
     """
     columns = support.y.argmax(1).numpy()
     counts = np.bincount(columns)
     several = counts[counts > 1]
     count = int(np.clip(several.min(), 2, FOLDS)) if len(several) else 0
-    fold = _folds(columns, count)
+    x = support.x.flatten(1).numpy()
+    direction = np.random.Generator(np.random.Philox(0)).normal(size=x.shape[1])
+    fold = _folds(columns, x @ direction, count)
     rows, scores = list[np.ndarray](), list[np.ndarray]()
     for place in range(count):
         rest, left_out = (torch.as_tensor(np.flatnonzero(part)) for part in (fold != place, fold == place))
@@ -87,12 +90,11 @@ def out_of_fold(
     return np.concatenate(rows), np.concatenate(scores)
 
 
-def _folds(columns: Int64[np.ndarray, "S"], count: int) -> Int64[np.ndarray, "S"]:
-    """The fold of each row, of so many; -1 for the only row of a class."""
-    random = np.random.Generator(np.random.Philox(0))
+def _folds(columns: Int64[np.ndarray, "S"], along: Float[np.ndarray, "S"], count: int) -> Int64[np.ndarray, "S"]:
+    """The fold of each row, of so many, in turns along a direction; -1 for the only row of a class."""
     fold = np.full(len(columns), -1)
     for c in np.unique(columns):
-        rows = random.permutation(np.flatnonzero(columns == c))
+        rows = np.flatnonzero(columns == c)
         if len(rows) > 1:
-            fold[rows] = np.arange(len(rows)) % count
+            fold[rows[np.argsort(along[rows], kind="stable")]] = np.arange(len(rows)) % count
     return fold
