@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.resources import files
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import safetensors.torch
@@ -39,6 +39,9 @@ class Bundled:
     weights: the bytes of the folder's weights.
     """
 
+    state: ClassVar[Mapping[str, Any]] = {}
+    """Nothing: the network is frozen."""
+
     name: str
     rows: Encoder
     net: Net
@@ -67,11 +70,6 @@ class Bundled:
     def version(self) -> str:
         """The weights' digest."""
         return hashlib.sha256(self.weights).hexdigest()[:16]
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """Nothing: the network is frozen."""
-        return {}
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
         """Itself."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -67,6 +67,9 @@ class _Pretrained:
     adapter: what a few labelled rows added to its weights.
     """
 
+    usual: ClassVar[None] = None
+    """Not measured: the classes the model was trained on are unknown."""
+
     name: str
     folder: Path
     adapter: Adapter = _UNMOVED
@@ -80,10 +83,6 @@ class _Pretrained:
     def state(self) -> Mapping[str, Any]:
         """The adapter's matrices; {} of a model that was not tuned."""
         return self.adapter.arrays
-
-    @property
-    def usual(self) -> None:
-        """Not measured: the classes the model was trained on are unknown."""
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
         """The model with this adapter; raises ValueError for an invalid adapter."""
@@ -133,10 +132,7 @@ class Sentences(_Pretrained):
     Long texts are truncated.
     """
 
-    @property
-    def reads(self) -> Modality:
-        """What its rows are."""
-        return "texts"
+    reads: ClassVar[Modality] = "texts"
 
     def content(self, row: str, place: int) -> bytes:
         """The text in UTF-8; raises ValueError for one without letters."""
@@ -163,10 +159,7 @@ class Pictures(_Pretrained):
     mean over the places of the picture.
     """
 
-    @property
-    def reads(self) -> Modality:
-        """What its rows are."""
-        return "pictures"
+    reads: ClassVar[Modality] = "pictures"
 
     def content(self, row: Any, place: int) -> bytes:
         """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""

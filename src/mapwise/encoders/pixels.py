@@ -24,6 +24,9 @@ class _Plain:
     shape: (C, H, W) of a row; C is 1 or 3.
     """
 
+    usual: ClassVar[None] = None
+    """Not measured: pixels have no distance of their own."""
+
     name: ClassVar[str]
     reads: ClassVar[Modality] = "pictures"
     version: ClassVar[str] = "1"
@@ -35,10 +38,6 @@ class _Plain:
     def state(self) -> Mapping[str, Any]:
         """The shape."""
         return {"shape": list(self.shape)}
-
-    @property
-    def usual(self) -> None:
-        """Not measured: pixels have no distance of their own."""
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
         """The encoder of another shape; raises ValueError for what is no shape of a picture."""

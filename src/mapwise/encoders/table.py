@@ -97,26 +97,13 @@ class Table:
     all cells are numbers is refused.
     """
 
+    name: ClassVar[str] = "table"
+    reads: ClassVar[Modality] = "table"
+    version: ClassVar[str] = "1"
+    usual: ClassVar[None] = None
+    """Not measured: tables have nothing in common."""
+
     seen: Mapping[str, Number | Words | Frequency] | None = None
-
-    @property
-    def name(self) -> str:
-        """What it is called in the catalog."""
-        return "table"
-
-    @property
-    def reads(self) -> Modality:
-        """What its rows are."""
-        return "table"
-
-    @property
-    def version(self) -> str:
-        """Another one gives other arrays."""
-        return "1"
-
-    @property
-    def usual(self) -> None:
-        """Not measured: tables have nothing in common."""
 
     @property
     def state(self) -> Mapping[str, Any]:

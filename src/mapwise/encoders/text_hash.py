@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -24,31 +24,15 @@ class TextHash:
     features: columns of either half.
     """
 
+    name: ClassVar[str] = "text-hash"
+    reads: ClassVar[Modality] = "texts"
+    version: ClassVar[str] = "1"
+    usual: ClassVar[None] = None
+    """Not measured: no class was ever trained on."""
+    state: ClassVar[Mapping[str, Any]] = {}
+    """Nothing: hashing looks at no other rows."""
+
     features: int = 2048
-
-    @property
-    def name(self) -> str:
-        """What it is called in the catalog."""
-        return "text-hash"
-
-    @property
-    def reads(self) -> Modality:
-        """What its rows are."""
-        return "texts"
-
-    @property
-    def version(self) -> str:
-        """Another one gives other arrays."""
-        return "1"
-
-    @property
-    def usual(self) -> None:
-        """Not measured: no class was ever trained on."""
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """Nothing: hashing looks at no other rows."""
-        return {}
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
         """Itself."""

@@ -29,6 +29,11 @@ class Curves(Source):
     device:         where the tasks are put.
     """
 
+    inputs: ClassVar[Spec] = Spec((1,))
+    """One number, x."""
+    outputs: ClassVar[int] = 1
+    """One target, y."""
+
     shots: int = 10
     queries: int = 10
     tasks: int = 25
@@ -73,16 +78,6 @@ class Curves(Source):
     def about(self) -> About:
         """What the tasks are, for reports."""
         return About(self.name, self.part, "", str(self.shots), self.queries, self.seed)
-
-    @property
-    def inputs(self) -> Spec:
-        """One number, x."""
-        return Spec((1,))
-
-    @property
-    def outputs(self) -> int:
-        """One target, y."""
-        return 1
 
     def split(self, name: str) -> Self:
         """The same family over the curves of another split."""

@@ -72,6 +72,11 @@ class GaussianProcess(Source):
     torch.Size([4, 10, 1])
     """
 
+    inputs: ClassVar[Spec] = Spec((1,))
+    """One number, x."""
+    outputs: ClassVar[int] = 1
+    """One target, y."""
+
     shots: int | tuple[int, int] = (3, 10)
     queries: int = 30
     tasks: int = 16
@@ -115,16 +120,6 @@ class GaussianProcess(Source):
         low, high = self._span
         shots = str(low) if low == high else f"{low}-{high}"
         return About(self.name, self.part, "", shots, self.queries, self.seed)
-
-    @property
-    def inputs(self) -> Spec:
-        """One number, x."""
-        return Spec((1,))
-
-    @property
-    def outputs(self) -> int:
-        """One target, y."""
-        return 1
 
     def split(self, name: str) -> "GaussianProcess":
         """The same family over the functions of another split."""

@@ -1,6 +1,7 @@
 """Line regression: every task is a straight line of its own slope and intercept."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class Lines(Curves):
     torch.Size([4, 5, 1])
     """
 
+    name: ClassVar[str] = "lines"
+
     slope: float = field(default=3.0, kw_only=True)
     intercept: float = field(default=3.0, kw_only=True)
 
@@ -35,11 +38,6 @@ class Lines(Curves):
         for what, largest in (("slope", self.slope), ("intercept", self.intercept)):
             if not 0 <= largest < np.inf:
                 raise ValueError(f"{what} is {largest}: give the largest size, 0 or more")
-
-    @property
-    def name(self) -> str:
-        """What the data is called in reports."""
-        return "lines"
 
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:

@@ -105,6 +105,8 @@ class Copy(Sequences):
     torch.Size([4, 41, 10])
     """
 
+    name: ClassVar[str] = "copy"
+
     length: str = field(default="1-20", kw_only=True)
     width: int = field(default=8, kw_only=True)
 
@@ -112,11 +114,6 @@ class Copy(Sequences):
         super().__post_init__()
         _ = self.lengths
         _at_least(1, width=self.width)
-
-    @property
-    def name(self) -> str:
-        """What the data is called in reports."""
-        return "copy"
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -173,6 +170,8 @@ class AssociativeRecall(Sequences):
     torch.Size([4, 32, 9])
     """
 
+    name: ClassVar[str] = "associative_recall"
+
     items: str = field(default="2-6", kw_only=True)
     vectors: int = field(default=3, kw_only=True)
     width: int = field(default=6, kw_only=True)
@@ -181,11 +180,6 @@ class AssociativeRecall(Sequences):
         super().__post_init__()
         _ = self.counts
         _at_least(1, vectors=self.vectors, width=self.width)
-
-    @property
-    def name(self) -> str:
-        """What the data is called in reports."""
-        return "associative_recall"
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Sinusoid regression: every task is a sine curve of its own amplitude and phase."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,15 +29,9 @@ class Sinusoid(Curves):
     torch.Size([4, 10, 1])
     """
 
-    @property
-    def name(self) -> str:
-        """What the data is called in reports."""
-        return "sinusoid"
-
-    @property
-    def ranges(self) -> tuple[tuple[float, float], ...]:
-        """Of the amplitude, and of the phase in radians."""
-        return (0.1, 5.0), (0.0, np.pi)
+    name: ClassVar[str] = "sinusoid"
+    ranges: ClassVar[tuple[tuple[float, float], ...]] = (0.1, 5.0), (0.0, np.pi)
+    """Of the amplitude, and of the phase in radians."""
 
     def y(self, x: np.ndarray, *numbers: np.ndarray) -> np.ndarray:
         """amplitude * sin(x - phase)."""

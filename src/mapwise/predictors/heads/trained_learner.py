@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -40,6 +40,11 @@ class TrainedLearner:
     settings: what the learner is made by.
     encoder:  what makes rows such as it was trained on of raw ones; None: nothing does.
     """
+
+    by_class: ClassVar[bool] = False
+    """Not known of any learner."""
+    tunes: ClassVar[bool] = False
+    """No: its encoder makes rows such as it was trained on."""
 
     settings: LearnerSettings
     learner: Learner
@@ -141,16 +146,6 @@ class TrainedLearner:
     def problem(self) -> str:
         """The name of the problem it was trained for."""
         return self.settings.shape.problem
-
-    @property
-    def by_class(self) -> bool:
-        """Not known of any learner."""
-        return False
-
-    @property
-    def tunes(self) -> bool:
-        """No: its encoder makes rows such as it was trained on."""
-        return False
 
     def encoder_called(self, name: str, reads: Modality) -> Encoder:
         """Its own encoder; raises ValueError when another is asked for, and where it has none."""
