@@ -26,5 +26,5 @@ def calls(folder: Path, count: int) -> list[Case]:
     return [cases[place * len(cases) // count] for place in range(count)] if count < len(cases) else cases
 
 
-TABLES = {"calls of the API": (calls, 10_000)}
-"""The calls, and more than there are: all of them."""
+TABLES = {"calls of the API": (calls, 10_000, 60)}
+"""As of files; more than there are are all of them."""

@@ -163,9 +163,9 @@ def tables(folder: Path, count: int) -> list[Case]:
 
 
 TABLES = {
-    "files of predictors": (predictors, 180),
-    "files of runs": (runs, 120),
-    "pictures": (pictures, 80),
-    "tables": (tables, 100),
+    "files of predictors": (predictors, 180, 20),
+    "files of runs": (runs, 120, 14),
+    "pictures": (pictures, 80, 9),
+    "tables": (tables, 100, 12),
 }
-"""What makes the cases of each table, and how many there are in all."""
+"""What makes the cases of each table, how many there are in all, and how many `make test` tries."""

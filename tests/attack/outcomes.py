@@ -78,7 +78,9 @@ def tried(case: Case, seconds: float = SECONDS) -> tuple[str, str]:
         return HANG, ""
     except Refusal as refusal:
         text = str(refusal).strip()
-        return (SENTENCE if text.startswith("mapwise: ") and "\n" not in text else TRACEBACK), text
+        # What nothing foresaw is said to be a fault of mapwise.
+        foreseen = text.startswith("mapwise: ") and "\n" not in text and "fault of mapwise" not in text
+        return (SENTENCE if foreseen else TRACEBACK), text
     except Exception as error:
         return (SENTENCE, str(error)) if is_sentence(error) else (TRACEBACK, traceback.format_exc()[-500:])
     finally:

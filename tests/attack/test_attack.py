@@ -7,22 +7,20 @@ import pytest
 
 import hostile_calls
 import hostile_files
+import hostile_runs
 import mapwise as mw
 from outcomes import HANG, RIGHT, SENTENCE, TRACEBACK, WRONG, Case, Refusal, counts, table, total, tried
 
-TABLES = hostile_files.TABLES | hostile_calls.TABLES
-SAMPLE = 9
-"""`make test` tries one case of so many, and of a large table about MOST."""
-MOST = 60
+TABLES = hostile_files.TABLES | hostile_runs.TABLES | hostile_calls.TABLES
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("part", [SAMPLE, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
-def test_no_hostile_case_ends_in_anything_else(name, part, tmp_path, monkeypatch):
-    make, count = TABLES[name]
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_no_hostile_case_ends_in_anything_else(name, every, tmp_path, monkeypatch):
+    make, count, some = TABLES[name]
     monkeypatch.chdir(tmp_path)
     cases = make(tmp_path, count)
-    cases = cases[:: max(part, len(cases) // MOST)] if part > 1 else cases
+    cases = cases if every else cases[:: len(cases) // some]
     outcomes, faults = counts(cases)
     assert faults == [] and total(outcomes) == len(cases)
     assert outcomes[SENTENCE] > 0
@@ -42,6 +40,7 @@ def refused(line):
         (lambda: Path("nowhere").read_text(), SENTENCE),
         (lambda: refused("mapwise: no\n"), SENTENCE),
         (lambda: refused("mapwise: no\nmapwise: twice\n"), TRACEBACK),
+        (lambda: refused("mapwise: this is a fault of mapwise (KeyError: x): report it"), TRACEBACK),
         (lambda: refused("Traceback"), TRACEBACK),
         (lambda: {}["x"], TRACEBACK),
         (lambda: time.sleep(5), HANG),
