@@ -57,3 +57,16 @@ def test_a_sheet_of_answers_holds_no_formulas_and_numbers_stay_numbers(cli):
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [row["input"] for row in rows] == ["'=cmd()|' /C calc'!A0", "'@home"]
     assert [row["label"] for row in rows] == ["-5", "'=go"]
+
+
+def test_a_text_is_shown_as_it_is_and_nothing_is_folded_where_no_terminal_is(capsys):
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("cell")
+    table.add_row(Text("word " * 100 + ":smile:"))
+    show("a smile :smile: [bold]" + "word " * 100, table)
+    out = capsys.readouterr().out
+    assert out.startswith("a smile :smile: [bold]word")
+    assert sum("word" in line for line in out.splitlines()) == 2
+    assert out.count(":smile:") == 2

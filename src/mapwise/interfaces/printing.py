@@ -84,6 +84,10 @@ _PLAIN = "mapwise.plain"
 codecs.register_error(_PLAIN, _plain)
 
 
+_WIDEST = 10_000
+"""Columns of a table that goes to no terminal."""
+
+
 def speaks() -> bool:
     """Whether this process is the one that speaks; looked up here, since help comes without torch."""
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
@@ -107,13 +111,12 @@ def show(*shown: Any) -> None:
     from rich.console import Console
     from rich.segment import Segment, Segments
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    if not sys.stdout.isatty():
-        # A file or a pipe has no width: nothing is to be folded to a terminal that isn't there.
-        console = Console(file=sys.stdout, highlight=False, width=160)
+    # A file or a pipe has no width: nothing is to be folded to a terminal that isn't there.
+    width = None if sys.stdout.isatty() else _WIDEST
+    console = Console(file=sys.stdout, highlight=False, emoji=False, width=width)
     for part in shown:
         if isinstance(part, str):
-            console.print(printable(part), markup=False)
+            console.print(printable(part), markup=False, soft_wrap=True)
         else:
             segments = console.render(part)
             console.print(Segments([Segment(printable(text), style, control) for text, style, control in segments]))

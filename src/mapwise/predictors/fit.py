@@ -201,8 +201,8 @@ def _of_names(
     classes, columns = examples.of_classes()
     if len(np.unique(columns)) < least:
         raise ValueError(
-            f"all examples are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give examples of at "
-            f"least {least} classes"
+            f"all examples that count are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give some "
+            f"of at least {least} classes"
         )
     contents = digests(examples.modality, examples.rows)
     _check_contents(examples.modality, contents, columns, classes, examples.sources)
