@@ -8,7 +8,7 @@ CODE := src tests $(wildcard benchmarks docs/*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check docs bench release clean
+.PHONY: help demo test test-all test-oldest test-newest check docs bench release clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,15 @@ test: $(STAMP) ## run every test but the slow ones
 
 test-all: $(STAMP) ## run every test, the slow ones too
 	$(RUN) -m pytest -q -n auto --maxprocesses=4 --dist worksteal $(ARGS)
+
+# Other releases than those of constraints.txt have deprecations of their own.
+OTHER := -m pytest -q -p no:cacheprovider -n auto --maxprocesses=4 --dist worksteal -m "not slow" -W default
+
+test-oldest: .cache/oldest/.installed ## run them with the oldest releases that pyproject.toml allows (3 GB of torch, once)
+	OMP_NUM_THREADS=1 .cache/oldest/bin/python $(OTHER) --ignore tests/house $(ARGS)
+
+test-newest: .cache/newest/.installed ## run them with the newest release of everything but torch
+	OMP_NUM_THREADS=1 .cache/newest/bin/python $(OTHER) --ignore tests/house $(ARGS)
 
 check: $(STAMP) ## format, lint, types, floors
 	$(RUN) -m ruff format --check $(CODE)
@@ -49,6 +58,17 @@ release: $(STAMP) ## build the wheel into dist/ and run the demo from it in an e
 clean: ## remove the environment, caches and builds (your runs stay)
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.cache/oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear .cache/oldest
+	.cache/oldest/bin/python -m pip install -c constraints-oldest.txt -e '.[test]'
+	@touch $@
+
+.cache/newest/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear .cache/newest
+	.cache/newest/bin/python -m pip install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	.cache/newest/bin/python -m pip install -e '.[test,hf,tune,peft,captum,onnx,tensorboard]' "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \

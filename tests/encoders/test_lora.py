@@ -18,6 +18,8 @@ from mapwise.encoders import hugging_face, lora
 from mapwise.encoders.lora import Adapter
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.cross_validation import held_out
+
+pytest.importorskip("peft")
 from test_hugging_face import KINDS, photos, random_net, tiny
 
 WORDS = ["a", "the", "my", "your", "is", "was", "card", "cash", "loan", "rate"]

@@ -41,6 +41,7 @@ class Rule(Protocol):
         ...
 
 
+@tree.register_dataclass  # so that a step sees the rates it is a function of
 @dataclass(frozen=True)
 class SGD:
     """Gradient descent, with heavy-ball momentum when asked for (as torch.optim.SGD)."""
@@ -65,6 +66,7 @@ class SGD:
         return _step_along(point, gradient, self.rate), state
 
 
+@tree.register_dataclass  # so that a step sees the rates it is a function of
 @dataclass(frozen=True)
 class Adam:
     """Adam (Kingma and Ba 2015, algorithm 1), its moments starting afresh."""
@@ -96,11 +98,6 @@ class Adam:
             return direction
 
         return _step_along(point, tree.map(towards, first, second), self.rate), {"first": first, "second": second}
-
-
-# So that a step sees the rates it is a function of.
-pytree.register_dataclass(SGD)
-pytree.register_dataclass(Adam)
 
 
 def _step_along(point: Tree, direction: Tree, rate: Any) -> Tree:

@@ -5,11 +5,13 @@ arithmetic does. A key is an int64 scalar; the counter is the place in the array
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.autograd import Function
 from torch.utils import _pytree as pytree
 
 from mapwise.core.seeds import check_seed
@@ -17,6 +19,8 @@ from mapwise.core.seeds import check_seed
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
+_VIEWS = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+"""Whether vmap has a rule for `view` with a dtype, for sure."""
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -77,6 +81,26 @@ def _of_bits(x: Tensor, place: int) -> Int64[Tensor, "N"]:
     rows = x.detach().reshape(len(x), -1)
     if rows.is_floating_point():
         # Minus zero is zero with other bits.
-        rows = (rows + 0.0).view(_WORDS[rows.dtype.itemsize])
+        rows, word = rows + 0.0, _WORDS[rows.dtype.itemsize]
+        rows = rows.view(word) if _VIEWS else _viewed(rows, word)
     counter = torch.arange(1, rows.shape[1] + 1, dtype=torch.int64, device=rows.device)
     return _mix(_mix(rows.long() + counter * _GOLDEN).sum(1) + place)
+
+
+class _View(Function):
+    """x.view(dtype), with the rule for vmap that torch 2.8 and earlier lack."""
+
+    @staticmethod
+    def forward(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.view(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, dtype: torch.dtype) -> tuple[Tensor, int]:
+        return _viewed(x.movedim(in_dims[0], 0).contiguous(), dtype), 0
+
+
+_viewed: Callable[[Tensor, torch.dtype], Tensor] = _View.apply

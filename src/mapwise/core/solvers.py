@@ -11,6 +11,7 @@ from mapwise.core import context, tree
 from mapwise.core.scores import without_absent
 from mapwise.core.tree import Tree
 
+_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
 STEPS = 200
 """The most steps of each of the two passes in which a ridge regression is solved by matrix products."""
 
@@ -52,7 +53,7 @@ def _ridge_in_products(x: Tensor, y: Tensor, strength: float | Tensor) -> Float[
         return {"w": ((x @ w["w"]).T @ x).T}  # x.T beside x would be two names of one tensor, which the loop refuses
 
     def solved(target: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():
+        if _exporting():
             return _looped(product, target, strength)
         solution: Tensor = conjugate_gradient(product, {"w": target}, steps=STEPS, damping=strength)["w"]
         return solution
@@ -138,7 +139,7 @@ def _inverse_in_products(matrix: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
 
 def _repeated(after: Callable[..., tuple[Tensor, ...]], state: tuple[Tensor, ...], steps: int) -> tuple[Tensor, ...]:
     """The state after so many steps: in an exported graph a loop, which would have megabytes if unrolled."""
-    if not torch.compiler.is_exporting():
+    if not _exporting():
         for step in range(steps):
             state = after(step, *state)
         return state

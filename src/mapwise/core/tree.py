@@ -1,11 +1,14 @@
 """Arithmetic on nested dicts of tensors: params, fast weights, gradients."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from dataclasses import fields
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+T = TypeVar("T")
 Tree: TypeAlias = dict[str, Any]
 """A tensor at every leaf, a dict at every branch."""
 Forms: TypeAlias = dict[str, tuple[torch.Size, torch.dtype]]
@@ -70,6 +73,18 @@ def zeros_like(tree: Tree) -> Tree:
 def detach(tree: Tree) -> Tree:
     """The same numbers, cut off from the graph that made them."""
     return map(lambda leaf: leaf.detach(), tree)
+
+
+def register_dataclass(cls: type[T]) -> type[T]:
+    """Decorate a dataclass so that torch sees the tensors in its fields, as it does those of a dict."""
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # a dataclass has no type of its own
+
+    # torch.utils has a function for it from 2.7 on.
+    def parts(value: Any) -> tuple[list[Any], None]:
+        return [getattr(value, name) for name in names], None
+
+    pytree.register_pytree_node(cls, parts, lambda values, _: cls(*values))
+    return cls
 
 
 def _walk(tree: Tree, above: str) -> Iterator[tuple[str, Tensor]]:

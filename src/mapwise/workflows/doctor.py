@@ -14,18 +14,18 @@ from typing import Any
 PYTHON = (3, 11)
 CORE = {
     # distribution -> what is imported, and the lowest version that was tested
-    "torch": ("torch", "2.13"),
-    "numpy": ("numpy", "2.4"),
-    "safetensors": ("safetensors", "0.8"),
-    "pillow": ("PIL", "13"),
-    "scikit-learn": ("sklearn", "1.9"),
-    "scipy": ("scipy", "1.17"),
-    "matplotlib": ("matplotlib", "3.11"),
-    "typer": ("typer", "0.29"),
-    "rich": ("rich", "15"),
-    "pydantic": ("pydantic", "2.14"),
-    "narwhals": ("narwhals", "2.29"),
-    "jaxtyping": ("jaxtyping", "0.3.11"),
+    "torch": ("torch", "2.6"),
+    "numpy": ("numpy", "1.26.4"),
+    "safetensors": ("safetensors", "0.4.5"),
+    "pillow": ("PIL", "10.4"),
+    "scikit-learn": ("sklearn", "1.6.1"),
+    "scipy": ("scipy", "1.13"),
+    "matplotlib": ("matplotlib", "3.9"),
+    "typer": ("typer", "0.20"),
+    "rich": ("rich", "13.9"),
+    "pydantic": ("pydantic", "2.9"),
+    "narwhals": ("narwhals", "2.0"),
+    "jaxtyping": ("jaxtyping", "0.2.36"),
     "lazy-loader": ("lazy_loader", "0.4"),
 }
 PATIENCE = 120.0

@@ -5,7 +5,10 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
-from typer.exceptions import TyperException
+try:
+    from typer.exceptions import TyperException
+except ImportError:  # of an older typer, which stands on click
+    from click import ClickException as TyperException  # type: ignore[assignment]
 
 from mapwise.interfaces.cli import about, diagnostics, predictors, runs
 from mapwise.interfaces.cli.app import TRACEBACK, app
@@ -51,7 +54,7 @@ def _outcome(words: list[str]) -> tuple[int, str, BaseException | None]:
     except TyperException as error:
         near = getattr(error, "possibilities", None)  # of a flag that isn't there, nearest first
         name = getattr(error, "option_name", "")
-        text = f"there is no flag {name}: did you mean {near[0]}?" if near else error.format_message()
+        text = f"there is no flag {name}: did you mean {near[0]}?" if near and name else error.format_message()
         return error.exit_code, sentence(Exception(text)), WrongUse(text)
     except SystemExit:
         raise

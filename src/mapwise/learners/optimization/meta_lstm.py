@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from mapwise.core import functional, random, tree
 from mapwise.core.families.fixed_head import FixedHeadLearner
@@ -91,6 +90,7 @@ class MetaLSTM(FixedHeadLearner):
         return self.loss_of(weights, support, present)
 
 
+@tree.register_dataclass  # so that a step sees the weights it is a function of
 @dataclass(frozen=True)
 class Gates:
     """The rule of an inner loop: every coordinate of the weights is a row of one batch, C rows in all."""
@@ -123,10 +123,6 @@ class Gates:
         f = _gate_of(self.forget, h, theta, state["f"])
         i = _gate_of(self.input, h, theta, state["i"])
         return _unflat(f * theta - i * g, point), {"h": h, "c": c, "f": f, "i": i}
-
-
-# So that a step sees the weights it is a function of.
-pytree.register_dataclass(Gates)
 
 
 def _gate_of(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tensor, "C"]:
