@@ -36,6 +36,7 @@ def predictor_page(
     """
     sections = [
         _headline(predictor, report, file),
+        _other_encoder(predictor, report),
         html.side_by_side(_more(report), _refusing(predictor, report, file, detection)),
         html.side_by_side(_classes(predictor, report), _confusions(report)),
         _doubtful(predictor, report),
@@ -70,11 +71,16 @@ def predictor_summary(predictor: Predictor, report: HeldOut) -> str:
     if report.guesses:
         advice = advice_on(predictor.encoder.name, guesses=True)
         sentence += f" That is no better than guessing ({_percent(_chance(report))})."
-        sentence += f" {advice[0].capitalize()}: {'; '.join(advice[1:])}." if advice else ""
+        sentence += f" {html.capital(advice[0])}." if advice else ""
     sentence += f" {uneven}." if (uneven := _uneven(report)) else ""
-    return sentence + (
-        " So few leave it that wide; more examples narrow it." if expected.high - expected.low > _WIDE else ""
-    )
+    wide = expected.high - expected.low > _WIDE
+    return sentence + (" So few examples leave the interval that wide; more narrow it." if wide else "")
+
+
+def _other_encoder(predictor: Predictor, report: HeldOut) -> str:
+    """How to get the encoder that would likely do better."""
+    steps = advice_on(predictor.encoder.name, guesses=report.guesses)[1:]
+    return html.section("Another encoder", "".join(f"<p>{escape(step)}</p>" for step in steps)) if steps else ""
 
 
 def _expected(report: HeldOut) -> Expected | None:

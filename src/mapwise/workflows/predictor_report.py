@@ -25,6 +25,11 @@ class PredictorReport:
     summary: str
     detection: Detection
 
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """Which encoder would likely do better, and the steps to it; empty where nothing is known."""
+        return advice_on(self.predictor.encoder.name, guesses=self.held_out.guesses)
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object, without the page."""
         sources = self.predictor.sources
@@ -35,7 +40,7 @@ class PredictorReport:
             "classes": self.predictor.counts,
             "held_out": self.held_out.to_json(),
             "detection": self.detection.to_json(),
-            "advice": list(advice_on(self.predictor.encoder.name, guesses=self.held_out.guesses)),
+            "advice": list(self.advice),
             "doubtful": [
                 {"row": row, "source": sources[row] if sources else None, "class": name, "taken_for": taken}
                 for row, name, taken in self.held_out.doubtful

@@ -352,7 +352,9 @@ def _report_file(file: Path, path: Path) -> tuple[dict[str, Any], str]:
     predictor, size = Predictor.load(file), file.stat().st_size
     result = report_predictor(predictor, str(file), size)
     write_atomically(path, lambda opened: opened.write(result.page.encode()))
-    return {"file": str(file), "page": str(path), "bytes": size, **result.to_json()}, result.summary
+    return {"file": str(file), "page": str(path), "bytes": size, **result.to_json()}, "\n  ".join(
+        [result.summary, *result.advice[1:]]
+    )
 
 
 def _alone(given: dict[str, Any], what: str) -> None:
