@@ -91,8 +91,6 @@ def cells_of(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
         raise ValueError(f"{path} has no rows below its header: give a line of column names, then one line per row")
     header = rows.pop(0)
     lines.pop(0)
-    if len(header) < 2:
-        raise ValueError(f"{path} has a single column, {header[0]!r}: a table needs a label and at least one feature")
     if any("\0" in name for name in header):
         raise ValueError(f"line 1 of {path} has a NUL character in the name of a column: remove it")
     if all(parse_number(name) is not None and name for name in header):
@@ -144,8 +142,11 @@ def label_place(path: Path, header: list[str], label: str | None, text: str | No
 
     text: a column of texts, which then is not the label; of several others it is not the last that is taken.
 
-    Raises ValueError for a name that no column has, with the nearest, and where the label is to be named.
+    Raises ValueError for a name that no column has, with the nearest, for a single column, and where the label is to be
+    named.
     """
+    if len(header) < 2:
+        raise ValueError(f"{path} has a single column, {header[0]!r}: a table needs a label and at least one feature")
     if text is not None and text not in header:
         raise ValueError(f"{path} has no column {text!r}: {suggestion(text, header)}")
     if text is not None and label == text:
