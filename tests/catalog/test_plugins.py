@@ -144,6 +144,13 @@ def test_what_is_no_such_code_is_one_sentence(own_code, cli, words, sentence):
     assert "Traceback" not in done.err
 
 
+def test_the_value_of_another_flag_is_no_code(cli):
+    for words in (["--device", "cpu:x"], ["--device=cpu:x"]):
+        done = cli("train", "protonet", "digits", *words, "--steps", 1)
+        assert done.code == 2
+        assert "device" in done.err and "module" not in done.err
+
+
 def test_a_name_in_a_file_imports_nothing(own_code):
     for rows in (LEARNERS, SOURCES, ENCODERS):
         with pytest.raises(ValueError, match="not imported: give --import own_code"):

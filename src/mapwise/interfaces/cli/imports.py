@@ -5,6 +5,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from mapwise.interfaces.cli.app import IMPORT
@@ -12,6 +13,7 @@ from mapwise.workflows.errors import WrongUse
 
 _TAKING_NAMES = ("train", "tune", "check", "fit")
 """Commands whose words may be MODULE:NAME. To write it there allows its code to run; to have it in a file doesn't."""
+_FLAGS = ("--encoder", "--learner", "--source", "--test-source", "--json", "--skip-bad", "--help")
 _NAME = re.compile(r"(?:--[\w.-]+=)?([A-Za-z_]\w*(?:\.\w+)*:[A-Za-z_]\w*)")
 
 
@@ -31,7 +33,7 @@ def import_modules(words: Sequence[str]) -> list[str]:
         else:
             rest.append(word)
         place += 1
-    typed = [name.partition(":")[0] for name in code_names(rest[1:])]
+    typed = [name.partition(":")[0] for name in code_names(rest)]
     if modules or typed:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
         importlib.invalidate_caches()
@@ -44,8 +46,16 @@ def import_modules(words: Sequence[str]) -> list[str]:
 
 
 def code_names(words: Sequence[str]) -> list[str]:
-    """Each MODULE:NAME among these words, as a word of its own or behind a flag and "="."""
-    return [match[1] for word in words if (match := _NAME.fullmatch(word)) and not Path(word).exists()]
+    """Each MODULE:NAME behind the first of these words, by itself or as the value of a flag that takes one."""
+    places = [(before, word) for before, word in pairwise(words) if not _is_other(before, word)]
+    return [match[1] for _, word in places if (match := _NAME.fullmatch(word)) and not Path(word).exists()]
+
+
+def _is_other(before: str, word: str) -> bool:
+    """Whether a word is the value of a flag that takes no such name, as in --device cuda:a."""
+    named, equals, _ = word.partition("=")
+    flag = named if equals and named.startswith("--") else before
+    return flag.startswith("--") and flag not in _FLAGS
 
 
 def _import(name: str) -> None:
