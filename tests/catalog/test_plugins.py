@@ -5,7 +5,6 @@ import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from mapwise.catalog.encoders import ENCODERS, encoder_named, has_encoder
@@ -201,4 +200,5 @@ def test_check_tests_a_learner_against_the_laws(own_code, cli, monkeypatch):
 def test_check_examines_every_law(own_code, cli):
     done = cli("check", "own_code:Mine", "--json")
     assert [verdict["number"] for verdict in done.answer["laws"]] == list(range(1, 20))
-    assert np.mean([verdict["holds"] is not False for verdict in done.answer["laws"]]) > 0.9
+    # Its docstring has no lines Paper, Fast, Loss and Differs; all else is ProtoNet's.
+    assert [verdict["law"] for verdict in done.answer["laws"] if verdict["holds"] is False] == ["documented"]

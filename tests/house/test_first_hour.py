@@ -25,7 +25,7 @@ def test_every_command_of_the_first_hour_ends_well(cli):
     out = {line: done.out for line, done in commands}
     assert "ring" in out["mapwise predict shapes.safetensors new/ring.png new/box.png"].splitlines()[0]
     assert "bar" in out["mapwise predict shapes.safetensors bars/0.png --refuse 5"]
-    assert [line.split()[0] for line in out["mapwise predict intents.safetensors asked.csv"].splitlines()] == [
+    assert [line.split()[0] for line in out["mapwise predict intents.safetensors questions.csv"].splitlines()] == [
         "cancel",
         "refund",
     ]

@@ -35,11 +35,13 @@ def import_modules(words: Sequence[str]) -> list[str]:
         place += 1
     typed = [name.partition(":")[0] for name in code_names(rest)]
     if modules or typed:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+        sys.path.append(str(Path.cwd()))  # last, so that no file here stands for an installed package
         importlib.invalidate_caches()
     if rest and rest[0] in _TAKING_NAMES:
         # A family of encoders, such as hf, is no module.
         modules += [name for name in typed if rest[0] != "fit" or importlib.util.find_spec(name.split(".")[0])]
+    if typed and not modules:
+        sys.path.pop()
     for name in modules:
         _import(name)
     return [*rest, *words[end:]]
