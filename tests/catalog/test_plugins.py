@@ -11,6 +11,8 @@ from mapwise.catalog.encoders import ENCODERS, encoder_named, has_encoder
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.plugins import Registry
 from mapwise.catalog.sources import SOURCES
+from mapwise.engine.gradient import meta_gradient
+from mapwise.laws.check import Verdicts
 
 CODE = '''
 """A module of a user's own."""
@@ -194,6 +196,18 @@ def test_check_tests_a_learner_against_the_laws(own_code, cli, monkeypatch):
     assert done.answer["laws"] == [
         {"number": 1, "law": "map", "says": "all ways agree", "holds": False, "detail": "differs by 1"}
     ]
+
+
+def test_check_trains_on_what_the_learner_trains_on(cli, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "mapwise.workflows.train.check", lambda *parts, **named: calls.append((parts, named)) or Verdicts()
+    )
+    assert cli("check", "supervised", "digits", "--steps", 7).code == 0
+    ((learner, source), named) = calls[0]
+    assert named == {"seed": 0, "steps": 7}
+    # Fails where the head is made for other classes than those of the source.
+    meta_gradient(learner, learner.init(0), source(0), how="loop")
 
 
 @pytest.mark.slow

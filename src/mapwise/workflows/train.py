@@ -78,16 +78,17 @@ def check_settings(settings: RunSettings) -> None:
 def check_learner(learner: str, source: str, values: Mapping[str, Any]) -> Verdicts:
     """The verdicts of all laws on a learner of the catalog, on the tasks of a source.
 
-    values: settings by their addresses; without a network a small one is taken, since many gradients are compared.
+    values: settings by their addresses; without a network a small one is taken, since many gradients are compared, and
+            `steps` are those of the training that the law `learns` looks at.
 
     Raises WrongUse for settings that can't be, and ValueError for a learner that isn't for such tasks.
     """
     settings = settings_of(learner, source, values)
     if settings.net is None and LEARNERS[learner].blueprint is not None:
         settings = settings_of(learner, source, {"net": "mlp", "net.hidden": "32", **values})
-    tasks = source_of(settings)
-    trained_on = training_source(LEARNERS[settings.learner], tasks)
-    return check(learner_of(settings, tasks), trained_on, seed=settings.seed)
+    tasks = training_source(LEARNERS[settings.learner], source_of(settings))
+    steps = {"steps": settings.steps} if "steps" in values else {}
+    return check(learner_of(settings, tasks), tasks, seed=settings.seed, **steps)
 
 
 def begin_run(
