@@ -63,7 +63,7 @@ def timed(rows: LabelledRows, rounds: int) -> dict[str, Spread]:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(image).save(path)
         commands = {
-            "mapwise fit photos/ -o signs.safetensors": ["fit", "photos", "-o", "signs.safetensors"],
+            "mapwise fit photos/ -o signs.safetensors": ["fit", "photos", "-o", "signs.safetensors", "--force"],
             "mapwise predict signs.safetensors new/": ["predict", "signs.safetensors", "new"],
         }
         result: dict[str, list[float]] = {name: [] for name in commands}

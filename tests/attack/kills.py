@@ -144,7 +144,7 @@ def undisturbed(kind: Kind, folder: Path) -> tuple[dict[str, bytes | None], floa
 
 
 def with_out(kind: Kind) -> tuple[str, ...]:
-    return (*kind.begin, "--out", "out.safetensors" if kind.begin[0] == "fit" else "out")
+    return (*kind.begin, "--out", *(("out.safetensors", "--force") if kind.begin[0] == "fit" else ("out",)))
 
 
 def chain(kind: Kind, folder: Path, expected: dict, seconds: float, kills: int, chance: random.Random) -> Tally:

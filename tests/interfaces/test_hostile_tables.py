@@ -18,7 +18,7 @@ def only(outcome: str, err: str, answer: str) -> bool:
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda sheet: sheet.name)
 def test_a_csv_is_read_right_or_refused_in_one_sentence(cli, sheet):
     Path("t.csv").write_text(sheet.text, encoding="utf-8")
-    done = cli("fit", "t.csv", "-o", "f.safetensors", "--learner", "nearest_mean", "--json", *sheet.flags)
+    done = cli("fit", "t.csv", "-o", "f.safetensors", "--learner", "nearest_mean", "--json", "--force", *sheet.flags)
     if sheet.expected == SENTENCE:
         assert done.code == sheet.code and only(sheet.expected, done.err, sheet.sentence), done
         assert not Path("f.safetensors").exists()
@@ -43,7 +43,7 @@ def test_every_fit_says_how_it_reads_each_column(cli):
         "colour categories (2 values), 1 gap",
         "mixed categories (4 values), numbers in 2 cells",
     ]
-    result = cli("fit", "t.csv", "-o", "f.safetensors", "--json").answer["columns"]
+    result = cli("fit", "t.csv", "-o", "f.safetensors", "--json", "--force").answer["columns"]
     assert result[0] == {"name": "size", "read_as": "numbers", "gaps": 1, "values": 3, "numbers": 3, "free_text": False}
     assert result[2] == {
         "name": "mixed",

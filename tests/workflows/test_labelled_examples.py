@@ -51,7 +51,8 @@ def test_of_several_columns_beside_the_text_the_label_is_asked_for(sheet):
 def test_fit_shows_which_column_is_the_label(cli, sheet, tmp_path):
     done = cli("fit", sheet("size,kind", range(6), INTENTS), "-o", tmp_path / "p.safetensors")
     assert "label: column 'kind'" in done.out
-    done = cli("fit", sheet("intent,text", INTENTS, SENTENCES), "--text", "text", "-o", tmp_path / "p.safetensors")
+    words = ("--text", "text", "-o", tmp_path / "p.safetensors", "--force")
+    done = cli("fit", sheet("intent,text", INTENTS, SENTENCES), *words)
     assert "label: column 'intent'" in done.out
 
 

@@ -7,7 +7,7 @@ import os
 import secrets
 import select
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ MOST = 1 << 27
 _SILENCE = 8.0
 """Seconds for which a pipe may give nothing."""
 _BLOCK = 1 << 20
+STDIN = Path("standard input")
+"""This very path is no name of a file: `read_bytes` takes it for standard input."""
 
 
 def path_of(path: object) -> Path:
@@ -27,6 +29,11 @@ def path_of(path: object) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"the path is {quote(path)}: give the name of a file, or a pathlib.Path")
     return Path(text)
+
+
+def path_to_read(given: str | Path) -> Path:
+    """The path of what a user hands over, where "-" is standard input."""
+    return STDIN if str(given) == "-" else Path(given).expanduser()
 
 
 def path_to_write(path: object) -> Path:
@@ -64,20 +71,28 @@ def is_pipe(path: str | Path) -> bool:
 def read_bytes(path: str | Path, most: int = MOST, *, streams: bool = False) -> bytes:
     """The bytes of a file; with `streams` also of a pipe or a device, up to its end.
 
+    path: of a file, or STDIN, which may be silent for as long as it likes.
     most: so many at most.
 
     Raises OSError as opening does, for what is no file, for more bytes, and for a pipe that is silent for 8 seconds.
     """
+    if path is STDIN:
+        with open(0, "rb", closefd=False) as file:  # sys.stdin may be closed, or be another's
+            return _whole([file.read(most + 1)], most, str(path))
     check_file(path, streams=streams)
-    parts, size = [], 0
     # A pipe that nothing writes to would otherwise keep `open` waiting.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(handle, "rb", buffering=0) as file:
-        while block := _next(file, str(path)):
-            parts.append(block)
-            size += len(block)
-            if size > most:
-                raise OSError(errno.EFBIG, f"more than {most >> 20} MB", str(path))
+        return _whole(iter(lambda: _next(file, str(path)), b""), most, str(path))
+
+
+def _whole(blocks: Iterable[bytes], most: int, name: str) -> bytes:
+    parts, size = [], 0
+    for block in blocks:
+        parts.append(block)
+        size += len(block)
+        if size > most:
+            raise OSError(errno.EFBIG, f"more than {most >> 20} MB", name)
     return b"".join(parts)
 
 

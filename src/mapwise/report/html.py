@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 from mapwise.report import plots
+
+_MARK = '<meta name="generator" content="mapwise">'
+_HEAD = 1000  # bytes of a page, among which the mark is
 
 
 def document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str) -> str:
@@ -15,6 +19,7 @@ def document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str
 <html lang="en">
 <head>
 <meta charset="utf-8">
+{_MARK}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{escape(title)}</title>
@@ -36,6 +41,14 @@ def document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str
 """
     # A lone surrogate, as from an odd file name, could not be written to a file.
     return plots.xml_text(whole)
+
+
+def is_page(path: Path) -> bool:
+    """Whether this file is a page that mapwise wrote, which can be written again at any time."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(_HEAD)
 
 
 def section(title: str, body: str) -> str:

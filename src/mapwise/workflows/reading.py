@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mapwise.data.cells import CellError, sentences
-from mapwise.data.files import is_pipe, read_bytes
+from mapwise.data.files import STDIN, is_pipe, path_to_read, read_bytes
 from mapwise.data.inputs import columns, words
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.fit import LabelledExamples
@@ -60,7 +60,7 @@ def labelled_examples(
 
     Raises ValueError for data that hold no examples.
     """
-    if not data.exists():
+    if data is not STDIN and not data.exists():
         raise ValueError(f"{data} is not there: give a folder with one folder of pictures a class, or a CSV file")
     if categories and (data.is_dir() or text is not None):
         raise ValueError(f"--categories names columns of a table and {data} is not read as one: leave it out")
@@ -85,7 +85,7 @@ def rows_of_class(predictor: Predictor, data: Path, *, skip_bad: bool = False) -
 
 
 def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = False) -> InputRows:
-    """The rows a predictor is to answer about: pictures, folders, texts, .txt or .csv files.
+    """The rows a predictor is to answer about: pictures, folders, texts, .txt or .csv files, or "-", standard input.
 
     skip_bad: leave out pictures that are damaged. Files in folders that are no pictures are left out anyway.
 
@@ -95,7 +95,8 @@ def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = Fa
     if reads == "pictures":
         pictures: list[Path] = []
         left_out: tuple[str, ...] = ()
-        for path in (Path(given).expanduser() for given in inputs):
+        for path in map(path_to_read, inputs):
+            _check_no_stream(path)
             # A file that is named is wanted, whatever it is.
             whole, others = _sifted(path, skip_bad) if skip_bad or path.is_dir() else ([path], ())
             pictures, left_out = pictures + whole, left_out + others
@@ -107,7 +108,7 @@ def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = Fa
         for given in inputs:
             texts += _texts_of(given, predictor.note)
         return InputRows(texts, texts)
-    tables = [(given, *_cells(Path(given).expanduser())) for given in inputs]
+    tables = [(str(path), *_cells(path)) for path in map(path_to_read, inputs)]
     first = tables[0][1]
     for given, header, _, _ in tables:
         if header != first:
@@ -189,9 +190,9 @@ def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndar
 
 def _texts_of(given: str, column: str) -> list[str]:
     """The texts of a CSV file's column, the lines of another file, or the words themselves."""
-    path = Path(given).expanduser()
+    path = path_to_read(given)
     suffix = path.suffix.lower()
-    if suffix == ".txt" or is_pipe(path) or (suffix and suffix != ".csv" and os.path.isfile(path)):
+    if path is STDIN or suffix == ".txt" or is_pipe(path) or (suffix and suffix != ".csv" and os.path.isfile(path)):
         return _lines(path)
     if suffix != ".csv":
         return [given]
@@ -218,11 +219,17 @@ def _lines(path: Path) -> list[str]:
     return texts
 
 
+def _check_no_stream(path: Path) -> None:
+    if path is STDIN:
+        raise ValueError("standard input holds texts or a table, and this predictor reads pictures: give their paths")
+
+
 def _nothing(left_out: Sequence[str]) -> str:
     return f"no pictures ({left_out[0]})" if left_out else "no files"
 
 
 def _pictures(data: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
+    _check_no_stream(data)
     if not data.is_dir():
         raise ValueError(f"{data} is no folder: give a folder of pictures of the class")
     pictures, left_out = _sifted(data, skip_bad)

@@ -1,9 +1,11 @@
 """The command line. Everything heavy is imported by the command that needs it: help comes at once."""
 
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 try:
     from typer.exceptions import TyperException
@@ -18,6 +20,9 @@ from mapwise.interfaces.printing import Unprinted, answer, complain, note, open_
 from mapwise.workflows.errors import FAILED, STOPPED, WrongUse, fault, line_and_code, sentence, shared
 
 __all__ = ["about", "app", "diagnostics", "main", "predictors", "runs"]
+
+_TEXTS = ("inputs", "data")
+"""Arguments that may be texts."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,15 +57,25 @@ def _outcome(words: list[str]) -> tuple[int, str, BaseException | None]:
         line = f"the answer can't be printed ({reason.strerror}): send it elsewhere; files that were written are whole"
         return FAILED, "" if isinstance(reason, BrokenPipeError) else line, error
     except TyperException as error:
-        near = getattr(error, "possibilities", None)  # of a flag that isn't there, nearest first
-        name = getattr(error, "option_name", "")
-        text = f"there is no flag {name}: did you mean {near[0]}?" if near and name else error.format_message()
+        text = _no_flag(error, words) or error.format_message()
         return error.exit_code, sentence(Exception(text)), WrongUse(text)
     except SystemExit:
         raise
     except BaseException as error:
         line, code = line_and_code(error) or fault(error)
         return code, line, error
+
+
+def _no_flag(error: Any, words: Sequence[str]) -> str:
+    """What is said of a flag that isn't there; "" for another mistake."""
+    name, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None)  # nearest first
+    if not name:
+        return ""
+    word = next((word for word in words if word.startswith(name)), name)
+    takes_texts = error.ctx is not None and any(part.name in _TEXTS for part in error.ctx.command.params)
+    if takes_texts and (not word.startswith("--") or " " in word):
+        return f"there is no flag {name}: before a text that begins with a dash put --, as in -- {shlex.quote(word)}"
+    return f"there is no flag {name}: did you mean {near[0]}?" if near else ""
 
 
 def _run(words: list[str]) -> int:

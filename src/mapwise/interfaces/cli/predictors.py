@@ -11,9 +11,13 @@ from mapwise.workflows.errors import WrongUse
 
 PredictorFile = Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)]
 Inputs = Annotated[
-    list[str], typer.Argument(help="Pictures, folders of them, texts, .txt or .csv files.", show_default=False)
+    list[str],
+    typer.Argument(
+        help="Pictures, folders of them, texts, .txt or .csv files, or - for standard input.", show_default=False
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out damaged pictures.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
 @app.command(
@@ -23,7 +27,11 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out damaged pic
 )
 def fit_command(
     data: Annotated[
-        Path, typer.Argument(help="A folder with one folder of pictures a class, or a CSV file.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A folder with one folder of pictures a class, a CSV file, or - for standard input.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, .safetensors.", show_default=False)],
     encoder: Annotated[
@@ -54,18 +62,23 @@ def fit_command(
         ),
     ] = None,
     skip_bad: SkipBad = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Fit a predictor to a few examples of each class, and write it to one file."""
+    from mapwise.data.files import path_to_read
     from mapwise.interfaces.predictor_lines import fit_lines
     from mapwise.interfaces.progress import Work
     from mapwise.workflows.fit import fit_examples
     from mapwise.workflows.reading import labelled_examples, left_out_line
+    from mapwise.workflows.writing import check_new
 
+    out = out.expanduser()
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
+    check_new(out, force=force)
     examples = labelled_examples(
-        data.expanduser(), text=text, label=label, categories=categories or (), skip_bad=skip_bad
+        path_to_read(data), text=text, label=label, categories=categories or (), skip_bad=skip_bad
     )
     note(left_out_line(examples.left_out))
     with Work("fitting") as work:
@@ -129,12 +142,17 @@ def add_class_command(
     file: PredictorFile,
     name: Annotated[str, typer.Argument(help="Name of the new class.", show_default=False)],
     data: Annotated[
-        Path, typer.Argument(help="A folder of its pictures, or a file with one text a line.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A folder of its pictures, or a file with one text a line, or - for standard input.",
+            show_default=False,
+        ),
     ],
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
     """Add a class to a predictor's file, without the earlier examples."""
+    from mapwise.data.files import path_to_read
     from mapwise.interfaces.predictor_lines import widening_lines
     from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
@@ -144,7 +162,7 @@ def add_class_command(
 
     check_name(name)
     predictor = Predictor.load(path := file.expanduser())
-    rows = rows_of_class(predictor, data.expanduser(), skip_bad=skip_bad)
+    rows = rows_of_class(predictor, path_to_read(data), skip_bad=skip_bad)
     note(left_out_line(rows.left_out))
     with Work("adding the class") as work:
         result = add_class(
@@ -166,6 +184,7 @@ def export_command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write. \\[FILE.onnx]", show_default=False)
     ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Export a predictor's learner, to predict and to add classes on machines without Python.
@@ -174,14 +193,15 @@ def export_command(
     """
     if not onnx:
         raise WrongUse("a form is needed: mapwise export FILE --onnx")
+    from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.onnx import export_onnx
+    from mapwise.workflows.writing import check_new
 
     path = file.expanduser().with_suffix(".onnx") if out is None else out.expanduser()
     if path.suffix != ".onnx":
         raise ValueError(f"an ONNX file is asked for and {path} ends otherwise: call it {path.stem}.onnx")
-    from mapwise.interfaces.progress import Work
-
+    check_new(path, force=force)
     predictor = Predictor.load(file.expanduser())
     with Work("writing the graph"):
         written, encoder = export_onnx(predictor, path), predictor.encoder.name

@@ -11,6 +11,7 @@ import typer
 from mapwise.core.seeds import LARGEST_SEED
 from mapwise.interfaces.cli.app import Json, app
 from mapwise.interfaces.cli.flags import Set, values_of, with_settings
+from mapwise.interfaces.cli.predictors import Force
 from mapwise.interfaces.printing import answer, show
 from mapwise.runs.flags import MOST_THREADS
 from mapwise.workflows.allocator import keep_freed_memory
@@ -262,25 +263,29 @@ def report_command(
     curve_episodes: Annotated[int, typer.Option(min=2, help="Episodes of each point of a curve.")] = 200,
     beside: Beside = None,
     set_: Set = None,
+    force: Force = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
     """Evaluate a run and write RUN/report.html, or write a page about a predictor's file.
 
-    A FILE takes only --out and --json.
+    A FILE takes only --out, --force and --json; its page replaces an earlier one.
     """
     from mapwise.workflows.reading import is_predictor
 
     if is_predictor(file := run.expanduser()):
         for name in _typed(ctx):
-            if name not in ("run", "out", "json"):
+            if name not in ("run", "out", "force", "json"):
                 flag = name.removeprefix("test_").strip("_").replace("__", ".").replace("_", "-")
                 raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
-        about, line = _report_file(file, file.with_suffix(".html") if out is None else out.expanduser())
+        about, line = _report_file(file, file.with_suffix(".html") if out is None else out.expanduser(), force)
         answer(about) if json else show(line, about["page"])
         return
-    if out is not None:
-        raise WrongUse(f"--out is for a predictor's file and the page of a run is {run}/report.html: leave --out out")
+    for flag, given in (("--out", out is not None), ("--force", force)):
+        if given:
+            raise WrongUse(
+                f"{flag} is for a predictor's file and the page of a run is {run}/report.html: leave {flag} out"
+            )
 
     from mapwise.report.run_page import run_summary
     from mapwise.workflows import evaluate
@@ -340,15 +345,18 @@ def bench_command(
         raise typer.Exit(FAILED)
 
 
-def _report_file(file: Path, path: Path) -> tuple[dict[str, Any], str]:
+def _report_file(file: Path, path: Path, force: bool) -> tuple[dict[str, Any], str]:
     """Write a page about a predictor's file: its numbers, JSON-ready, and in a line."""
     from mapwise.data.files import write_atomically
     from mapwise.predictors.classes import Predictor
+    from mapwise.report.html import is_page
     from mapwise.workflows.predictor_report import report_predictor
+    from mapwise.workflows.writing import check_new
 
     if path.suffix != ".html" or path.is_dir():
         fault = "is a folder" if path.is_dir() else "ends otherwise"
         raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
+    check_new(path, force=force or is_page(path))
     predictor, size = Predictor.load(file), file.stat().st_size
     result = report_predictor(predictor, str(file), size)
     write_atomically(path, lambda opened: opened.write(result.page.encode()))
