@@ -32,6 +32,7 @@ class SourceSettings:
     device: str = "cpu"
     label: str | None = None
     skip_bad: bool = False
+    part: str = "train"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Settings of this source alone, by name."""
 

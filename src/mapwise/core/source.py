@@ -124,6 +124,11 @@ class Source:
         """Remarks about its data for the user, such as duplicates."""
         return ()
 
+    @property
+    def class_counts(self) -> tuple[int, int] | None:
+        """The number of classes that its tasks are of, and of all classes of its data; None without such."""
+        return None
+
 
 def inputs_of(source: Any) -> Inputs:
     """What one row of a source is; a source of a user's own may still have the `input_shape` of earlier versions."""

@@ -24,6 +24,7 @@ def images(
 
     When the subfolders are `train`, `val` and `test`, the classes are the folders inside them, and a
     missing `val` takes a fifth of the training classes; otherwise the classes are dealt out by `seed`.
+    Without `train` the folder can judge a learner and train none.
     Images are turned as their EXIF data say, laid on white where transparent, taken at their first frame
     where they move, and stretched to one square. Hidden files and files outside class folders are not read.
 
@@ -41,11 +42,8 @@ def images(
     if size is not None and not 1 <= size <= 4096:
         raise ValueError(f"size is {size}: give a number of pixels from 1 to 4096")
     splits = class_folders(folder)
-    for needed in ("train", "test"):
-        if "" not in splits and needed not in splits:
-            raise ValueError(
-                f"{folder} has {', '.join(splits)} but no {needed} folder: add it, with class folders inside"
-            )
+    if "train" in splits and "test" not in splits:
+        raise ValueError(f"{folder} has {', '.join(splits)} but no test folder: add it, with class folders inside")
     files = [
         (file, path.name) for chosen in splits.values() for path in chosen for file in files_in(path)
     ]  # in the order of splits, then of names
@@ -139,14 +137,14 @@ def _named(splits: dict[str, list[Path]], present: set[str], seed: int) -> dict[
     if "" in splits:
         return None
     named = {split: [path.name for path in chosen if path.name in present] for split, chosen in splits.items()}
-    if "val" not in named:
+    if "train" in named and "val" not in named:
         names = named["train"]
         dealt = deal(len(names), seed)
         if len(names) < 3:  # too few to part with any
             return {"train": names, "val": names, "test": named["test"]}
         named["val"] = [names[i] for i in dealt["val"]]
         named["train"] = [names[i] for i in sorted([*dealt["train"], *dealt["test"]])]
-    return {split: named[split] for split in ("train", "val", "test")}
+    return {split: named[split] for split in ("train", "val", "test") if split in named}
 
 
 def visible(folder: Path) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Labelled rows: the one array behind every classification source."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ from mapwise.core.fields import check_arguments, quote
 from mapwise.core.seeds import check_seed
 from mapwise.data.arrays import check_labels, real_rows
 
+ALL = "all"
+"""The split that holds every class: for data that nothing was trained on."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
@@ -17,7 +21,8 @@ class LabelledRows:
     x:      [R, *input], uint8 (scaled by 1/255 when used) or float32. May be memory-mapped.
     starts: [C + 1]; the rows of class c are x[starts[c]:starts[c + 1]].
     names:  C real class names.
-    splits: split name -> indices of its classes, disjoint between "train", "val" and "test".
+    splits: split name -> indices of its classes, disjoint between "train", "val" and "test"; the split "all" is
+            always there, see `classes_of`.
     name:   what the data is called in reports.
     notes:  sentences a user should see once: files left out, classes merged.
     """
@@ -77,6 +82,25 @@ class LabelledRows:
                 raise ValueError(f"the splits name class {unknown[0]!r}, which no row has: correct the splits")
             indices = {split: np.asarray([place[text] for text in chosen]) for split, chosen in splits.items()}
         return cls(x[order], starts, names, indices, name, tuple(notes))
+
+    def classes_of(self, split: str) -> np.ndarray:
+        """The indices of a split's classes; "all" holds every class, unless a split of its own is called so.
+
+        Raises ValueError for a split that isn't there.
+        """
+        if split not in self.splits and split != ALL:
+            known = ", ".join(self.splits)
+            if split == "train":
+                raise ValueError(f"{self.name} has no classes to train on, only {known}: add a split 'train'")
+            raise ValueError(f"{self.name} has no split {split!r}: choose one of {known}, {ALL}")
+        return self.splits.get(split, np.arange(len(self.names)))
+
+    def digest(self, split: str) -> str:
+        """Of the rows of a split's classes, whatever the classes are called; raises ValueError as `classes_of`."""
+        digest = hashlib.blake2b(f"{self.x.dtype} {self.x.shape[1:]}".encode(), digest_size=8)
+        for place in self.classes_of(split):
+            digest.update(np.ascontiguousarray(self.x[self.starts[place] : self.starts[place + 1]]).data)
+        return digest.hexdigest()
 
 
 def deal(classes: int, seed: int) -> dict[str, np.ndarray]:

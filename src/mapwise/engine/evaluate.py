@@ -88,6 +88,7 @@ def evaluate(
     tasks = source(0)
     # For a stream: every row predicted once more, after all of them.
     tasks = tasks._replace(query=scored_rows(tasks))
+    judged, total = getattr(source, "class_counts", None) or (None, None)  # a source of a user's own has none
     protocol = Protocol(
         learner=name or type(learner).__name__,
         source=about.source,
@@ -100,6 +101,8 @@ def evaluate(
         seed=about.seed,
         transductive=not predicts_alone(learner, params, tasks),
         command=command,
+        judged_classes=judged,
+        all_classes=total,
     )
     milliseconds = _adapt_ms(learner, params, tasks)
     return Report(protocol, np.concatenate(values), problem.figures(tallies), milliseconds, digest.hexdigest())

@@ -33,12 +33,17 @@ class Protocol:
     transductive: bool
     """Measured: a query predicted alone gave other scores than among the other queries."""
     command: str = ""
+    judged_classes: int | None = None
+    """How many classes the episodes are drawn from; None without such, and of earlier versions."""
+    all_classes: int | None = None
+    """How many the data have."""
 
     def line(self) -> str:
         """The protocol as one line for a person."""
         what = self.problem.asks.format(ways=self.ways, shots=self.shots, queries=self.queries)
         how = "transductive" if self.transductive else "inductive"
-        return f"{self.source} {self.split}, {what}, {self.episodes:,} episodes, {how}, seed {self.seed}"
+        counts = "" if self.judged_classes is None else f" ({self.judged_classes:,} of {self.all_classes:,} classes)"
+        return f"{self.source} {self.split}{counts}, {what}, {self.episodes:,} episodes, {how}, seed {self.seed}"
 
 
 F = TypeVar("F")
@@ -123,7 +128,7 @@ class Report:
             "command": p.command,
         }
         figures = self.problem.to_json(self.figures, self.values) | {"adapt_ms": self.adapt_ms}
-        figures |= {"digest": self.digest or None}
+        figures |= {"digest": self.digest or None, "judged_classes": p.judged_classes, "all_classes": p.all_classes}
         return out | {name: value for name, value in figures.items() if value is not None}
 
     @classmethod
@@ -132,9 +137,8 @@ class Report:
         """The report of these numbers, as `to_json` gives them, and of every episode's value."""
         names = ("learner", "source", "split", "ways", "shots", "queries", "episodes", "seed", "transductive")
         problem = problem_of_metric(report)
-        protocol = Protocol(
-            problem=problem, command=report.get("command", ""), **{name: report[name] for name in names}
-        )
+        known = {name: report[name] for name in ("command", "judged_classes", "all_classes") if name in report}
+        protocol = Protocol(problem=problem, **{name: report[name] for name in names}, **known)
         return cls(protocol, values, problem.of_json(report), report.get("adapt_ms"), report.get("digest", ""))
 
 

@@ -8,6 +8,7 @@ best.safetensors  what to evaluate
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,30 @@ from mapwise.core import tree
 from mapwise.core.learner import Learner
 from mapwise.core.source import TaskSource
 from mapwise.core.tree import Params
+from mapwise.data.rows import ALL
 from mapwise.engine import checkpoint
 from mapwise.engine.folder import BEST, LAST, Best
 from mapwise.engine.ranks import usable_device
 from mapwise.learners.row import BLUEPRINTS
-from mapwise.runs.learner import learner_of
+from mapwise.runs.learner import LearnerSettings, shape_of
 from mapwise.runs.settings import RunSettings
-from mapwise.runs.sources import judging, source_of
+from mapwise.runs.sources import classes_digest, judging, source_of
 
 
 @dataclass(frozen=True)
 class Run:
     """A finished run, opened once.
 
+    settings:        its own with the changes that were asked for.
     learner, params: what it learned.
-    source:          the episodes it was trained on.
+    moved:           whether the data that judge it lie elsewhere than those it was trained on.
     """
 
     folder: Path
     settings: RunSettings
     learner: Learner
     params: Params
-    source: TaskSource
+    moved: bool = False
 
     @classmethod
     def open(cls, folder: Path, changes: Mapping[str, Any] | None = None) -> "Run":
@@ -49,12 +52,18 @@ class Run:
         Raises ValueError for a folder that is no finished run, and for changes that its weights don't fit.
         """
         changes = changes or {}
-        settings = RunSettings.read(folder).judged_with(changes)
+        own = RunSettings.read(folder)
+        settings = own.judged_with(changes)
         remeasured = any(name.startswith("net.") for name in changes)
         params = _on(load_params(folder)[0], usable_device(settings.device))
-        source = source_of(settings)
-        training = training_source(settings.row, source)
-        learner = learner_of(settings, training)
+        on = settings.trained_on
+        # Other data need no classes to train on: they are opened for their training classes only where that is needed.
+        if on is None or remeasured:
+            training = training_source(settings.row, source_of(settings))
+            shape = shape_of(training)
+        else:
+            shape = on.shape
+        learner = LearnerSettings.of(settings, shape).build()
         if remeasured:
             params = {name: leaf for name, leaf in params.items() if name != "measured"}
         if not fits(learner, params):
@@ -62,11 +71,36 @@ class Run:
             raise ValueError(
                 f"the weights of {folder} don't fit its network {what}any more: leave the changes out, or train anew"
             )
-        return cls(folder, settings, learner, learner.measure(params, training) if remeasured else params, source)
+        params = learner.measure(params, training) if remeasured else params
+        return cls(folder, settings, learner, params, settings.judging_data != (own.source, own.data))
 
-    def judging(self, split: str = "test", *, seed: int | None = None) -> TaskSource:
-        """The episodes of a split that judge the run; see `sources.judging`."""
-        return judging(self.settings, split, seed=seed, training=self.source)
+    @cached_property
+    def source(self) -> TaskSource:
+        """The episodes of the classes that the run trains on."""
+        return source_of(self.settings)
+
+    def judging(self, split: str = "test", *, seed: int | None = None, opened: TaskSource | None = None) -> TaskSource:
+        """The episodes of a split that judge the run, see `sources.judging`; of other data "all" is a split too.
+
+        Raises ValueError for all classes of the data that the run was trained on.
+        """
+        source = judging(self.settings, split, seed=seed, opened=opened)
+        if split == ALL and self.knows(source):
+            raise ValueError(
+                f"{source.about.source} holds the classes that the run was trained on, so all of its classes can't "
+                "judge it: take its test split, or give other data with --data"
+            )
+        return source
+
+    def knows(self, source: TaskSource) -> bool:
+        """Whether a source is of the data that the run was trained on, wherever they lie now."""
+        if not self.moved:
+            return True
+        on = self.settings.trained_on
+        try:
+            return on is not None and on.classes != "" and on.classes == classes_digest(source, self.settings.part)
+        except ValueError:  # it has no such split
+            return False
 
 
 def initial_params(learner: Learner, settings: RunSettings) -> Params:

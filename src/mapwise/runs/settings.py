@@ -50,6 +50,7 @@ class TrainedOn:
 
     source: the name of the catalog's row that read them.
     net:    the network that was taken.
+    classes: the digest of the rows of its classes; "" without such, and in runs of earlier versions.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -57,6 +58,7 @@ class TrainedOn:
     source: str
     net: str
     shape: FiledShape
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,11 +254,19 @@ class RunSettings(RunFlags):
                 words += words_of(address, value)
         return words
 
-    def trained(self, source: TaskSource) -> "RunSettings":
-        """With what the learner must know of these tasks, which it is trained on."""
+    @property
+    def judging_data(self) -> tuple[str, str | None]:
+        """Where the tasks come from that judge: the name or path of the source, and the data given to it."""
+        return self.test_source or self.source, self.data
+
+    def trained(self, source: TaskSource, classes: str = "") -> "RunSettings":
+        """With what the learner must know of these tasks, which it is trained on.
+
+        classes: the digest of the rows of their classes.
+        """
         name = source_name(self.source)
         shape = TaskShape(source.problem.name, inputs_of(source), source.outputs)
-        return replace(self, trained_on=TrainedOn(name, self.net or SOURCES[name].net, shape))
+        return replace(self, trained_on=TrainedOn(name, self.net or SOURCES[name].net, shape, classes))
 
     def stamped(self, command: str) -> "RunSettings":
         """With the versions and the command."""

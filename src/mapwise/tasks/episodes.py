@@ -16,7 +16,7 @@ from mapwise.core.seeds import check_seed, check_step
 from mapwise.core.source import About, Source
 from mapwise.core.spec import Spec
 from mapwise.core.task import Examples, Task
-from mapwise.data.rows import LabelledRows
+from mapwise.data.rows import ALL, LabelledRows
 from mapwise.problems.classification import Classification
 
 Span = int | tuple[int, int]
@@ -34,7 +34,7 @@ class Episodes(Source):
                  largest are padded with absent classes and rows of weight 0, so they share a batch.
     queries:     query rows per class; None: min(15, rows of the smallest class - shots).
     tasks:       T, tasks in a batch.
-    part:        the split whose classes are used.
+    part:        the split whose classes are used; "all": every class.
     augment:     applied to training rows only; other splits drop it.
     shuffle_labels: deal the support's labels out at random within each task, a check that nothing leaks:
                  every learner must fall to chance.
@@ -58,18 +58,14 @@ class Episodes(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.part not in self.rows.splits:
-            raise ValueError(
-                f"{self.rows.name} has no split {self.part!r}: choose one of {', '.join(self.rows.splits)}"
-            )
+        classes = self.rows.classes_of(self.part)
         check_whole("tasks", self.tasks, 1)
         check_seed(self.seed)
-        classes = self.rows.splits[self.part]
         fewest, most = _span(self.ways, "ways")
         if most > len(classes):
             raise ValueError(
                 f"ways is {most} and the {self.part} split of {self.rows.name} "
-                f"has {len(classes)} classes: lower ways to at most {len(classes)}, or add classes"
+                f"has {len(classes)} classes: {self._more_classes(most)}"
             )
         if fewest < 2:
             raise ValueError(f"ways is {fewest}: at least 2 classes are needed in a task")
@@ -88,6 +84,20 @@ class Episodes(Source):
         object.__setattr__(self, "_queries", queries)
         # The rows move to where they are gathered once, not once a step.
         object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(self.device))
+
+    def _more_classes(self, ways: int) -> str:
+        """What to do where the split has too few classes."""
+        have, total = self.class_counts
+        ways_out = [f"lower ways to at most {have}"] if have > 1 else []
+        # Never of training classes: a model that was trained on them knows them.
+        if self.part in ("val", "test") and ways <= total:
+            ways_out.append(f"judge on all {total} classes, the split {ALL!r}, if nothing was trained on these data")
+        return ", or ".join([*ways_out, "add classes"])
+
+    @property
+    def class_counts(self) -> tuple[int, int]:
+        """The number of classes of the split, and of all classes of the rows."""
+        return len(self.rows.classes_of(self.part)), len(self.rows.names)
 
     @property
     def about(self) -> About:
@@ -171,7 +181,7 @@ class Episodes(Source):
         random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
         fewest, ways = _span(self.ways, "ways")
         least, shots = _span(self.shots, "shots")
-        among = self.rows.splits[self.part]
+        among = self.rows.classes_of(self.part)
         chosen = without_replacement(random, np.full(self.tasks, len(among)), ways)  # [T, W]
         classes = among[chosen]
         sizes = np.diff(self.rows.starts)[classes]

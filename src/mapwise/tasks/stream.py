@@ -29,7 +29,7 @@ class Stream(Source):
 
     ways:    classes of a stream.
     tasks:   T, streams in a batch.
-    part:    the split whose classes are used.
+    part:    the split whose classes are used; "all": every class.
     augment: applied to training rows only; other splits drop it.
     shuffle_labels: deal a stream's labels out at random among its rows, a check that nothing leaks.
     device:  where the rows live and the streams are gathered.
@@ -60,7 +60,7 @@ class Stream(Source):
             raise ValueError(
                 f"length is {self.length} and ways is {self.ways}: give 2 classes or more, and at least as many rows"
             )
-        among = self.rows.splits.get(self.part, np.zeros(0, int))
+        among = self.rows.classes_of(self.part)
         most = int(np.diff(self.rows.starts)[among].min(initial=self.length))
         if most * self.ways < self.length:
             raise ValueError(
@@ -88,6 +88,11 @@ class Stream(Source):
         """How often a class can come in a stream."""
         most: int = self._most  # type: ignore[attr-defined]
         return most
+
+    @property
+    def class_counts(self) -> tuple[int, int]:
+        """The number of classes of the split, and of all classes of the rows."""
+        return self.episodes.class_counts
 
     @property
     def about(self) -> About:
@@ -133,7 +138,7 @@ class Stream(Source):
     def _draw(self, step: int) -> "_Drawn":
         check_step(step)
         random = np.random.Generator(np.random.Philox(key=[self.seed, step]))
-        among = self.rows.splits[self.part]
+        among = self.rows.classes_of(self.part)
         # In random order, so a class has another column in every stream.
         classes = among[without_replacement(random, np.full(self.tasks, len(among)), self.ways)]  # [T, W]
         places = without_replacement(random, np.diff(self.rows.starts)[classes], self.most)  # [T, W, most]
@@ -169,6 +174,7 @@ def streamed(
     augment: Augment | None = None,
     shuffle_labels: bool = False,
     device: str = "cpu",
+    part: str = "train",
     *,
     length: int = 50,
     size: int = 28,
@@ -183,6 +189,4 @@ def streamed(
     """
     if not isinstance(ways, int):
         raise ValueError(f"ways is {ways}: give one number, since every stream has the same columns")
-    return Stream(
-        read(size), ways, tasks, seed, augment=augment, shuffle_labels=shuffle_labels, device=device, length=length
-    )
+    return Stream(read(size), ways, tasks, seed, part, augment, shuffle_labels, device, length=length)

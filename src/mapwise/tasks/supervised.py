@@ -39,7 +39,7 @@ class SupervisedSource(Source):
         if self.batch < 1:
             raise ValueError(f"batch is {self.batch}: at least 1 row is needed in a batch")
         rows = self.episodes.rows
-        classes = rows.splits[self.episodes.part]
+        classes = rows.classes_of(self.episodes.part)
         sizes = np.diff(rows.starts)[classes]
         columns = np.repeat(np.arange(len(classes)), sizes)  # [rows of the split]
         first = np.cumsum(sizes) - sizes
@@ -62,7 +62,12 @@ class SupervisedSource(Source):
     @property
     def outputs(self) -> int:
         """W: the number of all base classes."""
-        return len(self.episodes.rows.splits[self.episodes.part])
+        return self.class_counts[0]
+
+    @property
+    def class_counts(self) -> tuple[int, int]:
+        """The number of classes of the split, and of all classes of the rows."""
+        return self.episodes.class_counts
 
     def split(self, name: str) -> "SupervisedSource | Episodes":
         """All base classes for "train"; few-shot episodes for the other splits, whose classes are unseen."""
@@ -73,7 +78,8 @@ class SupervisedSource(Source):
 
     def names(self, step: int) -> list[list[str]]:
         """The names of all base classes, as one task."""
-        return [[self.episodes.rows.names[c] for c in self.episodes.rows.splits[self.episodes.part]]]
+        rows = self.episodes.rows
+        return [[rows.names[c] for c in rows.classes_of(self.episodes.part)]]
 
     def __call__(self, step: int) -> Task:
         """The batch of this step: support [1, 0, *input], query [1, batch, *input]."""

@@ -13,6 +13,7 @@ from mapwise.core.learner import Learner
 from mapwise.core.source import TaskSource, inputs_of
 from mapwise.core.spec import is_plain
 from mapwise.core.tree import Params
+from mapwise.data.rows import ALL
 from mapwise.engine.evaluate import evaluate, fitted_temperature
 from mapwise.engine.results import Paired, Report
 from mapwise.runs.flags import FLAGS
@@ -29,12 +30,13 @@ BASELINE = "nearest_mean"
 class Judging:
     """How runs are judged.
 
+    split:          whose classes; "all", of other data than the run was trained on, are all there are.
     changes:        settings of the run to change, by their addresses: {"inner_steps": 10, "test_shots": "5"}.
     shuffle_labels: deal the support's labels out at random: every learner must then fall to chance.
     """
 
     episodes: int = 1000
-    split: Literal["test", "val", "train"] = "test"
+    split: Literal["test", "val", "train", "all"] = "test"
     seed: int = 0
     changes: Mapping[str, Any] = field(default_factory=dict)
     shuffle_labels: bool = False
@@ -56,6 +58,18 @@ class Opened:
     how: How
     validation: TaskSource | None = None
     """The episodes that may choose a temperature; None where there is none to choose."""
+    others: bool = False
+    """Whether the episodes are of data on which the run wasn't trained."""
+
+    def classes_judged(self) -> str:
+        """How many classes of all judge, in a sentence; "" without classes."""
+        counts, split = getattr(self.source, "class_counts", None), self.source.about.split
+        if counts is None:
+            return ""
+        seen = "" if self.others or split != self.settings.part else ", which the run was trained on"
+        whose = "" if split == ALL else f" (the {split} split{seen})"
+        more = "; --split all judges on all" if self.others and counts[0] < counts[1] else ""
+        return f"judged on {counts[0]:,} of {counts[1]:,} classes{whose}{more}"
 
     def judge(self, episodes: int, *, name: str = "", command: str = "", calibrate: bool = False) -> Report:
         """The run on its episodes; calibrated, too, if that is asked and there are validation episodes to do it on."""
@@ -117,34 +131,39 @@ def opened(folder: Path, judging: Judging) -> Opened:
         source = source.with_(shuffle_labels=True)
     how = run.settings.how
     chooses = source.problem.columns == "classes" and judging.split == "test" and not judging.shuffle_labels
-    validation = _validation(run) if chooses else None
-    return Opened(run.settings, run.learner, run.params, source, "vmap" if how == "auto" else how, validation)
+    validation = _validation(run, source) if chooses else None
+    others = not run.knows(source)
+    return Opened(run.settings, run.learner, run.params, source, "vmap" if how == "auto" else how, validation, others)
 
 
-def _validation(run: Run) -> TaskSource | None:
+def _validation(run: Run, source: TaskSource) -> TaskSource | None:
     """The validation split, asked as the test is; None where its classes are too few for that."""
     try:
-        return run.judging("val")
+        return run.judging("val", opened=source)
     except ValueError:
         return None
 
 
 def evaluate_run(
     folder: Path, judging: Judging, *, others: Sequence[Path] = (), baselines: bool, command: str
-) -> tuple[dict[str, Any], list[Report]]:
-    """The run's report and those of what stands beside it, as one JSON-ready object and as they are."""
+) -> tuple[dict[str, Any], list[Report], str]:
+    """The run's report and those of what stands beside it, as one JSON-ready object and as they are.
+
+    The last is how many classes judge, in a sentence.
+    """
     use_threads(folder, judging)
     run = opened(folder, judging)
     own = run.judge(judging.episodes, command=command, calibrate=True)
     reports = beside(folder, run, judging, others, baselines=baselines, command=command)
-    answer = {"run": str(folder), **own.to_json()}
+    judged = run.classes_judged()
+    answer = {"run": str(folder), **own.to_json()} | ({"classes": judged} if judged else {})
     if baselines or others:
         pairs = [(report, Paired.of(own, report).difference) for report in reports]
         answer["beside"] = [
             {**report.to_json(), "difference": difference.mean, "difference_ci95": difference.ci95}
             for report, difference in pairs
         ]
-    return answer, [own, *reports]
+    return answer, [own, *reports], judged
 
 
 def beside(

@@ -31,7 +31,7 @@ from mapwise.laws.check import Verdicts, check
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
 from mapwise.runs.settings import SETTINGS, RunSettings, named_source
-from mapwise.runs.sources import judging, source_of, span
+from mapwise.runs.sources import classes_digest, judging, source_of, span
 from mapwise.runs.words import flag
 from mapwise.tasks.augment import augmentation
 from mapwise.workflows.display import SILENT, Display
@@ -170,7 +170,7 @@ def train_run(
         validation = judging(here, "val", training=episodes)
         learner = learner_of(here, source)
         earlier = settings.trained_on is None or not settings.id  # of a run that an earlier version began
-        settings = settings.trained(source)
+        settings = settings.trained(source, classes_digest(episodes, settings.part))
         settings = settings if settings.id else settings.identified()
         # The weights of another run are read where runs are, and handed out.
         params = initial_params(learner, here if ranks.leads else replace(here, init=None))

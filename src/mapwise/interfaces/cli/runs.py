@@ -24,6 +24,7 @@ class Split(StrEnum):
     test = "test"
     val = "val"
     train = "train"
+    all = "all"
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that mapwise train wrote.", show_default=False)]
@@ -37,7 +38,7 @@ Beside = Annotated[
     typer.Option(metavar="RUN", help="Another run on the same episodes; may be repeated.", show_default=False),
 ]
 JudgingSeed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed for episodes.")]
-SplitOption = Annotated[Split, typer.Option(help="Split to evaluate on: test, val or train.")]
+SplitOption = Annotated[Split, typer.Option(help="Classes to evaluate on: a split, or all of other data.")]
 
 
 @app.command(
@@ -156,7 +157,8 @@ def tune_command(
 @app.command(
     "eval",
     epilog="Examples: mapwise eval runs/protonet-glyphs; mapwise eval runs/maml-omniglot --episodes 1000 --seed 0 "
-    "--inner-steps 10 --json; mapwise eval runs/protonet-omniglot --net.norm batch",
+    "--inner-steps 10 --json; mapwise eval runs/protonet-omniglot --net.norm batch; mapwise eval runs/protonet-photos "
+    "--data other/ --split all",
 )
 @with_settings("eval", judges=True)
 def eval_command(
@@ -181,7 +183,7 @@ def eval_command(
 
     keep_freed_memory()
     changes = values_of(settings, set_)
-    result, reports = evaluate_run(
+    result, reports, judged = evaluate_run(
         run,
         Judging(episodes, split.value, seed, changes, shuffle_labels),
         others=beside or (),
@@ -191,7 +193,8 @@ def eval_command(
     if json:
         answer(result)
     else:
-        show(accuracy_table(reports, title=str(run)), *([sights_table(reports)] if reports[0].instances else []))
+        tables = [accuracy_table(reports, title=str(run))] + ([sights_table(reports)] if reports[0].instances else [])
+        show(*tables, *([judged] if judged else []))
 
 
 @app.command("check", epilog="Examples: mapwise check protonet; mapwise check my_module:MyLearner sinusoid")
