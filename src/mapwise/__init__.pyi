@@ -8,6 +8,7 @@ from .core.spec import Spec as Spec
 from .core.task import Examples as Examples
 from .core.task import Task as Task
 from .data.examples import examples as examples
+from .data.images import images as images
 from .data.rows import LabelledRows as LabelledRows
 from .engine.evaluate import evaluate as evaluate
 from .engine.gradient import meta_gradient as meta_gradient

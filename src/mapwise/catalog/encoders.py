@@ -1,5 +1,6 @@
 """Every encoder of raw rows by name, and every family of encoders."""
 
+import os
 import sys
 from functools import partial
 from typing import Any
@@ -68,6 +69,8 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
     family, colon, rest = name.partition(":")
     if colon and (family in FAMILIES or family not in sys.modules):
         encoder: Encoder = named(FAMILIES, family, "family of encoders or imported module")(rest, fetch)
+    elif os.sep in name and name not in ENCODERS:
+        raise ValueError(f"the encoder {name!r} looks like a path: a pretrained model in a folder is hf:{name}")
     else:
         encoder = named(ENCODERS, name, "encoder")()
     return cache_in(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder

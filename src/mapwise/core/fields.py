@@ -66,10 +66,10 @@ def check_flag(name: str, value: object) -> None:
         raise ValueError(f"{name} is {quote(value)}: give True or False")
 
 
-def check_text(name: str, value: object) -> None:
+def check_text(name: str, value: object, example: str = "") -> None:
     """Raises ValueError for anything but a string."""
     if not isinstance(value, str):
-        raise ValueError(f"{name} is {quote(value)}: give a text")
+        raise ValueError(f"{name} is {quote(value)}: give a text{f', such as {example!r}' if example else ''}")
 
 
 def is_whole(value: object) -> bool:
@@ -166,7 +166,8 @@ def _word(option: Any) -> str:
     if origin in (tuple, Sequence):
         return f"{'a tuple' if origin is tuple else 'a list'}, each {_described(args[0])}"
     name = (origin or option).__name__
-    return "a function" if name == "Callable" else f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    example = f", such as {option.made_by}" if hasattr(option, "made_by") else ""
+    return "a function" if name == "Callable" else f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{example}"
 
 
 _CHECKS: dict[Any, Callable[[Any], bool]] = {

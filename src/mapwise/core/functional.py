@@ -130,9 +130,40 @@ def observe(
         call.given.update(weights.get(place, {}))
     own = {name: leaf for name, leaf in weights.items() if name not in RESERVED}
     with context.within(call=call), _autocast(x):
-        # Whether weights are tied is known: torch would compare all of them at every call.
-        out = torch.func.functional_call(module, own, (x,), tie_weights=_ties(module)) if own else module(x)
+        try:
+            # Whether weights are tied is known: torch would compare all of them at every call.
+            out = torch.func.functional_call(module, own, (x,), tie_weights=_ties(module)) if own else module(x)
+        except RuntimeError as error:
+            raise _misfit(error, module, x) or error from None
     return widened(out), ({keep: call.seen} if keep is not None and call.seen else {})
+
+
+def _misfit(error: RuntimeError, module: nn.Module, x: Any) -> ValueError | None:
+    """What torch says of rows for which a net has no place, as a sentence; None for any other error."""
+    reason = " ".join(str(error).split())
+    if not any(sign in reason for sign in _OF_SHAPES):
+        return None
+    leaves = pytree.tree_leaves(x)
+    shapes = " and ".join(str(tuple(leaf.shape[1:])) for leaf in leaves if isinstance(leaf, Tensor))
+    return ValueError(
+        f"the net ({type(module).__name__}) can't read rows of shape {shapes} ({reason[:200]}): build it for such rows"
+    )
+
+
+_OF_SHAPES = (
+    "shapes cannot be multiplied",
+    "must match the size of tensor",
+    "channels, but got",
+    "Expected input to be",
+    "Given normalized_shape",
+    "Expected 3D",
+    "Expected 4D",
+    "larger than input size",
+    "Kernel size can't be greater",
+    "is invalid for input of size",
+    "should be the same as the running_mean",
+)
+"""Of torch's words for rows that a layer can't take."""
 
 
 def _autocast(x: Any) -> AbstractContextManager[Any]:

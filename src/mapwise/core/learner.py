@@ -12,6 +12,7 @@ from mapwise.core.capabilities import Causal
 from mapwise.core.fields import check_fields, check_sizes, is_whole, quote
 from mapwise.core.functional import Net, blueprint
 from mapwise.core.losses import Loss, cross_entropy
+from mapwise.core.problem import Problem
 from mapwise.core.scores import Scores
 from mapwise.core.source import TaskSource
 from mapwise.core.task import Examples, Task
@@ -123,10 +124,25 @@ def check_tasks(learner: Learner, tasks: Task) -> None:
         raise ValueError(f"learner is {quote(learner)}: give a learner, such as mapwise.ProtoNet(net)")
     if not isinstance(tasks, Task):
         raise ValueError(f"tasks is {quote(tasks)}: give a mapwise.Task, such as a source makes of a step")
+    if tasks.support.key.dim() == 0:
+        raise ValueError(
+            "tasks is one task, and a batch with a leading axis is needed: give "
+            "torch.utils._pytree.tree_map(lambda leaf: leaf[None], task)"
+        )
     if tasks.query.y.dim() > 3 and not learner.takes_tokens:
         raise ValueError(
             f"{type(learner).__name__} gives one answer for a row and here every token has a label, y [N, L, W]: take "
             "a learner that answers by token, such as MAML or ProtoNet"
+        )
+
+
+def check_loss(learner: Learner, problem: Problem) -> None:
+    """Raises ValueError for a learner of classes by its loss, cross-entropy, where a task asks for something else."""
+    loss = getattr(learner, "loss", None)
+    if problem.columns != "classes" and problem.loss is not None and loss in ("cross_entropy", cross_entropy):
+        raise ValueError(
+            f"the loss of {type(learner).__name__} is cross_entropy, which is for classes, and the tasks ask for "
+            f"{problem.columns}: give it loss={problem.loss!r}"
         )
 
 

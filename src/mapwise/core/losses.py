@@ -29,11 +29,13 @@ def cross_entropy(scores: Float[Tensor, "N *L W"], rows: Examples) -> Float[Tens
 
 def squared_error(scores: Float[Tensor, "N *L W"], rows: Examples) -> Float[Tensor, ""]:
     """Mean squared error over rows and targets, without a half."""
+    _check_columns(scores, rows)
     return row_mean(((scores - rows.y) ** 2).mean(-1), rows.weight)
 
 
 def binary_cross_entropy(scores: Float[Tensor, "N *L W"], rows: Examples) -> Float[Tensor, ""]:
     """Mean over rows and columns of the negative log-probability of yes or no, in nats; scores are logits."""
+    _check_columns(scores, rows)
     return row_mean(binary_cross_entropy_of_rows(scores, rows.y).mean(-1), rows.weight)
 
 
@@ -44,9 +46,19 @@ def binary_cross_entropy_of_rows(scores: Float[Tensor, "*N W"], y: Float[Tensor,
 
 def gaussian(scores: Gaussian, rows: Examples) -> Float[Tensor, ""]:
     """Mean negative log-density of the targets, in nats, summed over targets."""
+    _check_columns(scores.mean, rows)
     z = (rows.y - scores.mean) / scores.scale
     each = 0.5 * z**2 + torch.log(scores.scale) + 0.9189385332046727  # log sqrt(2 pi)
     return row_mean(each.sum(-1), rows.weight)
+
+
+def _check_columns(scores: Tensor, rows: Examples) -> None:
+    """Raises ValueError for other numbers of columns, which torch would stretch to each other."""
+    if scores.shape != rows.y.shape:
+        raise ValueError(
+            f"the scores have shape {tuple(scores.shape)} and the targets {tuple(rows.y.shape)}: build the net for "
+            f"{rows.y.shape[-1]} target{'s' * (rows.y.shape[-1] != 1)}"
+        )
 
 
 LOSSES: dict[str, Loss] = {

@@ -32,7 +32,7 @@ def with_problem(source: Any) -> TaskSource:
     Raises ValueError for what is no source, and for a kind that no problem has.
     """
     if not callable(source) or isinstance(source, type) or not (hasattr(source, "split") and hasattr(source, "about")):
-        raise ValueError(f"source is {quote(source)}: give a source of tasks, such as mapwise.Sinusoid()")
+        raise ValueError(f"source is {quote(source)}: give a source of tasks, such as mapwise.Episodes(rows)")
     if hasattr(source, "problem") or not hasattr(source, "kind"):
         current: TaskSource = source
         return current

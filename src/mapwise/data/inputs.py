@@ -1,5 +1,6 @@
 """What a user hands over, as raw rows of one modality: columns by name, texts, or pictures."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,8 +44,8 @@ def modality_of(X: Any) -> Modality:
     rows = list(X) if isinstance(X, Sequence | np.ndarray) or hasattr(X, "to_list") else None
     if not rows or isinstance(X, str):
         return "table"
-    if all(isinstance(row, str) for row in rows):
-        return _modality_of_strings(rows)
+    if any(isinstance(row, str) for row in rows) and all(isinstance(row, str) or _is_gap(row) for row in rows):
+        return _modality_of_strings([row for row in rows if isinstance(row, str)])
     if all(_is_picture(row) for row in rows):
         return "pictures"
     return "table"
@@ -67,6 +68,10 @@ def _modality_of_strings(rows: list[str]) -> Modality:
             continue
         raise ValueError(f"row {place} of X, {shortened(row)}, {fault}")
     return "pictures"
+
+
+def _is_gap(row: Any) -> bool:
+    return row is None or (isinstance(row, float) and math.isnan(row)) or type(row).__name__ == "NAType"
 
 
 def _lies_on_disk(row: str) -> bool:
@@ -100,6 +105,8 @@ def texts(X: Any) -> list[str]:
     rows = _listed(X, "texts")
     for place, row in enumerate(rows):
         if not isinstance(row, str):
+            if _is_gap(row):
+                raise ValueError(f"row {place} of X is missing ({row}), and a text is needed: fill it or drop the row")
             raise ValueError(f"row {place} of X is {_describe(row)} and no text: give a list of strings")
     return [str(row) for row in rows]
 

@@ -1,14 +1,16 @@
 """Labelled rows: the one array behind every classification source."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mapwise.core.fields import check_arguments, quote
 from mapwise.core.seeds import check_seed
 from mapwise.data.arrays import check_labels, real_rows
+from mapwise.data.datasets import check_no_loader, is_dataset, read_dataset
 
 ALL = "all"
 """The split that holds every class: for data that nothing was trained on."""
@@ -27,6 +29,9 @@ class LabelledRows:
     notes:  sentences a user should see once: files left out, classes merged.
     """
 
+    made_by: ClassVar[str] = "mapwise.LabelledRows.of(x, labels)"
+    """For errors: how a value is made."""
+
     x: np.ndarray
     starts: np.ndarray
     names: tuple[str, ...]
@@ -37,25 +42,35 @@ class LabelledRows:
     @classmethod
     def of(
         cls,
-        x: np.ndarray,
-        labels: Sequence[object] | np.ndarray,
+        x: Any,
+        labels: Sequence[object] | np.ndarray | str | None = None,
         *,
         name: str = "arrays",
         splits: Mapping[str, Sequence[str]] | None = None,
         seed: int = 0,
         notes: Sequence[str] = (),
+        progress: Callable[[Any], Iterable[Any]] = lambda places: places,
     ) -> "LabelledRows":
-        """Rows in any order, [R, *input], with one label each.
+        """Rows in any order, [R, *input], with one label each, or a map-style dataset, which is read whole.
 
+        x:      an array, a tensor, or a dataset of torch, torchvision or the Hugging Face library datasets; see
+                `mapwise.data.datasets.read_dataset`. Read a folder of images with `mapwise.images`.
+        labels: one for each row; of a dataset the name of their column, where it isn't known.
+        progress: by which the reading of a dataset can be watched, such as tqdm.
         splits: split name -> class names; by default the classes are dealt out by `seed`, 60 % for
                 training, 20 % for validation and 20 % for testing, at least one each; with fewer than
                 three classes every split holds them all.
 
-        Raises ValueError for rows and labels that `examples` refuses, for labels that don't align, and for a single
-        class.
+        Raises ValueError for rows and labels that `examples` refuses, for labels that don't align, for a single class,
+        and for a DataLoader.
         """
         check_arguments(LabelledRows.of, {"name": name, "splits": splits})
         check_seed(seed)
+        check_no_loader(x)
+        if is_dataset(x) and (labels is None or isinstance(labels, str)):
+            x, labels = read_dataset(x, labels, progress)
+        if labels is None:
+            raise ValueError("labels are missing: give one for each row of x")
         x = np.asarray(real_rows(x))
         if not hasattr(labels, "__len__"):
             raise ValueError(f"labels is {quote(labels)}: give a list of labels, one for each row")

@@ -181,6 +181,13 @@ def check_label_cells(path: Path, name: str, lines: list[int], labels: list[str]
             )
 
 
+def check_text_cells(path: Path, name: str, lines: list[int], texts: list[str]) -> None:
+    """Raises ValueError for a text that is missing, with its line."""
+    for line, text in zip(lines, texts, strict=True):
+        if not text:
+            raise ValueError(f"line {line} of {path} has no text in column {name!r}: fill it or drop the row")
+
+
 def _encoded(
     path: Path, name: str, lines: list[int], cells: list[str], training: np.ndarray, words: bool
 ) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from mapwise.core import map_tasks as mapping
 from mapwise.core.execution import How
 from mapwise.core.fields import check_arguments, check_whole
-from mapwise.core.learner import Learner, check_params, check_tasks
+from mapwise.core.learner import Learner, check_loss, check_params, check_tasks
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.older_source import with_problem
 from mapwise.core.problem import Answers, task_mean
@@ -68,6 +68,7 @@ def evaluate(
     check_params(learner, params)
     source = with_problem(source)
     check_tasks(learner, source(0))
+    check_loss(learner, source.problem)
     problem = source.problem
     values, tallies = [], []
     left = episodes

@@ -7,8 +7,8 @@ from typing import Any, Literal, cast
 
 from mapwise.core import tree
 from mapwise.core.execution import How, Precision
-from mapwise.core.fields import check_arguments
-from mapwise.core.learner import Learner, check_params, check_tasks
+from mapwise.core.fields import check_arguments, check_text
+from mapwise.core.learner import Learner, check_loss, check_params, check_tasks
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.older_source import with_problem
 from mapwise.core.source import TaskSource
@@ -102,6 +102,7 @@ def train(
     checkpoint, when the loss stops being a number, and when the folder is deleted meanwhile; LostRank when
     another process is gone.
     """
+    check_text("optimizer", optimizer, "Adam lr=0.001")
     check_arguments(train, locals())
     training = Training(
         steps=steps,
@@ -122,6 +123,7 @@ def train(
     source = with_problem(source)
     judge = source.split("val") if validation is None else with_problem(validation)
     check_tasks(learner, source(0))
+    check_loss(learner, source.problem)
     if params is not None:
         check_params(learner, params)
     if validation_episodes is None:

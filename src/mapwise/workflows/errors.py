@@ -39,8 +39,11 @@ def wrong_use() -> Iterator[None]:
         raise WrongUse(sentence(error)) from None
 
 
-def line_and_code(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit code for an error; None for one that is a bug, whose traceback is worth having."""
+def line_and_code(error: BaseException, command: str = "train") -> tuple[str, int] | None:
+    """The line and the exit code for an error; None for one that is a bug, whose traceback is worth having.
+
+    command: the one it ended, whose flags are named.
+    """
     if isinstance(error, WrongUse):
         return sentence(error), WRONG_USE
     if isinstance(error, Stopped):
@@ -50,7 +53,7 @@ def line_and_code(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, KeyboardInterrupt):
         return "stopped", STOPPED
     if isinstance(error, MemoryError) or _is_memory(error):
-        return "there is not enough memory: lower --tasks, --ways or --queries, or take --how loop", FAILED
+        return f"there is not enough memory: {_LESS if command in _ON_TASKS else _FEWER}", FAILED
     if isinstance(error, (ValueError, OSError)):
         return sentence(error), FAILED
     return None
@@ -76,6 +79,10 @@ def sentence(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
+_ON_TASKS = ("train", "tune", "eval", "check")
+"""Commands whose flags say how much is computed at a time."""
+_LESS = "lower --tasks, --ways or --queries, or take --how loop"
+_FEWER = "give fewer rows at a time or smaller ones, or close other programs"
 _FULL = "make room or choose another folder"
 _ADVICE: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),

@@ -154,7 +154,7 @@ def _sifted(path: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def _table(data: Path, text: str | None, label: str | None, categories: Sequence[str]) -> LabelledExamples:
-    from mapwise.data.tables import check_categories, check_label_cells, label_place
+    from mapwise.data.tables import check_categories, check_label_cells, check_text_cells, label_place
 
     header, lines, cells = _cells(data)
     place = label_place(data, header, label, text)
@@ -170,6 +170,7 @@ def _table(data: Path, text: str | None, label: str | None, categories: Sequence
     sources = [f"{data.name}, line {line}" for line in lines]
     if text is not None:
         texts = [row[header.index(text)] for row in cells]
+        check_text_cells(data, text, lines, texts)
         return LabelledExamples(texts, "texts", labels, sources=sources, label=header[place])
     rest = [i for i in range(len(header)) if i != place]
     table = _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
@@ -196,12 +197,16 @@ def _texts_of(given: str, column: str) -> list[str]:
         return _lines(path)
     if suffix != ".csv":
         return [given]
-    header, _, cells = _cells(path)
+    from mapwise.data.tables import check_text_cells
+
+    header, lines, cells = _cells(path)
     if column not in header:
         raise ValueError(
             f"{path} has no column {column!r}, in which the texts were: its columns are {', '.join(header)}"
         )
-    return [row[header.index(column)] for row in cells]
+    texts = [row[header.index(column)] for row in cells]
+    check_text_cells(path, column, lines, texts)
+    return texts
 
 
 def _lines(path: Path) -> list[str]:

@@ -62,7 +62,7 @@ def _outcome(words: list[str]) -> tuple[int, str, BaseException | None]:
     except SystemExit:
         raise
     except BaseException as error:
-        line, code = line_and_code(error) or fault(error)
+        line, code = line_and_code(error, words[0]) or fault(error)
         return code, line, error
 
 
