@@ -149,7 +149,11 @@ def test_what_can_not_be_told_is_said(cli, tmp_path):
         ({"t.csv": b"a,a,kind\n1,2,x\n"}, ["fit", "t.csv", "-o", "f.safetensors"], "two columns called 'a'"),
         ({"t.csv": b"a,kind\n1,x\n2,\n"}, ["fit", "t.csv", "-o", "f.safetensors"], "line 3 of t.csv has no label"),
         ({"t.csv": b"a,kind\n1,x\n2,y\n"}, ["fit", "t.csv", "--text", "b", "-o", "f.safetensors"], "no column 'b'"),
-        ({"t.csv": b"a,kind\n,x\nhi,y\n"}, ["fit", "t.csv", "--text", "a", "-o", "f.safetensors"], "row 0 is empty"),
+        (
+            {"t.csv": b"a,kind\n,x\nhi,y\n"},
+            ["fit", "t.csv", "--text", "a", "-o", "f.safetensors"],
+            "line 2 of t.csv has no text in column 'a'",
+        ),
         ({"t.csv": b"a,kind\n1,x\n"}, ["fit", "t.csv", "-o", "f.safetensors"], "one class, 'x'"),
         ({"t.csv": b'a,kind\n1,"x\nz"\n2,y\n'}, ["fit", "t.csv", "-o", "f.safetensors"], r"'x\nz' is no name"),
         ({"a\nb/1.png": "ring", "c/1.png": "bar"}, ["fit", ".", "-o", "f.safetensors"], r"'a\nb' is no name"),

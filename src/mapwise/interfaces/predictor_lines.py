@@ -1,13 +1,10 @@
 """What came of a workflow on a predictor, as lines for a person or a CSV table."""
 
-import csv
-import io
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from mapwise.interfaces.printing import spreadsheet_cell
+from mapwise.data.sheets import Sheet, spreadsheet_cell
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.evidence.novelty import Detection
 from mapwise.workflows.fit import ColumnRead, FitResult, Widened
@@ -50,16 +47,15 @@ def detection_line(detection: Detection) -> str:
     return f"none of these: {detection}"
 
 
-def prediction_sheet(answers: Predictions) -> str:
-    """Answers as a CSV table."""
-    sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, ["input", "label", "probability", "unknown"], lineterminator="\n")
-    writer.writeheader()
+def prediction_sheet(answers: Predictions, sheet: Sheet) -> Sheet:
+    """The rows that were asked about, with their answers as further columns."""
     yes_or_no = {True: "yes", False: "no", None: ""}
-    for one in answers.predictions:
-        cells = {"input": spreadsheet_cell(one.input), "label": spreadsheet_cell(one.label)}
-        writer.writerow({**asdict(one), **cells, "unknown": yes_or_no[one.unknown]})
-    return sheet.getvalue().rstrip("\n")
+    columns: dict[str, list[object]] = {
+        "label": [spreadsheet_cell(one.label) for one in answers.predictions],
+        "probability": [one.probability for one in answers.predictions],
+        "unknown": [yes_or_no[one.unknown] for one in answers.predictions],
+    }
+    return sheet.with_columns(columns)
 
 
 def widening_lines(result: Widened, file: Path, name: str, count: int) -> list[str]:

@@ -23,15 +23,6 @@ def printable(text: str) -> str:
     return _CONTROL.sub("", text)
 
 
-def spreadsheet_cell(text: str) -> str:
-    """A cell of a CSV table that no spreadsheet takes for a formula: those but numbers begin with an apostrophe."""
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
-    return text
-
-
 class Unprinted(Exception):
     """Standard output takes nothing more; its cause says why."""
 
@@ -120,6 +111,13 @@ def show(*shown: Any) -> None:
         else:
             segments = console.render(part)
             console.print(Segments([Segment(printable(text), style, control) for text, style, control in segments]))
+
+
+def show_sheet(sheet: object) -> None:
+    """A CSV table on standard output; into a file or a pipe every character as it is."""
+    if speaks():
+        text = str(sheet)
+        print(printable(text) if sys.stdout.isatty() else text)
 
 
 def note(text: str) -> None:

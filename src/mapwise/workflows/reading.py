@@ -15,6 +15,7 @@ import numpy as np
 from mapwise.data.cells import CellError, sentences
 from mapwise.data.files import STDIN, is_pipe, path_to_read, read_bytes
 from mapwise.data.inputs import columns, words
+from mapwise.data.sheets import Sheet, joined
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.fit import LabelledExamples
 
@@ -30,6 +31,13 @@ class InputRows:
     sources: list[str]
     rows: Any
     left_out: tuple[str, ...] = ()
+    columns: Sheet | None = None
+    """Of the CSV files that all rows are from; None where some are not, or their columns differ."""
+
+    @property
+    def sheet(self) -> Sheet:
+        """The rows as a table to which answers can be added: with their own columns, or as what they are called."""
+        return self.columns or Sheet.of_inputs(self.sources)
 
 
 def left_out_line(left_out: Sequence[str]) -> str:
@@ -104,17 +112,17 @@ def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = Fa
             raise ValueError(f"{inputs[0]} holds {_nothing(left_out)}: give pictures, or a folder of them")
         return InputRows([str(path) for path in pictures], pictures, left_out)
     if reads == "texts":
-        texts: list[str] = []
-        for given in inputs:
-            texts += _texts_of(given, predictor.note)
-        return InputRows(texts, texts)
+        parts = [_texts_of(given, predictor.note) for given in inputs]
+        texts = [text for part, _ in parts for text in part]
+        return InputRows(texts, texts, columns=joined([sheet for _, sheet in parts]))
     tables = [(str(path), *_cells(path)) for path in map(path_to_read, inputs)]
     first = tables[0][1]
     for given, header, _, _ in tables:
         if header != first:
             raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
     sources = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
-    return InputRows(sources, _columns(first, [row for _, _, _, cells in tables for row in cells]))
+    cells = [row for _, _, _, rows in tables for row in rows]
+    return InputRows(sources, _columns(first, cells), columns=Sheet(tuple(first), cells))
 
 
 @contextmanager
@@ -189,14 +197,14 @@ def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndar
     return {name: by_place[str(place)] for place, name in enumerate(header)}
 
 
-def _texts_of(given: str, column: str) -> list[str]:
-    """The texts of a CSV file's column, the lines of another file, or the words themselves."""
+def _texts_of(given: str, column: str) -> tuple[list[str], Sheet | None]:
+    """The texts of a CSV file's column, and the file's columns; the lines of another file, or the words themselves."""
     path = path_to_read(given)
     suffix = path.suffix.lower()
     if path is STDIN or suffix == ".txt" or is_pipe(path) or (suffix and suffix != ".csv" and os.path.isfile(path)):
-        return _lines(path)
+        return _lines(path), None
     if suffix != ".csv":
-        return [given]
+        return [given], None
     from mapwise.data.tables import check_text_cells
 
     header, lines, cells = _cells(path)
@@ -206,7 +214,7 @@ def _texts_of(given: str, column: str) -> list[str]:
         )
     texts = [row[header.index(column)] for row in cells]
     check_text_cells(path, column, lines, texts)
-    return texts
+    return texts, Sheet(tuple(header), cells)
 
 
 def _lines(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mapwise.interfaces.cli.app import Json, app
-from mapwise.interfaces.printing import answer, note, show
+from mapwise.interfaces.printing import answer, note, show, show_sheet
 from mapwise.workflows.errors import WrongUse
 
 PredictorFile = Annotated[Path, typer.Argument(help="A file that mapwise fit wrote.", show_default=False)]
@@ -110,7 +110,9 @@ def predict_command(
         float,
         typer.Option(help='Percentage of known-class inputs that may be rejected as "none of these".'),
     ] = 5.0,
-    csv: Annotated[bool, typer.Option("--csv", help="A CSV table on standard output.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="A CSV table on standard output, with the columns of a .csv file.")
+    ] = False,
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
@@ -132,7 +134,7 @@ def predict_command(
     if json:
         answer({"file": str(path), **answers.to_json(), "left_out": rows.left_out})
     else:
-        show(*([prediction_sheet(answers)] if csv else prediction_lines(answers)))
+        show_sheet(prediction_sheet(answers, rows.sheet)) if csv else show(*prediction_lines(answers))
         if answers.detection:
             note(detection_line(answers.detection))
 
