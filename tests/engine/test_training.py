@@ -270,3 +270,31 @@ def test_training_on_toy_tasks_makes_unseen_tasks_easier(learner):
     after = episode_values(result, trained.params, source.split("test"), 96)
     gain = before - after if source.problem.metric.lower_is_better else after - before
     assert gain.mean() > 3 * gain.std(ddof=1) / 96**0.5
+
+
+def first_weights(net, seed: int, **settings):
+    """Where a training of one step without a rate ends: its start."""
+    learner = MAML(net, loss="squared_error")
+    return train(learner, Sinusoid(tasks=2), steps=1, optimizer="SGD lr=0.0", seed=seed, how="loop", **settings).params
+
+
+def tiny():
+    return torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+
+
+def test_what_builds_a_net_starts_anew_for_each_seed_and_again_for_the_same():
+    first, second, again = (first_weights(tiny, seed) for seed in (1, 2, 1))
+    assert all(not torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_built_module_starts_from_its_own_weights_and_another_seed_says_so():
+    net = tiny()
+    own = dict(net.named_parameters())
+    with pytest.warns(UserWarning, match="MAML's net is a built module, so it starts from its own weights") as warned:
+        start = first_weights(net, seed=1)
+    assert len(warned) == 1 and warned[0].filename == __file__ and "net=lambda: Net()" in str(warned[0].message)
+    assert all(torch.equal(start[name], own[name]) for name in own)
+    first_weights(net, seed=0)  # a warning would be an error
+    first_weights(net, seed=1, params=start)
+    first_weights(lambda: net, seed=1)

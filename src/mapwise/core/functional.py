@@ -33,7 +33,7 @@ from mapwise.core.task import row_weight
 from mapwise.core.tree import Fast, Params
 
 Net: TypeAlias = nn.Module | Callable[[], nn.Module]
-"""A built module, which keeps the weights it has, or a callable that builds one under a seed."""
+"""A built module, which starts from the weights it has, or what builds one under a seed, such as `lambda: Net()`."""
 
 RESERVED = ("statistics", "measured")
 

@@ -115,6 +115,16 @@ def nets_of(learner: Learner) -> dict[str, nn.Module]:
     }
 
 
+def built_nets(learner: Learner) -> list[str]:
+    """The fields that hold a built module with weights to train: these are its start, whatever the seed."""
+    values = {field.name: getattr(learner, field.name) for field in fields(learner)}
+    return [
+        name
+        for name, value in values.items()
+        if isinstance(value, nn.Module) and any(weight.requires_grad for weight in value.parameters())
+    ]
+
+
 def check_tasks(learner: Learner, tasks: Task) -> None:
     """Raises ValueError for what is no learner or no tasks, and for tasks that the learner can't answer.
 

@@ -1,5 +1,6 @@
 """Meta-training: the loop whose update is a step down the weighted objective of a batch of tasks."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal, cast
 from mapwise.core import tree
 from mapwise.core.execution import How, Precision
 from mapwise.core.fields import check_arguments, check_text
-from mapwise.core.learner import Learner, check_loss, check_params, check_tasks
+from mapwise.core.learner import Learner, built_nets, check_loss, check_params, check_tasks
 from mapwise.core.map_tasks import tasks_in
 from mapwise.core.older_source import with_problem
 from mapwise.core.source import TaskSource
@@ -78,7 +79,8 @@ def train(
                 the optimizer's except for schedules that set their own; the schedule covers the steps after them.
     clip:       largest norm of the meta-gradient; None: no clipping.
     aggregate:  how tasks are weighted, see `meta_gradient`.
-    seed:       seed of the initial params.
+    seed:       seed of the initial params. A net that is given as a built module starts from the weights it has, and a
+                warning says so for another seed than 0; what builds one, as `lambda: Net()`, starts anew for each seed.
     params:     params to start from, instead of the seed's.
     validate_every, validation_episodes: steps between two validations (default: ten validations in all), and
                 episodes of each (default: 200, or fewer where all validations together would have more than half
@@ -129,6 +131,8 @@ def train(
     if validation_episodes is None:
         affordable = tasks_in(source(0)) * min(every, steps) // 2
         training = replace(training, validation_episodes=min(_MOST_EPISODES, max(_FEWEST_EPISODES, affordable)))
+    if params is None and seed != 0 and (built := built_nets(learner)):
+        warnings.warn(own_start(learner, built[0]), stacklevel=2)
     start = ranks.hand_out(learner.init(seed) if params is None else params)
     first = OptimizerState.of(start, optimizer, schedule, steps=steps, warmup=warmup)
     folder = RunFolder.opened(
@@ -181,6 +185,14 @@ def train(
         ranks=ranks,
     )
     return Trained(**vars(outcome), how=mapping)
+
+
+def own_start(learner: Learner, name: str) -> str:
+    """The sentence on a field that holds a built module, whose start no seed moves."""
+    return (
+        f"{type(learner).__name__}'s {name} is a built module, so it starts from its own weights whatever the seed: "
+        f"give what builds one, such as {name}=lambda: Net(), for a start of each seed"
+    )
 
 
 def _settings(
