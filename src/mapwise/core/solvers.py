@@ -105,21 +105,34 @@ def logistic(
     root = weight.sqrt()[:, None]
     scaled = root * x
     present = (y * weight[:, None]).sum(0)
-    # w = scaled' c, or c itself: of the two unknowns the one with fewer rows. Products don't look at sizes.
+    # w = scaled' c, or w itself: of the two unknowns the one with fewer rows. Products don't look at sizes.
     few = products or rows < width
-    readout, back = (x @ scaled.T, root) if few else (x, scaled.T)
     gram, size = (scaled @ scaled.T, rows) if few else (scaled.T @ scaled, width)
     inverse = (_inverse_in_products if products else torch.linalg.inv)(gram / 2 + strength * _identity(x, size))
 
+    def error(scores: Tensor) -> Tensor:
+        return root * (torch.softmax(without_absent(scores, present), dim=-1) - y)
+
     def after(step: int | Tensor, point: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
-        chances = torch.softmax(without_absent(readout @ ahead, present), dim=-1)
-        error = back * (chances - y) if few else back @ (root * (chances - y))
-        target = ahead - inverse @ (error + strength * ahead)
+        target = ahead - inverse @ (scaled.T @ error(x @ ahead) + strength * ahead)
         return target, target + step / (step + 3) * (target - point)
 
+    # With few rows gram c is kept beside c: gram inverse = 2 - 2 strength inverse saves a product a step, where the
+    # inverse is exact.
+    def after_few(step: int | Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        point, of_point, ahead, of_ahead = state
+        slope = error(of_ahead / counted) + strength * ahead
+        down = inverse @ slope
+        target = ahead - down
+        of_target = gram @ target if products else of_ahead - 2 * (slope - strength * down)
+        momentum = step / (step + 3)
+        return target, of_target, target + momentum * (target - point), of_target + momentum * (of_target - of_point)
+
     start = x.new_zeros(size, y.shape[1])
-    point, _ = _repeated(after, (start, start), steps)
-    return scaled.T @ point if few else point
+    if not few:
+        return _repeated(after, (start, start), steps)[0]
+    counted = torch.where(root > 0, root, torch.ones_like(root))  # a row of weight 0 has no error anyway
+    return scaled.T @ _repeated(after_few, (start,) * 4, steps)[0]
 
 
 def _inverse_in_products(matrix: Float[Tensor, "N N"]) -> Float[Tensor, "N N"]:
