@@ -347,7 +347,7 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
             ''',
         "src/mapwise/interfaces/cli/diagnostics.py": [
             (
-                "from mapwise.interfaces.printing import answer, note, show\n",
+                "from mapwise.interfaces.printing import answer, note, show, show_sheet\n",
                 dedent('''
 
                 @app.command("nearby", epilog="Example: mapwise nearby birds.safetensors new/ --count 3")

@@ -8,7 +8,7 @@ from PIL import Image
 
 import mapwise as mw
 from mapwise.interfaces.progress import Work
-from mapwise.predictors.fit import LabelledExamples
+from mapwise.predictors.examples import LabelledExamples
 from mapwise.workflows.fit import fit_examples
 from test_encoders import drawing
 

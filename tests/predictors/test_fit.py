@@ -11,7 +11,7 @@ import pytest
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.encoders.text_hash import TextHash
-from mapwise.predictors.fit import _check_encoded
+from mapwise.predictors.examples import check_encoded
 from test_encoders import drawing
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money"]
@@ -115,14 +115,14 @@ def test_many_copies_within_a_class_are_not_compared_with_each_other():
     predictor = mw.FewShotClassifier("text-hash", "nearest_mean").fit(TEXTS[1:3], ["a", "b"]).predictor_
     copies = np.repeat([0, 1], [20_000, 2])
     start = time.process_time()
-    _check_encoded(replace(predictor, rows=predictor.rows[copies][:, :64], columns=copies))
+    check_encoded(replace(predictor, rows=predictor.rows[copies][:, :64], columns=copies))
     assert time.process_time() - start < 5
     four = replace(predictor, rows=predictor.rows[[0, 0, 1, 0]], columns=np.array([0, 0, 1, 1]))
     with pytest.raises(ValueError, match="example 0 and example 3 are the same and of two classes, 'a' and 'b'"):
-        _check_encoded(four)
+        check_encoded(four)
     with pytest.raises(ValueError, match="example 0 and example 3 are the same"):
-        _check_encoded(four, 3)
-    _check_encoded(four, 4)
+        check_encoded(four, 3)
+    check_encoded(four, 4)
 
 
 def test_no_encoder_is_tuned_where_another_learner_makes_no_error(tunings):

@@ -16,8 +16,9 @@ from safetensors import safe_open
 import mapwise as mw
 from conftest import ROOT, rewrite
 from mapwise.data.digests import digests, together
+from mapwise.predictors.additions import with_names
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.fit import LabelledExamples, with_names
+from mapwise.predictors.examples import LabelledExamples
 
 TEXTS = ["cancel my order", "cancel it please", "where is my refund", "refund my money", "good morning", "hello there"]
 INTENTS = ["cancel", "cancel", "refund", "refund", "hello", "hello"]

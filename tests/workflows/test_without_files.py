@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from mapwise.predictors.fit import LabelledExamples
-from mapwise.workflows.fit import add_class, fit_examples
+from mapwise.predictors.examples import LabelledExamples
+from mapwise.workflows.change import add_class
+from mapwise.workflows.fit import fit_examples
 from mapwise.workflows.predict import predict_rows
 from mapwise.workflows.predictor_report import report_predictor
 

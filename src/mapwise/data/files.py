@@ -33,7 +33,7 @@ def path_of(path: object) -> Path:
 
 def path_to_read(given: str | Path) -> Path:
     """The path of what a user hands over, where "-" is standard input."""
-    return STDIN if str(given) == "-" else Path(given).expanduser()
+    return STDIN if str(given) == "-" else Path(os.path.expanduser(given))
 
 
 def path_to_write(path: object) -> Path:

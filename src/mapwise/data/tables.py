@@ -175,10 +175,15 @@ def check_categories(path: Path, header: list[str], label: int, categories: Sequ
 def check_label_cells(path: Path, name: str, lines: list[int], labels: list[str]) -> None:
     """Raises ValueError for a label that is missing, with its line."""
     for line, label in zip(lines, labels, strict=True):
-        if label.lower() in _NO_LABEL:
+        if not is_label(label):
             raise ValueError(
                 f"line {line} of {path} has no label in column {name!r} ({label!r}): fill it or drop the row"
             )
+
+
+def is_label(cell: str) -> bool:
+    """Whether a cell names a class, and is no gap."""
+    return cell.lower() not in _NO_LABEL
 
 
 def check_text_cells(path: Path, name: str, lines: list[int], texts: list[str]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from mapwise.data.sheets import Sheet, spreadsheet_cell
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.evidence.novelty import Detection
-from mapwise.workflows.fit import ColumnRead, FitResult, Widened
+from mapwise.workflows.change import Widened
+from mapwise.workflows.fit import ColumnRead, FitResult
 from mapwise.workflows.predict import Predictions
 
 _SHOWN = 100
@@ -58,9 +59,19 @@ def prediction_sheet(answers: Predictions, sheet: Sheet) -> Sheet:
     return sheet.with_columns(columns)
 
 
-def widening_lines(result: Widened, file: Path, name: str, count: int) -> list[str]:
-    """A predictor with one more class, of so many examples."""
-    return [f"{file}: {name}, {count} examples", str(result.others), f"all classes: {result.now}"]
+def addition_lines(result: Widened, file: Path) -> list[str]:
+    """More examples, in a predictor of this file."""
+    addition, counts = result.addition, result.predictor.counts
+    rows = f"{addition.added:,} new row{'' if addition.added == 1 else 's'}"
+    if addition.duplicates and result.predictor.encoder.reads == "table":
+        rows += f", {addition.duplicates:,} of them equal to others of their class"
+    elif addition.duplicates:
+        rows += f", {addition.duplicates:,} exact duplicate{'' if addition.duplicates == 1 else 's'} left out"
+    classes = ", ".join(
+        f"{name} {count:,}{' (new)' if name in addition.classes else ''}" for name, count in counts.items()
+    )
+    lines = [f"{file}: {rows}", f"examples: {classes}"]
+    return [*lines, str(result.others), f"all classes: {result.now}"] if addition.added else lines
 
 
 def _choices(tried: Sequence[Tried]) -> list[str]:

@@ -1,21 +1,19 @@
-"""Fitting a predictor to labelled examples, and giving it another class."""
+"""Fitting a predictor to labelled examples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.diagnostics import cross_validation, novelty
-from mapwise.predictors.evidence.held_out import Effect, HeldOut, effect
+from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.evidence.novelty import REFUSE, Detection
-from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
+from mapwise.predictors.examples import LabelledExamples
+from mapwise.predictors.fit import Fitted, fit
 from mapwise.predictors.heads.head import AUTO
 from mapwise.workflows.reading import placed
 
@@ -122,49 +120,3 @@ def columns_read(encoder: Encoder, rows: Columns) -> tuple[ColumnRead, ...]:
         numbers = sum(parse_number(cell) is not None for cell in filled)
         columns.append(ColumnRead(name, read_as, len(cells) - len(filled), len(set(filled)), numbers, sentences(cells)))
     return tuple(columns)
-
-
-@dataclass(frozen=True, eq=False)
-class Widened:
-    """A predictor with one more class, and what its examples said without it and say with it."""
-
-    predictor: Predictor
-    before: HeldOut
-    now: HeldOut
-
-    def to_json(self) -> dict[str, Any]:
-        """As a JSON-ready object."""
-        return {
-            "classes": self.predictor.counts,
-            "before": self.before.to_json(),
-            "held_out": self.now.to_json(),
-            "other_classes": asdict(self.others),
-        }
-
-    @property
-    def others(self) -> Effect:
-        """What the new class did to the others."""
-        return effect(self.before, self.now)
-
-
-def add_class(
-    predictor: Predictor,
-    name: str,
-    rows: Sequence[Any],
-    *,
-    sources: Sequence[str] = (),
-    progress: Callable[[Any], Any] = lambda rows: rows,
-    stage: Callable[[str], object] = lambda name: None,
-) -> Widened:
-    """The predictor with one more class, from raw rows of it alone; the earlier examples are not read again.
-
-    Raises ValueError for a name that is there or is no line of text, and for rows that are those of another class.
-    """
-    check_name(name)
-    if name in predictor.classes:
-        raise ValueError(f"there is a class {name!r} already: give another name")
-    labels = np.full(len(rows), name, dtype=object)
-    examples = LabelledExamples(rows, predictor.encoder.reads, labels, sources=sources)
-    wider = with_names(predictor, examples, progress=progress)
-    stage("cross-validating")
-    return Widened(wider, cross_validation.report(predictor), cross_validation.report(wider))

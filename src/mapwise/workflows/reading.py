@@ -17,7 +17,7 @@ from mapwise.data.files import STDIN, is_pipe, path_to_read, read_bytes
 from mapwise.data.inputs import columns, words
 from mapwise.data.sheets import Sheet, joined
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.fit import LabelledExamples
+from mapwise.predictors.examples import LabelledExamples
 
 MOST_TEXTS = 1_000_000
 """Lines of a file that is read."""
@@ -75,23 +75,6 @@ def labelled_examples(
     return _folder(data, skip_bad) if data.is_dir() else _table(data, text, label, categories)
 
 
-def rows_of_class(predictor: Predictor, data: Path, *, skip_bad: bool = False) -> InputRows:
-    """Rows of one class: a folder of pictures, or a text file with one text a line.
-
-    skip_bad: as for `labelled_examples`.
-
-    Raises ValueError for a predictor of tables, and for data that hold no rows.
-    """
-    if predictor.encoder.reads == "table":
-        raise ValueError("this predictor reads tables, whose classes stand in a column: fit it again with the new rows")
-    if predictor.encoder.reads == "pictures":
-        pictures, left_out = _pictures(data, skip_bad)
-        sources = [f"{data.resolve().name}/{path.relative_to(data).as_posix()}" for path in pictures]
-        return InputRows(sources, pictures, left_out)
-    texts = _lines(data)
-    return InputRows([f"{data.name}, text {place}" for place in range(1, len(texts) + 1)], texts)
-
-
 def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = False) -> InputRows:
     """The rows a predictor is to answer about: pictures, folders, texts, .txt or .csv files, or "-", standard input.
 
@@ -104,25 +87,25 @@ def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = Fa
         pictures: list[Path] = []
         left_out: tuple[str, ...] = ()
         for path in map(path_to_read, inputs):
-            _check_no_stream(path)
+            check_no_stream(path)
             # A file that is named is wanted, whatever it is.
-            whole, others = _sifted(path, skip_bad) if skip_bad or path.is_dir() else ([path], ())
+            whole, others = sifted_files(path, skip_bad) if skip_bad or path.is_dir() else ([path], ())
             pictures, left_out = pictures + whole, left_out + others
         if not pictures:
-            raise ValueError(f"{inputs[0]} holds {_nothing(left_out)}: give pictures, or a folder of them")
+            raise ValueError(f"{inputs[0]} holds {no_pictures(left_out)}: give pictures, or a folder of them")
         return InputRows([str(path) for path in pictures], pictures, left_out)
     if reads == "texts":
         parts = [_texts_of(given, predictor.note) for given in inputs]
         texts = [text for part, _ in parts for text in part]
         return InputRows(texts, texts, columns=joined([sheet for _, sheet in parts]))
-    tables = [(str(path), *_cells(path)) for path in map(path_to_read, inputs)]
+    tables = [(str(path), *table_cells(path)) for path in map(path_to_read, inputs)]
     first = tables[0][1]
     for given, header, _, _ in tables:
         if header != first:
             raise ValueError(f"{given} has other columns than {tables[0][0]}: ask for each by itself")
     sources = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
     cells = [row for _, _, _, rows in tables for row in rows]
-    return InputRows(sources, _columns(first, cells), columns=Sheet(tuple(first), cells))
+    return InputRows(sources, table_columns(first, cells), columns=Sheet(tuple(first), cells))
 
 
 @contextmanager
@@ -142,18 +125,20 @@ def _folder(data: Path, skip_bad: bool) -> LabelledExamples:
     names: list[str] = []
     left_out: tuple[str, ...] = ()
     for folder in (folder for folders in class_folders(data).values() for folder in folders):
-        whole, others = _sifted(folder, skip_bad)
+        whole, others = sifted_files(folder, skip_bad)
         pictures, names = pictures + whole, names + [folder.name] * len(whole)
-        left_out += (*others, *([] if whole else [f"{folder} holds {_nothing(others)}"]))
+        left_out += (*others, *([] if whole else [f"{folder} holds {no_pictures(others)}"]))
     if not pictures:
         left_out = tuple(one for one in left_out if not one.endswith("holds no files"))
-        raise ValueError(f"the class folders in {data} hold {_nothing(left_out)}: put at least one picture into each")
+        raise ValueError(
+            f"the class folders in {data} hold {no_pictures(left_out)}: put at least one picture into each"
+        )
     sources = [path.relative_to(data).as_posix() for path in pictures]
     labels = np.asarray(names, dtype=object)
     return LabelledExamples(pictures, "pictures", labels, sources=sources, left_out=left_out)
 
 
-def _sifted(path: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
+def sifted_files(path: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
     """The pictures that a path leads to, and what was left out, a sentence each."""
     from mapwise.data.images import files_in, sifted
 
@@ -164,7 +149,7 @@ def _sifted(path: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
 def _table(data: Path, text: str | None, label: str | None, categories: Sequence[str]) -> LabelledExamples:
     from mapwise.data.tables import check_categories, check_label_cells, check_text_cells, label_place
 
-    header, lines, cells = _cells(data)
+    header, lines, cells = table_cells(data)
     place = label_place(data, header, label, text)
     check_categories(data, header, place, categories)
     names = [row[place] for row in cells]
@@ -181,18 +166,20 @@ def _table(data: Path, text: str | None, label: str | None, categories: Sequence
         check_text_cells(data, text, lines, texts)
         return LabelledExamples(texts, "texts", labels, sources=sources, label=header[place])
     rest = [i for i in range(len(header)) if i != place]
-    table = _columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
+    table = table_columns([header[i] for i in rest], [[row[i] for i in rest] for row in cells])
     table |= {name: words(table[name]) for name in categories}
     return LabelledExamples(table, "table", labels, sources=sources, label=header[place])
 
 
-def _cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
+def table_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
+    """As `tables.cells_of`, which is loaded here."""
     from mapwise.data.tables import cells_of
 
     return cells_of(path)
 
 
-def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndarray]:
+def table_columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndarray]:
+    """Rows of cells as columns by name."""
     by_place = columns(np.asarray(cells, dtype=object).reshape(len(cells), len(header)))
     return {name: by_place[str(place)] for place, name in enumerate(header)}
 
@@ -200,14 +187,13 @@ def _columns(header: Sequence[str], cells: list[list[str]]) -> dict[str, np.ndar
 def _texts_of(given: str, column: str) -> tuple[list[str], Sheet | None]:
     """The texts of a CSV file's column, and the file's columns; the lines of another file, or the words themselves."""
     path = path_to_read(given)
-    suffix = path.suffix.lower()
-    if path is STDIN or suffix == ".txt" or is_pipe(path) or (suffix and suffix != ".csv" and os.path.isfile(path)):
-        return _lines(path), None
-    if suffix != ".csv":
+    if is_text_file(path):
+        return text_lines(path), None
+    if path.suffix.lower() != ".csv":
         return [given], None
     from mapwise.data.tables import check_text_cells
 
-    header, lines, cells = _cells(path)
+    header, lines, cells = table_cells(path)
     if column not in header:
         raise ValueError(
             f"{path} has no column {column!r}, in which the texts were: its columns are {', '.join(header)}"
@@ -217,7 +203,14 @@ def _texts_of(given: str, column: str) -> tuple[list[str], Sheet | None]:
     return texts, Sheet(tuple(header), cells)
 
 
-def _lines(path: Path) -> list[str]:
+def is_text_file(path: Path) -> bool:
+    """Whether a path leads to lines of text, and not to a table; a missing file is known by its ending."""
+    suffix = path.suffix.lower()
+    return path is STDIN or suffix == ".txt" or is_pipe(path) or (suffix not in ("", ".csv") and os.path.isfile(path))
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a file that hold text; raises ValueError for one that can't be read, or holds none."""
     try:
         lines = io.TextIOWrapper(io.BytesIO(read_bytes(path, streams=True)), "utf-8-sig")
         texts = [text for line in islice(lines, MOST_TEXTS + 1) for one in line.splitlines() if (text := one.strip())]
@@ -232,20 +225,12 @@ def _lines(path: Path) -> list[str]:
     return texts
 
 
-def _check_no_stream(path: Path) -> None:
+def check_no_stream(path: Path) -> None:
+    """Raises ValueError for standard input, where pictures are needed."""
     if path is STDIN:
         raise ValueError("standard input holds texts or a table, and this predictor reads pictures: give their paths")
 
 
-def _nothing(left_out: Sequence[str]) -> str:
+def no_pictures(left_out: Sequence[str]) -> str:
+    """What a folder without pictures holds."""
     return f"no pictures ({left_out[0]})" if left_out else "no files"
-
-
-def _pictures(data: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...]]:
-    _check_no_stream(data)
-    if not data.is_dir():
-        raise ValueError(f"{data} is no folder: give a folder of pictures of the class")
-    pictures, left_out = _sifted(data, skip_bad)
-    if not pictures:
-        raise ValueError(f"{data} holds {_nothing(left_out)}: put at least one picture into it")
-    return pictures, left_out

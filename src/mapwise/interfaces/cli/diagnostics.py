@@ -8,7 +8,7 @@ import typer
 
 from mapwise.interfaces.cli.app import Json, app
 from mapwise.interfaces.cli.predictors import Inputs, PredictorFile, SkipBad
-from mapwise.interfaces.printing import answer, note, show
+from mapwise.interfaces.printing import answer, note, show, show_sheet
 
 if TYPE_CHECKING:
     from mapwise.interfaces.progress import Work
@@ -52,7 +52,7 @@ def explain_command(
 @app.command(
     "which-next",
     epilog="Examples: mapwise which-next birds.safetensors unsorted/; "
-    "mapwise which-next intents.safetensors new.csv --n 20 --json",
+    "mapwise which-next intents.safetensors new.csv --n 20 --csv > ask.csv",
 )
 def which_next_command(
     file: PredictorFile,
@@ -61,6 +61,7 @@ def which_next_command(
         int | None,
         typer.Option("--n", help="Number of suggestions. \\[5, or as many as there are rows]", show_default=False),
     ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="A CSV table with a column to label, for mapwise add.")] = False,
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
@@ -69,18 +70,19 @@ def which_next_command(
 
     with Work("loading the predictor") as work:
         shown = diagnose("which_next", file, inputs, work, skip_bad, n=n)
-    shown(json)
+    shown(json, csv)
 
 
 def diagnose(
     name: str, file: Path, inputs: list[str], work: "Work", skip_bad: bool, **options: Any
-) -> Callable[[bool], None]:
-    """What shows the findings of a diagnostic about inputs, as JSON or as lines; options are its keywords.
+) -> Callable[..., None]:
+    """What shows, called with json and csv, the findings of a diagnostic about inputs; options are its keywords.
 
     Raises ValueError for a file or inputs that can't be read, and as the diagnostic does.
     """
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.diagnostics.diagnostic import diagnostic_named
+    from mapwise.workflows.more_examples import sheet_to_label
     from mapwise.workflows.reading import left_out_line, placed, rows_for
 
     diagnostic = diagnostic_named(name)
@@ -95,5 +97,13 @@ def diagnose(
         diagnostic.key: [{"input": rows.sources[one.row], **one.to_json()} for one in findings],
         "left_out": rows.left_out,
     }
-    lines = [f"{rows.sources[one.row]}: {one.reason}" for one in findings]
-    return lambda json: answer(content) if json else show(*lines)
+
+    def show_findings(json: bool, csv: bool = False) -> None:
+        if json:
+            answer(content)
+        elif csv:
+            show_sheet(sheet_to_label(predictor, rows.sheet, findings))
+        else:
+            show(*[f"{rows.sources[one.row]}: {one.reason}" for one in findings])
+
+    return show_findings

@@ -139,46 +139,6 @@ def predict_command(
             note(detection_line(answers.detection))
 
 
-@app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
-def add_class_command(
-    file: PredictorFile,
-    name: Annotated[str, typer.Argument(help="Name of the new class.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder of its pictures, or a file with one text a line, or - for standard input.",
-            show_default=False,
-        ),
-    ],
-    skip_bad: SkipBad = False,
-    json: Json = False,
-) -> None:
-    """Add a class to a predictor's file, without the earlier examples."""
-    from mapwise.data.files import path_to_read
-    from mapwise.interfaces.predictor_lines import widening_lines
-    from mapwise.interfaces.progress import Work
-    from mapwise.predictors.classes import Predictor
-    from mapwise.predictors.fit import check_name
-    from mapwise.workflows.fit import add_class
-    from mapwise.workflows.reading import left_out_line, rows_of_class
-
-    check_name(name)
-    predictor = Predictor.load(path := file.expanduser())
-    rows = rows_of_class(predictor, path_to_read(data), skip_bad=skip_bad)
-    note(left_out_line(rows.left_out))
-    with Work("adding the class") as work:
-        result = add_class(
-            *(predictor, name, rows.rows),
-            sources=rows.sources,
-            progress=work.reading(predictor.encoder.reads),
-            stage=work.stage,
-        )
-        result.predictor.save(path)
-    answer({"file": str(path), **result.to_json(), "left_out": rows.left_out}) if json else show(
-        *widening_lines(result, path, name, len(rows.rows))
-    )
-
-
 @app.command("export", epilog="Example: mapwise export birds.safetensors --onnx -o birds.onnx")
 def export_command(
     file: PredictorFile,

@@ -15,6 +15,7 @@ from mapwise.core.fields import check_flag, quote
 from mapwise.data import inputs
 from mapwise.data.arrays import check_labels
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, one_line
+from mapwise.predictors.additions import with_names
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
@@ -23,7 +24,8 @@ from mapwise.predictors.diagnostics.diagnostic import Finding, diagnostic_named
 from mapwise.predictors.evidence.held_out import HeldOut, effect
 from mapwise.predictors.evidence.label_next import Suggestion
 from mapwise.predictors.evidence.votes import Explanation
-from mapwise.predictors.fit import Fitted, LabelledExamples, check_name, fit, with_names
+from mapwise.predictors.examples import LabelledExamples, check_name
+from mapwise.predictors.fit import Fitted, fit
 from mapwise.predictors.onnx import export_onnx
 
 

@@ -14,7 +14,8 @@ from mapwise.core.learner import Learner
 from mapwise.data import inputs
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
 from mapwise.predictors.diagnostics.cross_validation import deviation
-from mapwise.predictors.fit import Fitted, LabelledExamples, fit, targets_of, with_numbers
+from mapwise.predictors.examples import LabelledExamples
+from mapwise.predictors.fit import Fitted, fit, targets_of, with_numbers
 from mapwise.predictors.heads.head import Head
 from mapwise.predictors.targets import TargetPredictor
 

@@ -1,0 +1,106 @@
+"""The commands that change a predictor's file: more examples, or other classes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mapwise.interfaces.cli.app import Json, app
+from mapwise.interfaces.cli.predictors import PredictorFile, SkipBad
+from mapwise.interfaces.printing import answer, note, show
+
+if TYPE_CHECKING:
+    from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.examples import LabelledExamples
+
+
+@app.command(
+    "add",
+    epilog="Examples: mapwise add intents.safetensors ask.csv; mapwise add birds.safetensors photos/; "
+    "mapwise add intents.safetensors 'cancel it' --class cancel",
+)
+def add_command(
+    file: PredictorFile,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of class folders, or a CSV file with a column of labels; with --class a folder of "
+            "pictures, a picture, a file with one text a line, a text, a CSV file, or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--class", help="Class of all rows, known or new.", show_default=False)
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the texts, or of the pictures' paths. \\[that of the fit, or input]", show_default=False
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of the labels. \\[label, or the only one left]", show_default=False)
+    ] = None,
+    skip_bad: SkipBad = False,
+    json: Json = False,
+) -> None:
+    """Add labelled rows to a predictor's file, of its classes or of new ones.
+
+    Rows without a label and exact duplicates are left out.
+    """
+    from mapwise.data.files import path_to_read
+    from mapwise.predictors.classes import Predictor
+    from mapwise.workflows.errors import WrongUse
+    from mapwise.workflows.more_examples import examples_of_class, more_examples
+
+    if name is not None and label is not None:
+        raise WrongUse("--class is the class of all rows and --label a column of classes: leave one of them out")
+    predictor = Predictor.load(path := file.expanduser())
+    if name is None:
+        examples = more_examples(predictor, path_to_read(data), text=text, label=label, skip_bad=skip_bad)
+    else:
+        examples = examples_of_class(predictor, name, data, text=text, skip_bad=skip_bad)
+    _add(predictor, path, examples, json)
+
+
+@app.command("add-class", epilog="Example: mapwise add-class birds.safetensors newt photos/newt/")
+def add_class_command(
+    file: PredictorFile,
+    name: Annotated[str, typer.Argument(help="Name of the new class.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="As for add --class: a folder of its pictures, a file with one text a line, or - for standard input.",
+            show_default=False,
+        ),
+    ],
+    skip_bad: SkipBad = False,
+    json: Json = False,
+) -> None:
+    """Add a class to a predictor's file, without the earlier examples."""
+    from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.examples import check_name
+    from mapwise.workflows.change import check_new_class
+    from mapwise.workflows.more_examples import examples_of_class
+
+    check_name(name)
+    predictor = Predictor.load(path := file.expanduser())
+    check_new_class(predictor, name)
+    examples = examples_of_class(predictor, name, data, skip_bad=skip_bad, files_only=True)
+    _add(predictor, path, examples, json)
+
+
+def _add(predictor: "Predictor", path: Path, examples: "LabelledExamples", json: bool) -> None:
+    """Add examples to a predictor of this file, and say what came of it."""
+    from mapwise.interfaces.predictor_lines import addition_lines
+    from mapwise.interfaces.progress import Work
+    from mapwise.workflows.change import add_rows
+    from mapwise.workflows.reading import left_out_line
+
+    note(left_out_line(examples.left_out))
+    with Work("adding the rows") as work:
+        result = add_rows(predictor, examples, progress=work.reading(examples.modality), stage=work.stage)
+        if result.addition.added:
+            result.predictor.save(path)
+    content = {"file": str(path), **result.to_json(), "left_out": examples.left_out}
+    answer(content) if json else show(*addition_lines(result, path))

@@ -1,0 +1,89 @@
+"""More examples for a predictor that is there: each that is new once, and none twice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from mapwise.data.digests import digests
+from mapwise.predictors.classes import Predictor
+from mapwise.predictors.examples import LabelledExamples, check_contents, check_encoded
+
+
+@dataclass(frozen=True, eq=False)
+class Addition:
+    """A predictor with more examples.
+
+    added:      how many rows were added to those of before.
+    duplicates: how many of the rows that were given have the content and the class of another, which was there already
+                or was given before. They are left out, but of tables, whose rows may well be equal.
+    classes:    names that are new.
+    """
+
+    predictor: Predictor
+    added: int
+    duplicates: int
+    classes: tuple[str, ...] = ()
+
+
+def add_examples(
+    predictor: Predictor, examples: LabelledExamples, *, progress: Callable[[Any], Any] = lambda rows: rows
+) -> Addition:
+    """The predictor with those examples that it doesn't have, of its classes or of new ones; its encoder stays.
+
+    Raises ValueError as `fit` does, so for a row that is there under another class, unless it is one of a table.
+    """
+    examples = examples.counted()
+    contents = digests(examples.modality, examples.rows)
+    new = _new(predictor, examples, contents)
+    duplicates = int((~new).sum())
+    if examples.modality != "table":
+        examples, contents = examples.among(new), contents[new]
+    if not len(contents):
+        return Addition(predictor, 0, duplicates)
+    wider = with_names(predictor, examples, contents=contents, progress=progress)
+    return Addition(wider, len(contents), duplicates, wider.classes[len(predictor.classes) :])
+
+
+def with_names(
+    predictor: Predictor,
+    examples: LabelledExamples,
+    *,
+    contents: Int64[np.ndarray, "N"] | None = None,
+    progress: Callable[[Any], Any] = lambda rows: rows,
+) -> Predictor:
+    """The predictor with more examples of its classes, or of new ones behind them; its encoder stays as it is.
+
+    contents: the digests of the rows, where they are known and every row counts.
+
+    Raises ValueError as `fit` does.
+    """
+    examples = examples.counted()
+    classes, columns = examples.of_classes(predictor.classes)
+    wider = predictor.with_classes(classes, np.arange(len(predictor.classes)))
+    first = len(predictor.rows)
+    contents = digests(examples.modality, examples.rows) if contents is None else contents
+    check_contents(
+        examples.modality,
+        wider.digests_with(contents),
+        np.concatenate([wider.columns, columns]),
+        wider.classes,
+        wider.sources_with(len(columns), examples.sources),
+        first,
+    )
+    wider = wider.with_rows(progress(examples.rows), columns, examples.weight, examples.sources, contents)
+    check_encoded(wider, first)
+    return wider.checked()
+
+
+def _new(predictor: Predictor, examples: LabelledExamples, contents: np.ndarray) -> Bool[np.ndarray, "N"]:
+    """Whether each row has another content than those of its class before it."""
+    names = [predictor.classes[column] for column in predictor.columns]
+    known = set(zip(names, predictor.digests.tolist(), strict=False))  # files of before have no digests
+    new = np.ones(len(contents), dtype=bool)
+    for row, one in enumerate(zip(map(str, examples.labels), contents.tolist(), strict=True)):
+        new[row] = one not in known
+        known.add(one)
+    return new
