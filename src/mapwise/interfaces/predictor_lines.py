@@ -7,12 +7,14 @@ from pathlib import Path
 from mapwise.data.sheets import Sheet, spreadsheet_cell
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.evidence.novelty import Detection
-from mapwise.workflows.change import Widened
+from mapwise.workflows.change import Narrowed, Widened
 from mapwise.workflows.fit import ColumnRead, FitResult
 from mapwise.workflows.predict import Predictions
 
 _SHOWN = 100
 """Columns of a table in the answer to a person."""
+_NAMED = 5
+"""Rows that are named there."""
 
 
 def fit_lines(result: FitResult, out: Path) -> list[str]:
@@ -71,7 +73,20 @@ def addition_lines(result: Widened, file: Path) -> list[str]:
         f"{name} {count:,}{' (new)' if name in addition.classes else ''}" for name, count in counts.items()
     )
     lines = [f"{file}: {rows}", f"examples: {classes}"]
-    return [*lines, str(result.others), f"all classes: {result.now}"] if addition.added else lines
+    return [*lines, str(result), f"all classes: {result.now}"] if addition.added else lines
+
+
+def removal_lines(result: Narrowed, file: Path) -> list[str]:
+    """Fewer examples, in a predictor of this file."""
+    count, counts = len(result.removed), result.predictor.counts
+    first = [f"{one.source} ({one.label})" for one in result.removed[:_NAMED]]
+    more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+    return [
+        f"{file}: {count:,} row{'' if count == 1 else 's'} removed: {', '.join(first)}{more}",
+        f"examples: {', '.join(f'{name} {rows:,}' for name, rows in counts.items())}",
+        str(result),
+        f"all classes: {result.now}",
+    ]
 
 
 def _choices(tried: Sequence[Tried]) -> list[str]:

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
@@ -167,16 +168,32 @@ class Predictor(FittedPredictor):
         place = self._place(name)
         if len(self.classes) < 3:
             raise ValueError(f"without {name!r} there would be one class left, and two are needed: add another first")
-        others = self.columns != place
-        left = self.columns[others]
+        others = self._among(self.columns != place)
+        left = others.columns - (others.columns > place)
+        return replace(others, columns=left, classes=tuple(other for other in self.classes if other != name))
+
+    def without_rows(self, rows: Sequence[int]) -> Self:
+        """Without the rows at these places; raises ValueError for one that isn't there, and for all rows of a class."""
+        stays = np.ones(len(self.rows), dtype=bool)
+        for row in rows:
+            if not 0 <= row < len(stays):
+                raise ValueError(f"there is no row {row}: give one from 0 to {len(stays) - 1}")
+            stays[row] = False
+        others = self._among(stays)
+        for name, count in others.counts.items():
+            if not count and self.counts[name]:
+                raise ValueError(f"no example of {name!r} would be left: remove the class, or keep one of its rows")
+        return others
+
+    def _among(self, stays: Bool[np.ndarray, "S"]) -> Self:
+        """With these rows alone."""
         return replace(
             self,
-            rows=self.rows[others],
-            columns=left - (left > place),
-            weight=self.weight[others],
-            sources=tuple(source for source, stays in zip(self.sources, others, strict=False) if stays),
-            digests=self.digests_with(np.zeros(0, np.int64))[others],
-            classes=tuple(other for other in self.classes if other != name),
+            rows=self.rows[stays],
+            columns=self.columns[stays],
+            weight=self.weight[stays],
+            sources=tuple(compress(self.sources, stays)),
+            digests=self.digests_with(np.zeros(0, np.int64))[stays],
             **self._outdated,
         )
 

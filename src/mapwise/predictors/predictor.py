@@ -16,6 +16,7 @@ from mapwise.core.families.embedding import learned_features
 from mapwise.core.learner import Learner
 from mapwise.core.renamed import renamed
 from mapwise.core.scores import means
+from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.data import tensor_file
@@ -209,10 +210,34 @@ class FittedPredictor:
         known = self.digests if len(self.digests) else np.zeros(len(self.rows), np.int64)
         return np.concatenate([known, new])
 
+    def source_of(self, row: int) -> str:
+        """Where a row came from, or its place where that is unknown."""
+        return (self.sources[row] if self.sources else "") or f"example {row}"
+
+    def row_named(self, name: str) -> int:
+        """The place of the row that came from there, or is called by its place: 7, or "example 7".
+
+        Raises ValueError for a name that no row has, with the nearest, and for one of several rows, with their places.
+        """
+        rows = [row for row, source in enumerate(self.sources) if source == name]
+        place = name.removeprefix("example ")
+        if not rows and place.isascii() and place.isdigit() and len(place) < 19:
+            rows = [int(place)] if int(place) < len(self.rows) else []
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            raise ValueError(f"{len(rows)} rows are called {name!r}: give one by its place, {_listed(rows)}")
+        near = suggestion(name, [source for source in self.sources if source]) if any(self.sources) else ""
+        raise ValueError(f"there is no row {name!r}: {near or f'give a place from 0 to {len(self.rows) - 1}'}")
+
     def sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
         """Where the rows came from, with so many more; empty where unknown."""
         known, new = self.sources or ("",) * len(self.rows), tuple(sources) or ("",) * count
         return known + new if any(known + new) else ()
+
+
+def _listed(rows: Sequence[int]) -> str:
+    return ", ".join(map(str, rows[:20])) + (" or another" if len(rows) > 20 else "")
 
 
 _ENCODER = "encoder/"

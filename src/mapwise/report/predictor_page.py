@@ -227,7 +227,7 @@ def _doubtful(predictor: Predictor, report: HeldOut) -> str:
     if not report.doubtful:
         return html.section(title, "<p>None was taken for another class every time it was asked.</p>")
     rows = [
-        f'<tr><th scope="row">{escape(_where(predictor, row))}</th>{html.cell(name, "")}{html.cell(taken, "")}</tr>'
+        f'<tr><th scope="row">{escape(predictor.source_of(row))}</th>{html.cell(name, "")}{html.cell(taken, "")}</tr>'
         for row, name, taken in report.doubtful[:_SHOWN]
     ]
     intro = (
@@ -237,11 +237,6 @@ def _doubtful(predictor: Predictor, report: HeldOut) -> str:
     head = [("example", ""), ("labelled", ""), ("taken for", "")]
     rest = _rest(len(report.doubtful) - len(rows), "less sure one", "less sure ones")
     return html.section(title, intro + html.as_table(head, rows, title) + rest)
-
-
-def _where(predictor: Predictor, row: int) -> str:
-    """Where an example came from, or its place where no source is given."""
-    return (predictor.sources[row] if predictor.sources else "") or f"example {row}"
 
 
 def _inside(predictor: Predictor, size: int) -> str:

@@ -10,8 +10,11 @@ from mapwise.interfaces.cli.predictors import PredictorFile, SkipBad
 from mapwise.interfaces.printing import answer, note, show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.examples import LabelledExamples
+    from mapwise.workflows.change import Narrowed
 
 
 @app.command(
@@ -88,6 +91,67 @@ def add_class_command(
     check_new_class(predictor, name)
     examples = examples_of_class(predictor, name, data, skip_bad=skip_bad, files_only=True)
     _add(predictor, path, examples, json)
+
+
+@app.command("rename-class", epilog="Example: mapwise rename-class birds.safetensors newt triton")
+def rename_class_command(
+    file: PredictorFile,
+    old: Annotated[str, typer.Argument(help="Name of the class.", show_default=False)],
+    new: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Rename a class in a predictor's file."""
+    from mapwise.predictors.classes import Predictor
+    from mapwise.workflows.change import rename_class
+
+    predictor = rename_class(Predictor.load(path := file.expanduser()), old, new)
+    predictor.save(path)
+    content = {"file": str(path), "classes": predictor.counts}
+    answer(content) if json else show(f"{path}: {old} is now {new}")
+
+
+@app.command("remove-class", epilog="Example: mapwise remove-class birds.safetensors newt")
+def remove_class_command(
+    file: PredictorFile,
+    name: Annotated[str, typer.Argument(help="Name of the class.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Remove a class and its rows from a predictor's file."""
+    from mapwise.workflows.change import remove_class
+
+    _remove(file, lambda predictor, stage: remove_class(predictor, name, stage=stage), json)
+
+
+@app.command(
+    "remove-row",
+    epilog="Examples: mapwise remove-row birds.safetensors ring/7.png; "
+    "mapwise remove-row intents.safetensors 'train.csv, line 12' 'train.csv, line 40'",
+)
+def remove_row_command(
+    file: PredictorFile,
+    rows: Annotated[
+        list[str],
+        typer.Argument(help="Where each came from, or its place, as report and explain show them.", show_default=False),
+    ],
+    json: Json = False,
+) -> None:
+    """Remove rows from a predictor's file, such as those that may be mislabelled."""
+    from mapwise.workflows.change import remove_rows
+
+    _remove(file, lambda predictor, stage: remove_rows(predictor, rows, stage=stage), json)
+
+
+def _remove(file: Path, change: "Callable[[Predictor, Callable[[str], object]], Narrowed]", json: bool) -> None:
+    """Remove something from a predictor's file, and say what came of it."""
+    from mapwise.interfaces.predictor_lines import removal_lines
+    from mapwise.interfaces.progress import Work
+    from mapwise.predictors.classes import Predictor
+
+    predictor = Predictor.load(path := file.expanduser())
+    with Work("removing the rows") as work:
+        result = change(predictor, work.stage)
+        result.predictor.save(path)
+    answer({"file": str(path), **result.to_json()}) if json else show(*removal_lines(result, path))
 
 
 def _add(predictor: "Predictor", path: Path, examples: "LabelledExamples", json: bool) -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from mapwise.core.fields import check_flag, quote
+from mapwise.core.fields import check_flag, check_whole, quote
 from mapwise.data import inputs
 from mapwise.data.arrays import check_labels
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, one_line
@@ -205,6 +205,24 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
             cost = str(effect(before.fitted.report, fitted.report))
             self._keep(after)
             return cost
+
+    def remove_rows(self, rows: Sequence[int]) -> str:
+        """Forget rows, such as those that may be mislabelled; what that did to the mean of the classes, as a sentence.
+
+        rows: their places, as `explain` and `report_.doubtful` give them. Those behind them move up.
+
+        Raises ValueError for a place that isn't there, and where no row of a class would be left.
+        """
+        with self._writing:
+            before = self._fitted
+            if not isinstance(rows, Sequence | np.ndarray):
+                raise ValueError(f"rows is {quote(rows)}: give a list of places")
+            for row in rows:
+                check_whole("a place of rows", row)
+            fitted = Fitted(before.predictor.without_rows(rows).checked(), before.fitted.tried)
+            change = effect(before.fitted.report, fitted.report).sentence("the mean of the classes")
+            self._keep(replace(before, fitted=fitted))
+            return change
 
     def rename_class(self, old: Any, new: Any) -> Self:
         """Call a class by another name; raises ValueError for a name that isn't there, and for one that is."""

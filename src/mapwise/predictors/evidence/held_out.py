@@ -144,9 +144,13 @@ class Effect:
     why: str = ""
 
     def __str__(self) -> str:
+        return self.sentence("the other classes")
+
+    def sentence(self, classes: str) -> str:
+        """In words, where those classes are called so."""
         if self.before is None or self.now is None:
-            return f"the effect on the other classes is unknown: {self.why}"
-        return f"the other classes: {100 * self.before:.0f} % before and {100 * self.now:.0f} % now, cross-validated"
+            return f"the effect on {classes} is unknown: {self.why}"
+        return f"{classes}: {100 * self.before:.0f} % before and {100 * self.now:.0f} % now, cross-validated"
 
 
 def effect(before: HeldOut, now: HeldOut) -> Effect:
