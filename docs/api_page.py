@@ -26,7 +26,7 @@ SECTIONS = {
     "Tasks": ("mapwise.core.task", "mapwise.core.source", "mapwise.core.spec", "mapwise.data.examples"),
     "Problems": ("mapwise.core.problem", "mapwise.problems"),
     "Sources": ("mapwise.tasks", "mapwise.data"),
-    "Training and evaluation": ("mapwise.engine",),
+    "Training and evaluation": ("mapwise.engine", "mapwise.workflows"),
     "Results": ("mapwise.core.estimate", "mapwise.engine.results"),
     "Laws": ("mapwise.laws",),
 }
@@ -149,6 +149,8 @@ def folded(text: str) -> str:
     positional = list(zip(arguments.args, defaults, strict=True))
     named = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
     parts = [_argument(*pair) for pair in positional] + (["*"] if named else []) + [_argument(*pair) for pair in named]
+    if arguments.kwarg is not None:
+        parts.append(f"**{ast.unparse(arguments.kwarg)}")
     line = f"mw.{name}({', '.join(parts)}){end}"
     return line if len(line) <= WIDTH else f"mw.{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){end}"
 

@@ -15,6 +15,8 @@ from .engine.gradient import meta_gradient as meta_gradient
 from .engine.ranks import Ranks as Ranks
 from .engine.results import Paired as Paired
 from .engine.results import Report as Report
+from .engine.seeds import OverSeeds as OverSeeds
+from .engine.seeds import PairedSeeds as PairedSeeds
 from .engine.train import Trained as Trained
 from .engine.train import train as train
 from .interfaces.estimators.classifier import FewShotClassifier as FewShotClassifier
@@ -53,5 +55,7 @@ from .tasks.sequences import AssociativeRecall as AssociativeRecall
 from .tasks.sequences import Copy as Copy
 from .tasks.sinusoid import Sinusoid as Sinusoid
 from .tasks.stream import Stream as Stream
+from .workflows.over_seeds import TrainedSeeds as TrainedSeeds
+from .workflows.over_seeds import train_seeds as train_seeds
 
 __version__: str

@@ -117,8 +117,8 @@ def test_every_setting_is_a_flag_with_its_meaning_and_its_default(cli, command, 
         assert phrase in words
 
 
-def test_tune_takes_every_flag_of_train():
+def test_tune_takes_every_flag_of_train_but_for_several_seeds():
     flags = {name: set(signature.parameters) for name, (_, signature) in COMMANDS.items()}
-    assert flags["train"] - flags["tune"] == set()
+    assert flags["train"] - flags["tune"] == {"seeds", "episodes"}
     for name in ("eval", "compare", "report"):
         assert flags[name] & FLAGS.keys() == {*JUDGING, "seed"}

@@ -132,7 +132,7 @@ def train(
         affordable = tasks_in(source(0)) * min(every, steps) // 2
         training = replace(training, validation_episodes=min(_MOST_EPISODES, max(_FEWEST_EPISODES, affordable)))
     if params is None and seed != 0 and (built := built_nets(learner)):
-        warnings.warn(own_start(learner, built[0]), stacklevel=2)
+        warn_of_own_start(learner, built[0])
     start = ranks.hand_out(learner.init(seed) if params is None else params)
     first = OptimizerState.of(start, optimizer, schedule, steps=steps, warmup=warmup)
     folder = RunFolder.opened(
@@ -187,12 +187,13 @@ def train(
     return Trained(**vars(outcome), how=mapping)
 
 
-def own_start(learner: Learner, name: str) -> str:
-    """The sentence on a field that holds a built module, whose start no seed moves."""
-    return (
+def warn_of_own_start(learner: Learner, name: str) -> None:
+    """Warn, where `train` or its kin is called, that this field holds a built module, whose start no seed moves."""
+    text = (
         f"{type(learner).__name__}'s {name} is a built module, so it starts from its own weights whatever the seed: "
         f"give what builds one, such as {name}=lambda: Net(), for a start of each seed"
     )
+    warnings.warn(text, stacklevel=3)
 
 
 def _settings(

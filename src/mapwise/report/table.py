@@ -10,6 +10,7 @@ import numpy as np
 from mapwise.core.estimate import Estimate
 from mapwise.core.format import ABSENT, plain, share
 from mapwise.engine.results import Paired, Protocol, Report, Search
+from mapwise.engine.seeds import OverSeeds, PairedSeeds
 from mapwise.problems import metric_named
 from mapwise.problems.classification import ClassFigures
 
@@ -43,7 +44,12 @@ def in_units(estimate: Estimate) -> str:
 
 def headline(report: Report) -> str:
     """The report's main number with its interval: a share in per cent, or an error in its own unit."""
-    return percent(report.estimate) if report.problem.metric.percent else in_units(report.estimate)
+    return in_its_unit(report.estimate, report.metric)
+
+
+def in_its_unit(estimate: Estimate, metric: str) -> str:
+    """A share in per cent, or an error in its own unit."""
+    return percent(estimate) if metric_named(metric).percent else in_units(estimate)
 
 
 def difference(pair: Paired, metric: str) -> str:
@@ -171,6 +177,40 @@ def calibrations(reports: Sequence[Report]) -> list[str]:
     ]
 
 
+def seeds_table(over: OverSeeds, *, title: str) -> "Table":
+    """Each seed's number, and the mean over seeds with its 95 % interval over them."""
+    table = new_table(title)
+    table.add_column("seed")
+    table.add_column(over.reports[0].metric.replace("_", " "), justify="right", no_wrap=True)
+    for seed, report in zip(over.seeds, over.reports, strict=True):
+        add_row(table, [str(seed), headline(report)])
+    first = over.reports[0]
+    add_row(table, [f"mean of {len(over.seeds)} seeds", in_its_unit(over.estimate, first.metric)])
+    _caption(table, [SEEDS_RULE, *_provenance([first.protocol])])
+    return table
+
+
+def paired_seeds_table(pair: PairedSeeds, protocol: Protocol) -> "Table":
+    """Differences of two learners under each seed, and their mean with its 95 % interval over seeds and a verdict."""
+    metric = protocol.problem.metric.name
+    table = new_table(f"Paired differences: {pair.pairs[0].first} minus {pair.pairs[0].second}")
+    table.add_column("seed")
+    table.add_column("first minus second", justify="right", no_wrap=True)
+    table.add_column("the first is")
+    for seed, one in zip(pair.seeds, pair.pairs, strict=True):
+        add_row(table, [str(seed), difference(one, metric), ""])
+    whole = Paired(pair.pairs[0].first, pair.pairs[0].second, pair.difference)
+    add_row(table, [f"mean of {len(pair.seeds)} seeds", difference(whole, metric), verdict_over_seeds(pair, metric)])
+    _caption(table, [SEEDS_RULE, SEEDS_VERDICT_RULE, *_provenance([protocol])])
+    return table
+
+
+def verdict_over_seeds(pair: PairedSeeds, metric: str) -> str:
+    """Whether the first is "better" or "worse" than the second, by seeds: at least three that agree."""
+    whole = Paired(pair.pairs[0].first, pair.pairs[0].second, pair.difference)
+    return verdict(whole, metric) if pair.conclusive else "no difference shown"
+
+
 def paired_table(pairs: Sequence[Paired], *, protocol: Protocol | None = None) -> "Table":
     """Differences on the same episodes, each with its 95 % interval and a verdict.
 
@@ -225,6 +265,16 @@ SEARCH_RULE = (
     "The best of many is better on the episodes that chose it than on others: "
     "only mapwise eval, on the test split, says how good it is."
 )
+
+SEEDS_RULE = (
+    "The interval of the mean is Student's t over seeds, each of which counts once; that of one seed is over its "
+    "episodes."
+)
+SEEDS_VERDICT_RULE = (
+    "Better or worse: the 95 % interval over seeds excludes zero, and at least 3 seeds have one sign. All seeds are "
+    "judged on the same episodes."
+)
+ONE_SEED = "One training seed of each can't show that a learner is better: compare folders of mapwise train --seeds 3."
 
 VERDICT_RULE = (
     "Better or worse: the 95 % interval of the difference excludes zero. "

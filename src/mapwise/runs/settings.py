@@ -37,6 +37,8 @@ from mapwise.runs.toml import read_toml, write_toml
 from mapwise.runs.words import flag, typed
 
 SETTINGS = "run.toml"
+SEEDS = "seeds.toml"
+"""The file of a folder that holds a run for each of several seeds."""
 SCHEMA = 1
 STAMPS = ("trained_on", "command", "mapwise", "torch", "platform", "id")
 """Settings that can't be given: they record the run."""
@@ -120,6 +122,8 @@ class RunSettings(RunFlags):
     def read(cls, folder: Path) -> "RunSettings":
         """The settings of a run's folder; raises ValueError when it is not a run, or not one of this version."""
         path = folder / SETTINGS
+        if (folder / SEEDS).is_file() and not path.is_file():
+            raise ValueError(f"{folder} holds runs of several seeds: give one of them, such as {folder / 'seed-0'}")
         if not path.is_file():
             raise ValueError(f"{folder} is not a run (it has no {SETTINGS}): give a folder that mapwise train wrote")
         return read_toml(cls, path, SCHEMA, "train the run again", last="platform")

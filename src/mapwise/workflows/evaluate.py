@@ -113,8 +113,10 @@ def use_threads(folder: Path, judging: Judging) -> None:
         torch.set_num_threads(threads)
 
 
-def opened(folder: Path, judging: Judging) -> Opened:
+def opened(folder: Path, judging: Judging, of: TaskSource | None = None) -> Opened:
     """The run with the changes asked for, and the episodes that judge it.
+
+    of: episodes of the same data that judge another run, so that they aren't read again.
 
     Raises WrongUse for changes that can't be, and ValueError for a folder that is no finished run.
     """
@@ -124,7 +126,7 @@ def opened(folder: Path, judging: Judging) -> Opened:
                 span(text, f"--{name}")
         RunSettings.read(folder).judged_with(judging.changes)  # raises
     run = Run.open(folder, judging.changes)
-    source = run.judging(judging.split, seed=judging.seed)
+    source = run.judging(judging.split, seed=judging.seed, opened=of)
     if judging.shuffle_labels:
         if source.problem.columns != "classes":
             raise WrongUse(f"{source.about.source} has no class labels to shuffle: leave out --shuffle-labels")
@@ -177,12 +179,13 @@ def beside(
     reports = [] if raw is None else [raw]
     for path in others:
         other = opened(path, judging.of_others)
-        _same_episodes(folder, run, path, other)
+        check_same_episodes(folder, run, path, other)
         reports.append(other.judge(judging.episodes, command=command, calibrate=True))
     return reports
 
 
-def _same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
+def check_same_episodes(first: Path, a: Opened, second: Path, b: Opened) -> None:
+    """Raises ValueError for two runs that other episodes judge."""
     left, right = a.source.about, b.source.about
     differing = [name for name in left._fields if getattr(left, name) != getattr(right, name)]
     if not differing and a.source.names(0) != b.source.names(0):
@@ -198,7 +201,7 @@ def compare_runs(first: Path, second: Path, judging: Judging, *, command: str) -
     """Two runs on the same episodes: first minus second; raises ValueError when their episodes differ."""
     use_threads(first, judging)
     a, b = opened(first, judging), opened(second, judging)
-    _same_episodes(first, a, second, b)
+    check_same_episodes(first, a, second, b)
     own, other = (
         run.judge(judging.episodes, name=str(folder), command=command) for run, folder in ((a, first), (b, second))
     )
@@ -209,6 +212,7 @@ def compare_runs(first: Path, second: Path, judging: Judging, *, command: str) -
         "metric": own.metric,
         "difference": pair.difference.mean,
         "ci95": pair.difference.ci95,
+        "interval": "episodes",
         "episodes": pair.difference.episodes,
     }
     return answer, pair, own

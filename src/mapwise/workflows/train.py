@@ -30,7 +30,7 @@ from mapwise.engine.train import train as meta_train
 from mapwise.laws.check import Verdicts, check
 from mapwise.runs.learner import learner_of
 from mapwise.runs.run import initial_params
-from mapwise.runs.settings import SETTINGS, RunSettings, named_source
+from mapwise.runs.settings import SEEDS, SETTINGS, RunSettings, named_source
 from mapwise.runs.sources import classes_digest, judging, source_of, span
 from mapwise.runs.words import flag
 from mapwise.tasks.augment import augmentation
@@ -104,7 +104,7 @@ def begin_run(
     def stamped() -> tuple[str, dict[str, Any]]:
         settings = request()
         folder = free_folder(settings.learner, settings.source) if out is None else out
-        _check_empty(folder)
+        check_empty(folder)
         return str(folder), settings.stamped(command).to_file()
 
     with ranks_started() as ranks:
@@ -304,8 +304,10 @@ def free_folder(name: str, source: str) -> Path:
     return folder
 
 
-def _check_empty(folder: Path) -> None:
-    """Raises ValueError for a folder that holds a run."""
+def check_empty(folder: Path) -> None:
+    """Raises ValueError for a folder that holds a run, or the runs of several seeds."""
+    if (folder / SEEDS).exists():
+        raise ValueError(f"{folder} holds the runs of several seeds: give another --out")
     if any((folder / name).exists() for name in (SETTINGS, LAST, BEST, METRICS)):
         raise ValueError(
             f"{folder} holds a run already: go on with it by mapwise train --resume {folder}, or give another --out"
@@ -321,7 +323,7 @@ def _alone(folder: Path, ranks: Ranks, resume: bool) -> Iterator[None]:
                 if not stack.enter_context(claimed(folder / LOCK)):
                     raise ValueError(f"another process is training in {folder}: wait for it, or stop it first")
                 if not resume:
-                    _check_empty(folder)
+                    check_empty(folder)
         yield
 
 

@@ -78,30 +78,47 @@ def eval_command(
         show(*tables, *([judged] if judged else []))
 
 
-@app.command("compare", epilog="Example: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1")
+@app.command(
+    "compare",
+    epilog="Examples: mapwise compare runs/maml-glyphs runs/protonet-glyphs --ways 5 --shots 1; "
+    "mapwise compare runs/seeds-maml-glyphs runs/seeds-protonet-glyphs",
+)
 @with_settings("compare", judges=True)
 def compare_command(
     ctx: typer.Context,
     run: Run,
-    other: Annotated[Path, typer.Argument(metavar="RUN", help="The run to subtract.", show_default=False)],
+    other: Annotated[Path, typer.Argument(metavar="RUN", help="What to subtract.", show_default=False)],
     episodes: Episodes = 1000,
     seed: JudgingSeed = 0,
     split: SplitOption = Split.test,
     json: Json = False,
     **settings: Any,
 ) -> None:
-    """Evaluate two runs on the same episodes, and show the paired difference with its interval."""
-    from mapwise.report.table import paired_table, verdict
+    """Evaluate two runs, or folders of --seeds, on the same episodes, and show the paired difference with its interval.
+
+    Of one run each the interval is over episodes, which can't show that a learner is better; of several seeds it is
+    over seeds.
+    """
+    from mapwise.report import table
     from mapwise.workflows.evaluate import Judging, compare_runs
+    from mapwise.workflows.seeds import compare_seeds, holds_seeds
 
     keep_freed_memory()
     changes = values_of(settings, None)
     judging = Judging(episodes, split.value, seed, changes)
-    result, pair, report = compare_runs(run, other, judging, command=command_line(ctx, episodes=episodes, seed=seed))
+    command = command_line(ctx, episodes=episodes, seed=seed)
+    if holds_seeds(run) or holds_seeds(other):
+        result, pair, protocol = compare_seeds(run, other, judging, command=command)
+        if json:
+            answer({**result, "verdict": table.verdict_over_seeds(pair, result["metric"])})
+        else:
+            show(table.paired_seeds_table(pair, protocol))
+        return
+    result, single, report = compare_runs(run, other, judging, command=command)
     if json:
-        answer({**result, "verdict": verdict(pair, report.metric)})
+        answer({**result, "verdict": table.verdict(single, report.metric), "note": table.ONE_SEED})
     else:
-        show(paired_table([pair], protocol=report.protocol))
+        show(table.paired_table([single], protocol=report.protocol), table.ONE_SEED)
 
 
 @app.command(

@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,23 +36,49 @@ def train_command(
     resume: Annotated[
         Path | None, typer.Option(help="Run to resume, with its own settings.", show_default=False)
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Train under so many seeds, from --seed up, into OUT/seed-N, and evaluate each. The same command goes "
+            "on. \\[one seed, not evaluated]",
+            show_default=False,
+        ),
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=2, help="Test episodes of each of the --seeds. \\[1000]", show_default=False)
+    ] = None,
     set_: Set = None,
     json: Json = False,
     **settings: Any,
 ) -> None:
-    """Train a learner on the tasks of a source, into a run's folder."""
+    """Train a learner on the tasks of a source, into a run's folder, or under several seeds."""
     values = values_of(settings, set_)
+    if episodes is not None and seeds is None:
+        raise WrongUse("--episodes are those that judge each of the --seeds: give --seeds 3, or leave --episodes out")
     if resume is not None:
-        _alone({"learner": learner, "source": source, **values, "out": out}, "run")
+        given = {"learner": learner, "source": source, **values, "out": out, "seeds": seeds}
+        _alone(given, "run")
     elif learner is None or source is None:
         raise WrongUse("a learner and a source are needed: mapwise train LEARNER SOURCE (mapwise list shows them)")
 
     from mapwise.interfaces.progress import Terminal
     from mapwise.interfaces.shown import trained
+    from mapwise.workflows import seeds as several
     from mapwise.workflows import train as training
 
     keep_freed_memory()
     began = time.perf_counter()
+    if seeds is not None or (resume is not None and several.holds_seeds(resume)):
+        if resume is not None:
+            done_all = several.resume_seeds(resume, Terminal())
+        else:
+            count, request = seeds or 0, partial(training.settings_of, learner or "", source or "", values)
+            judged = episodes or several.EPISODES
+            line = command_line(ctx)
+            done_all = several.begin_seeds(request, count, out, line, episodes=judged, display=Terminal())
+        _show_seeds(*done_all, json)
+        return
     if learner is None or source is None:
         assert resume is not None
         done = training.resume_run(resume, Terminal())
@@ -190,6 +217,19 @@ def bench_command(
     answer(result) if json else show(*compared(protocol, result, contenders))
     if result["failed"]:
         raise typer.Exit(FAILED)
+
+
+def _show_seeds(folder: Path, over: Any, json: bool) -> None:
+    from mapwise.report.table import seeds_table
+    from mapwise.workflows.seeds import seeds_json
+
+    if json:
+        answer(seeds_json(folder, over))
+    else:
+        show(
+            seeds_table(over, title=str(folder)),
+            f"next: mapwise compare {folder} OTHER, where OTHER is another learner's folder of --seeds",
+        )
 
 
 def _alone(given: dict[str, Any], what: str) -> None:
