@@ -145,3 +145,22 @@ def test_rows_of_a_table_close_the_loop_too(cli, tmp_path):
     assert result["classes"] == {"a": 4, "b": 5, "c": 1}
     (tmp_path / "few.csv").write_text("colour,kind\nred,a\n")
     assert "few.csv has no column 'size', which was there" in cli("add", "rows.safetensors", "few.csv").err
+
+
+def test_why_the_effect_is_unknown_is_said_once(cli, intents):
+    out = cli("add", intents, "hello", "--class", "greet").out
+    assert (
+        out.count("too few to tell: greet has 1 example") == 1 and "the effect on the other classes is unknown" in out
+    )
+
+
+def test_damaged_pictures_are_left_out_of_an_addition_on_request(cli, photos, tmp_path):  # noqa: F811
+    cli("fit", "photos", "-o", "few.safetensors", "--learner", "nearest_mean")
+    whole = (tmp_path / "dots" / "0.png").read_bytes()
+    (tmp_path / "dots" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "ask.csv").write_text("input,label\ndots/0.png,dot\ndots/cut.png,dot\ndots/none.png,dot\n")
+    done = cli("add", "few.safetensors", "dots", "--class", "dot")
+    assert done.code == 1 and "cut.png is damaged or cut short" in done.err
+    assert cli("add", "few.safetensors", "dots", "--class", "dot", "--skip-bad", "--json").answer["added"] == 4
+    done = cli("add", "few.safetensors", "ask.csv", "--skip-bad", "--json")
+    assert (done.answer["duplicates"], len(done.answer["left_out"])) == (1, 2), done

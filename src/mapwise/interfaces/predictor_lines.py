@@ -7,7 +7,7 @@ from pathlib import Path
 from mapwise.data.sheets import Sheet, spreadsheet_cell
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.evidence.novelty import Detection
-from mapwise.workflows.change import Narrowed, Widened
+from mapwise.workflows.change import Change, Narrowed, Widened
 from mapwise.workflows.fit import ColumnRead, FitResult
 from mapwise.workflows.predict import Predictions
 
@@ -73,7 +73,7 @@ def addition_lines(result: Widened, file: Path) -> list[str]:
         f"{name} {count:,}{' (new)' if name in addition.classes else ''}" for name, count in counts.items()
     )
     lines = [f"{file}: {rows}", f"examples: {classes}"]
-    return [*lines, str(result), f"all classes: {result.now}"] if addition.added else lines
+    return [*lines, *_change_lines(result)] if addition.added else lines
 
 
 def removal_lines(result: Narrowed, file: Path) -> list[str]:
@@ -84,9 +84,13 @@ def removal_lines(result: Narrowed, file: Path) -> list[str]:
     return [
         f"{file}: {count:,} row{'' if count == 1 else 's'} removed: {', '.join(first)}{more}",
         f"examples: {', '.join(f'{name} {rows:,}' for name, rows in counts.items())}",
-        str(result),
-        f"all classes: {result.now}",
+        *_change_lines(result),
     ]
+
+
+def _change_lines(result: Change) -> list[str]:
+    """What a change did to the accuracy, and what that is now; where it is unknown the first line says why."""
+    return [str(result), *([] if result.now.accuracy is None else [f"all classes: {result.now}"])]
 
 
 def _choices(tried: Sequence[Tried]) -> list[str]:
