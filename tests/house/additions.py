@@ -294,7 +294,7 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
                 import mapwise as mw
                 from torch import nn
 
-                learner = mw.MAML(nn.Linear(1, 1))
+                learner = mw.MAML(nn.Linear(1, 1), loss="squared_error")
                 trained = mw.train(learner, mw.Lines(), steps=2, shrink=1.0, optimizer="SGD lr=1.0", select="last")
                 assert all((trained.params[name] == leaf).all() for name, leaf in learner.init(0).items())
             """,
