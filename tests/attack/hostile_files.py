@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -80,7 +81,7 @@ def runs(folder: Path, count: int) -> list[Case]:
     words = ["--ways", 3, "--shots", 1, "--queries", 2, "--steps", 2, "--tasks", 2, "--net", "mlp", "--net.hidden", "4"]
     command("train", "protonet", "digits", *words, "--validation-episodes", 2, "--out", run)
     judge = ("eval", run, "--episodes", 2, "--no-baselines", "--json")
-    right = json.loads(command(*judge))
+    right = _without_times(command(*judge))
 
     def case(file: str, name: str, data: bytes, sealed: bool) -> Case:
         whole = (run / file).read_bytes()
@@ -97,7 +98,7 @@ def runs(folder: Path, count: int) -> list[Case]:
                 (run / file).write_bytes(whole)
 
         return Case(
-            f"{file} {name}{', sealed' if sealed else ''}", door, lambda out: sealed or json.loads(out) == right
+            f"{file} {name}{', sealed' if sealed else ''}", door, lambda out: sealed or _without_times(out) == right
         )
 
     cases = []
@@ -105,6 +106,11 @@ def runs(folder: Path, count: int) -> list[Case]:
         for number, (name, data) in enumerate(damaged((run / file).read_bytes(), count // 2, seed)):
             cases.append(case(file, name, data, number % 2 == 1))
     return cases
+
+
+def _without_times(out: str) -> dict[str, Any]:
+    """An answer but for the milliseconds that it took, which no two have in common."""
+    return {name: value for name, value in json.loads(out).items() if name != "adapt_ms"}
 
 
 def pictures(folder: Path, count: int) -> list[Case]:

@@ -76,6 +76,7 @@ class LearnerSettings(BaseModel):
         """
         row = self.row
         problem = self.shape.problem
+        named(PROBLEMS, problem, "problem")
         if not row.takes(problem):
             raise ValueError(
                 f"{self.learner} is for {' and '.join(row.only_for)} and the source is of {problem}: "
