@@ -148,8 +148,9 @@ def display(outcome: dict[str, Any]) -> None:
 
     result = outcome["result"]
     show(f"{outcome['row']}: {outcome['protocol']}")
-    clock = "" if result["clock"] == "wall" else ", processor time"
-    rounds = f"{result['rounds']} interleaved rounds, median (lowest..highest){clock}; " if result["rounds"] else ""
+    clock = "" if result["clock"] == "wall" else "processor time"
+    rounds = f"{result['rounds']} interleaved rounds, median (lowest..highest)" if result["rounds"] else ""
+    rounds = "".join(f"{part}; " for part in (rounds, clock) if part)
     where = f"{outcome['threads']} thread{'' if outcome['threads'] == 1 else 's'} each, {outcome['machine']}"
     show(f"{rounds}{where}; device {result['device']}; load before {result['load_before']}")
     show(f"command: {outcome['eval_command']}")

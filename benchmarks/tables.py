@@ -204,8 +204,11 @@ def _measured(row: Row) -> str:
     """One benchmark: its tables, what was made sure of, and the command that makes it again."""
     result = row.result
     answer = f"{row.protocol[0].upper()}{row.protocol[1:].rstrip('.')}. " if row.protocol else ""
-    clock = ", of processor time" if result.get("clock") == "processor" else ""
-    rounds = f"{result['rounds']} interleaved rounds: median (lowest..highest){clock}. " if result.get("rounds") else ""
+    clock = "processor time" if result.get("clock") == "processor" else ""
+    rounds = f"{clock[:1].upper()}{clock[1:]}, timed once. " if clock else ""
+    if result.get("rounds"):
+        of = f", of {clock}" if clock else ""
+        rounds = f"{result['rounds']} interleaved rounds: median (lowest..highest){of}. "
     load = f"; load before: {result['load_before']}" if result.get("load_before") is not None else ""
     device = f"; device: {result['device']}" if result.get("device") else ""
     each = f"{_threads(row)}, " if row.threads else ""

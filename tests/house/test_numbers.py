@@ -244,6 +244,20 @@ def test_every_page_that_should_show_numbers_has_its_block(tables):
     assert {*wanted, *experiments} == set(tables.pages())
 
 
+def test_every_result_file_is_shown_on_a_page(tables):
+    text = "".join(page.read_text(encoding="utf-8") for page in tables.pages())
+    assert [row.row for row in tables.read_rows() if row.row not in text] == []
+
+
+def test_times_of_the_processor_are_named_so_with_rounds_and_without(tables):
+    def page(rounds):
+        result = {**SPEED["result"], "clock": "processor", "rounds": rounds}
+        return tables.rendered(block("speed"), [tables.Row(**{**SPEED, "result": result})])
+
+    assert "7 interleaved rounds: median (lowest..highest), of processor time. 2 threads" in page(7)
+    assert "Processor time, timed once. 2 threads" in page(0)
+
+
 def test_every_learner_page_has_the_same_headings():
     headings = ["Idea", "Equations", "When to use it, and when not", "Cost", "Measured", "Options", "Citation"]
     for page in sorted(set((ROOT / "docs" / "learners").glob("*.md")) - {ROOT / "docs" / "learners" / "README.md"}):
