@@ -89,6 +89,7 @@ def test_fit_says_what_photographs_need_and_nothing_of_drawings(cli, tmp_path, l
     done = cli("fit", "photos", "-o", "p.safetensors", "--learner", learner)
     advice = done.out.partition("advice: ")[2]
     assert advice.startswith("these look like photographs") and "\n  pip install" in advice
+    assert advice.index("give the encoder photos") < advice.index("give the encoder hf:")
     assert "\n  give the encoder hf:" in advice and "\n  without a network: " in advice
     assert "advice" not in cli("fit", "signs", "-o", "s.safetensors", "--learner", learner).out
     page = cli("report", "p.safetensors", "--json").answer

