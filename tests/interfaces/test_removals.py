@@ -71,7 +71,8 @@ def test_the_row_that_a_report_doubts_is_removed_by_what_it_is_called_there(cli,
     assert done.code == 0 and "1 row removed: train.csv, line 9 (refund)" in done.out, done
     assert "the mean of the classes: " in done.out
     examples = cli("explain", intents, "cancel that order", "--json").answer["explanations"][0]["examples"]
-    assert "train.csv, line 9" not in {one["source"] for one in examples} and len(examples) == 10
+    sources = [one["source"] for one in examples if not one["source"].startswith("the name ")]
+    assert "train.csv, line 9" not in sources and len(sources) == 10
     assert "train.csv, line 9" not in [one["source"] for one in cli("report", intents, "--json").answer["doubtful"]]
 
 

@@ -175,9 +175,19 @@ def test_the_page_adds_a_class_through_onnxruntime_as_mapwise_does(tmp_path, mon
     namespace = {name: v.astype(np.float32) if isinstance(v, np.ndarray) else v for name, v in namespace.items()}
     for code in shown:
         exec(code, namespace)
-    # The graph has the temperature of the examples that it was exported with.
-    temperature = intents.predictor_.temperature
-    scores = intents.partial_fit(new, ["time"] * 2).predictor_.scores(question)
+    # The graph has the temperature of the examples that it was exported with, and their belief in names.
+    predictor = intents.predictor_
+    known, temperature = predictor.joined_support, predictor.temperature
+    assert predictor.description_rows is not None
+    x, query = (torch.as_tensor(encoded(part), dtype=torch.float64) for part in (new, question))
+    y = nn.functional.pad(known.y, (0, 1))
+    added = nn.functional.one_hot(torch.full((2,), 3), 4).double()
+    wider = Examples(
+        torch.cat([known.x, x]), torch.cat([y, added]), torch.cat([known.weight, torch.ones(2)]), known.key
+    )
+    learner = predictor.head.learner_for(known)
+    params = predictor.params_of(learner)
+    scores = learner.predict(params, learner.adapt(params, wider), query)
     expected = torch.softmax(torch.as_tensor(scores) / temperature, -1).numpy()
     np.testing.assert_allclose(namespace["probabilities"], expected, atol=1e-5)
     assert namespace["probabilities"][0].argmax() == 3

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,16 @@ def _ends_like_picture(row: str) -> bool:
 def arrays_of(X: Any) -> Any:
     """X, a tensor of torch as an array; raises ValueError for one that holds no numbers."""
     return held(X).numpy() if isinstance(X, Tensor) else X
+
+
+def by_class(X: Mapping[Any, Any]) -> tuple[list[Any], list[Any]]:
+    """The rows of a dict of class to rows, and the label of each; raises ValueError for a class without a list."""
+    for name, rows in X.items():
+        if isinstance(rows, str | Path) or not hasattr(rows, "__len__"):
+            raise ValueError(
+                f"class {str(name)!r} has {_describe(rows)} and a list of rows is needed: put it into a list"
+            )
+    return [row for rows in X.values() for row in rows], [name for name, rows in X.items() for _ in rows]
 
 
 def check_table(X: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mapwise.data.sheets import Sheet, spreadsheet_cell
 from mapwise.predictors.choose_learner import Tried
+from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.novelty import Detection
 from mapwise.workflows.change import Change, Narrowed, Widened
 from mapwise.workflows.fit import ColumnRead, FitResult
@@ -25,6 +26,7 @@ def fit_lines(result: FitResult, out: Path) -> list[str]:
         f"{out}: {sum(predictor.counts.values())} examples of {len(predictor.classes)} classes, {size:,} bytes",
         *([f"label: column {result.label!r}"] if result.label else []),
         *_column_lines(result.columns),
+        *names_lines(predictor),
         *(["learners, by examples they didn't see:"] if tried else []),
         *_choices(tried),
         str(held_out),
@@ -32,6 +34,12 @@ def fit_lines(result: FitResult, out: Path) -> list[str]:
         detection_line(result.detection),
         *(f"{'  ' if place else 'advice: '}{part}" for place, part in enumerate(result.advice)),
     ]
+
+
+def names_lines(predictor: Predictor) -> list[str]:
+    """What the names and descriptions of classes are worth; nothing where there are none."""
+    known = predictor.descriptions
+    return [str(known)] if known is not None and known.texts else []
 
 
 def prediction_lines(answers: Predictions) -> list[str]:

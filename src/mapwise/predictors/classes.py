@@ -1,6 +1,5 @@
 """An adapted task as a thing to keep: an encoder, a learner, and the support it was fitted to."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 
-from mapwise.catalog.heads import HEADS
 from mapwise.core import tree
+from mapwise.core.families.described import joined_support
 from mapwise.core.learner import Learner
 from mapwise.core.renamed import renamed
 from mapwise.core.scores import means
@@ -23,11 +22,13 @@ from mapwise.core.task import Examples
 from mapwise.core.tree import Fast
 from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder, Tunable
+from mapwise.predictors.descriptions import file as class_file
+from mapwise.predictors.descriptions.described import DescribedPredictor
+from mapwise.predictors.descriptions.texts import Descriptions
 from mapwise.predictors.evidence import calibration
 from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed, crossed
 from mapwise.predictors.evidence.duplicates import distinct
 from mapwise.predictors.heads.head import Head
-from mapwise.predictors.predictor import FittedPredictor
 
 MOST = 10_000_000
 """Examples x classes whose labels are written out, in 8 bytes each."""
@@ -37,7 +38,7 @@ _TOGETHER = 1_000_000
 
 @renamed
 @dataclass(frozen=True, eq=False)
-class Predictor(FittedPredictor):
+class Predictor(DescribedPredictor):
     """A classifier fitted to a few examples: a value, so that another example or class makes another predictor.
 
     encoder: raw rows -> [N, D], fitted.
@@ -68,6 +69,8 @@ class Predictor(FittedPredictor):
     """By how much its cross-validated accuracy is too high, 0..1, since its head was chosen as the best of several."""
     known_temperature: float | None = None
     """The temperature that its file has; None: it is fitted to the examples when it is needed."""
+    descriptions: Descriptions | None = None
+    """What is known of the classes beside their examples, such as their names; None for nothing."""
 
     @classmethod
     def of(
@@ -117,7 +120,8 @@ class Predictor(FittedPredictor):
         tuned = encoder.tuned(X, self.columns, self.weight)
         took = time.monotonic() - start
         folds = crossed(encoder, X, self.support, self.digests, self.classes, head.learner_for, seconds - took, took)
-        return replace(other, encoder=tuned, rows=tuned(X), crossed=folds)
+        # Descriptions are encoded as the encoder was; a tuned one has names of its own in its classes.
+        return replace(other, encoder=tuned, rows=tuned(X), crossed=folds, descriptions=None)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "Q W"]:
         """The probabilities of the classes for raw rows: softmax(scores / temperature)."""
@@ -149,7 +153,7 @@ class Predictor(FittedPredictor):
             sources=self.sources_with(len(rows), sources),
             digests=self.digests_with(digests(self.encoder.reads, X) if contents is None else contents),
             **self._outdated,
-        )
+        ).with_belief()
 
     @property
     def _outdated(self) -> dict[str, Any]:
@@ -158,10 +162,17 @@ class Predictor(FittedPredictor):
             return {"known_temperature": None}
         return {"crossed": Crossed(why=CHANGED), "known_temperature": self.temperature}
 
+    def _support_for_belief(self) -> Examples | None:
+        return self.support if not len(self.rows) else None if self.large else distinct(self.support, self.digests)[0]
+
+    def _with_descriptions_as(self, descriptions: Descriptions) -> Self:
+        return replace(self, descriptions=descriptions, known_temperature=None)
+
     def with_classes(self, names: Sequence[str], places: np.ndarray) -> Self:
         """With these classes, among which those of before stand at these places."""
         moved = None if self.crossed is None else self.crossed.among(len(names), places)
-        return replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
+        wider = replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
+        return wider._with_names_of([name for name in names if name not in self.classes])
 
     def without_class(self, name: str) -> Self:
         """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
@@ -170,7 +181,8 @@ class Predictor(FittedPredictor):
             raise ValueError(f"without {name!r} there would be one class left, and two are needed: add another first")
         others = self._among(self.columns != place)
         left = others.columns - (others.columns > place)
-        return replace(others, columns=left, classes=tuple(other for other in self.classes if other != name))
+        narrower = replace(others, columns=left, classes=tuple(other for other in self.classes if other != name))
+        return narrower._without_descriptions_of(name)
 
     def without_rows(self, rows: Sequence[int]) -> Self:
         """Without the rows at these places; raises ValueError for one that isn't there, and for all rows of a class."""
@@ -195,18 +207,20 @@ class Predictor(FittedPredictor):
             sources=tuple(compress(self.sources, stays)),
             digests=self.digests_with(np.zeros(0, np.int64))[stays],
             **self._outdated,
-        )
+        ).with_belief()
 
     def renamed(self, old: str, new: str) -> Self:
         """With another name for a class; raises ValueError for a name that isn't there, and for one that is."""
         place = self._place(old)
         if new in self.classes and new != old:
             raise ValueError(f"there is a class {new!r} already: give another name")
-        return replace(self, classes=(*self.classes[:place], new, *self.classes[place + 1 :]))
+        classes = (*self.classes[:place], new, *self.classes[place + 1 :])
+        return replace(self, classes=classes)._with_new_name(old, new)
 
     def check_two_classes(self) -> None:
         """Raises ValueError when the support is of one class: then there is no other answer."""
-        present = np.unique(self.columns[self.weight > 0])
+        known = [] if self.description_rows is None else self.description_rows.y.argmax(1).tolist()
+        present = np.unique([*self.columns[self.weight > 0], *known]).astype(int)
         if len(present) < 2:
             raise ValueError(
                 f"there are examples of one class, {self.classes[int(present[0])]!r}, so there is no other answer: "
@@ -247,7 +261,7 @@ class Predictor(FittedPredictor):
             raise ValueError(f"{self.size_fault} for this, or with {self.head.name}: take nearest_mean, or fewer")
 
     def _blocks(self) -> Iterator[Examples]:
-        """The support of a few classes at a time, each with the rows of its classes."""
+        """The support of a few classes at a time, each with the rows of its classes and their descriptions."""
         order = np.argsort(self.columns, kind="stable")
         ends = np.searchsorted(self.columns[order], np.arange(1, len(self.classes) + 1))  # of each class's rows
         first = 0
@@ -260,7 +274,9 @@ class Predictor(FittedPredictor):
             x, y, weight = (
                 torch.as_tensor(part, dtype=torch.float64) for part in (self.rows[rows], labels, self.weight[rows])
             )
-            yield Examples(x, y, weight, torch.zeros((), dtype=torch.int64))
+            block = Examples(x, y, weight, torch.zeros((), dtype=torch.int64))
+            known = self._description_rows_of(self.classes[first:last])
+            yield block if known is None else joined_support(block, known)
             first = last
 
     @property
@@ -271,7 +287,7 @@ class Predictor(FittedPredictor):
     @cached_property
     def learner(self) -> Learner:
         """The learner behind the encoder; raises ValueError for one that doesn't take so many examples and classes."""
-        return self.head.learner_for(next(self._blocks()) if self._in_parts else self.support)
+        return self.head.learner_for(next(self._blocks())) if self._in_parts else self.learner_for(self.support)
 
     @cached_property
     def temperature(self) -> float:
@@ -284,7 +300,7 @@ class Predictor(FittedPredictor):
         if self.crossed is not None:
             rows, scores = self.crossed.rows, self.crossed.scores
             return calibration.temperature(scores, self.columns[rows], self.weight[rows])
-        if self.large:
+        if self.large or not len(self.rows):
             return calibration.UNKNOWN
         known, _ = distinct(self.support, self.digests)
         rows, scores = calibration.out_of_fold(known, self._scores_by)
@@ -292,7 +308,7 @@ class Predictor(FittedPredictor):
 
     def _scores_by(self, support: Examples, x: Float[torch.Tensor, "Q D"]) -> Float[np.ndarray, "Q W"]:
         """The scores of encoded rows by the head's learner for another support."""
-        learner = self.head.learner_for(support)
+        learner = self.learner_for(support)
         params = self.params_of(learner)
         with torch.no_grad():
             scores: np.ndarray = means(learner.predict(params, learner.adapt(params, support), x)).numpy()
@@ -315,41 +331,12 @@ class Predictor(FittedPredictor):
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         about: dict[str, Any] = {"classes": self.classes, "optimism": self.optimism, "temperature": self.temperature}
-        columns = {"columns": self.columns.astype(np.int64)}
-        if self.crossed is None:
-            return about, columns
-        arrays = {_CROSSED + name: array for name, array in self.crossed.arrays.items()}
-        return {**about, "crossed": {"taught": self.crossed.training_share, "why": self.crossed.why}}, columns | arrays
+        more, arrays = class_file.to_file(self.classes, self.crossed, self.descriptions)
+        return about | more, {"columns": self.columns.astype(np.int64), **arrays}
 
     @classmethod
     def _label_fault(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-        classes, columns, rows = about["classes"], tensors["columns"], tensors["rows"]
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or not classes:
-            return "its classes are no list of names"
-        if len(set(classes)) < len(classes):
-            return "it names a class twice"
-        if columns.shape != (len(rows),) or columns.dtype != np.int64:
-            return f"there are {len(rows)} rows, and classes of shape {columns.shape}"
-        if columns.min() < 0 or columns.max() >= len(classes):
-            return "a row is of a class that isn't there"
-        optimism = about.get("optimism", 0.0)  # files of before have none
-        if not isinstance(optimism, float) or not 0 <= optimism < 1:
-            return f"the optimism of its accuracy is {optimism!r}"
-        temperature = about.get("temperature", 1.0)
-        if not isinstance(temperature, float) or not 0 < temperature < math.inf:
-            return f"the temperature of its probabilities is {temperature!r}"
-        head = about["head"]
-        if ("crossed" in about) != (isinstance(head, str) and head in HEADS and HEADS[head].tunes):
-            return "it says in two ways whether its encoder was tuned"
-        cls._crossed_of(about, tensors)  # raises
-        return ""
-
-    @classmethod
-    def _crossed_of(cls, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Crossed | None:
-        if "crossed" not in about:
-            return None
-        arrays = {name.removeprefix(_CROSSED): array for name, array in tensors.items() if name.startswith(_CROSSED)}
-        return Crossed.of_file(about["crossed"], arrays, len(tensors["rows"]), len(about["classes"]))
+        return class_file.classes_fault(about, tensors)
 
     @classmethod
     def _of_file(
@@ -360,13 +347,10 @@ class Predictor(FittedPredictor):
         predictor = cls(encoder, head, rows, columns, weight, tuple(classes), note, tuple(sources), tensors["digests"])
         # Files of before have no temperature: their answers stay as they were.
         numbers = {"optimism": about.get("optimism", 0.0), "known_temperature": about.get("temperature", 1.0)}
-        return replace(predictor, crossed=cls._crossed_of(about, tensors), **numbers)
+        crossed_rows, descriptions = class_file.crossed_of(about, tensors), class_file.descriptions_of(about, tensors)
+        return replace(predictor, crossed=crossed_rows, descriptions=descriptions, **numbers)
 
 
 def _one_hot(columns: Int64[np.ndarray, "S"], classes: int) -> Float[np.ndarray, "S W"]:
     one_hot: np.ndarray = (columns[:, None] == np.arange(classes)).astype(np.float64)
     return one_hot
-
-
-_CROSSED = "crossed/"
-"""Before the names of what was said of rows, in a file."""

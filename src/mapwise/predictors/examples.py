@@ -1,8 +1,8 @@
 """Labelled rows as a predictor takes them, and what no two of them may be."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
@@ -38,6 +38,8 @@ class LabelledExamples:
     classes:  names of further classes, of which rows may come later.
     label:    what the labels are called, such as a column; "" where they have no name.
     left_out: what was not read, and why, a sentence each.
+    sentences: class -> sentences about it, for texts.
+    use_names: whether the names of the classes say what they are about, for texts.
     """
 
     rows: Any
@@ -48,6 +50,8 @@ class LabelledExamples:
     classes: Iterable[Any] = ()
     label: str = ""
     left_out: Sequence[str] = ()
+    sentences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    use_names: bool = True
 
     @property
     def names(self) -> bool:
@@ -82,6 +86,8 @@ class LabelledExamples:
             raise ValueError(f"sample_weight has shape {weight.shape}: give one weight for each row, ({count},)")
         if not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise ValueError("sample_weight holds a negative number, NaN or infinity: give weights of 0 and above")
+        if not count:
+            return replace(self, weight=weight)
         if not weight.any():
             raise ValueError("sample_weight is zero for all rows, so that none counts: give a weight above 0 to some")
         counts, largest = weight > 0, float(weight.max())

@@ -1,7 +1,8 @@
 """Fitting a predictor to labelled examples: one set of rules, whoever asks for it."""
 
 import shlex
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +85,15 @@ def fit(
     if not examples.names:
         return Fitted(_of_numbers(examples, fitting, head, least, note, progress))
     predictor = _of_names(examples, fitting, head, least, note, progress)
+    if fitting.reads == "texts":
+        predictor = predictor.with_descriptions(examples.sentences, names=examples.use_names)
+        _check_described(predictor)
+    elif examples.sentences:
+        warnings.warn(
+            f"descriptions of classes are texts, and the encoder {fitting.name} reads {fitting.reads}: they are not "
+            "used",
+            stacklevel=_OF_USER,
+        )
     advice = advice_on(fitting.name, examples.rows)
     if not to_choose:
         stage(f"tuning the encoder for {head.name}" if head.tunes else f"fitting {head.name}")
@@ -98,6 +108,8 @@ def _of_names(
 ) -> Predictor:
     """The predictor of examples with names, before anything is tuned."""
     classes, columns = examples.of_classes()
+    if not len(columns):
+        return _of_no_examples(classes, encoder, head, least, note)
     if len(np.unique(columns)) < least:
         raise ValueError(
             f"all examples that count are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give some "
@@ -113,6 +125,33 @@ def _of_names(
     )
     check_encoded(predictor)
     return predictor
+
+
+def _of_no_examples(classes: Sequence[str], encoder: Encoder, head: Head, least: int, note: str) -> Predictor:
+    """The predictor of classes without an example."""
+    if encoder.reads != "texts":
+        raise ValueError(f"there are no examples, and the encoder {encoder.name} reads {encoder.reads}: give some")
+    if len(classes) < least:
+        raise ValueError(f"there are no examples and {len(classes)} names of classes: give at least {least}")
+    # An encoder is fitted to rows, and the names are all there is.
+    fitted = Predictor.of(encoder, head, list(classes), np.arange(len(classes)), np.ones(len(classes)), classes)
+    nothing = np.zeros(0, np.int64)
+    return replace(fitted, rows=fitted.rows[:0], columns=nothing, weight=np.zeros(0), digests=nothing, note=note)
+
+
+def _check_described(predictor: Predictor) -> None:
+    """Raises ValueError for a class with neither an example nor a description, where there is no example at all."""
+    known = {name for name, _, _ in predictor.descriptions.texts} if predictor.descriptions is not None else set()
+    unknown = [name for name in predictor.classes if name not in known]
+    if unknown and not len(predictor.rows):
+        raise ValueError(
+            f"there are no examples, and the name {unknown[0]!r} does not say what its class is about: describe the "
+            "class in a sentence, or give examples"
+        )
+
+
+_OF_USER = 4
+"""Frames from a warning here to the call of an estimator."""
 
 
 def _of_numbers(

@@ -108,7 +108,11 @@ class FittedPredictor:
     @cached_property
     def learner(self) -> Learner:
         """The learner behind the encoder."""
-        return self.head.learner_for(self.support)
+        return self.learner_for(self.support)
+
+    def learner_for(self, support: Examples) -> Learner:
+        """The learner for a support of such rows."""
+        return self.head.learner_for(support)
 
     @cached_property
     def params(self) -> Params:
@@ -288,7 +292,8 @@ def _fault(
         return "what its rows came from is no list of texts"
     if len(sources) not in (0, len(rows)):
         return f"there are {len(rows)} rows, and {len(sources)} places they came from"
-    if rows.ndim < 2 or rows.dtype.kind != "f" or 0 in rows.shape or not np.isfinite(rows).all():
+    empty = 0 in (rows.shape[1:] if about.get("descriptions") else rows.shape)
+    if rows.ndim < 2 or rows.dtype.kind != "f" or empty or not np.isfinite(rows).all():
         return f"its rows are {rows.dtype} of shape {rows.shape}, or hold NaN"
     if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight > 0).all()):
         return "its weights are no positive number for each row"

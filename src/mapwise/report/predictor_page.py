@@ -249,6 +249,7 @@ def _inside(predictor: Predictor, size: int) -> str:
         "asked about": {"table": "rows of a table"}.get(predictor.encoder.reads, predictor.encoder.reads),
         "examples": f"{sum(predictor.counts.values()):,}, as the encoder made arrays of them",
         f"{len(predictor.counts):,} {'class' if len(predictor.counts) == 1 else 'classes'}": listed,
+        **_descriptions(predictor),
         "where they came from": "kept" if any(predictor.sources) else "not kept",
         "their digest": f"{together(predictor.digests)}; another predictor that has it was fitted on the same",
         "size": f"{size:,} bytes",
@@ -257,6 +258,15 @@ def _inside(predictor: Predictor, size: int) -> str:
     shown = html.as_table([("what", ""), ("value", "")], rows, "What is inside the file")
     card = f'<p class="note">{escape(CARD)} This page names the classes, and the examples that look doubtful.</p>'
     return html.section("What is inside the file", f'<div class="settings">{shown}</div>{card}')
+
+
+def _descriptions(predictor: Predictor) -> dict[str, str]:
+    """What the names and descriptions of classes are worth, where there are some."""
+    known = predictor.descriptions
+    if known is None or not known.texts:
+        return {}
+    what, _, worth = str(known).partition(": ")
+    return {what: worth}
 
 
 _INPUTS = {"pictures": "new/", "texts": "new.txt", "table": "new.csv"}

@@ -72,6 +72,7 @@ class FitResult:
             "learner": self.predictor.head.name,
             "classes": self.predictor.counts,
             "label": self.label or None,
+            "names": known.to_json() if (known := self.predictor.descriptions) is not None else None,
             "columns": [asdict(column) for column in self.columns],
             "held_out": self.fitted.report.to_json(),
             "detection": self.detection.to_json(),

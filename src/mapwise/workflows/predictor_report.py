@@ -38,6 +38,7 @@ class PredictorReport:
             "learner": self.predictor.head.name,
             "digest": together(self.predictor.digests),
             "classes": self.predictor.counts,
+            "names": known.to_json() if (known := self.predictor.descriptions) is not None else None,
             "held_out": self.held_out.to_json(),
             "detection": self.detection.to_json(),
             "advice": list(self.advice),

@@ -23,17 +23,19 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a file that is the
 @app.command(
     "fit",
     epilog="Examples: mapwise fit photos/ -o birds.safetensors; "
-    "mapwise fit train.csv --text body --label intent -o intents.safetensors",
+    "mapwise fit train.csv --text body --label intent -o intents.safetensors; "
+    "mapwise fit --names intents.txt -o intents.safetensors",
 )
 def fit_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, .safetensors.", show_default=False)],
     data: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            help="A folder with one folder of pictures a class, a CSV file, or - for standard input.",
+            help="A folder with one folder of pictures a class, a CSV file, or - for standard input. \\[with --names: "
+            "none]",
             show_default=False,
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, .safetensors.", show_default=False)],
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +63,18 @@ def fit_command(
             show_default=False,
         ),
     ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the name of a class a line: classes of texts may be known by their names alone.",
+            show_default=False,
+        ),
+    ] = None,
+    describe: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON file with sentences about classes of texts.", show_default=False),
+    ] = None,
+    no_names: Annotated[bool, typer.Option("--no-names", help="Learn nothing from the names of the classes.")] = False,
     skip_bad: SkipBad = False,
     force: Force = False,
     json: Json = False,
@@ -69,6 +83,7 @@ def fit_command(
     from mapwise.data.files import path_to_read
     from mapwise.interfaces.predictor_lines import fit_lines
     from mapwise.interfaces.progress import Work
+    from mapwise.workflows.class_texts import NO_EXAMPLES, with_class_texts
     from mapwise.workflows.fit import fit_examples
     from mapwise.workflows.reading import labelled_examples, left_out_line
     from mapwise.workflows.writing import check_new
@@ -76,10 +91,18 @@ def fit_command(
     out = out.expanduser()
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
+    if data is None and names is None:
+        raise WrongUse("DATA is missing: give a folder or a CSV file with examples, or --names FILE")
     check_new(out, force=force)
-    examples = labelled_examples(
-        path_to_read(data), text=text, label=label, categories=categories or (), skip_bad=skip_bad
+    examples = (
+        NO_EXAMPLES
+        if data is None
+        else labelled_examples(
+            path_to_read(data), text=text, label=label, categories=categories or (), skip_bad=skip_bad
+        )
     )
+    files = {"names": names and path_to_read(names), "describe": describe and path_to_read(describe)}
+    examples = with_class_texts(examples, **files, use_names=not no_names)
     note(left_out_line(examples.left_out))
     with Work("fitting") as work:
         watch = work.reading(examples.modality)

@@ -1,6 +1,6 @@
 """The scikit-learn estimator: fit on a few labelled rows, predict, and use every tool that takes an estimator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -14,11 +14,13 @@ from sklearn.utils.validation import column_or_1d
 from mapwise.core.fields import check_flag, check_whole, quote
 from mapwise.data import inputs
 from mapwise.data.arrays import check_labels
+from mapwise.data.modality import Modality
 from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, one_line
 from mapwise.predictors.additions import with_names
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.choose_learner import Tried
 from mapwise.predictors.classes import Predictor
+from mapwise.predictors.descriptions.texts import sentences_of
 from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.diagnostics.diagnostic import Finding, diagnostic_named
 from mapwise.predictors.evidence.held_out import HeldOut, effect
@@ -64,6 +66,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
     learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", "lora" (which tunes a pretrained
              encoder too), the folder of a run that was trained (its encoder then is its own), a learner, or "auto": the
              one of these names that does best on examples it didn't see.
+    names:   whether the names of classes of texts teach too, as further examples whose weight the examples choose.
+             Names that contradict the examples, and codes or numbers, are left out.
 
     X is a matrix, a table of pandas or polars, a list of strings, or a list of paths, Pillow images or arrays. A list
     whose every string ends like the name of a picture's file is one of paths.
@@ -71,20 +75,37 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
     After `fit`: `classes_`, `predictor_`, `tried_` (of "auto"), and for tables `n_features_in_`.
     """
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, budget: str | float = "30s") -> Self:
-        """Learn from labelled rows alone, forgetting those of before.
+    names: bool = True
 
-        X:             N rows.
+    def fit(
+        self,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        names: Sequence[str] = (),
+        describe: Mapping[Any, str | Sequence[str]] | None = None,
+        budget: str | float = "30s",
+    ) -> Self:
+        """Learn from labelled rows alone, forgetting those of before; or of texts from the names of classes alone.
+
+        X:             N rows; or, without y, a dict of class to rows.
         y:             N labels.
         sample_weight: how often each row counts; a row of weight 0 is as good as absent. Where all are below 1e-6
                        only their ratios count.
+        names:         classes of texts that may have no rows yet: their names say what they are about.
+        describe:      class -> a sentence about it, or several, which teach as its name does.
         budget:        time to choose a learner in, or to ask examples of an encoder that wasn't tuned on them, as "30s"
                        or seconds; beside it only tuning takes long.
 
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
+        if isinstance(X, dict) and y is None and not hasattr(X, "toarray"):
+            X, y = inputs.by_class(X)
+        elif X is None and y is None and len(names):
+            X, y = [], []
         with self._writing:
-            return self._keep(self._begun(X, y, sample_weight, budget=budget, least=2))
+            return self._keep(self._begun(X, y, sample_weight, names, describe, budget=budget, least=2))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows, keeping those of before; a class may be new.
@@ -96,7 +117,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         """
         with self._writing:
             if not self.__sklearn_is_fitted__():
-                return self._keep(self._begun(X, y, sample_weight, classes, least=1))
+                return self._keep(self._begun(X, y, sample_weight, classes, None, least=1))
             state = self._fitted
             rows, reads = self._rows_for(state, X), state.predictor.encoder.reads
             labels, later = _labels(y), _later(classes)
@@ -291,15 +312,30 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
         return estimator._keep(ClassState(Fitted(predictor), columns_of(predictor.encoder), classes))
 
     def _begun(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any = None, *, budget: str | float = "30s", least: int
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        classes: Any,
+        describe: Mapping[Any, str | Sequence[str]] | None,
+        *,
+        budget: str | float = "30s",
+        least: int,
     ) -> "ClassState":
         """A fit to these rows alone."""
+        check_flag("names", self.names)
         X = inputs.arrays_of(X)
-        modality = inputs.modality_of(X)
-        rows, columns = self._read(X, modality, None)
-        labels, later = _labels(y), _later(classes)
+        alone = isinstance(X, list) and not X and _later(classes).size > 0
+        modality: Modality = "texts" if alone else inputs.modality_of(X)
+        rows, columns = ([], {}) if alone else self._read(X, modality, None)
+        labels, later = np.asarray([]) if alone else _labels(y), _later(classes)
         _same_kind(later, labels)
-        examples = LabelledExamples(rows, modality, labels.astype(object), sample_weight, classes=later.astype(object))
+        examples = LabelledExamples(
+            *(rows, modality, labels.astype(object), sample_weight),
+            classes=later.astype(object),
+            sentences=sentences_of(describe),
+            use_names=self.names,
+        )
         fitted = fit(examples, encoder=self.encoder, learner=self.learner, budget=budget, least=least)
         return ClassState(fitted, columns, _classes(fitted, labels, later))
 
@@ -324,6 +360,8 @@ def _labels(y: Any) -> np.ndarray:
 def _later(classes: Any) -> np.ndarray:
     if classes is None:
         return np.asarray([])
+    if isinstance(classes, str):
+        raise ValueError(f"the names of classes are the text {classes!r}: give a list of names")
     names = np.asarray(classes)
     if names.ndim != 1:
         raise ValueError(f"classes is of shape {names.shape}: give a list of names")

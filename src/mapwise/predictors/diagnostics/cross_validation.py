@@ -23,12 +23,16 @@ def report(predictor: Predictor, *, seconds: float = SECONDS) -> HeldOut:
 
     seconds: that it may take, or a little more; an encoder that was tuned was judged when it was.
     """
+    if not len(predictor.rows):
+        return HeldOut(None, None, None, 0, why="too few to tell: there are no examples")
     if predictor.large:
         return HeldOut(None, None, None, 0, why=f"too many to tell: {predictor.size_fault} for cross-validation")
     if predictor.crossed is not None:
         judged = predictor.crossed.report(predictor.columns, predictor.weight, predictor.classes)
     else:
-        learner, params, support = predictor.learner, predictor.params, predictor.support
+        support = predictor.support
+        learner = predictor.learner_for(support)
+        params = predictor.params_of(learner)
         judged = held_out(learner, params, support, predictor.classes, digests=predictor.digests, seconds=seconds)
     return judged.corrected(predictor.optimism)
 
@@ -64,6 +68,6 @@ def _without(predictor: TargetPredictor, known: Examples, row: int) -> Float[Ten
     weight = known.weight.clone()
     weight[row] = 0
     rest = known._replace(weight=weight)
-    learner = predictor.head.learner_for(rest)  # for a smaller support another one
+    learner = predictor.learner_for(rest)  # for a smaller support another one
     params = predictor.params_of(learner)
     return means(learner.predict(params, learner.adapt(params, rest), known.x[row : row + 1]))[0]

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
+from mapwise.core.families.described import Described
+from mapwise.core.learner import Learner
+from mapwise.core.tree import Params
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.diagnostic import Diagnostic
 from mapwise.predictors.evidence.cross_validation import scores_under
@@ -56,9 +59,9 @@ def explain(
     x = torch.as_tensor(rows, dtype=torch.float64)
     named = predictor.classes if names is None else names
     explanations = explained(
-        *(predictor.learner, predictor.params, predictor.fast, predictor.support, x),
+        *(*_plain(predictor), predictor.fast, predictor.joined_support, x),
         *(partial(without_each, predictor, x, _count(predictor, leave_out), progress=progress), named),
-        *(predictor.sources, predictor.temperature),
+        *(predictor.joined_sources, predictor.temperature),
     )
     if not regions:
         return explanations
@@ -82,8 +85,8 @@ def without_each(
     progress: Callable[[Any], Iterable[Any]] = lambda steps: steps,
 ) -> Float[np.ndarray, "K Q W"]:
     """The scores of encoded rows without each of the first rows of the order: exact, since a learner is fitted anew."""
-    support, rows = predictor.support, order[:count]
-    weights = np.tile(predictor.weight, (len(rows), 1))
+    support, rows = predictor.joined_support, order[:count]
+    weights = np.tile(support.weight.numpy(), (len(rows), 1))
     weights[np.arange(len(rows)), rows] = 0
     # A learner made for a support set is another for a smaller one; rows of one weight share theirs.
     learners = [predictor.head.learner_for(support._replace(weight=torch.as_tensor(weight))) for weight in weights]
@@ -95,13 +98,20 @@ def without_each(
     return scores
 
 
+def _plain(predictor: Predictor) -> tuple[Learner, Params]:
+    """The learner that takes descriptions as rows of the support, and its params."""
+    learner, params = predictor.learner, predictor.params
+    return (learner.learner, params["learner"]) if isinstance(learner, Described) else (learner, params)
+
+
 def _count(predictor: Predictor, leave_out: int | None) -> int:
     """How many examples are left out in turn."""
-    examples = len(predictor.rows)
+    support = predictor.joined_support
+    examples = len(support.y)
     if leave_out is not None:
         return min(leave_out, examples)
-    affordable = _OPERATIONS // (predictor.rows.size * examples)
-    return min(examples, max(FEWEST, affordable))
+    affordable = _OPERATIONS // (support.x.numel() * examples)
+    return int(min(examples, max(FEWEST, affordable)))
 
 
 DIAGNOSTIC = Diagnostic(explain, key="explanations")

@@ -24,6 +24,8 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
 
     Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
     """
+    if not len(predictor.rows):
+        raise ValueError("there are no examples to tell what is none of the classes: give two of each class")
     if predictor.large:
         raise ValueError(f"{predictor.size_fault} to tell what is none of the classes: leave it out")
     crossed = predictor.crossed
@@ -44,6 +46,8 @@ def detection(predictor: Predictor, share: float) -> Detection:
     share: as for `unknown`; raises ValueError for another.
     """
     check_share(share)
+    if not len(predictor.rows):
+        return Detection(share, why="there are no examples")
     if predictor.large:
         return Detection(share, why=predictor.size_fault)
     if predictor.crossed is not None:

@@ -25,8 +25,7 @@ def which_next(
     predictor.check_two_classes()
     rows = predictor.encoded(X)
     known, new = (
-        predictor.placed(torch.as_tensor(part, dtype=torch.float64)).numpy()
-        for part in (predictor.rows[predictor.weight > 0], rows)
+        predictor.placed(torch.as_tensor(part, dtype=torch.float64)).numpy() for part in (predictor.known_rows, rows)
     )
     named = predictor.classes if names is None else names
     count = min(5, len(rows)) if n is None else n

@@ -16,6 +16,8 @@ def distinct(support: Examples, digests: Int64[np.ndarray, "S"] | None = None) -
     support is judged alike however it is given.
     """
     counted = np.flatnonzero(support.weight.numpy() > 0)
+    if not len(counted):
+        return support, counted
     x, y = support.x.flatten(1).numpy()[counted], support.y.argmax(1).numpy()[counted]
     along = x @ np.random.Generator(np.random.Philox(0)).normal(size=x.shape[1])
     order = np.lexsort((along, y))  # near copies are neighbours along any direction

@@ -1,0 +1,1 @@
+"""What is known of classes beside their examples: names, and sentences about them."""

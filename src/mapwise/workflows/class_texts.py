@@ -1,0 +1,63 @@
+"""What files say of classes of texts beside examples: their names, and sentences about them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mapwise.core.fields import quote
+from mapwise.data.files import read_bytes
+from mapwise.predictors.descriptions.texts import sentences_of
+from mapwise.predictors.examples import LabelledExamples
+from mapwise.workflows.reading import table_cells, text_lines
+
+NO_EXAMPLES = LabelledExamples([], "texts", np.zeros(0, dtype=object))
+"""Of classes that are known by their names alone."""
+
+
+def with_class_texts(
+    examples: LabelledExamples, *, names: Path | None = None, describe: Path | None = None, use_names: bool = True
+) -> LabelledExamples:
+    """The examples, with what these files say of their classes.
+
+    names:    a file with the name of a class a line; those without examples are known by their names alone.
+    describe: a CSV file of two columns, classes and sentences about them, or a JSON file: class -> a sentence or more.
+
+    Raises ValueError for files that hold nothing of the kind.
+    """
+    classes: Sequence[str] = () if names is None else text_lines(names)
+    if len(set(classes)) < len(classes):
+        twice = next(name for place, name in enumerate(classes) if name in classes[:place])
+        raise ValueError(f"{names} names {twice!r} twice: name each class once")
+    sentences = {} if describe is None else _sentences(describe)
+    return replace(examples, classes=[*examples.classes, *classes], sentences=sentences, use_names=use_names)
+
+
+def _sentences(path: Path) -> dict[str, tuple[str, ...]]:
+    if path.suffix.lower() == ".json":
+        return _of_json(path)
+    header, lines, cells = table_cells(path)
+    if len(header) != 2:
+        raise ValueError(
+            f"{path} has the columns {', '.join(header)}, and two are needed: the class, and a sentence about it"
+        )
+    sentences: dict[str, tuple[str, ...]] = {}
+    for line, (name, sentence) in zip(lines, cells, strict=True):
+        if not (name and sentence):
+            raise ValueError(f"line {line} of {path} has an empty cell: give a class and a sentence about it")
+        sentences[name] = (*sentences.get(name, ()), sentence)
+    return sentences
+
+
+def _of_json(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        held = json.loads(read_bytes(path))
+    except OSError as problem:
+        raise ValueError(f"{path} can't be read ({problem.strerror}): give a JSON or a CSV file") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path} is no JSON: give an object of class to sentence, or a CSV file") from None
+    if not isinstance(held, Mapping):
+        raise ValueError(f"{path} holds {quote(held)}: give an object of class to a sentence, or to a list of them")
+    return sentences_of(held)
