@@ -48,6 +48,14 @@ class Slow:
         return np.frombuffer(digest[:8], np.uint8).astype(np.float32)
 
 
+class Short(Slow):
+    """It reads 7 characters of a text."""
+
+    def cut(self, rows):
+        self.requests.extend(rows)
+        return [place for place, row in enumerate(rows) if len(row) > 7]
+
+
 ROWS = [f"text {i}" for i in range(150)]
 
 
@@ -70,6 +78,18 @@ def test_a_row_is_encoded_once_whoever_asks(file):
     np.testing.assert_array_equal(result, expected(later.encoder, [*ROWS[::7], "new"]))
     assert result.dtype == np.float32
     assert later.encoder.requests == ["new"]
+
+
+def test_whether_a_row_is_cut_is_looked_up_too_and_apart_from_its_array(file):
+    first = Cached(Short(), file)
+    np.testing.assert_array_equal(first(ROWS), expected(first.encoder, ROWS))
+    assert first.cut(ROWS) == [place for place, row in enumerate(ROWS) if len(row) > 7] != []
+    assert first.encoder.requests == [*ROWS, *ROWS]
+    later = Cached(Short(), file)
+    np.testing.assert_array_equal(later(ROWS), expected(later.encoder, ROWS))
+    assert later.cut(ROWS[::-1]) == [place for place, row in enumerate(ROWS[::-1]) if len(row) > 7]
+    assert later.encoder.requests == []
+    assert Cached(Slow(), file).cut(ROWS) == []
 
 
 def test_another_version_and_another_state_are_other_encoders(file):

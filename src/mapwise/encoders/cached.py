@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Costly, Spread, Tunable
+from mapwise.encoders.encoder import Costly, Spread, Truncates, Tunable
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -76,7 +76,25 @@ class Cached:
 
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32; raises ValueError as the encoder does."""
-        head = json.dumps([self.encoder.version, self.encoder.state], sort_keys=True, default=_digest).encode()
+        return self._looked_up(rows, "", self.encoder)
+
+    def cut(self, rows: Sequence[Any]) -> list[int]:
+        """The places of rows whose end the encoder doesn't read; raises ValueError as the encoder does."""
+        encoder = self.encoder
+        if not isinstance(encoder, Truncates):
+            return []
+
+        def flags(block: Sequence[Any]) -> Float[np.ndarray, "N 1"]:
+            return np.isin(np.arange(len(block)), encoder.cut(block)).astype(np.float32)[:, None]
+
+        return np.flatnonzero(self._looked_up(rows, "cut", flags)).tolist()
+
+    def _looked_up(
+        self, rows: Sequence[Any], what: str, compute: Callable[[Sequence[Any]], np.ndarray]
+    ) -> Float[np.ndarray, "N D"]:
+        """What was computed of each row before, under this name, and else is now."""
+        about = [self.encoder.version, self.encoder.state, *([what] if what else [])]
+        head = json.dumps(about, sort_keys=True, default=_digest).encode()
         parts = []
         # Rows are gone through once and a few at a time, so that whoever watches them sees the work.
         numbered = iter(enumerate(rows))
@@ -85,7 +103,7 @@ class Cached:
                 known = store.get({key for _, key in block})
                 new = {key: row for row, key in block if key not in known}
                 if new:
-                    arrays = dict(zip(new, self.encoder(list(new.values())), strict=True))
+                    arrays = dict(zip(new, compute(list(new.values())), strict=True))
                     store.put(arrays)
                     known |= arrays
                 parts.append(np.stack([known[key] for _, key in block]))

@@ -73,6 +73,20 @@ class Costly(Encoder, Protocol):
 
 
 @runtime_checkable
+class Truncates(Encoder, Protocol):
+    """An encoder that reads a long row to some bound, and nothing behind it."""
+
+    def cut(self, rows: Sequence[Any]) -> list[int]:
+        """The places of rows whose end isn't read; raises ValueError for rows it can't read."""
+        ...
+
+
+def cut_rows(encoder: Encoder, rows: Any) -> list[int]:
+    """The places of raw rows whose end the encoder doesn't read; raises ValueError for rows it can't read."""
+    return encoder.cut(rows) if isinstance(encoder, Truncates) else []
+
+
+@runtime_checkable
 class Tunable(Encoder, Protocol):
     """An encoder that can be tuned on labelled rows to separate their classes; its state holds the changes.
 

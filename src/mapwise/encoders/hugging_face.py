@@ -44,6 +44,8 @@ class Network:
     """In float32."""
     embed: Embed
     """The same with gradients, of as many rows as fit into memory together."""
+    is_cut: Callable[[Sequence[str]], list[bool]] = lambda rows: [False] * len(rows)
+    """Whether the end of each text isn't read."""
 
 
 def hugging_face(name: str, fetch: bool) -> Costly:
@@ -142,6 +144,11 @@ class Sentences(_Pretrained):
         """[N, D], float32; raises ValueError for an empty text, and for a folder that holds no such model."""
         return self._encoded(self._read(rows))
 
+    def cut(self, rows: Sequence[str]) -> list[int]:
+        """The places of texts of which the model doesn't read the end; raises ValueError as a call does."""
+        network = self._network(_UNMOVED)
+        return [place for place, cut in enumerate(network.is_cut(self._read(rows))) if cut]
+
     def _read(self, rows: Sequence[str]) -> list[str]:
         # Halves of a character, which no tokenizer takes, become question marks.
         return [self.content(text, place).decode() for place, text in enumerate(rows)]
@@ -231,9 +238,20 @@ def _sentences(folder: Path) -> Network:
     # Cut before the tokenizer, which would read all of ten megabytes, to so many of the longest token and a space.
     characters = tokens * (1 + max(map(len, model.tokenizer.get_vocab())))
 
+    def beginnings(texts: Sequence[str]) -> list[str]:
+        return [text.lstrip()[:characters] for text in texts]
+
+    def is_cut(texts: Sequence[str]) -> list[bool]:
+        long = [len(text.strip()) > characters for text in texts]
+        if not callable(model.tokenizer):  # of models that only add up tokens, however many
+            return long
+        prompt = model.prompts.get(model.default_prompt_name) or ""
+        pieces = model.tokenizer([prompt + text for text in beginnings(texts)], truncation=False, verbose=False)
+        return [end or len(ids) > tokens for end, ids in zip(long, pieces["input_ids"], strict=True)]
+
     def encoded(model: Any, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
         vectors: np.ndarray = model.encode(
-            [text.lstrip()[:characters] for text in texts],
+            beginnings(texts),
             batch_size=max(1, min(_BATCH, _TOGETHER // tokens)),
             show_progress_bar=False,
             convert_to_numpy=True,
@@ -242,11 +260,10 @@ def _sentences(folder: Path) -> Network:
 
     def embedded(model: Any, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         prompt = model.prompts.get(model.default_prompt_name)
-        tokens = model.preprocess([text.lstrip()[:characters] for text in texts], prompt=prompt)
-        z: Tensor = model(tokens)["sentence_embedding"]
+        z: Tensor = model(model.preprocess(beginnings(texts), prompt=prompt))["sentence_embedding"]
         return z[:, : model.truncate_dim]
 
-    return Network(model, encoded, embedded)
+    return Network(model, encoded, embedded, is_cut)
 
 
 def _pictures(folder: Path) -> Network:

@@ -53,6 +53,13 @@ def prediction_lines(answers: Predictions) -> list[str]:
     return [*lines, *([f"note: {answers.why}"] if answers.why else [])]
 
 
+def cut_line(cut: int, rows: int) -> str:
+    """Of how many texts the encoder reads the beginning alone; "" for none."""
+    if not cut:
+        return ""
+    return f"{cut:,} of {rows:,} texts {'is' if cut == 1 else 'are'} longer than the encoder reads, and truncated"
+
+
 def detection_line(detection: Detection) -> str:
     """How good the rejections are."""
     return f"none of these: {detection}"

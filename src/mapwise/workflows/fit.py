@@ -7,7 +7,7 @@ from typing import Any
 
 from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, cut_rows
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
@@ -43,11 +43,13 @@ class FitResult:
 
     columns: those of a table.
     label:   what the labels are called, such as a column; "" where they have no name.
+    cut:     where texts come from whose end the encoder doesn't read, or their places.
     """
 
     fitted: Fitted[Predictor]
     columns: tuple[ColumnRead, ...] = ()
     label: str = ""
+    cut: tuple[str, ...] = ()
 
     @property
     def predictor(self) -> Predictor:
@@ -74,6 +76,7 @@ class FitResult:
             "label": self.label or None,
             "names": known.to_json() if (known := self.predictor.descriptions) is not None else None,
             "columns": [asdict(column) for column in self.columns],
+            "cut": list(self.cut),
             "held_out": self.fitted.report.to_json(),
             "detection": self.detection.to_json(),
             "advice": list(self.advice),
@@ -109,7 +112,9 @@ def fit_examples(
         )
     rows = examples.rows
     columns = columns_read(fitted.predictor.encoder, rows) if isinstance(rows, dict) else ()
-    return FitResult(fitted, columns, examples.label)
+    places = cut_rows(fitted.predictor.encoder, rows)
+    cut = tuple(str((examples.sources and examples.sources[place]) or place) for place in places)
+    return FitResult(fitted, columns, examples.label, cut)
 
 
 def columns_read(encoder: Encoder, rows: Columns) -> tuple[ColumnRead, ...]:

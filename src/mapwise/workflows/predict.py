@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mapwise.encoders.encoder import cut_rows
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.evidence.novelty import Detection
@@ -20,12 +21,14 @@ class Prediction:
     label:       the most probable class.
     probability: 0..1.
     unknown:     whether it is none of the classes; None where that is unknown.
+    cut:         whether the encoder didn't read its end, as of a long text.
     """
 
     input: str
     label: str
     probability: float
     unknown: bool | None
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Predictions:
     refuse: float
     why: str = ""
     detection: Detection | None = None
+
+    @property
+    def cut(self) -> int:
+        """Of how many rows the encoder didn't read the end."""
+        return sum(one.cut for one in self.predictions)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""
@@ -64,12 +72,13 @@ def predict_rows(
         raise ValueError(f"refuse is {refuse:g} and a share from 0 to below 1 is needed: give 0.05, say")
     with placed(sources or ()):
         encoded = predictor.encoded(rows)
+        cut = set(cut_rows(predictor.encoder, rows))
     unknown, why = _unknown(predictor, encoded, refuse)
     names = [str(place) for place in range(len(encoded))] if sources is None else sources
     chances = predictor.probabilities_of(encoded)
     predictions = tuple(
-        Prediction(name, predictor.classes[int(chance.argmax())], float(chance.max()), no)
-        for name, chance, no in zip(names, chances, unknown, strict=True)
+        Prediction(name, predictor.classes[int(chance.argmax())], float(chance.max()), no, place in cut)
+        for place, (name, chance, no) in enumerate(zip(names, chances, unknown, strict=True))
     )
     return Predictions(predictions, refuse, why, novelty.detection(predictor, refuse) if refuse and not why else None)
 

@@ -81,7 +81,7 @@ def fit_command(
 ) -> None:
     """Fit a predictor to a few examples of each class, and write it to one file."""
     from mapwise.data.files import path_to_read
-    from mapwise.interfaces.predictor_lines import fit_lines
+    from mapwise.interfaces.predictor_lines import cut_line, fit_lines
     from mapwise.interfaces.progress import Work
     from mapwise.workflows.class_texts import NO_EXAMPLES, with_class_texts
     from mapwise.workflows.fit import fit_examples
@@ -118,6 +118,7 @@ def fit_command(
         result.predictor.save(out)
         work.stage("cross-validating")
         about = {"file": str(out), "bytes": out.stat().st_size, **result.to_json(), "left_out": examples.left_out}
+    note(cut_line(len(result.cut), len(examples.rows)))
     answer(about) if json else show(*fit_lines(result, out))
 
 
@@ -140,7 +141,7 @@ def predict_command(
     json: Json = False,
 ) -> None:
     """Predict the class of new pictures, texts or rows, or reject them as none of the classes."""
-    from mapwise.interfaces.predictor_lines import detection_line, prediction_lines, prediction_sheet
+    from mapwise.interfaces.predictor_lines import cut_line, detection_line, prediction_lines, prediction_sheet
     from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
     from mapwise.workflows.predict import predict_rows
@@ -154,6 +155,7 @@ def predict_command(
     with Work("predicting") as work:
         watched = work.reading(predictor.encoder.reads)(rows.rows)
         answers = predict_rows(predictor, watched, rows.sources, refuse=refuse / 100)
+    note(cut_line(answers.cut, len(answers.predictions)))
     if json:
         answer({"file": str(path), **answers.to_json(), "left_out": rows.left_out})
     else:
