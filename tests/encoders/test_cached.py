@@ -240,5 +240,5 @@ def test_any_costly_encoder_of_the_catalog_is_kept_and_no_other(tmp_path, monkey
         assert isinstance(result, Cached) and result.version == version
         assert result.file.is_relative_to(tmp_path)
     assert isinstance(Slow(), Costly)
-    for name in ("table", "text-hash", "drawings"):
+    for name in ("table", "text-hash", "words", "drawings"):
         assert not isinstance(encoder_named(name, fetch=False), Cached)

@@ -19,10 +19,12 @@ from mapwise.encoders.photos import Photos
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
+from mapwise.encoders.words import WordVectors
 
 _ENCODERS = {
     "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
     "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
+    "words": EncoderRow(WordVectors, "what a text's words mean, from a table in the package, and how they are spelled"),
     "drawings": EncoderRow(
         partial(Bundled.of, "drawings", NETS), "a small network trained on handwritten characters, for line drawings"
     ),

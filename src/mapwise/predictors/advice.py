@@ -36,6 +36,10 @@ _PICTURES = (
 )
 _ADVICE = {
     "drawings": ("the encoder drawings is for line drawings; for photographs take a pretrained one", *_PICTURES),
+    "words": (
+        "the encoder words adds up what single English words mean; for sentences take a pretrained one",
+        *_steps("sentence-transformers", "all-MiniLM-L6-v2"),
+    ),
     "text-hash": (
         "the encoder text-hash knows words and their spelling; for meaning take a pretrained one",
         *_steps("sentence-transformers", "all-MiniLM-L6-v2"),

@@ -1,0 +1,111 @@
+"""Texts by what their words mean, from a table that comes with the package, and by their spelling."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import safetensors.numpy
+from jaxtyping import Float
+
+from mapwise.data.modality import Modality
+from mapwise.encoders.text_hash import TextHash
+from mapwise.encoders.wordpiece import WordPiece
+
+FOLDER = files("mapwise").joinpath("pretrained", "words")
+VECTORS = "vectors.safetensors"
+PIECES = "pieces.txt"
+_EDITION = "1"
+"""Raised whenever the same table would give other arrays here."""
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """A vector for each piece of a word; a text's is the sum over its pieces, of length 1.
+
+    vectors: already weighted, so that frequent pieces count little; the unknown piece's is zero.
+    version: of the files that it was read from.
+    """
+
+    cut: WordPiece
+    vectors: Float[np.ndarray, "V D"]
+    version: str
+
+    @classmethod
+    def of(cls, vectors: bytes, pieces: bytes) -> Self:
+        """The table of its two files: bytes with a scale for each row, and one piece a line."""
+        tensors = safetensors.numpy.load(vectors)
+        names = pieces.decode().rstrip("\n").split("\n")
+        return cls(
+            WordPiece({name: number for number, name in enumerate(names)}),
+            tensors["vectors"] * tensors["scales"].astype(np.float32)[:, None],
+            hashlib.sha256(vectors + pieces).hexdigest()[:16],
+        )
+
+    def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
+        """[N, D], float32, of length 1, or 0 where no piece of a text is known."""
+        from scipy import sparse
+
+        numbers = [self.cut(text) for text in texts]
+        ends = np.cumsum([0, *map(len, numbers)])
+        flat = np.fromiter((number for text in numbers for number in text), np.int64, ends[-1])
+        # A sparse product adds one piece after another: a text's bits depend on no other text.
+        counts = sparse.csr_array((np.ones(ends[-1], np.float32), flat, ends), (len(texts), len(self.vectors)))
+        total: np.ndarray = counts @ self.vectors
+        length = np.sqrt((total**2).sum(1, keepdims=True))
+        return total / np.where(length > 0, length, 1)
+
+
+@lru_cache(1)
+def meanings() -> Meanings:
+    """The package's table, read at first use and shared."""
+    return Meanings.of(FOLDER.joinpath(VECTORS).read_bytes(), FOLDER.joinpath(PIECES).read_bytes())
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """The mean of a text's word vectors beside its hashed words and spelling (`text-hash`).
+
+    An inner product of two rows is a mean of two cosines: of what the words mean, and of how they are spelled. A word
+    means the same in every text, and of the order of words only pairs are seen.
+
+    spelling: the share of the second cosine, 0..1.
+    features: columns of either half of the spelling.
+    """
+
+    name: ClassVar[str] = "words"
+    reads: ClassVar[Modality] = "texts"
+    usual: ClassVar[None] = None
+    """Not measured: the table was fitted to texts without classes."""
+    state: ClassVar[Mapping[str, Any]] = {}
+    """Nothing: the table is frozen, and hashing looks at no other rows."""
+
+    spelling: float = 0.2
+    features: int = 1024
+
+    @property
+    def version(self) -> str:
+        """The digest of the table."""
+        return f"{_EDITION}-{meanings().version}"
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Itself."""
+        return self
+
+    def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
+        """Itself."""
+        return self
+
+    def __call__(self, rows: Sequence[str]) -> Float[np.ndarray, "N D"]:
+        """[N, 256 + 2 * features], float32; raises ValueError for a text without letters, or too long a one."""
+        # First, since it refuses what is no text.
+        spelled = TextHash(self.features)(rows)  # [N, 2 * features]
+        meant = meanings()(rows)  # [N, D]
+        shares = np.sqrt([1 - self.spelling, self.spelling]).astype(np.float32)
+        whole: np.ndarray = np.empty((len(rows), meant.shape[1] + spelled.shape[1]), np.float32)
+        np.multiply(meant, shares[0], out=whole[:, : meant.shape[1]])
+        np.multiply(spelled, shares[1], out=whole[:, meant.shape[1] :])
+        return whole
