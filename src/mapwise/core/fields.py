@@ -124,13 +124,15 @@ def _hints_of_fields(cls: type) -> dict[str, tuple[Any, Any]]:
     return {field.name: (hints[field.name], field.default) for field in fields(cls) if field.name in hints}
 
 
-def _options(hint: Any) -> tuple[Any, ...]:
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return tuple(part for one in typing.get_args(hint) for part in _options(one)) if union else (hint,)
+def _options(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return [hint]
+    return [part for one in typing.get_args(hint) for part in _options(one)]
 
 
 def _fits(value: object, hint: Any) -> bool:
-    return any(_fits_one(value, option) for option in _options(hint))
+    # Lists and not generators here and above: one that Ctrl-C interrupts is closed with a warning.
+    return any([_fits_one(value, option) for option in _options(hint)])  # noqa: C419
 
 
 def _fits_one(value: object, option: Any) -> bool:
