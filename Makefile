@@ -37,10 +37,11 @@ check: $(STAMP) ## format, lint, types, floors
 	$(RUN) -m mypy
 	$(RUN) -m pytest -q tests/house/test_floors.py
 
-docs: $(STAMP) ## write the measured numbers into the pages, run their code, follow every link
+docs: $(STAMP) ## write the measured numbers into the pages, and the notebooks, run their code, follow every link
 	$(RUN) -m benchmarks.tables
 	$(RUN) docs/api_page.py
-	$(RUN) -m pytest -q tests/house/test_docs.py tests/house/test_numbers.py tests/house/test_api_page.py $(ARGS)
+	$(RUN) docs/walk_notebooks.py
+	$(RUN) -m pytest -q tests/house/test_docs.py tests/house/test_numbers.py tests/house/test_api_page.py tests/house/test_notebooks.py $(ARGS)
 
 bench: $(STAMP) ## measure times and memory beside the peers, on a machine with nothing else to do
 	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
