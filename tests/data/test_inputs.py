@@ -59,4 +59,4 @@ def test_a_column_of_sentences_is_no_column_of_categories():
             mw.FewShotClassifier().fit(X, labels)
     declared = frame.astype("category")
     assert mw.FewShotClassifier().fit(declared, labels).predictor_.encoder.name == "table"
-    assert mw.FewShotClassifier().fit(frame["text"], labels).predictor_.encoder.name == "text-hash"
+    assert mw.FewShotClassifier().fit(frame["text"], labels).predictor_.encoder.name == "words"

@@ -349,7 +349,7 @@ def test_what_auto_has_no_time_for_says_how_much_it_needs(sentences, monkeypatch
 
 
 def test_an_encoder_with_nothing_to_tune_is_refused_in_one_sentence():
-    with pytest.raises(ValueError, match="the learner lora tunes its encoder and text-hash has nothing to tune: take"):
+    with pytest.raises(ValueError, match="the learner lora tunes its encoder and words has nothing to tune: take"):
         mw.FewShotClassifier(learner="lora").fit(["a card", "some cash"], ["card", "cash"])
 
 

@@ -105,7 +105,7 @@ def test_texts_of_a_table_become_a_file_that_answers(cli, tmp_path):
     (tmp_path / "train.csv").write_text(CSV, encoding="utf-8")
     done = cli("fit", "train.csv", "--text", "body", "--label", "intent", "-o", "intents.safetensors", "--json")
     assert done.code == 0, done.err
-    assert done.answer["encoder"] == "text-hash"
+    assert done.answer["encoder"] == "words"
     (tmp_path / "new.csv").write_text("id,body\n1,my refund\n2,cancel\n")
     (tmp_path / "new.txt").write_text("cancel it\n\nrefund please\n")
     question = cli("predict", "intents.safetensors", "cancel that order", "new.csv", "new.txt", "--json").answer

@@ -134,7 +134,7 @@ def test_regions_are_of_pictures_alone():
     with pytest.raises(ValueError, match="the encoder table reads table: leave regions out"):
         fit("nearest_mean").explain(NEW, regions=True)
     texts = mw.FewShotClassifier().fit(["cancel", "refund"], ["a", "b"])
-    with pytest.raises(ValueError, match="the encoder text-hash reads texts: leave regions out"):
+    with pytest.raises(ValueError, match="the encoder words reads texts: leave regions out"):
         texts.explain(["cancel"], regions=True)
 
 

@@ -25,8 +25,8 @@ from mapwise.encoders.words import WordVectors
 
 _ENCODERS = {
     "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
-    "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
     "words": EncoderRow(WordVectors, "what a text's words mean, from a table in the package, and how they are spelled"),
+    "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
     "drawings": EncoderRow(
         partial(Bundled.of, "drawings", NETS), "a small network trained on handwritten characters, for line drawings"
     ),

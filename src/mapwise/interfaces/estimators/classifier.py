@@ -61,8 +61,9 @@ class ClassState(FittedState[Predictor]):
 class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier of a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
-    encoder: "table" (numbers and words in columns), "text-hash" (strings), "drawings" (pictures), "auto": the one of
-             these that reads what X looks like, or "hf:NAME": a pretrained model by its folder or its name on the hub.
+    encoder: "table" (numbers and words in columns), "words" or "text-hash" (strings), "drawings" (pictures), "auto":
+             the first of these that reads what X looks like, or "hf:NAME": a pretrained model by its folder or its name
+             on the hub.
     learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", "lora" (which tunes a pretrained
              encoder too), the folder of a run that was trained (its encoder then is its own), a learner, or "auto": the
              one of these names that does best on examples it didn't see.
