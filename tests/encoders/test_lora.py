@@ -368,7 +368,7 @@ def test_a_command_tunes_and_shows_what_was_tried(cli, sentences, tmp_path, monk
     lines = "".join(f'"{text}",{name}\n' for text, name in zip(X, y, strict=True))
     (tmp_path / "train.csv").write_text("body,intent\n" + lines)
     words = ["fit", "train.csv", "--text", "body", "--label", "intent", "-o", "few.safetensors"]
-    words += ["--encoder", f"hf:{sentences}", "--budget", "10m"]
+    words += ["--encoder", f"hf:{sentences}", "--budget", "10m", "--force"]
     done = cli(*words, "--learner", "lora", "--json")
     assert (done.code, done.err) == (0, "")
     assert done.answer["learner"] == "lora" and done.answer["held_out"]["rows"] == 12
