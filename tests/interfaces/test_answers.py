@@ -1,5 +1,6 @@
 """mapwise fit, predict, add-class, explain and which-next: five minutes from a folder or a table to answers."""
 
+import io
 import time
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 import mapwise as mw
+from mapwise.interfaces import progress
 from mapwise.interfaces.progress import Work
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.workflows.fit import fit_examples
@@ -279,6 +281,15 @@ def test_work_is_shown_at_a_terminal_and_says_nothing_of_a_moment_elsewhere(monk
         assert list(work.reading("pictures")(["a", "b", "c"])) == ["a", "b", "c"]
     shown = capsys.readouterr().err
     assert "fitting" in shown or "cross-validating ridge (2 of 3)" in shown
+
+
+def test_a_command_in_a_cell_of_a_notebook_has_no_bar(monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert progress._seen()
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert not progress._seen()
 
 
 def test_long_work_says_where_it_stands_in_a_pipe(monkeypatch, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.encoders.text_hash import TextHash
+from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.workflows.change import add_class
 from mapwise.workflows.fit import fit_examples
@@ -30,6 +31,12 @@ def test_answers_are_values_that_json_can_hold(fitted, capfd):
     assert about[0]["classes"] == {"cancel": 3, "where": 3} and about[0]["learner"] == "ridge"
     assert about[0]["held_out"]["rows"] == 6 and about[0]["tried"] == about[0]["columns"] == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_rejected_is_estimated_once(fitted, monkeypatch):
+    first = fitted.detection
+    monkeypatch.setattr(novelty, "detection", lambda *given: pytest.fail("estimated again"))
+    assert fitted.detection is first and fitted.to_json()["detection"] == first.to_json()
 
 
 class Beginning(TextHash):

@@ -1,5 +1,6 @@
 """What a person sees of a work that takes a while: bars at a terminal, a line every ten seconds elsewhere."""
 
+import os
 import sys
 import threading
 import time
@@ -157,7 +158,8 @@ class Bar:
 
 
 def _seen() -> bool:
-    return sys.stderr.isatty() and speaks()
+    # A command of a Jupyter cell has a terminal that can't move its cursor: each frame of a bar would be a line.
+    return sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ and speaks()
 
 
 class Terminal:

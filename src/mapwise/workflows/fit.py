@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class FitResult:
         guesses = self.fitted.report.guesses
         return self.fitted.advice or advice_on(self.predictor.encoder.name, guesses=guesses)
 
-    @property
+    @cached_property
     def detection(self) -> Detection:
         """How many rows of other classes are rejected, by default."""
         return novelty.detection(self.predictor, REFUSE)

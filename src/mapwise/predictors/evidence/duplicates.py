@@ -19,10 +19,14 @@ def distinct(support: Examples, digests: Int64[np.ndarray, "S"] | None = None) -
     if not len(counted):
         return support, counted
     x, y = support.x.flatten(1).numpy()[counted], support.y.argmax(1).numpy()[counted]
-    along = x @ np.random.Generator(np.random.Philox(0)).normal(size=x.shape[1])
+    direction = np.random.Generator(np.random.Philox(0)).normal(size=x.shape[1])
+    along, near = x @ direction, _near(x)
     order = np.lexsort((along, y))  # near copies are neighbours along any direction
-    near = ((x[order[1:]] - x[order[:-1]]) ** 2).sum(1) <= _near(x)
-    pairs = [np.stack([order[1:], order[:-1]])[:, near & (y[order[1:]] == y[order[:-1]])]]
+    # Only those near along it can be near (Cauchy-Schwarz; twice, for rounding), and wide rows take long to subtract.
+    far = 2 * np.sqrt(near) * np.linalg.norm(direction)
+    places = np.flatnonzero((np.diff(along[order]) <= far) & (np.diff(y[order]) == 0))
+    pair = np.stack([order[places + 1], order[places]])
+    pairs = [pair[:, ((x[pair[0]] - x[pair[1]]) ** 2).sum(1) <= near]]
     if digests is not None and len(digests):
         known = digests[counted]
         by = np.lexsort((known, y))
