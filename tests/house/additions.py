@@ -249,7 +249,7 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
             ''',
         "src/mapwise/catalog/encoders.py": [
             (
-                "from mapwise.encoders.hugging_face import hugging_face\n",
+                "from mapwise.encoders.languages import Languages\n",
                 "from mapwise.encoders.lengths import Lengths\n",
             ),
             (

@@ -30,8 +30,8 @@ CHARACTERS = 1 << 16
 """That are cut into tokens: few texts have fewer than 256 among them, and cutting ten megabytes takes seconds."""
 _UNKNOWN, _START, _END, _FIRST = 100, 101, 102, 999
 """Numbers of tokens; those between the end and the first piece are never used."""
-_TOGETHER = 1 << 12
-"""Tokens that pass through the model together."""
+_TOGETHER = 1 << 10
+"""Tokens that pass through the model together: more take more memory, and no less time."""
 _EDITION = "1"
 """Raised whenever the same model would give other arrays here."""
 

@@ -64,7 +64,7 @@ class Package:
             raise ValueError(f'the encoder {self.encoder} needs {which}: pip install "mapwise[{self.extra}]"')
         spec = find_spec(self.module)
         assert spec is not None
-        return Path(next(iter(spec.submodule_search_locations or ())))
+        return Path(next(iter(spec.submodule_search_locations or ()), self.module))  # of a lone file, nothing
 
 
 def session(model: bytes, weights: Mapping[str, bytes]) -> "InferenceSession":
