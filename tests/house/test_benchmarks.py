@@ -345,6 +345,20 @@ def test_scaling_is_measured_in_processes_of_their_own(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_walks_of_the_first_hour_are_timed_and_end_with_the_right_names(tmp_path):
+    path = tmp_path / "first-hour.json"
+    command = script("few_examples.first_hour", "--quick", "--clock", "processor", "--json", str(path))
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(path.read_text(encoding="utf-8"))["result"]
+    commands, loops = (table["lines"] for table in result["tables"])
+    assert [line["walk"] for line in commands] == ["photographs", "table"]
+    assert all(line["fit, s"]["median"] > 0 and line["predict, s"]["median"] > 0 for line in commands)
+    assert len(loops) == 2 and all(line["over vmap"]["median"] > 0 for line in loops)
+    assert len(result["targets"]) == 4
+
+
+@pytest.mark.slow
 def test_choosing_labels_is_judged_beside_random_choice_on_the_same_tasks(tmp_path):
     path = tmp_path / "which-next.json"
     command = script("few_examples.which_next", "--quick", "--json", str(path))
