@@ -72,6 +72,7 @@ SHOWS = re.compile(r"mapwise (?P<command>list(?: [A-Za-z_]+)?) (?:shows|lists|na
 RUN = LearnerSettings(
     learner="maml", fields={"x": 1}, net="mlp", net_options={"x": 1}, shape=TaskShape("regression", mw.Spec((1,)), 1)
 )
+OF_X = LearnerSettings(learner="maml", fields={}, net="mlp", net_options={}, shape=TaskShape("x", mw.Spec((1,)), 1))
 MISTAKES = [
     # what is looked for, as the call of `named` says it; a call with a name that isn't there; the names that are
     ("'learner'", lambda: RunSettings(learner="x", source="digits").row, LEARNERS),
@@ -84,6 +85,7 @@ MISTAKES = [
     ("'family of encoders or imported module'", lambda: encoder_named("x:y", fetch=False), FAMILIES),
     ("'diagnostic'", lambda: diagnostic_named("x"), every_diagnostic()),
     ("'comparison'", lambda: asked_bench("x", episodes=None, quick=False), BENCHES),
+    ("'problem'", OF_X.build, PROBLEMS),
     ("'field of the learner'", RUN.typed_fields, map(flag, LEARNERS["maml"].fields)),
     ("f'option of net {self.net}'", RUN.typed_net_options, [f"--net.{name}" for name in net_options("mlp")]),
 ]
