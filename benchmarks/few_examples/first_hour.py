@@ -114,10 +114,10 @@ def commands(options: argparse.Namespace) -> tuple[list[Line], list[Target]]:
         "photographs": (["fit", "photos", "-o", "photos.safetensors"], ["predict", "photos.safetensors", "new.jpg"]),
         "table": (
             ["fit", "rows.csv", "--text", "text", "-o", "rows.safetensors"],
-            ["predict", "rows.safetensors", "could you cancel my order today"],
+            ["predict", "rows.safetensors", "could you cancel the card today"],
         ),
     }
-    answers = {"photographs": "class0", "table": "cancel_order" if intents > 8 else "cancel_"}
+    answers = {"photographs": "class0", "table": "cancel_card"}
     spans: dict[str, dict[str, list[float]]] = {name: {"fit": [], "predict": []} for name in walks}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
