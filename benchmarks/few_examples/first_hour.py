@@ -114,7 +114,7 @@ def commands(options: argparse.Namespace) -> tuple[list[Line], list[Target]]:
         "photographs": (["fit", "photos", "-o", "photos.safetensors"], ["predict", "photos.safetensors", "new.jpg"]),
         "table": (
             ["fit", "rows.csv", "--text", "text", "-o", "rows.safetensors"],
-            ["predict", "rows.safetensors", "could you cancel the card today"],
+            ["predict", "rows.safetensors", "please cancel my card today"],
         ),
     }
     answers = {"photographs": "class0", "table": "cancel_card"}
@@ -128,7 +128,7 @@ def commands(options: argparse.Namespace) -> tuple[list[Line], list[Target]]:
                 for words in pair:
                     span, text = seconds([*words, *(["--force"] if words[0] == "fit" else [])], folder, options)
                     spans[name][words[0]].append(span)
-                if not text.startswith(answers[name]):
+                if answers[name] not in text.partition("\n")[0]:
                     raise RuntimeError(
                         f"the walk of {name} ends with {text.strip()!r}, and {answers[name]} is the answer"
                     )
