@@ -35,8 +35,8 @@ ASKED = 3000
 KINDS = ("names", "without", "shuffled")
 LOST = 1.0
 """Points that shuffled names may cost from five examples on."""
-QUICK = 5
-"""Classes of a smoke test."""
+QUICK, QUICK_SHOTS = 5, (0, 5)
+"""Classes of a smoke test, and its examples a class."""
 
 Pairs = list[tuple[str, str]]
 """Texts, each with its class."""
@@ -69,7 +69,7 @@ def benchmark(options: argparse.Namespace) -> Row:
         corpus = read(data_root(options.data) / name)
         corpus = corpus.fewer() if options.quick else corpus
         lines = list[Line]()
-        for shots in SHOTS[: 2 if options.quick else None]:
+        for shots in QUICK_SHOTS if options.quick else SHOTS:
             draws = [measured(encoder, options.learner, corpus, shots, seed) for seed in range(seeds if shots else 1)]
             lines.append(line(shots, draws))
             if shots >= 5:

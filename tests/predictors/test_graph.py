@@ -154,7 +154,7 @@ def test_a_file_is_exported_and_says_what_it_takes(cli, tmp_path):
     }
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert about["learner"] == "nearest_mean"
-    assert about["encoder"] == "text-hash"
+    assert about["encoder"] == "words"
     assert "a new class is a new column" in " ".join(model.doc_string.split())
     whole = (tmp_path / "few.onnx").read_bytes()
     assert b"refund" not in whole  # no names of classes
