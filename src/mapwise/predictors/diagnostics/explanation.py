@@ -21,7 +21,7 @@ from mapwise.predictors.evidence.votes import Explanation, explained
 
 FEWEST = 6
 """Examples that are left out in turn at least, where there are so many: as many as an answer in words shows."""
-_OPERATIONS = 20_000_000_000
+_OPERATIONS = 10_000_000_000
 """Multiplications of all refits together, about a second: of a large support only some examples are left out."""
 
 
