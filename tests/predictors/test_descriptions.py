@@ -164,6 +164,19 @@ def test_names_move_with_their_classes(tmp_path):
     assert all(name != "smallTalk" for name, _, _ in model.predictor_.descriptions.texts)
 
 
+def test_names_that_are_read_alike_teach_nothing_until_one_is_gone():
+    model = mw.FewShotClassifier(learner="ridge").fit(TOPICS, describe={"Refund?": "money comes back"})
+    model.add_class("refund", ["send my money again"])
+    names = {owner for owner, _, named in model.predictor_.descriptions.texts if named}
+    assert names == {"cancel_order", "trackParcel"}
+    model.rename_class("refund", "repeat_payment")
+    texts = model.predictor_.descriptions.texts
+    assert {owner for owner, _, named in texts if named} == {*TOPICS, "repeat_payment"}
+    assert ("Refund?", "money comes back", False) in texts
+    model.rename_class("Refund?", "payback")
+    assert ("payback", "money comes back", False) in model.predictor_.descriptions.texts
+
+
 def test_what_is_said_of_names_is_a_sentence():
     X, y = flat()
     order = list(TOPICS)
@@ -187,7 +200,9 @@ def test_many_classes_learn_their_names_in_parts(monkeypatch):
     ("call", "answer"),
     [
         (lambda: mw.FewShotClassifier().fit(names="refund"), "the names of classes are the text 'refund'"),
-        (lambda: mw.FewShotClassifier().fit(names=["c17", "refund"]), "the name 'c17' does not say what"),
+        (lambda: mw.FewShotClassifier().fit(names=["c17", "refund"]), "class 'c17' has no description, nor a name"),
+        (lambda: mw.FewShotClassifier().fit(names=["Refund", "refund"]), "class 'Refund' has no description, nor a"),
+        (lambda: mw.FewShotClassifier(names=False).fit(names=["cat", "dog"]), "class 'cat' has no description, nor"),
         (lambda: mw.FewShotClassifier().fit(names=["refund"]), "1 names of classes: give at least 2"),
         (
             lambda: mw.FewShotClassifier("pixels").fit(names=["a cat", "a dog"]),
@@ -238,3 +253,20 @@ def test_a_damaged_description_is_no_file(tmp_path):
         tensor_file.save_tensors(path, tensors, {**about, "descriptions": {**about["descriptions"], **change}})
         with pytest.raises(ValueError, match="damaged"):
             Predictor.load(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--names", "names.txt", "--label", "intent"], "--label is for a CSV file and DATA is missing"),
+        (["--names", "names.txt", "--categories", "age"], "--categories is for a CSV file and DATA is missing"),
+        (["table.csv", "--names", "names.txt"], "table.csv is read as a table"),
+        (["table.csv", "--describe", "about.csv"], "table.csv is read as a table"),
+    ],
+)
+def test_flags_that_would_change_nothing_are_refused(cli, tmp_path, words, answer):
+    (tmp_path / "names.txt").write_text("refund\ncancel\n")
+    (tmp_path / "about.csv").write_text("class,sentence\na,first\n")
+    (tmp_path / "table.csv").write_text("length,label\n1,a\n2,b\n")
+    done = cli("fit", *words, "-o", "p.safetensors")
+    assert done.code != 0 and answer in done.err and done.err.count("\n") == 1

@@ -172,7 +172,7 @@ class Predictor(DescribedPredictor):
         """With these classes, among which those of before stand at these places."""
         moved = None if self.crossed is None else self.crossed.among(len(names), places)
         wider = replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
-        return wider._with_names_of([name for name in names if name not in self.classes])
+        return wider._with_names_of_its_classes() if len(names) > len(self.classes) else wider
 
     def without_class(self, name: str) -> Self:
         """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
@@ -182,7 +182,7 @@ class Predictor(DescribedPredictor):
         others = self._among(self.columns != place)
         left = others.columns - (others.columns > place)
         narrower = replace(others, columns=left, classes=tuple(other for other in self.classes if other != name))
-        return narrower._without_descriptions_of(name)
+        return narrower._with_names_of_its_classes()
 
     def without_rows(self, rows: Sequence[int]) -> Self:
         """Without the rows at these places; raises ValueError for one that isn't there, and for all rows of a class."""
@@ -215,7 +215,7 @@ class Predictor(DescribedPredictor):
         if new in self.classes and new != old:
             raise ValueError(f"there is a class {new!r} already: give another name")
         classes = (*self.classes[:place], new, *self.classes[place + 1 :])
-        return replace(self, classes=classes)._with_new_name(old, new)
+        return replace(self, classes=classes)._with_names_of_its_classes(old, new).with_belief()
 
     def check_two_classes(self) -> None:
         """Raises ValueError when the support is of one class: then there is no other answer."""

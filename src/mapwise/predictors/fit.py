@@ -145,8 +145,8 @@ def _check_described(predictor: Predictor) -> None:
     unknown = [name for name in predictor.classes if name not in known]
     if unknown and not len(predictor.rows):
         raise ValueError(
-            f"there are no examples, and the name {unknown[0]!r} does not say what its class is about: describe the "
-            "class in a sentence, or give examples"
+            f"there are no examples, and class {unknown[0]!r} has no description, nor a name by which it is known from "
+            "the others: describe it in a sentence, or give examples"
         )
 
 

@@ -93,6 +93,9 @@ def fit_command(
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
     if data is None and names is None:
         raise WrongUse("DATA is missing: give a folder or a CSV file with examples, or --names FILE")
+    for flag, value in (("--label", label), ("--categories", categories)):
+        if data is None and value:
+            raise WrongUse(f"{flag} is for a CSV file and DATA is missing: give the file, or leave {flag} out")
     check_new(out, force=force)
     examples = (
         NO_EXAMPLES
@@ -101,6 +104,9 @@ def fit_command(
             path_to_read(data), text=text, label=label, categories=categories or (), skip_bad=skip_bad
         )
     )
+    if examples.modality != "texts" and (names or describe):
+        kind = {"table": "a table"}.get(examples.modality, examples.modality)
+        raise ValueError(f"{data} is read as {kind}, and names and descriptions teach texts alone: leave them out")
     files = {"names": names and path_to_read(names), "describe": describe and path_to_read(describe)}
     examples = with_class_texts(examples, **files, use_names=not no_names)
     note(left_out_line(examples.left_out))

@@ -90,26 +90,20 @@ class DescribedPredictor(FittedPredictor):
         rows = np.stack([row_of[text] for _, text, _ in texts]) if texts else self.rows[:0]
         return self._with_descriptions_as(replace(known, texts=texts, rows=rows))
 
-    def _with_names_of(self, classes: Sequence[str]) -> Self:
-        """With the names of new classes among its descriptions, where those of the others are."""
-        known = self.descriptions
-        if known is None or not known.names:
-            return self
-        return self._with_texts((*known.texts, *texts_of(classes, {}, True)), known)
+    def _with_names_of_its_classes(self, old: str = "", new: str = "") -> Self:
+        """With the names that its classes have now, and the sentences about them; those of other classes are gone.
 
-    def _without_descriptions_of(self, name: str) -> Self:
-        """Without the descriptions of a class that is gone."""
-        known = self.descriptions
-        return self if known is None else self._with_texts(tuple(one for one in known.texts if one[0] != name), known)
-
-    def _with_new_name(self, old: str, new: str) -> Self:
-        """With a class's new name in place of the old one."""
+        old, new: a class of the sentences that is called otherwise now.
+        """
         known = self.descriptions
         if known is None:
             return self
-        about = [(new, text, False) for name, text, named in known.texts if name == old and not named]
-        others = [one for one in known.texts if one[0] != old]
-        return self._with_texts((*others, *texts_of([new], {}, known.names), *about), known).with_belief()
+        sentences: dict[str, list[str]] = {}
+        for owner, text, named in known.texts:
+            name = new if owner == old else owner
+            if not named and name in self.classes:
+                sentences.setdefault(name, []).append(text)
+        return self._with_texts(texts_of(self.classes, sentences, known.names), known)
 
     def with_belief(self) -> Self:
         """With what its examples say of its descriptions."""

@@ -1,5 +1,6 @@
 """What is known of a predictor's classes beside their examples: their names, and sentences about them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,14 +22,18 @@ Texts = tuple[tuple[str, str, bool], ...]
 def texts_of(classes: Sequence[str], sentences: Mapping[str, Sequence[str]], names: bool) -> Texts:
     """What is known of classes: their names that say something, and behind each name the sentences about the class.
 
+    Names that are read alike, as "Refund" and "refund", tell their classes apart in nothing, and are left out.
+
     Raises ValueError for sentences about a class that isn't there.
     """
     for name in sentences:
         if name not in classes:
             raise ValueError(f"there is no class {name!r} to describe: {suggestion(name, classes)}")
+    readings = Counter(map(read_name, classes))
     texts: list[tuple[str, str, bool]] = []
     for name in classes:
-        texts += [(name, read_name(name), True)] if names and is_telling(name) else []
+        reading = read_name(name)
+        texts += [(name, reading, True)] if names and is_telling(name) and readings[reading] == 1 else []
         texts += [(name, text, False) for text in sentences.get(name, ())]
     return tuple(texts)
 
