@@ -60,6 +60,17 @@ def test_a_text_has_the_same_bits_alone_and_among_others():
     np.testing.assert_array_equal(WordVectors()(texts[::-1]), alone[::-1])
 
 
+def test_a_mean_has_the_bits_of_the_sum_piece_after_piece(monkeypatch):
+    texts = [*TEXTS, "🙂", " ".join(TEXTS * 50), "ᚠᚢᚦ"]
+    for together in (1, 3, 1000):
+        monkeypatch.setattr("mapwise.encoders.words._TOGETHER", together)
+        for text, mean in zip(texts, meanings()(texts), strict=True):
+            total = np.zeros(256, np.float32)
+            for piece in meanings().cut(text):
+                total = total + meanings().vectors[piece]
+            np.testing.assert_array_equal(mean, total / (np.sqrt((total**2).sum()) or 1))
+
+
 def test_a_text_of_unknown_words_is_zero_where_its_meaning_would_stand():
     z = WordVectors()(["ᚠᚢᚦ ᚨᚱᚲ", "ᚠᚢᚦ"])
     assert not z[:, :256].any()

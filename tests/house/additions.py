@@ -216,32 +216,24 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
         "src/mapwise/encoders/lengths.py": '''
             """Texts by how long they are."""
 
-            from collections.abc import Mapping, Sequence
+            from collections.abc import Sequence
             from dataclasses import dataclass
-            from typing import Any, ClassVar, Self
+            from typing import ClassVar
 
             import numpy as np
 
             from mapwise.data.modality import Modality
+            from mapwise.encoders.encoder import Frozen
 
 
             @dataclass(frozen=True)
-            class Lengths:
+            class Lengths(Frozen):
                 """The number of characters and of words of a text."""
 
                 name: ClassVar[str] = "lengths"
                 reads: ClassVar[Modality] = "texts"
                 version: ClassVar[str] = "1"
                 usual: ClassVar[None] = None
-                state: ClassVar[Mapping[str, Any]] = {}
-
-                def with_state(self, state: Mapping[str, Any]) -> Self:
-                    """Itself."""
-                    return self
-
-                def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
-                    """Itself."""
-                    return self
 
                 def __call__(self, rows: Sequence[str]) -> np.ndarray:
                     """[N, 2]."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.resources import files
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import safetensors.torch
@@ -18,7 +18,7 @@ from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.tree import Params
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Encoder, Spread
+from mapwise.encoders.encoder import Encoder, Frozen, Spread
 from mapwise.encoders.pixels import Ink, Pixels
 
 WEIGHTS = "weights.safetensors"
@@ -29,7 +29,7 @@ _ROWS = {"ink": Ink, "pixels": Pixels}
 
 
 @dataclass(frozen=True)
-class Bundled:
+class Bundled(Frozen):
     """Rows as a frozen network sees them; its distances are trained ones.
 
     name:    of the folder in mapwise/pretrained, and in the catalog.
@@ -38,9 +38,6 @@ class Bundled:
     usual:   how far a row lies from its class, of classes the network wasn't trained on.
     weights: the bytes of the folder's weights.
     """
-
-    state: ClassVar[Mapping[str, Any]] = {}
-    """Nothing: the network is frozen."""
 
     name: str
     rows: Encoder
@@ -70,14 +67,6 @@ class Bundled:
     def version(self) -> str:
         """The weights' digest."""
         return hashlib.sha256(self.weights).hexdigest()[:16]
-
-    def with_state(self, state: Mapping[str, Any]) -> Self:
-        """Itself."""
-        return self
-
-    def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
-        """Itself."""
-        return self
 
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32, of paths, Pillow images, or arrays [H, W], [C, H, W] or [H, W, C] of bytes or of 0..1.

@@ -1,7 +1,7 @@
 """Encoders: mappings from raw rows to arrays, which may first be fitted to the rows they will be used on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -61,6 +61,21 @@ class Encoder(Protocol):
     def __call__(self, rows: Any) -> np.ndarray:
         """[N, D], floating-point; raises ValueError for rows it can't read, naming the first."""
         ...
+
+
+class Frozen:
+    """What encoders share that learn nothing from the rows they will be used on."""
+
+    state: ClassVar[Mapping[str, Any]] = {}
+    """Nothing."""
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Itself."""
+        return self
+
+    def fitted(self, rows: Any, weight: np.ndarray) -> Self:
+        """Itself."""
+        return self
 
 
 @runtime_checkable

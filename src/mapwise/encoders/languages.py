@@ -1,16 +1,17 @@
 """Texts of sixteen languages by what they mean: the multilingual Universal Sentence Encoder, from a package of pip."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from mapwise.data.digests import text_content
 from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Frozen
 from mapwise.encoders.packaged import Package
 
 PACKAGE = Package(
@@ -39,7 +40,7 @@ _EDITION = "1"
 
 
 @dataclass(frozen=True)
-class Languages:
+class Languages(Frozen):
     """Each text as Google's Universal Sentence Encoder, multilingual, version 3, embeds it, of length 1.
 
     Paper: Yang et al., "Multilingual Universal Sentence Encoder for Semantic Retrieval", ACL 2020.
@@ -54,16 +55,6 @@ class Languages:
     version: ClassVar[str] = f"{_EDITION}-{PACKAGE.version}"
     usual: ClassVar[None] = None
     """Not measured: the classes the model was trained on are unknown."""
-    state: ClassVar[Mapping[str, Any]] = {}
-    """Nothing: the model is frozen."""
-
-    def with_state(self, state: Mapping[str, Any]) -> Self:
-        """Itself."""
-        return self
-
-    def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
-        """Itself."""
-        return self
 
     def content(self, row: str, place: int) -> bytes:
         """The text in UTF-8; raises ValueError for one without letters."""

