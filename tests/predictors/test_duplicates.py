@@ -5,6 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mapwise.core.task import Examples
 from mapwise.predictors.evidence import duplicates
@@ -35,6 +37,23 @@ def test_rows_are_copies_where_every_pair_of_a_class_is_measured_too(seed):
     group = duplicates._components(pairs.T, len(x))
     assert sorted(group[places]) == sorted(set(group))
     assert np.array_equal(result.weight.numpy(), np.bincount(group)[group[places]])
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_groups_are_the_components_of_scipy(seed):
+    random = np.random.default_rng(seed)
+    rows = int(random.integers(1, 60))
+    pairs = random.integers(0, rows, (2, random.integers(0, 80)))
+    group = duplicates._components(pairs, rows)
+    graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(rows, rows))
+    expected = connected_components(graph, directed=False)[1]
+    firsts = np.unique(expected, return_index=True)[1]
+    assert np.array_equal(group, firsts[expected])
+
+
+def test_a_long_row_of_pairs_is_one_group():
+    row = np.random.default_rng(0).permutation(20_000)
+    assert not duplicates._components(np.stack([row[1:], row[:-1]]), 20_000).any()
 
 
 def test_rows_that_lie_apart_are_not_subtracted():

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Frozen
@@ -29,12 +29,14 @@ _EDITION = "1"
 class Meanings:
     """A vector for each piece of a word; a text's is the sum over its pieces, of length 1.
 
-    vectors: already weighted, so that frequent pieces count little; the unknown piece's is zero.
+    rows, scales: the vectors are their product, already weighted, so that frequent pieces count little; the unknown
+    piece's is zero.
     version: of the files that it was read from.
     """
 
     cut: WordPiece
-    vectors: Float[np.ndarray, "V D"]
+    rows: Int8[np.ndarray, "V D"]
+    scales: Float[np.ndarray, "V"]
     version: str
 
     @classmethod
@@ -44,18 +46,24 @@ class Meanings:
         names = pieces.decode().rstrip("\n").split("\n")
         return cls(
             WordPiece({name: number for number, name in enumerate(names)}),
-            tensors["vectors"] * tensors["scales"].astype(np.float32)[:, None],
+            tensors["vectors"],
+            tensors["scales"].astype(np.float32),
             hashlib.sha256(vectors + pieces).hexdigest()[:16],
         )
 
+    def vectors(self, pieces: Sequence[int]) -> Float[np.ndarray, "P D"]:
+        """Those of pieces by their numbers, [P, D], float32."""
+        vectors: np.ndarray = self.rows[pieces] * self.scales[pieces, None]
+        return vectors
+
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32, of length 1, or 0 where no piece of a text is known."""
-        total = np.zeros((len(texts), self.vectors.shape[1]), np.float32)
+        total = np.zeros((len(texts), self.rows.shape[1]), np.float32)
         for row, text in enumerate(texts):
             pieces = self.cut(text)
             for first in range(0, len(pieces), _TOGETHER):
                 # From the total on, one piece after another: a text's bits depend on nothing else.
-                total[row] = np.vstack([total[row], self.vectors[pieces[first : first + _TOGETHER]]]).sum(0)
+                total[row] = np.vstack([total[row], self.vectors(pieces[first : first + _TOGETHER])]).sum(0)
         length = np.sqrt((total**2).sum(1, keepdims=True))
         return total / np.where(length > 0, length, 1)
 

@@ -3,14 +3,17 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mapwise.data.sheets import Sheet, spreadsheet_cell
-from mapwise.predictors.choose_learner import Tried
-from mapwise.predictors.classes import Predictor
-from mapwise.predictors.evidence.novelty import Detection
-from mapwise.workflows.change import Change, Narrowed, Widened
-from mapwise.workflows.fit import ColumnRead, FitResult
-from mapwise.workflows.predict import Predictions
+
+if TYPE_CHECKING:
+    from mapwise.predictors.choose_learner import Tried
+    from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.evidence.novelty import Detection
+    from mapwise.workflows.change import Change, Narrowed, Widened
+    from mapwise.workflows.fit import ColumnRead, FitResult
+    from mapwise.workflows.predict import Predictions
 
 _SHOWN = 100
 """Columns of a table in the answer to a person."""
@@ -18,7 +21,7 @@ _NAMED = 5
 """Rows that are named there."""
 
 
-def fit_lines(result: FitResult, out: Path) -> list[str]:
+def fit_lines(result: "FitResult", out: Path) -> list[str]:
     """A fit, whose predictor is in this file."""
     predictor, held_out, tried = result.predictor, result.fitted.report, result.fitted.tried
     size = out.stat().st_size
@@ -36,13 +39,13 @@ def fit_lines(result: FitResult, out: Path) -> list[str]:
     ]
 
 
-def names_lines(predictor: Predictor) -> list[str]:
+def names_lines(predictor: "Predictor") -> list[str]:
     """What the names and descriptions of classes are worth; nothing where there are none."""
     known = predictor.descriptions
     return [str(known)] if known is not None and known.texts else []
 
 
-def prediction_lines(answers: Predictions) -> list[str]:
+def prediction_lines(answers: "Predictions") -> list[str]:
     """Answers, one a line."""
     names = [f"none of these (nearest {one.label})" if one.unknown else one.label for one in answers.predictions]
     width = max(map(len, names))
@@ -60,12 +63,12 @@ def cut_line(cut: int, rows: int) -> str:
     return f"{cut:,} of {rows:,} texts {'is' if cut == 1 else 'are'} longer than the encoder reads, and truncated"
 
 
-def detection_line(detection: Detection) -> str:
+def detection_line(detection: "Detection") -> str:
     """How good the rejections are."""
     return f"none of these: {detection}"
 
 
-def prediction_sheet(answers: Predictions, sheet: Sheet) -> Sheet:
+def prediction_sheet(answers: "Predictions", sheet: Sheet) -> Sheet:
     """The rows that were asked about, with their answers as further columns."""
     yes_or_no = {True: "yes", False: "no", None: ""}
     columns: dict[str, list[object]] = {
@@ -76,7 +79,7 @@ def prediction_sheet(answers: Predictions, sheet: Sheet) -> Sheet:
     return sheet.with_columns(columns)
 
 
-def addition_lines(result: Widened, file: Path) -> list[str]:
+def addition_lines(result: "Widened", file: Path) -> list[str]:
     """More examples, in a predictor of this file."""
     addition, counts = result.addition, result.predictor.counts
     rows = f"{addition.added:,} new row{'' if addition.added == 1 else 's'}"
@@ -91,7 +94,7 @@ def addition_lines(result: Widened, file: Path) -> list[str]:
     return [*lines, *_change_lines(result)] if addition.added else lines
 
 
-def removal_lines(result: Narrowed, file: Path) -> list[str]:
+def removal_lines(result: "Narrowed", file: Path) -> list[str]:
     """Fewer examples, in a predictor of this file."""
     count, counts = len(result.removed), result.predictor.counts
     first = [f"{one.source} ({one.label})" for one in result.removed[:_NAMED]]
@@ -103,12 +106,12 @@ def removal_lines(result: Narrowed, file: Path) -> list[str]:
     ]
 
 
-def _change_lines(result: Change) -> list[str]:
+def _change_lines(result: "Change") -> list[str]:
     """What a change did to the accuracy, and what that is now; where it is unknown the first line says why."""
     return [str(result), *([] if result.now.accuracy is None else [f"all classes: {result.now}"])]
 
 
-def _choices(tried: Sequence[Tried]) -> list[str]:
+def _choices(tried: "Sequence[Tried]") -> list[str]:
     """The table of what was tried; a reason that is that of the chosen one too stands there alone."""
     shared = {one.why for one in tried if one.chosen}
     lines = []
@@ -120,7 +123,7 @@ def _choices(tried: Sequence[Tried]) -> list[str]:
     return lines
 
 
-def _column_lines(columns: Sequence[ColumnRead]) -> list[str]:
+def _column_lines(columns: "Sequence[ColumnRead]") -> list[str]:
     width = max((len(column.name) for column in columns), default=0)
     lines = ["columns:"] if columns else []
     for column in columns[:_SHOWN]:

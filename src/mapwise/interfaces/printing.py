@@ -99,18 +99,22 @@ def show(*shown: Any) -> None:
     """Text or rich tables on standard output."""
     if not speaks():
         return
+    for part in shown:
+        if isinstance(part, str):
+            print(printable(part))
+        else:
+            _show_table(part)
+
+
+def _show_table(table: Any) -> None:
     from rich.console import Console
     from rich.segment import Segment, Segments
 
     # A file or a pipe has no width: nothing is to be folded to a terminal that isn't there.
     width = None if sys.stdout.isatty() else _WIDEST
     console = Console(file=sys.stdout, highlight=False, emoji=False, width=width)
-    for part in shown:
-        if isinstance(part, str):
-            console.print(printable(part), markup=False, soft_wrap=True)
-        else:
-            segments = console.render(part)
-            console.print(Segments([Segment(printable(text), style, control) for text, style, control in segments]))
+    segments = console.render(table)
+    console.print(Segments([Segment(printable(text), style, control) for text, style, control in segments]))
 
 
 def show_sheet(sheet: object) -> None:

@@ -48,10 +48,13 @@ def _near(x: Float[np.ndarray, "S D"]) -> float:
 
 
 def _components(pairs: Int64[np.ndarray, "2 P"], rows: int) -> Int64[np.ndarray, "S"]:
-    """The group of each row, where rows of a pair are in one."""
-    from scipy.sparse import coo_array  # here, since most who load this never ask
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(rows, rows))
-    group: np.ndarray = connected_components(graph, directed=False)[1]
+    """The group of each row, where rows of a pair are in one: the first of its rows."""
+    group = np.arange(rows)
+    while (apart := group[pairs[0]] != group[pairs[1]]).any():
+        pairs = pairs[:, apart]
+        low, high = np.sort(group[pairs], axis=0)
+        np.minimum.at(group, high, low)
+        # Rows follow their first row to its own first row, twice as far each time.
+        while (first := group[group]).sum() < group.sum():
+            group = first
     return group

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mapwise.core.fields import is_number, quote
 from mapwise.core.geometry import class_means, squared_distances
+from mapwise.core.interval import student_quantile
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Spread
 
@@ -125,15 +126,13 @@ def limit(novelties: Float[np.ndarray, "S"], share: float, known: Spread | None 
             f"{len(finite)} of the examples have another of their class beside them, and {FEWEST} are needed to tell "
             "what is none of the classes: give a second example of each"
         )
-    from scipy.special import stdtrit  # here, since most who load this never ask
-
     logs = np.log(np.maximum(finite, _FLOOR * finite.mean() + 1e-300)) if len(finite) else finite
     before = Spread(0.0, 0.0, 0.0) if known is None else known
     rows = len(logs) + before.rows
     mean = (logs.sum() + before.rows * before.mean) / rows
     squares = ((logs - mean) ** 2).sum() + before.rows * (before.sd**2 + (before.mean - mean) ** 2)
     sd = math.sqrt(squares / (rows - 1))
-    return float(np.exp(mean + stdtrit(rows - 1, 1 - share) * sd * math.sqrt(1 + 1 / rows)))
+    return float(np.exp(mean + student_quantile(rows - 1, share) * sd * math.sqrt(1 + 1 / rows)))
 
 
 def _without_class(nearest: torch.return_types.topk, c: int) -> Float[np.ndarray, "S"]:

@@ -17,7 +17,6 @@ from mapwise.core.task import Examples
 from mapwise.core.tree import Params
 from mapwise.data.modality import Modality
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.heads.trained_learner import TrainedLearner
 
 AUTO = "auto"
 """The name of what fits best, whatever it is called."""
@@ -196,6 +195,8 @@ def head_of(learner: "str | Path | Learner | Head", problem: str) -> Head:
         if isinstance(learner, str) and (learner in NAMED[problem] or not is_path):
             head = NamedHead.of(learner, problem)
         else:
+            from mapwise.predictors.heads.trained_learner import TrainedLearner  # here, since it needs every learner
+
             head = TrainedLearner.of_run(folder)
     elif isinstance(learner, type) or not hasattr(learner, "learner_for"):
         raise ValueError(f"learner is {quote(learner)}: give a name, a run's folder, or a learner")
@@ -217,6 +218,8 @@ def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, p
     """The head that `to_file` kept; raises ValueError for one that isn't there or is for another problem."""
     if isinstance(about, str):
         return NamedHead.of(about, problem)
+    from mapwise.predictors.heads.trained_learner import TrainedLearner  # here, since it needs every learner
+
     head = TrainedLearner.of_file(about, tensors, encoder)
     if head.problem != problem:
         raise ValueError(f"its learner is for {head.problem}")
