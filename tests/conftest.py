@@ -98,3 +98,23 @@ def cli(tmp_path, monkeypatch, capsys):
         return Done(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """The state and the processes of a server, shared by tests; skipped without the extra."""
+    pytest.importorskip("fastapi")
+    from mapwise.interfaces.server.service import Service, Settings
+
+    return Service(Settings(tmp_path_factory.mktemp("serve"), hosts=("testserver",)))
+
+
+@pytest.fixture(scope="session")
+def client(service):
+    """A client of that server, which runs in this process."""
+    from fastapi.testclient import TestClient
+
+    from mapwise.interfaces.server.web.app import create_app
+
+    with TestClient(create_app(service)) as client:
+        yield client

@@ -25,6 +25,8 @@ def text_content(text: str, place: int) -> bytes:
 
 def picture_content(row: Any, place: int) -> bytes:
     """The bytes of the file, or the pixels; raises ValueError for a file that can't be read, and for odd arrays."""
+    if isinstance(row, bytes):
+        return row
     if isinstance(row, str | Path):
         try:
             return read_bytes(Path(row).expanduser(), MOST_BYTES)

@@ -164,6 +164,22 @@ def columns(X: Any) -> Columns:
     return table
 
 
+def columns_of_records(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """The columns of rows that are dicts of cells by the names of their columns; a cell that isn't there is a gap.
+
+    Raises ValueError for infinity and NUL characters, naming the row, and for cells that are no numbers or texts.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = {}
+    for name in names:
+        cells = np.empty(len(rows), dtype=object)
+        cells[:] = [row.get(name) for row in rows]
+        numbers = all(isinstance(cell, int | float) or cell is None for cell in cells) and any(cells != None)  # noqa: E711
+        whole = np.asarray([np.nan if cell is None else cell for cell in cells], np.float64) if numbers else cells
+        table[name] = _cells(name, whole)
+    return table
+
+
 def words(cells: np.ndarray) -> np.ndarray:
     """The cells of a column that are words by declaration, "" for a gap."""
     return np.asarray(["" if cell is None else cell for cell in cells], dtype=str)

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import importlib.util
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -30,28 +31,30 @@ class Unreadable(Exception):
     """Why something is not a picture, as the end of a sentence that begins with its name."""
 
 
-def picture(source: "Path | Image", near: int) -> "Image":
+def picture(source: "Path | bytes | Image", near: int) -> "Image":
     """A picture in mode L, where it is stored in grey, or RGB: turned as its EXIF data say, laid on white where
     transparent, at its first frame where it moves, and 16 bits brought to 8.
 
+    source: a file, the bytes of one, or an image.
     near: the pixels a side that it will be shrunk to; a JPEG is decoded at about twice that scale.
 
     Raises Unreadable for a file that isn't an image, or is truncated, and for a picture of too many pixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    encoded = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         if isinstance(source, Path):
             check_file(source)
             read_heif(source)
         with (
             warnings.catch_warnings(action="ignore"),  # odd metadata that Pillow can handle
-            Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
+            nullcontext(encoded) if isinstance(encoded, Image.Image) else Image.open(encoded) as image,
         ):
-            if isinstance(source, Path):
+            if encoded is not image:
                 image.draft(image.mode, (2 * near, 2 * near))  # several times faster
             _check_size(*image.size)
-            if isinstance(source, Path):
+            if encoded is not image:
                 ImageOps.exif_transpose(image, in_place=True)
                 return _flat(image)
             return _flat(ImageOps.exif_transpose(image))
@@ -92,7 +95,9 @@ def _damage(problem: Exception) -> str:
 
 
 def open_picture(row: Any, place: int, near: int) -> "Image":
-    """The picture of one row: a path, a Pillow image, or an array [H, W], [C, H, W] or [H, W, C] of bytes or of 0..1.
+    """The picture of one row: a path, the bytes of a file, a Pillow image, or an array [H, W], [C, H, W] or [H, W, C].
+
+    An array is of bytes or of 0..1.
 
     place: the row's number, by which a picture without a path is named.
     near:  as for `picture`.

@@ -73,10 +73,13 @@ class Bundled(Frozen):
 
         Raises ValueError for a file that is no image, naming it, and for an array that is none.
         """
-        x = torch.as_tensor(self.rows(rows))
+        return self.features(self.rows(rows))
+
+    def features(self, x: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N D"]:
+        """What the network makes of rows that `rows` made."""
         with torch.no_grad():
-            parts = [functional.apply(self.net, self._params, part).flatten(1) for part in torch.split(x, _BATCH)]
-        return torch.cat(parts).numpy()
+            parts = torch.split(torch.as_tensor(x), _BATCH)
+            return torch.cat([functional.apply(self.net, self._params, part).flatten(1) for part in parts]).numpy()
 
     @cached_property
     def _params(self) -> Params:

@@ -96,6 +96,20 @@ class Truncates(Encoder, Protocol):
         ...
 
 
+@runtime_checkable
+class Prepares(Encoder, Protocol):
+    """An encoder that makes numbers of each row by itself, and then applies a network to many of them."""
+
+    @property
+    def rows(self) -> Encoder:
+        """Raw rows -> the numbers that the network reads, [N, *input]."""
+        ...
+
+    def features(self, x: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N D"]:
+        """What the network makes of these numbers."""
+        ...
+
+
 def cut_rows(encoder: Encoder, rows: Any) -> list[int]:
     """The places of raw rows whose end the encoder doesn't read; raises ValueError for rows it can't read."""
     return encoder.cut(rows) if isinstance(encoder, Truncates) else []

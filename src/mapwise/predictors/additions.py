@@ -1,13 +1,12 @@
 """More examples for a predictor that is there: each that is new once, and none twice."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from mapwise.data.digests import digests
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.examples import LabelledExamples, check_contents, check_encoded
 
@@ -20,12 +19,14 @@ class Addition:
     duplicates: how many of the rows that were given have the content and the class of another, which was there already
                 or was given before. They are left out, but of tables, whose rows may well be equal.
     classes:    names that are new.
+    new:        the places of those that were added, among the rows that were given and count.
     """
 
     predictor: Predictor
     added: int
     duplicates: int
     classes: tuple[str, ...] = ()
+    new: Int64[np.ndarray, "A"] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def add_examples(
@@ -36,27 +37,25 @@ def add_examples(
     Raises ValueError as `fit` does, so for a row that is there under another class, unless it is one of a table.
     """
     examples = examples.counted()
-    contents = digests(examples.modality, examples.rows)
+    contents = examples.digested()
     new = _new(predictor, examples, contents)
     duplicates = int((~new).sum())
     if examples.modality != "table":
-        examples, contents = examples.among(new), contents[new]
+        examples, contents = replace(examples, contents=contents).among(new), contents[new]
     if not len(contents):
-        return Addition(predictor, 0, duplicates)
-    wider = with_names(predictor, examples, contents=contents, progress=progress)
-    return Addition(wider, len(contents), duplicates, wider.classes[len(predictor.classes) :])
+        return Addition(predictor, 0, duplicates, new=np.flatnonzero(new))
+    wider = with_names(predictor, replace(examples, contents=contents), progress=progress)
+    added = np.arange(len(contents)) if examples.modality == "table" else np.flatnonzero(new)
+    return Addition(wider, len(contents), duplicates, wider.classes[len(predictor.classes) :], added)
 
 
 def with_names(
     predictor: Predictor,
     examples: LabelledExamples,
     *,
-    contents: Int64[np.ndarray, "N"] | None = None,
     progress: Callable[[Any], Any] = lambda rows: rows,
 ) -> Predictor:
     """The predictor with more examples of its classes, or of new ones behind them; its encoder stays as it is.
-
-    contents: the digests of the rows, where they are known and every row counts.
 
     Raises ValueError as `fit` does.
     """
@@ -64,7 +63,7 @@ def with_names(
     classes, columns = examples.of_classes(predictor.classes)
     wider = predictor.with_classes(classes, np.arange(len(predictor.classes)))
     first = len(predictor.rows)
-    contents = digests(examples.modality, examples.rows) if contents is None else contents
+    contents = examples.digested()
     check_contents(
         examples.modality,
         wider.digests_with(contents),

@@ -174,18 +174,24 @@ class Predictor(DescribedPredictor):
         wider = replace(self, columns=places[self.columns], classes=tuple(names), crossed=moved)
         return wider._with_names_of_its_classes() if len(names) > len(self.classes) else wider
 
-    def without_class(self, name: str) -> Self:
-        """Without this class and its rows; raises ValueError for a name that isn't there, and for the last but one."""
+    def without_class(self, name: str, *, least: int = 2) -> Self:
+        """Without this class and its rows; raises ValueError for a name that isn't there, and where too few are left.
+
+        least: so many classes are to be left.
+        """
         place = self._place(name)
-        if len(self.classes) < 3:
+        if len(self.classes) <= least:
             raise ValueError(f"without {name!r} there would be one class left, and two are needed: add another first")
         others = self._among(self.columns != place)
         left = others.columns - (others.columns > place)
         narrower = replace(others, columns=left, classes=tuple(other for other in self.classes if other != name))
         return narrower._with_names_of_its_classes()
 
-    def without_rows(self, rows: Sequence[int]) -> Self:
-        """Without the rows at these places; raises ValueError for one that isn't there, and for all rows of a class."""
+    def without_rows(self, rows: Sequence[int], *, empty: bool = False) -> Self:
+        """Without the rows at these places; raises ValueError for one that isn't there, and for all rows of a class.
+
+        empty: whether a class may lose all of its rows.
+        """
         stays = np.ones(len(self.rows), dtype=bool)
         for row in rows:
             if not 0 <= row < len(stays):
@@ -193,7 +199,7 @@ class Predictor(DescribedPredictor):
             stays[row] = False
         others = self._among(stays)
         for name, count in others.counts.items():
-            if not count and self.counts[name]:
+            if not count and self.counts[name] and not empty:
                 raise ValueError(f"no example of {name!r} would be left: remove the class, or keep one of its rows")
         return others
 
@@ -208,6 +214,10 @@ class Predictor(DescribedPredictor):
             digests=self.digests_with(np.zeros(0, np.int64))[stays],
             **self._outdated,
         ).with_belief()
+
+    def with_columns(self, columns: Int64[np.ndarray, "S"]) -> Self:
+        """With other classes for its rows, by their places."""
+        return replace(self, columns=columns, **self._outdated).with_belief()
 
     def renamed(self, old: str, new: str) -> Self:
         """With another name for a class; raises ValueError for a name that isn't there, and for one that is."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from mapwise.data.arrays import check_real
+from mapwise.data.digests import digests
 from mapwise.data.modality import Modality
 from mapwise.predictors.classes import Predictor
 
@@ -40,6 +41,7 @@ class LabelledExamples:
     left_out: what was not read, and why, a sentence each.
     sentences: class -> sentences about it, for texts.
     use_names: whether the names of the classes say what they are about, for texts.
+    contents: the digests of the rows, where they are known, see `data.digests`.
     """
 
     rows: Any
@@ -52,6 +54,7 @@ class LabelledExamples:
     left_out: Sequence[str] = ()
     sentences: Mapping[str, Sequence[str]] = field(default_factory=dict)
     use_names: bool = True
+    contents: Int64[np.ndarray, "N"] | None = None
 
     @property
     def names(self) -> bool:
@@ -105,7 +108,13 @@ class LabelledExamples:
             else list(compress(self.rows, chosen))
         )
         sources = tuple(compress(self.sources, chosen))
-        return replace(self, rows=rows, labels=self.labels[chosen], weight=self.weight[chosen], sources=sources)
+        contents = None if self.contents is None else self.contents[chosen]
+        labels, weight = self.labels[chosen], self.weight[chosen]
+        return replace(self, rows=rows, labels=labels, weight=weight, sources=sources, contents=contents)
+
+    def digested(self) -> Int64[np.ndarray, "N"]:
+        """The digests of the rows; raises ValueError for a row that can't be read, naming it."""
+        return digests(self.modality, self.rows) if self.contents is None else self.contents
 
 
 def _weights(weight: Any) -> np.ndarray:

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
 from mapwise.data.cells import sentences
-from mapwise.data.digests import digests
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.choose_learner import USUAL, Tried, choose, seconds_of
@@ -53,7 +52,7 @@ class Fitted(Generic[P]):
 def fit(
     examples: LabelledExamples,
     *,
-    encoder: str = AUTO,
+    encoder: str | Encoder = AUTO,
     learner: str | Path | Learner | Head = AUTO,
     budget: str | float = "30s",
     least: int = 2,
@@ -63,7 +62,7 @@ def fit(
 ) -> Fitted[Any]:
     """Fit an encoder and a learner to examples with names, or with numbers.
 
-    encoder:  the name of one, or "auto": the first that reads such rows.
+    encoder:  an encoder, the name of one, or "auto": the first that reads such rows.
     learner:  the name of one, a run's folder, a learner, or of names "auto": the best by cross-validation.
     budget:   time to choose a learner in, or to judge an encoder that is tuned, as "30s" or seconds.
     least:    so many classes, or rows with numbers, are needed.
@@ -74,7 +73,8 @@ def fit(
     Raises ValueError for a name, rows, labels or weights that don't allow it; and for examples that are equal and of
     two classes, unless they are rows of a table, before anything is tuned.
     """
-    check_text("encoder", encoder)
+    if not isinstance(encoder, Encoder):
+        check_text("encoder", encoder)
     seconds = seconds_of(budget)
     to_choose = isinstance(learner, str) and learner == AUTO and examples.names
     predictor_type: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
@@ -94,7 +94,8 @@ def fit(
             "used",
             stacklevel=_OF_USER,
         )
-    advice = advice_on(fitting.name, examples.rows)
+    # Whoever hands over an encoder has chosen it, and may hand over rows that only this one reads.
+    advice = advice_on(fitting.name, examples.rows) if isinstance(encoder, str) else ()
     if not to_choose:
         stage(f"tuning the encoder for {head.name}" if head.tunes else f"fitting {head.name}")
         return Fitted(predictor.with_head(head, examples.rows, seconds).checked(), advice=advice)
@@ -115,7 +116,7 @@ def _of_names(
             f"all examples that count are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give some "
             f"of at least {least} classes"
         )
-    contents = digests(examples.modality, examples.rows)
+    contents = examples.digested()
     check_contents(examples.modality, contents, columns, classes, examples.sources)
     predictor = Predictor.of(
         *(encoder, head, progress(examples.rows), columns, examples.weight, classes),

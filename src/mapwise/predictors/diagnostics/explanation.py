@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
+from mapwise.core.capabilities import Votes
 from mapwise.core.families.described import Described
 from mapwise.core.learner import Learner
 from mapwise.core.tree import Params
@@ -74,6 +75,23 @@ def explain(
             reddened(row, place, drawn[place]).save(path)
             drawn[place] = replace(drawn[place], picture=str(path))
     return [replace(one, region=where) for one, where in zip(explanations, drawn, strict=True)]
+
+
+def votes(predictor: Predictor, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q S"] | None:
+    """How much each row of the joined support votes for the answer to each encoded row, over the runner-up.
+
+    None for a learner that gives no votes. Raises ValueError for a support of one class.
+    """
+    predictor.check_two_classes()
+    learner, params = _plain(predictor)
+    if not isinstance(learner, Votes):
+        return None
+    x = torch.as_tensor(rows, dtype=torch.float64)
+    best = np.argsort(-predictor.scores_of(rows), axis=1, kind="stable")[:, :2]
+    with torch.no_grad():
+        each = learner.votes(params, predictor.fast, predictor.joined_support, x).numpy()  # [Q, S, W]
+    ahead: np.ndarray = np.stack([part[:, a] - part[:, b] for part, (a, b) in zip(each, best, strict=True)])
+    return ahead
 
 
 def without_each(

@@ -24,6 +24,17 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
 
     Raises ValueError for another share, and for a support too small to tell how far its rows usually lie.
     """
+    return novelties(predictor, rows) > furthest(predictor, share)
+
+
+def novelties(predictor: Predictor, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q"]:
+    """How far each encoded row lies from every class, see `evidence.novelty`."""
+    x = predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
+    return novelty(_placed(predictor, predictor.support), x)
+
+
+def furthest(predictor: Predictor, share: float) -> float:
+    """Beyond which novelty a row is none of the classes; raises ValueError as `unknown` does."""
     if not len(predictor.rows):
         raise ValueError("there are no examples to tell what is none of the classes: give two of each class")
     if predictor.large:
@@ -35,9 +46,7 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
         known = held_out_novelty(_placed(predictor, distinct(predictor.support, predictor.digests)[0]))
     else:
         known = crossed.novelty
-    furthest = limit(known, share, predictor.encoder.usual)
-    x = predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
-    return novelty(_placed(predictor, predictor.support), x) > furthest
+    return limit(known, share, predictor.encoder.usual)
 
 
 def detection(predictor: Predictor, share: float) -> Detection:

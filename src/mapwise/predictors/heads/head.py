@@ -226,15 +226,15 @@ def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, p
     return head
 
 
-def encoder_for(name: str, reads: Modality, head: Head) -> Encoder:
-    """The encoder of this name before this head; for "auto" the first that reads such rows.
+def encoder_for(given: str | Encoder, reads: Modality, head: Head) -> Encoder:
+    """The encoder of this name before this head; for "auto" the first that reads such rows; an encoder stays itself.
 
     reads: what the rows look like.
 
     Raises ValueError for a name that isn't there, for an encoder that reads something else, and for a trained learner
     whose rows nothing makes as its training did.
     """
-    encoder = head.encoder_called(name, reads)
+    encoder = head.encoder_called(given, reads) if isinstance(given, str) else given
     if reads != encoder.reads and not (encoder.reads == "pictures" and reads == "texts"):  # paths of unusual names
         raise ValueError(
             f"the encoder {encoder.name} reads {encoder.reads} and the rows look like {reads}: take another encoder, "

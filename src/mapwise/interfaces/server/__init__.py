@@ -1,0 +1,1 @@
+"""An HTTP server that keeps predictors in a folder, changes them and answers by them."""

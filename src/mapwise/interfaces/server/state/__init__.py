@@ -1,0 +1,1 @@
+"""What the server keeps: predictors with their examples, in memory and in a folder."""

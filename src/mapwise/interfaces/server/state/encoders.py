@@ -1,0 +1,155 @@
+"""The encoders that predictors share: requests for different predictors go through one pass together.
+
+While a pass runs, further requests gather and form the next one, so that a request that comes alone waits for nothing,
+and no request waits for more than the pass before it.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from mapwise.catalog.encoders import ENCODERS, encoder_named, encoder_of
+from mapwise.core.spelling import suggestion
+from mapwise.data.modality import Modality
+from mapwise.encoders.cached import Cached
+from mapwise.encoders.encoder import Encoder, Prepares, cut_rows
+from mapwise.interfaces.server.state.shared_encoder import EncodedRow, SharedEncoder
+
+
+class Encoders:
+    """Every encoder that was needed so far, each once.
+
+    models: name -> version of further encoders that may be opened, such as hf:models/MiniLM; nothing is downloaded.
+    batch:  rows of a pass at most.
+    """
+
+    def __init__(self, models: Mapping[str, str], batch: int):
+        self.models, self.batch = models, batch
+        self._shared: dict[str, Encoder] = {}
+        self._passes: dict[str, Passes] = {}
+
+    def named(self, name: str, modality: Modality | None = None) -> Encoder:
+        """The encoder of this name; "auto": the first that reads such rows.
+
+        Raises ValueError for a name that isn't there, that isn't allowed, or that reads other rows.
+        """
+        if name == "auto":
+            name = encoder_of(modality or "texts").name
+        if name not in self._shared:
+            self._check(name)
+            self._shared[name] = self._opened(name)
+        encoder = self._shared[name]
+        if modality is not None and encoder.reads != modality:
+            raise ValueError(
+                f"the encoder {name} reads {encoder.reads} and the rows are {modality}: take another encoder"
+            )
+        return encoder
+
+    def _check(self, name: str) -> None:
+        """Raises ValueError for an encoder that isn't of the catalog, nor on the list."""
+        if name in self.models or name in list(ENCODERS):
+            return
+        if ":" in name:
+            raise ValueError(
+                f"the encoder {name!r} is a model that this server doesn't allow: take one of the catalog, or start "
+                "the server with --model"
+            )
+        raise ValueError(f"there is no encoder {name!r}: {suggestion(name, list(ENCODERS))}")
+
+    def _opened(self, name: str) -> Encoder:
+        encoder = encoder_named(name, fetch=False)
+        if isinstance(encoder, Cached):
+            encoder = encoder.encoder  # what people send isn't kept in the cache of the server's user
+        if name in self.models and self.models[name] != encoder.version:
+            raise ValueError(f"the encoder {name} is of version {encoder.version}, and {self.models[name]} is allowed")
+        return encoder if encoder.reads == "table" else SharedEncoder.of(encoder)
+
+    def preparing(self, encoder: Encoder) -> Encoder | None:
+        """What makes the numbers of a picture that the encoder's network reads; None where it takes pictures."""
+        inner = encoder.inner if isinstance(encoder, SharedEncoder) else None
+        return inner.rows if isinstance(inner, Prepares) else None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Rows that were encoded, and the passes that they took."""
+        passes = self._passes.values()
+        return {"encoded_rows": sum(one.rows for one in passes), "encoder_passes": sum(one.passes for one in passes)}
+
+    async def encoded(self, encoder: Encoder, rows: Any) -> Any:
+        """Rows as a predictor with this encoder takes them, encoded together with those of other requests.
+
+        rows: texts, or what a worker made of pictures; columns of a table stay as they are.
+
+        Raises ValueError for a row that can't be read.
+        """
+        if not isinstance(encoder, SharedEncoder):
+            return rows
+        if encoder.name not in self._passes:
+            self._passes[encoder.name] = Passes(encoder, self.batch)
+        return await self._passes[encoder.name].encoded(rows)
+
+
+class Passes:
+    """The passes of one encoder, in a thread of its own."""
+
+    def __init__(self, encoder: SharedEncoder, most: int):
+        self.encoder, self.most = encoder, most
+        self.rows, self.passes = 0, 0
+        self._waiting: list[tuple[Sequence[Any], asyncio.Future[list[EncodedRow]]]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"encode-{encoder.name}")
+        self._running = False
+
+    async def encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
+        """These rows, encoded in the next pass."""
+        future: asyncio.Future[list[EncodedRow]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((rows, future))
+        if not self._running:
+            self._running = True
+            asyncio.get_running_loop().create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            together: list[tuple[Sequence[Any], asyncio.Future[list[EncodedRow]]]] = []
+            count = 0
+            while self._waiting and (not together or count + len(self._waiting[0][0]) <= self.most):
+                together.append(self._waiting.pop(0))
+                count += len(together[-1][0])
+            self.rows, self.passes = self.rows + count, self.passes + 1
+            try:
+                outcomes = await loop.run_in_executor(self._thread, self._outcomes, [rows for rows, _ in together])
+            except BaseException as error:  # the thread is gone: everyone is to know
+                outcomes = [error] * len(together)
+            for (_, future), outcome in zip(together, outcomes, strict=True):
+                if future.done():  # whoever waited is gone
+                    continue
+                if isinstance(outcome, BaseException):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+        self._running = False
+
+    def _outcomes(self, requests: list[Sequence[Any]]) -> list[list[EncodedRow] | BaseException]:
+        """What came of each request; where one can't be read, each is encoded by itself."""
+        try:
+            whole = encoded_rows(self.encoder, [row for rows in requests for row in rows])
+        except Exception as error:
+            if len(requests) == 1:
+                return [error]
+            return [self._outcomes([rows])[0] for rows in requests]
+        ends = np.cumsum([len(rows) for rows in requests]).tolist()
+        return [whole[end - len(rows) : end] for end, rows in zip(ends, requests, strict=True)]
+
+
+def encoded_rows(encoder: SharedEncoder, rows: Sequence[Any]) -> list[EncodedRow]:
+    """Rows as the encoder makes them, and whether each was cut."""
+    inner = encoder.inner
+    assert inner is not None
+    if isinstance(inner, Prepares):
+        return [EncodedRow(array) for array in inner.features(np.stack(rows))]
+    cut = set(cut_rows(inner, rows))
+    return [EncodedRow(array, place in cut) for place, array in enumerate(inner(rows))]

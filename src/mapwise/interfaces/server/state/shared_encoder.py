@@ -1,0 +1,80 @@
+"""An encoder that many predictors share, and that takes rows which were encoded already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from mapwise.data.modality import Modality
+from mapwise.encoders.encoder import Encoder, Spread, cut_rows
+
+
+class EncodedRow(NamedTuple):
+    """A raw row as its encoder made it.
+
+    array: [*D].
+    cut:   whether the encoder didn't read its end.
+    """
+
+    array: np.ndarray
+    cut: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SharedEncoder:
+    """An encoder without a state of its own, which all predictors that name it hold.
+
+    inner: encodes raw rows; None where only the facts travelled, as to another process.
+    """
+
+    name: str
+    reads: Modality
+    version: str
+    usual: Spread | None
+    inner: Encoder | None = None
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> "SharedEncoder":
+        """The shared form of an encoder."""
+        return cls(encoder.name, encoder.reads, encoder.version, encoder.usual, encoder)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {} if self.inner is None else self.inner.state
+
+    @property
+    def facts(self) -> "SharedEncoder":
+        """What is known of it, without what encodes."""
+        return replace(self, inner=None)
+
+    def with_state(self, state: Mapping[str, Any]) -> Self:
+        """Itself."""
+        return self
+
+    def fitted(self, rows: Any, weight: np.ndarray) -> Self:
+        """Itself."""
+        return self
+
+    def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
+        """[N, D]; raises ValueError for rows that the encoder can't read."""
+        arrays: list[Any] = [row.array if isinstance(row, EncodedRow) else None for row in rows]
+        raw = [place for place, array in enumerate(arrays) if array is None]
+        if raw:
+            assert self.inner is not None
+            encoded = self.inner([rows[place] for place in raw])
+            if len(raw) == len(rows):
+                return encoded
+            for place, array in zip(raw, encoded, strict=True):
+                arrays[place] = array
+        return np.stack(arrays)
+
+    def cut(self, rows: Sequence[Any]) -> list[int]:
+        """The places of rows whose end isn't read."""
+        raw = [place for place, row in enumerate(rows) if not isinstance(row, EncodedRow)]
+        known = [place for place, row in enumerate(rows) if isinstance(row, EncodedRow) and row.cut]
+        if not raw or self.inner is None:
+            return known
+        return sorted([*known, *(raw[place] for place in cut_rows(self.inner, [rows[place] for place in raw]))])

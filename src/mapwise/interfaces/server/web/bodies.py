@@ -1,0 +1,235 @@
+"""What requests hold: models of their JSON, and the reading of bodies within limits."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from mapwise.interfaces.server.limits import Limits
+from mapwise.interfaces.server.problems import Refusal
+
+M = TypeVar("M", bound="Body")
+JSON, MULTIPART = "application/json", "multipart/form-data"
+Cell = str | int | float | bool | None
+Label = Annotated[str, Field(min_length=1, description="Name of a class; one that is new is added.")]
+
+
+class Body(BaseModel):
+    """A JSON object of a request: other fields than its own are a mistake."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewPredictor(Body):
+    """A predictor to begin, with as much as is known."""
+
+    name: Annotated[str, Field(min_length=1, description="What people call it.")] = "untitled"
+    modality: Annotated[
+        Literal["pictures", "texts", "table"] | None,
+        Field(description="What its rows are; null: as the encoder reads."),
+    ] = None
+    encoder: Annotated[str, Field(description='Name of an encoder, or "auto": the first that reads such rows.')] = (
+        "auto"
+    )
+    learner: Annotated[str, Field(description='Name of a learner, or "auto".')] = "auto"
+    classes: Annotated[list[str], Field(description="Names of classes, which may have no example yet.")] = []
+    names: Annotated[bool, Field(description="Of texts: whether the names of classes teach.")] = True
+    describe: Annotated[dict[str, list[str]], Field(description="Of texts: class to sentences about it.")] = {}
+
+
+class Queries(Body):
+    """Queries to be answered: texts, or rows of a table. Pictures come as multipart files."""
+
+    texts: list[str] | None = None
+    rows: Annotated[list[dict[str, Cell]] | None, Field(description="Cells by the names of their columns.")] = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Queries":
+        if (self.texts is None) == (self.rows is None):
+            raise ValueError("give texts or rows")
+        return self
+
+
+class NewExamples(Queries):
+    """Examples: texts, or rows of a table, and their labels."""
+
+    labels: Annotated[list[Label], Field(min_length=1, description="A label for each row, or one for all.")]
+
+
+class NewLabel(Body):
+    """Another class for an example."""
+
+    label: Label
+
+
+class NewClass(Body):
+    """A class, which may have no example yet."""
+
+    name: Annotated[str, Field(min_length=1)]
+    describe: Annotated[list[str], Field(description="Of texts: sentences about the class.")] = []
+
+
+class ClassName(Body):
+    """Another name for a class."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+
+class PredictorName(Body):
+    """Another name for a predictor."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+
+class LearnerChoice(Body):
+    """The learner to take."""
+
+    learner: Annotated[str, Field(description='Name of a learner, or "auto": the best by cross-validation.')] = "auto"
+    seconds: Annotated[float | None, Field(gt=0, description="That choosing may take.")] = None
+
+
+MODELS: tuple[type[Body], ...] = (
+    *(NewPredictor, Queries, NewExamples, NewLabel, NewClass, ClassName, PredictorName, LearnerChoice),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A multipart body: its files in their order, and the values of its fields."""
+
+    files: tuple[bytes, ...]
+    names: tuple[str, ...]
+    fields: dict[str, tuple[str, ...]]
+
+
+async def content_of(request: Request, limits: Limits) -> bytes:
+    """The bytes of a body, within their limits of size and time."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body:
+                    raise Refusal(413, f"a body may have {limits.body:,} bytes: send less at a time")
+                parts.append(part)
+    except TimeoutError:
+        raise Refusal(408, f"the body took longer than {limits.body_seconds:g} seconds: send less at a time") from None
+    return b"".join(parts)
+
+
+def media_type(request: Request) -> str:
+    """The media type of a body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def json_of(model: type[M], request: Request, content: bytes) -> M:
+    """The JSON object of a body; raises Refusal for another media type, and for what it may not hold."""
+    if media_type(request) != JSON:
+        raise Refusal(415, f"the body is of type {media_type(request)[:80]!r} and {JSON} is needed")
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise Refusal(400, f"the body is no JSON: {first['msg'].lower()}") from None
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refusal(422, f"{where or 'the body'}: {first['msg'].removeprefix('Value error, ').lower()}") from None
+    except RecursionError:
+        raise Refusal(400, "the body is no JSON: it is nested too deeply") from None
+
+
+async def form_of(request: Request, content: bytes, limits: Limits, files: int) -> Form:
+    """The parts of a multipart body, in memory."""
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield content
+
+    parser = MultiPartParser(
+        *(request.headers, stream()), max_files=files, max_fields=files + 16, max_part_size=limits.body
+    )
+    parser.spool_max_size = limits.body + 1  # never to a disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        many = "too many" in error.message.lower()
+        raise Refusal(413 if many else 400, f"the body is no multipart form: {error.message.lower()}") from None
+    except (KeyError, ValueError, UnicodeError, AttributeError):
+        raise Refusal(400, "the body is no multipart form: send it as a browser or curl does") from None
+    contents, names = [], []
+    fields: dict[str, list[str]] = {}
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            contents.append(await part.read())
+            names.append(part.filename or "")
+            await part.close()
+        else:
+            fields.setdefault(name, []).append(part)
+    return Form(tuple(contents), tuple(names), {name: tuple(values) for name, values in fields.items()})
+
+
+def check_name_length(names: "list[str] | tuple[str, ...]", limits: Limits) -> None:
+    """Raises Refusal for a name that is too long."""
+    for name in names:
+        if len(name) > limits.name:
+            raise Refusal(
+                422, f"the name {name[:40]!r} has {len(name):,} letters and may have {limits.name}: shorten it"
+            )
+
+
+def check_rows(rows: Queries, limits: Limits) -> None:
+    """Raises Refusal for more rows, letters or columns than the limits allow."""
+    count = len(rows.texts if rows.texts is not None else rows.rows or [])
+    check_count(count, limits)
+    for place, text in enumerate(rows.texts or []):
+        if len(text) > limits.text:
+            raise Refusal(
+                413, f"the text of row {place} has {len(text):,} letters and may have {limits.text:,}: cut it"
+            )
+        if not text.strip():
+            raise Refusal(422, f"the text of row {place} is empty: fill it or leave it out")
+    for place, row in enumerate(rows.rows or []):
+        if not row or len(row) > limits.columns:
+            raise Refusal(422, f"row {place} has {len(row):,} columns, and 1 to {limits.columns:,} are taken")
+        check_name_length(list(row), limits)
+        for cell in row.values():
+            if isinstance(cell, str) and len(cell) > limits.cell:
+                raise Refusal(413, f"a cell of row {place} has {len(cell):,} letters and may have {limits.cell:,}")
+
+
+def check_count(count: int, limits: Limits) -> None:
+    """Raises Refusal for no rows, and for too many."""
+    if not count:
+        raise Refusal(422, "there are no rows: give at least one")
+    if count > limits.rows:
+        raise Refusal(413, f"there are {count:,} rows and a request may have {limits.rows}: send several requests")
+
+
+def label_each(labels: list[str], count: int, limits: Limits) -> list[str]:
+    """A label for each row; raises Refusal for another number of labels."""
+    check_name_length(labels, limits)
+    if len(labels) not in (1, count):
+        raise Refusal(422, f"there are {count} rows and {len(labels)} labels: give a label for each, or one for all")
+    return labels * count if len(labels) == 1 else labels
+
+
+def body_of(*models: type[Body], files: str = "", labels: bool = False) -> dict[str, Any]:
+    """What OpenAPI says of a body: JSON of one of the models, or a multipart form with files."""
+    content: dict[str, Any] = {}
+    if models:
+        references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
+        content[JSON] = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
+    if files:
+        fields: dict[str, Any] = {
+            files: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
+        }
+        required = [files]
+        if labels:
+            fields["labels"] = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+            required.append("labels")
+        content[MULTIPART] = {"schema": {"type": "object", "properties": fields, "required": required}}
+    return {"requestBody": {"required": True, "content": content}}
