@@ -38,7 +38,18 @@ def cells(row):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["maml_sinusoid", "maml_conv4", "protonet_training", "ntm_copy", "plainly", "sampling", "latency", "growth"]
+    "name",
+    [
+        "maml_sinusoid",
+        "maml_conv4",
+        "protonet_training",
+        "ntm_copy",
+        "plainly",
+        "sampling",
+        "latency",
+        "growth",
+        "cold_start",
+    ],
 )
 def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
     path = tmp_path / f"{name}.json"

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
@@ -14,7 +14,9 @@ from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples
 from mapwise.data.rows import LabelledRows
 from mapwise.encoders.encoder import Encoder
-from mapwise.tasks.episodes import Span
+
+if TYPE_CHECKING:
+    from mapwise.tasks.episodes import Span
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class SourceSettings:
     """What a source is asked for."""
 
     data: Path | None = None
-    ways: Span = 5
-    shots: Span = 1
+    ways: "Span" = 5
+    shots: "Span" = 1
     queries: int | None = None
     tasks: int = 16
     seed: int = 0
