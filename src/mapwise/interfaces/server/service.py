@@ -5,14 +5,15 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.server.decoding import Decoded, NotPicture, TooLarge, decoded
 from mapwise.interfaces.server.json_text import json_text
 from mapwise.interfaces.server.limits import Limits
@@ -28,8 +29,8 @@ from mapwise.interfaces.server.workers import Workers, ready_to_decode, ready_to
 LOG = logging.getLogger("mapwise.serve")
 _QUIET = 0.3
 """Seconds after a change before its evidence is computed: examples come in a row."""
-SPARE = 64 << 20
-"""Bytes of the folder that stay free for what isn't an example."""
+DRAWINGS = "drawings"
+"""The encoder for which photographs are a mistake, of which there is advice."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,32 @@ class Service:
         content = json_text(evidence_json(evidence))
         await self.residents.on_disk(self.store.keep_evidence, id, live.version, content)
 
+    def encoder_of(self, live: Live) -> Encoder:
+        """The encoder of a predictor, which may have a state of its own."""
+        if live.predictor is not None:
+            return live.predictor.encoder
+        return self.encoders.restored(live.draft.encoder, live.draft.state)
+
+    @asynccontextmanager
+    async def fitting(self) -> AsyncIterator[None]:
+        """One of the fits that run at a time; raises Refusal where there are as many as may be."""
+        if self.fits >= self.limits.fits:
+            raise Refusal(429, f"{self.fits} predictors are being fitted: try again in a moment", {"retry-after": "5"})
+        self.fits += 1
+        try:
+            yield
+        finally:
+            self.fits -= 1
+
     async def pictures(self, live: Live, contents: Sequence[bytes], previews: bool) -> list[Decoded]:
         """Pictures decoded for a predictor, by a worker."""
-        encoder = self.encoders.named(live.draft.encoder)
-        rows = self.encoders.preparing(encoder)
+        rows = self.encoders.preparing(self.encoder_of(live))
+        photographs = previews and live.draft.encoder == DRAWINGS
         limits = self.limits
         try:
+            bounds = limits.side, limits.pixels
             answers: list[Decoded] = await self.decoders.run(
-                *(limits.decode_seconds, decoded, list(contents), rows, limits.side, limits.pixels, previews)
+                *(limits.decode_seconds, decoded, list(contents), rows, *bounds, previews, photographs)
             )
         except TooLarge as error:
             raise Refusal(413, str(error)) from None
@@ -155,7 +174,7 @@ class Service:
 
     async def encoded(self, live: Live, rows: Any) -> Any:
         """Rows as the predictor takes them, in a pass that is shared with other requests."""
-        return await self.encoders.encoded(self.encoders.named(live.draft.encoder), rows)
+        return await self.encoders.encoded(self.encoder_of(live), rows)
 
 
 def digests_of(contents: Sequence[bytes]) -> np.ndarray:

@@ -42,7 +42,8 @@ def temperature(
         return UNKNOWN
     share = weight / weight.mean()
     right = np.arange(scores.shape[1]) == columns[:, None]
-    relative = torch.as_tensor(scores / lead)
+    with np.errstate(over="ignore"):  # a class without rows is out of reach, at whatever temperature
+        relative = torch.as_tensor(scores / lead)
 
     def cost(logarithm: float) -> float:
         chances = torch.softmax(relative * math.exp(-logarithm), dim=1).numpy()

@@ -15,6 +15,7 @@ from mapwise.predictors.choose_learner import USUAL
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.examples import LabelledExamples, check_contents, check_encoded, check_name
 from mapwise.predictors.fit import fit
+from mapwise.predictors.heads.head import NamedHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +253,39 @@ def begun(id: str, draft: Draft, encoder: Encoder, now: float) -> Step:
     """The first version of a predictor without examples."""
     live = Live(id, 0, draft, None, (), 0, created=now, updated=now)
     return Step(next_version(live, draft, from_names(draft, encoder), ()))
+
+
+def uploaded(id: str, name: str, predictor: Predictor, base: str, now: float) -> Step:
+    """The first version of a predictor that came as a file.
+
+    base: the file, where its encoder or its learner has weights of its own.
+    """
+    own = not isinstance(predictor.head, NamedHead) or any(
+        isinstance(part, np.ndarray) for part in predictor.encoder.state.values()
+    )
+    known = predictor.descriptions
+    reads, learner = predictor.encoder.reads, predictor.head.name
+    draft = Draft(name, reads, predictor.encoder.name, learner, False, names=known is not None and known.names)
+    draft = replace(draft.with_classes(predictor.classes), state=_state(predictor), optimism=predictor.optimism)
+    sentences: dict[int, tuple[str, ...]] = {}
+    for owner, text, named in () if known is None else known.texts:
+        number = draft.number_of(owner)
+        sentences[number] = (*sentences.get(number, ()), *(() if named else (text,)))
+    sentences = {number: texts for number, texts in sentences.items() if texts}
+    draft = replace(draft, sentences=sentences, base=base if own else "")
+    numbers = range(1, len(predictor.rows) + 1)
+    live = Live(id, 0, draft, None, (), 0, temperature=predictor.known_temperature, created=now, updated=now)
+    after = next_version(live, draft, predictor, numbers, next_example=numbers.stop)
+    of_class = [number for number, _ in after.draft.classes]
+    new = [
+        NewExample(
+            *(number, of_class[int(predictor.columns[row])], b""),
+            *(predictor.sources[row] if predictor.sources else "", predictor.rows[row]),
+            *(int(predictor.digests_with(np.zeros(0, np.int64))[row]), float(predictor.weight[row])),
+        )
+        for row, number in enumerate(numbers)
+    ]
+    return Step(after, new)
 
 
 def from_names(draft: Draft, encoder: Encoder) -> Predictor | None:

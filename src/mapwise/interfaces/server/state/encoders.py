@@ -5,6 +5,7 @@ and no request waits for more than the pass before it.
 """
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -60,12 +61,24 @@ class Encoders:
         raise ValueError(f"there is no encoder {name!r}: {suggestion(name, list(ENCODERS))}")
 
     def _opened(self, name: str) -> Encoder:
-        encoder = encoder_named(name, fetch=False)
-        if isinstance(encoder, Cached):
-            encoder = encoder.encoder  # what people send isn't kept in the cache of the server's user
+        encoder = _uncached(encoder_named(name, fetch=False))
         if name in self.models and self.models[name] != encoder.version:
             raise ValueError(f"the encoder {name} is of version {encoder.version}, and {self.models[name]} is allowed")
         return encoder if encoder.reads == "table" else SharedEncoder.of(encoder)
+
+    def shared(self, encoder: Encoder) -> Encoder:
+        """The encoder that others share, in place of one that was restored from a file; a table's stays as it is."""
+        known = self.named(encoder.name)
+        if not isinstance(known, SharedEncoder):
+            return encoder
+        return known if _same(encoder.state, known.state) else SharedEncoder.of(_uncached(encoder))
+
+    def restored(self, name: str, state: Mapping[str, Any]) -> Encoder:
+        """The encoder of this name that was fitted to this."""
+        known = self.named(name)
+        if not state or (isinstance(known, SharedEncoder) and _same(state, known.state)):
+            return known
+        return self.shared(encoder_named(name, fetch=False).with_state(state))
 
     def preparing(self, encoder: Encoder) -> Encoder | None:
         """What makes the numbers of a picture that the encoder's network reads; None where it takes pictures."""
@@ -87,9 +100,12 @@ class Encoders:
         """
         if not isinstance(encoder, SharedEncoder):
             return rows
-        if encoder.name not in self._passes:
-            self._passes[encoder.name] = Passes(encoder, self.batch)
-        return await self._passes[encoder.name].encoded(rows)
+        name, own = encoder.name, encoder.inner is not getattr(self._shared.get(encoder.name), "inner", None)
+        if own:  # it was fitted, or tuned, for this predictor alone
+            return await asyncio.to_thread(encoded_rows, encoder, rows)
+        if name not in self._passes:
+            self._passes[name] = Passes(encoder, self.batch)
+        return await self._passes[name].encoded(rows)
 
 
 class Passes:
@@ -143,6 +159,18 @@ class Passes:
             return [self._outcomes([rows])[0] for rows in requests]
         ends = np.cumsum([len(rows) for rows in requests]).tolist()
         return [whole[end - len(rows) : end] for end, rows in zip(ends, requests, strict=True)]
+
+
+def _uncached(encoder: Encoder) -> Encoder:
+    """The encoder without a cache: what people send isn't kept in that of the server's user."""
+    return encoder.encoder if isinstance(encoder, Cached) else encoder
+
+
+def _same(state: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two encoders learned the same, as far as JSON says it; arrays are of one encoder alone."""
+    if any(isinstance(part, np.ndarray) for part in (*state.values(), *other.values())):
+        return False
+    return json.dumps(state, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def encoded_rows(encoder: SharedEncoder, rows: Sequence[Any]) -> list[EncodedRow]:

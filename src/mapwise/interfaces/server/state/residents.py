@@ -12,16 +12,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.server.limits import Limits
 from mapwise.interfaces.server.state.changes import Step, from_names, next_version
 from mapwise.interfaces.server.state.encoders import Encoders
 from mapwise.interfaces.server.state.evidence import evidence_of_json
 from mapwise.interfaces.server.state.live import Live
-from mapwise.interfaces.server.state.shared_encoder import SharedEncoder
 from mapwise.interfaces.server.state.store import Reply, Store, StoredPredictor
 from mapwise.predictors.classes import Predictor
+from mapwise.predictors.evidence.cross_fitting import CHANGED, Crossed
 
 T = TypeVar("T")
 
@@ -34,7 +33,6 @@ class Residents:
         self.disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._locks: dict[str, asyncio.Lock] = {}
-        self._bases: dict[str, Predictor] = {}
 
     def __len__(self) -> int:
         return len(self._live)
@@ -103,45 +101,29 @@ class Residents:
     def _spans(self, live: Live) -> tuple[dict[int, int], dict[int, int]]:
         return self.store.members(live.id, live.parent), self.store.members(live.id, live.version)
 
-    def encoder_of(self, record: StoredPredictor) -> Encoder:
-        """The encoder of a predictor's record."""
-        draft = record.draft
-        if draft.base:
-            return self._base(draft.base).encoder
-        encoder = self.encoders.named(draft.encoder)
-        return encoder if isinstance(encoder, SharedEncoder) else encoder_named(draft.encoder, fetch=False)
-
-    def _base(self, name: str) -> Predictor:
-        if name not in self._bases:
-            predictor = Predictor.load(self.store.files / name)
-            self._bases[name] = self.shared(predictor)
-        return self._bases[name]
-
-    def shared(self, predictor: Predictor) -> Predictor:
-        """The predictor with the encoder that others share, where it has no state of its own."""
-        if predictor.encoder.state or predictor.encoder.reads == "table":
-            return predictor
-        return replace(predictor, encoder=self.encoders.named(predictor.encoder.name))
+    def base(self, name: str) -> Predictor:
+        """The predictor of a file in the folder, with the encoder that others share where it can be that."""
+        predictor = Predictor.load(self.store.files / name)
+        return replace(predictor, encoder=self.encoders.shared(predictor.encoder))
 
     def revived(self, record: StoredPredictor) -> Live:
         """The predictor of a record."""
-        draft, encoder = record.draft, self.encoder_of(record)
-        predictor = self._of_rows(record, encoder) if record.rows else from_names(draft, encoder)
+        draft = record.draft
+        base = self.base(draft.base) if draft.base else None
+        encoder = self.encoders.restored(draft.encoder, draft.state) if base is None else base.encoder
+        predictor = self._of_rows(record, encoder, base) if record.rows else from_names(draft, encoder)
         evidence = evidence_of_json(json.loads(record.evidence)) if record.evidence else None
         return Live(
             *(record.id, record.version, draft, predictor, tuple(row.number for row in record.rows), record.parent),
             next_example=record.next_example,
-            temperature=evidence.temperature if evidence else None,
+            temperature=evidence.temperature if evidence else record.temperature,
             evidence=evidence,
             created=record.created,
             updated=record.updated,
         )
 
-    def _of_rows(self, record: StoredPredictor, encoder: Encoder) -> Predictor:
+    def _of_rows(self, record: StoredPredictor, encoder: Encoder, base: Predictor | None) -> Predictor:
         draft = record.draft
-        base = self._base(draft.base) if draft.base else None
-        if base is None and draft.state:
-            encoder = encoder.with_state(draft.state)
         own = base is not None and draft.learner == base.head.name
         head = base.head if base is not None and own else Predictor.head_of(draft.learner)
         place_of = {number: place for place, (number, _) in enumerate(draft.classes)}
@@ -155,6 +137,10 @@ class Residents:
             digests=np.asarray([row.digest for row in record.rows], np.int64),
             optimism=draft.optimism,
         )
+        if base is not None and base.crossed is not None:
+            same = np.array_equal(base.digests, predictor.digests) and np.array_equal(base.columns, predictor.columns)
+            crossed = base.crossed if same else Crossed(why=CHANGED)
+            predictor = replace(predictor, crossed=crossed, known_temperature=base.temperature)
         if draft.modality == "texts":
             sentences = {name: draft.sentences[number] for number, name in draft.classes if number in draft.sentences}
             predictor = predictor.with_descriptions(sentences, names=draft.names)

@@ -25,7 +25,7 @@ _SCHEMA = """
 CREATE TABLE predictors (id TEXT PRIMARY KEY, name TEXT, version INTEGER, next_example INTEGER, created REAL,
     updated REAL);
 CREATE TABLE versions (predictor TEXT, version INTEGER, parent INTEGER, draft TEXT, classes INTEGER, examples INTEGER,
-    PRIMARY KEY (predictor, version)) WITHOUT ROWID;
+    temperature REAL,    PRIMARY KEY (predictor, version)) WITHOUT ROWID;
 CREATE TABLE examples (place INTEGER PRIMARY KEY, predictor TEXT, number INTEGER, shown BLOB, source TEXT, dtype TEXT,
     shape TEXT, array BLOB, digest INTEGER, weight REAL, UNIQUE (predictor, number));
 CREATE TABLE members (place INTEGER PRIMARY KEY, predictor TEXT, number INTEGER, class INTEGER, since INTEGER,
@@ -71,6 +71,7 @@ class StoredPredictor:
     rows: Sequence[Row]
     created: float
     updated: float
+    temperature: float | None = None
     evidence: str = ""
 
 
@@ -135,10 +136,10 @@ class Store:
                 (live.id, live.draft.name, live.version, live.next_example, live.created or now, now),
             )
             link.execute(
-                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(live.id, live.version, live.parent, json.dumps(live.draft.to_json(), ensure_ascii=False)),
-                    *(len(live.draft.classes), len(live.examples)),
+                    *(len(live.draft.classes), len(live.examples), live.temperature),
                 ),
             )
             link.executemany(
@@ -203,7 +204,7 @@ class Store:
             return None
         wanted = row[0] if version is None else version
         version_row = self.link.execute(
-            "SELECT parent, draft FROM versions WHERE predictor = ? AND version = ?", (id, wanted)
+            "SELECT parent, draft, temperature FROM versions WHERE predictor = ? AND version = ?", (id, wanted)
         ).fetchone()
         if version_row is None:
             return None
@@ -219,6 +220,7 @@ class Store:
         draft = Draft.of_json(json.loads(version_row[1]))
         return StoredPredictor(
             *(id, row[0], version_row[0], draft, row[1], [_row(*one) for one in rows], row[2], row[3]),
+            temperature=version_row[2],
             evidence=evidence[0] if evidence else "",
         )
 

@@ -217,19 +217,20 @@ def label_each(labels: list[str], count: int, limits: Limits) -> list[str]:
     return labels * count if len(labels) == 1 else labels
 
 
-def body_of(*models: type[Body], files: str = "", labels: bool = False) -> dict[str, Any]:
+def body_of(*models: type[Body], files: str = "", labels: bool = False, single: bool = False) -> dict[str, Any]:
     """What OpenAPI says of a body: JSON of one of the models, or a multipart form with files."""
     content: dict[str, Any] = {}
     if models:
         references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
         content[JSON] = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
     if files:
-        fields: dict[str, Any] = {
-            files: {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
-        }
+        binary = {"type": "string", "format": "binary"}
+        fields: dict[str, Any] = {files: binary if single else {"type": "array", "items": binary, "minItems": 1}}
         required = [files]
         if labels:
             fields["labels"] = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
             required.append("labels")
+        if single:
+            fields["name"] = {"type": "string", "minLength": 1}
         content[MULTIPART] = {"schema": {"type": "object", "properties": fields, "required": required}}
     return {"requestBody": {"required": True, "content": content}}

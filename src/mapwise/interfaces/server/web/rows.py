@@ -27,6 +27,7 @@ from mapwise.interfaces.server.web.bodies import (
     label_each,
     media_type,
 )
+from mapwise.predictors.advice import PHOTOGRAPHS
 from mapwise.predictors.examples import LabelledExamples
 
 
@@ -40,6 +41,19 @@ class GivenRows:
     rows: Any
     count: int
     cut: Sequence[bool]
+
+
+@dataclass(frozen=True, eq=False)
+class GivenExamples:
+    """Labelled rows as a predictor takes them.
+
+    shown:  what people see of each.
+    advice: what is likely wrong with the encoder for such rows, and steps to mend it.
+    """
+
+    examples: LabelledExamples
+    shown: Sequence[bytes]
+    advice: Sequence[str] = ()
 
 
 async def rows_of(request: Request, service: Service, live: Live) -> GivenRows:
@@ -59,17 +73,17 @@ def _given(rows: Any, count: int) -> GivenRows:
     return GivenRows(rows, count, cut)
 
 
-async def examples_of(
-    request: Request, content: bytes, service: Service, live: Live
-) -> tuple[LabelledExamples, list[bytes]]:
-    """The labelled rows of a request, and what people see of each."""
-    limits, modality = service.limits, live.draft.modality
+async def examples_of(request: Request, content: bytes, service: Service, live: Live) -> GivenExamples:
+    """The labelled rows of a request."""
+    limits, modality, advice = service.limits, live.draft.modality, list[str]()
     if modality == "pictures":
         form = await _form(request, content, service)
         labels = label_each(list(form.fields.get("labels", ())), len(form.files), limits)
         pictures = await service.pictures(live, form.files, previews=True)
         rows: Any = [one.array for one in pictures]
         shown, contents = [one.preview for one in pictures], digests_of(form.files)
+        if 2 * sum(one.photograph for one in pictures) > len(pictures):
+            advice = list(PHOTOGRAPHS)
     else:
         body = json_of(NewExamples, request, content)
         rows, count = _plain_rows(body, service, live)
@@ -83,7 +97,8 @@ async def examples_of(
         raise Refusal(
             413, f"there would be {classes:,} classes and a predictor may have {limits.classes:,}: merge some"
         )
-    return LabelledExamples(encoded, modality, np.asarray(labels, dtype=object), contents=contents), shown
+    examples = LabelledExamples(encoded, modality, np.asarray(labels, dtype=object), contents=contents)
+    return GivenExamples(examples, shown, advice)
 
 
 def _plain_rows(body: Queries, service: Service, live: Live) -> tuple[Any, int]:

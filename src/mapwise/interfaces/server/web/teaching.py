@@ -10,14 +10,16 @@ from fastapi import APIRouter, Request, Response
 from mapwise.catalog.heads import HEADS
 from mapwise.catalog.rows import named
 from mapwise.interfaces.server.problems import Refusal
-from mapwise.interfaces.server.service import new_id
+from mapwise.interfaces.server.service import Service, new_id
 from mapwise.interfaces.server.state import changes
 from mapwise.interfaces.server.state.changes import Step
 from mapwise.interfaces.server.state.evidence import choice_for, without_weights
 from mapwise.interfaces.server.state.live import Draft, Live
 from mapwise.interfaces.server.state.store import Reply
+from mapwise.interfaces.server.uploads import check_upload, encoder_name, keep_upload
 from mapwise.interfaces.server.web import documents
 from mapwise.interfaces.server.web.bodies import (
+    MULTIPART,
     ClassName,
     LearnerChoice,
     NewClass,
@@ -28,7 +30,9 @@ from mapwise.interfaces.server.web.bodies import (
     body_of,
     check_name_length,
     content_of,
+    form_of,
     json_of,
+    media_type,
 )
 from mapwise.interfaces.server.web.card import brief, card
 from mapwise.interfaces.server.web.rows import examples_of
@@ -42,16 +46,23 @@ from mapwise.interfaces.server.web.writing import (
 )
 from mapwise.predictors.examples import check_name
 
+_NEW = body_of(NewPredictor, files="file", single=True)
 router = APIRouter(prefix="/v1/predictors")
 Id = documents.Id
 Number = documents.Number
 
 
-@router.post("", status_code=201, **documents.route("Begin a predictor", 201, 413, body=body_of(NewPredictor)))
+@router.post(
+    "",
+    status_code=201,
+    **documents.route("Begin a predictor", 201, 413, body=_NEW),
+)
 async def create(request: Request) -> Response:
-    """Begin a predictor, which may be empty: its card says what is missing until it can predict."""
+    """Begin a predictor, which may be empty: its card says what is missing until it can predict; or open a file."""
     service = service_of(request)
     content = await content_of(request, service.limits)
+    if media_type(request) == MULTIPART:
+        return await open_file(request, content)
     body = json_of(NewPredictor, request, content)
     check_name_length([body.name, *body.classes], service.limits)
     _check_line(body.name)
@@ -71,17 +82,58 @@ async def create(request: Request) -> Response:
     draft = replace(draft, sentences=_sentences(body, draft))
 
     async def work(key: str, fingerprint: str) -> Reply:
-        if await service.residents.on_disk(service.store.count) >= service.limits.predictors:
-            raise Refusal(507, f"there are {service.limits.predictors:,} predictors, and no more are kept: remove some")
-        await check_room(service)
+        await _check_count(service)
         change = await asyncio.to_thread(changes.begun, new_id(), draft, encoder, time.time())
-        reply = reply_of(201, card(change.live), change.live)
-        reply.headers["location"] = f"/v1/predictors/{change.live.id}"
+        reply = _created(change)
         await service.residents.commit(change, key, fingerprint, reply)
         service.judge(change.live.id)
         return reply
 
     return await once(request, content, work)
+
+
+async def open_file(request: Request, content: bytes) -> Response:
+    """Begin with a predictor's file; one that names an encoder that isn't allowed is refused before that."""
+    service = service_of(request)
+    form = await form_of(request, content, service.limits, 1)
+    if len(form.files) != 1:
+        raise Refusal(422, "there is no file: send a predictor's file as the part `file` of the form")
+    name = (form.fields.get("name") or ("untitled",))[0]
+    check_name_length([name], service.limits)
+    _check_line(name)
+    data = form.files[0]
+    await asyncio.to_thread(service.encoders.named, encoder_name(data))
+
+    async def work(key: str, fingerprint: str) -> Reply:
+        await _check_count(service)
+        async with service.fitting(), service.residents.writing("files"):
+            base = await asyncio.to_thread(keep_upload, service.store.files, data)
+            path = str(service.store.files / base)
+            try:
+                await service.fitters.run(service.limits.fit_seconds, check_upload, path, service.limits)
+                predictor = await asyncio.to_thread(service.residents.base, base)
+                change = await asyncio.to_thread(changes.uploaded, new_id(), name, predictor, base, time.time())
+                reply = _created(change)
+                await service.residents.commit(change, key, fingerprint, reply)
+            finally:
+                await service.residents.on_disk(service.store.sweep)
+        service.judge(change.live.id)
+        return reply
+
+    return await once(request, content, work)
+
+
+def _created(change: Step) -> Reply:
+    reply = reply_of(201, card(change.live), change.live)
+    reply.headers["location"] = f"/v1/predictors/{change.live.id}"
+    return reply
+
+
+async def _check_count(service: Service) -> None:
+    """Raises Refusal where there are as many predictors as are kept, or the folder is full."""
+    if await service.residents.on_disk(service.store.count) >= service.limits.predictors:
+        raise Refusal(507, f"there are {service.limits.predictors:,} predictors, and no more are kept: remove some")
+    await check_room(service)
 
 
 def _sentences(body: NewPredictor, draft: Draft) -> dict[int, tuple[str, ...]]:
@@ -132,7 +184,9 @@ async def remove(request: Request, id: Id) -> Response:
             check_match(request, await service.live(id))
             reply = Reply(204, {}, b"")
             await service.residents.remove(id, key, fingerprint, reply)
-            return reply
+        async with service.residents.writing("files"):
+            await service.residents.on_disk(service.store.sweep)
+        return reply
 
     return await once(request, b"", work)
 
@@ -147,8 +201,8 @@ async def add_examples(request: Request, id: Id) -> Response:
     service = service_of(request)
     content = await content_of(request, service.limits)
     live = await service.live(id)
-    examples, shown = await examples_of(request, content, service, live)
-    encoder = service.encoders.named(live.draft.encoder)
+    rows = await examples_of(request, content, service, live)
+    encoder = service.encoder_of(live)
     most = service.limits.examples
 
     def render(change: Step) -> tuple[int, Any]:
@@ -157,9 +211,13 @@ async def add_examples(request: Request, id: Id) -> Response:
             {"id": one.number, "row": place, "label": of_class[one.class_number]}
             for one, place in zip(change.added, change.places, strict=True)
         ]
-        return 201, {"added": added, "duplicates": change.duplicates, "predictor": brief(change.live)}
+        return 201, {"added": added, "duplicates": change.duplicates, "advice": rows.advice} | {
+            "predictor": brief(change.live)
+        }
 
-    return await changed(request, id, content, lambda live: changes.added(live, examples, shown, encoder, most), render)
+    return await changed(
+        request, id, content, lambda live: changes.added(live, rows.examples, rows.shown, encoder, most), render
+    )
 
 
 @router.patch("/{id}/examples/{number}", **documents.route("Relabel an example", 200, 404, body=body_of(NewLabel)))
@@ -206,7 +264,7 @@ async def add_class(request: Request, id: Id) -> Response:
     return await changed(request, id, content, operation, lambda change: (201, brief(change.live)))
 
 
-@router.patch("/{id}/classes/{name}", **documents.route("Rename a class", 200, 404, body=body_of(ClassName)))
+@router.patch("/{id}/classes/{name:path}", **documents.route("Rename a class", 200, 404, body=body_of(ClassName)))
 async def rename_class(request: Request, id: Id, name: str) -> Response:
     """Call a class otherwise; its examples stay."""
     service = service_of(request)
@@ -222,7 +280,7 @@ async def rename_class(request: Request, id: Id, name: str) -> Response:
     return await changed(request, id, content, operation, _summary)
 
 
-@router.delete("/{id}/classes/{name}", **documents.route("Remove a class", 200, 404))
+@router.delete("/{id}/classes/{name:path}", **documents.route("Remove a class", 200, 404))
 async def remove_class(request: Request, id: Id, name: str) -> Response:
     """Remove a class and its examples."""
     return await changed(request, id, b"", lambda live: changes.without_class(live, name), _summary)
@@ -262,15 +320,10 @@ async def choose_learner(request: Request, id: Id) -> Response:
     if body.learner == "auto":
         if live.missing or live.predictor is None:
             raise Refusal(409, live.missing)
-        if service.fits >= limits.fits:
-            raise Refusal(429, f"{service.fits} learners are being chosen: try again in a moment", {"retry-after": "5"})
         seconds = min(body.seconds or limits.fit_seconds / 2, limits.fit_seconds / 2)
-        service.fits += 1
-        try:
+        async with service.fitting():
             work = service.fitters.run(limits.fit_seconds, choice_for, without_weights(live.predictor), seconds)
             learner, optimism, tried = await work
-        finally:
-            service.fits -= 1
     _check_learner(learner)
 
     def operation(current: Live) -> Step:
