@@ -70,6 +70,18 @@ def test_every_benchmark_runs_and_fills_its_row(name, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_packages_of_each_extra_are_counted(tmp_path):
+    path = tmp_path / "installed.json"
+    command = script("speed.installed", "--quick", "--json", str(path))
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    without, core, *extras = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"][0]["lines"]
+    assert core["packages"] == without["packages"] > 10
+    assert without["mapwise itself, MB"] < core["mapwise itself, MB"] < 12
+    assert len(extras) == 3 and all(extra["packages"] and extra["of them, MB"] > 1 for extra in extras)
+
+
+@pytest.mark.slow
 def test_functions_are_judged_beside_the_exact_posterior_by_kernel_and_context(tmp_path):
     path = tmp_path / "functions.json"
     results = ["--quick", "--kernel", "rbf", "--kernel", "matern52", "--runs", str(tmp_path)]

@@ -17,6 +17,7 @@ from mapwise.runs.run import Run
 
 # See make.py there: they are never written again.
 EARLIER = ROOT / "tests" / "fixtures" / "earlier"
+WORDS = ROOT / "tests" / "fixtures" / "words"
 RUNS = ["maml", "protonet", "cnp", "ntm"]
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}  # another processor adds in another order
 
@@ -59,6 +60,13 @@ def test_an_earlier_predictor_has_the_same_answers(name):
     model = mw.FewShotClassifier.load(path)
     assert model.classes_.tolist() == known["classes"]
     np.testing.assert_allclose(model.predict_proba(rows), known["answers"], **CLOSE)
+
+
+def test_an_earlier_predictor_of_words_has_the_same_answers():
+    known = json.loads((WORDS / "texts.json").read_text(encoding="utf-8"))
+    model = mw.FewShotClassifier.load(WORDS / "texts.safetensors")
+    assert model.classes_.tolist() == known["classes"]
+    np.testing.assert_allclose(model.predict_proba(known["rows"]), known["answers"], **CLOSE)
 
 
 def test_an_earlier_run_stands_behind_a_predictor():
