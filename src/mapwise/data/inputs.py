@@ -174,9 +174,10 @@ def columns_of_records(rows: Sequence[Mapping[str, Any]]) -> Columns:
     for name in names:
         cells = np.empty(len(rows), dtype=object)
         cells[:] = [row.get(name) for row in rows]
-        numbers = all(isinstance(cell, int | float) or cell is None for cell in cells) and any(cells != None)  # noqa: E711
-        whole = np.asarray([np.nan if cell is None else cell for cell in cells], np.float64) if numbers else cells
-        table[name] = _cells(name, whole)
+        numbers = [cell for cell in cells if cell is not None]
+        if numbers and all(isinstance(cell, int | float) for cell in numbers):
+            cells = np.asarray([np.nan if cell is None else _float(cell) for cell in cells])
+        table[name] = _cells(name, cells)
     return table
 
 
@@ -204,16 +205,21 @@ def _cell(name: str, row: int, cell: Any) -> str | None:
             raise CellError(row, f"has a NUL character in column {name!r}: remove it")
         return cell
     if isinstance(cell, int | float | np.integer | np.floating | np.bool_):
-        try:
-            value = float(cell)
-        except OverflowError:
-            value = np.inf
+        value = _float(cell)
         if np.isinf(value):
             raise infinite(name, row, cell)
         return None if np.isnan(value) else text(value)
     raise ValueError(
         f"column {name!r} holds {_describe(cell)}, and numbers or texts are needed: convert it, or drop the column"
     )
+
+
+def _float(cell: Any) -> float:
+    """A number; infinite for a whole one that float64 can't hold."""
+    try:
+        return float(cell)
+    except OverflowError:
+        return np.inf
 
 
 def _listed(X: Any, what: str) -> list[Any]:

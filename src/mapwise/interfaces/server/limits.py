@@ -11,9 +11,11 @@ class Limits:
     body_seconds: that a body may take to arrive.
     rows:         examples, or rows to be answered, in a request.
     text:         letters of a text.
+    letters:      of all texts of a request.
     side, pixels: of a picture: the longer side, and width x height.
     columns:      of a table's row.
     cell:         letters of a table's cell.
+    cells:        of all rows of a request.
     classes:      of a predictor.
     name:         letters of the name of a class, a predictor or a column.
     examples:     of a predictor.
@@ -36,10 +38,12 @@ class Limits:
     body_seconds: float = 30.0
     rows: int = 512
     text: int = 20_000
+    letters: int = 1_000_000
     side: int = 8_192
     pixels: int = 24_000_000
     columns: int = 1_000
     cell: int = 2_000
+    cells: int = 100_000
     classes: int = 1_000
     name: int = 200
     examples: int = 20_000

@@ -48,7 +48,7 @@ class Settings:
     token: str = ""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     models: Mapping[str, str] | None = None
-    decoders: int = 1
+    decoders: int = 2
     limits: Limits = field(default_factory=Limits)
 
 

@@ -114,9 +114,11 @@ class _Worker:
         self.process: BaseProcess = _SPAWN.Process(target=_serve, args=(theirs, prepare, memory, nice), daemon=True)
         self.process.start()
         theirs.close()
-        if not self.link.poll(_START) or self.link.recv() != "ready":
-            self.end()
-            raise RuntimeError("a process didn't start")
+        with suppress(EOFError, OSError):
+            if self.link.poll(_START) and self.link.recv() == "ready":
+                return
+        self.end()
+        raise RuntimeError("a process didn't start")
 
     def ask(self, seconds: float, work: Callable[..., Any], given: tuple[Any, ...]) -> tuple[str, Any]:
         """The name of an error, or "", and what came of the work; raises TimeoutError, and EOFError for a dead one."""

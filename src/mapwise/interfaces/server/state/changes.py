@@ -1,5 +1,6 @@
 """Changes of a predictor: each makes the next version, and says what a store has to keep of it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -69,26 +70,24 @@ def added(live: Live, examples: LabelledExamples, shown: Sequence[bytes], encode
 
     Raises ValueError as `fit` and `add_examples` do.
     """
-    draft, before = live.draft, live.predictor
-    if before is None:
-        before = _first(draft, examples, encoder)
-        first, duplicates, predictor = _without_copies(before)
-        places: Int64[np.ndarray, A] = np.flatnonzero(first)
-        number_before = 0
-    else:
-        addition = add_examples(before, examples)
-        predictor, duplicates, places = addition.predictor, addition.duplicates, addition.new
-        number_before = len(before.rows)
+    draft, before, count = live.draft, live.predictor, len(examples.labels)
+    # An example is called by its number everywhere, so that explanations and errors name it.
+    examples = replace(examples, sources=[f"example {live.next_example + place}" for place in range(count)])
+    try:
+        predictor, places, duplicates = _joined(live, examples, encoder)
+    except ValueError as error:
+        raise ValueError(_with_rows_named(str(error), live.next_example)) from None
+    number_before = 0 if before is None else len(before.rows)
     if not len(places):
         return Step(live, duplicates=duplicates)
     if len(predictor.rows) > most:
         raise ValueError(
             f"there would be {len(predictor.rows):,} examples and a predictor may have {most:,}: give fewer"
         )
-    numbers = range(live.next_example, live.next_example + len(places))
+    numbers = [live.next_example + int(place) for place in places]
     after = next_version(
         *(live, replace(draft, state=_state(predictor)), predictor, (*live.examples, *numbers)),
-        next_example=numbers.stop,
+        next_example=live.next_example + count,
     )
     of_class = [number for number, _ in after.draft.classes]
     new = [
@@ -104,6 +103,24 @@ def added(live: Live, examples: LabelledExamples, shown: Sequence[bytes], encode
         for number, place, row in zip(numbers, places, range(number_before, len(predictor.rows)), strict=True)
     ]
     return Step(after, new, duplicates=duplicates, places=[int(place) for place in places])
+
+
+def _joined(live: Live, examples: LabelledExamples, encoder: Encoder) -> tuple[Predictor, Int64[np.ndarray, "A"], int]:
+    """The predictor with the examples, the places of those that are new, and how many are not."""
+    if live.predictor is None:
+        first, duplicates, predictor = _without_copies(_first(live.draft, examples, encoder))
+        return predictor, np.flatnonzero(first), duplicates
+    addition = add_examples(live.predictor, examples)
+    return addition.predictor, addition.new, addition.duplicates
+
+
+def _with_rows_named(text: str, first: int) -> str:
+    """An error in which new examples are called by their rows in the request."""
+
+    def name(match: re.Match[str]) -> str:
+        return match[0] if int(match[1]) < first else f"row {int(match[1]) - first} of the request"
+
+    return re.sub(r"\bexample (\d+)\b", name, text)
 
 
 def _first(draft: Draft, examples: LabelledExamples, encoder: Encoder) -> Predictor:
@@ -260,6 +277,9 @@ def uploaded(id: str, name: str, predictor: Predictor, base: str, now: float) ->
 
     base: the file, where its encoder or its learner has weights of its own.
     """
+    names = [f"example {number + 1}" for number in range(len(predictor.rows))]
+    sources = tuple(source or name for source, name in zip(predictor.sources or names, names, strict=True))
+    predictor = replace(predictor, sources=sources)
     own = not isinstance(predictor.head, NamedHead) or any(
         isinstance(part, np.ndarray) for part in predictor.encoder.state.values()
     )

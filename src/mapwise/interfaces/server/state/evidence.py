@@ -1,8 +1,10 @@
 """What cross-validation says of a predictor, computed in another process and kept beside it."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from mapwise.interfaces.server.state.live import Evidence
@@ -10,8 +12,11 @@ from mapwise.interfaces.server.state.shared_encoder import SharedEncoder
 from mapwise.predictors.choose_learner import choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation, novelty
+from mapwise.predictors.diagnostics.explanation import explain
 from mapwise.predictors.evidence.held_out import Expected, HeldOut
 from mapwise.predictors.evidence.novelty import REFUSE
+from mapwise.predictors.evidence.votes import Explanation
+from mapwise.predictors.onnx import export_onnx
 
 
 def without_weights(predictor: Predictor) -> Predictor:
@@ -33,6 +38,19 @@ def choice_for(predictor: Predictor, seconds: float) -> tuple[str, float, list[d
     """The learner that does best on rows it didn't see, its optimism, and what was tried; in such a process."""
     chosen, tried = choose(predictor, [], seconds)
     return chosen.head.name, chosen.optimism, [one.to_json() for one in tried]
+
+
+def explanations_for(predictor: Predictor, rows: Any, leave_out: int | None) -> list[Explanation]:
+    """Why rows that are encoded are answered as they are; in such a process, since it fits the learner many times."""
+    return explain(predictor, rows, leave_out=leave_out)
+
+
+def file_bytes(predictor: Predictor, onnx: bool) -> bytes:
+    """The predictor's file, or its learner's as ONNX; in such a process."""
+    with tempfile.TemporaryDirectory(prefix="mapwise-") as folder:
+        path = Path(folder) / "predictor"
+        export_onnx(predictor, path) if onnx else predictor.save(path)
+        return path.read_bytes()
 
 
 def evidence_json(evidence: Evidence) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class EncodedRow(NamedTuple):
 class SharedEncoder:
     """An encoder without a state of its own, which all predictors that name it hold.
 
+    state: what the encoder learned.
     inner: encodes raw rows; None where only the facts travelled, as to another process.
     """
 
@@ -33,17 +34,13 @@ class SharedEncoder:
     reads: Modality
     version: str
     usual: Spread | None
+    state: Mapping[str, Any]
     inner: Encoder | None = None
 
     @classmethod
     def of(cls, encoder: Encoder) -> "SharedEncoder":
         """The shared form of an encoder."""
-        return cls(encoder.name, encoder.reads, encoder.version, encoder.usual, encoder)
-
-    @property
-    def state(self) -> Mapping[str, Any]:
-        """Nothing."""
-        return {} if self.inner is None else self.inner.state
+        return cls(encoder.name, encoder.reads, encoder.version, encoder.usual, encoder.state, encoder)
 
     @property
     def facts(self) -> "SharedEncoder":

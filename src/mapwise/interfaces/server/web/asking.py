@@ -12,13 +12,14 @@ from fastapi import APIRouter, Query, Request, Response
 from mapwise.data.sheets import spreadsheet_cell
 from mapwise.interfaces.server.json_text import json_bytes
 from mapwise.interfaces.server.problems import Refusal
+from mapwise.interfaces.server.state.evidence import explanations_for, without_weights
 from mapwise.interfaces.server.state.live import Live
 from mapwise.interfaces.server.web import documents
 from mapwise.interfaces.server.web.bodies import Queries, body_of
 from mapwise.interfaces.server.web.rows import GivenRows, rows_of
 from mapwise.interfaces.server.web.writing import service_of
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.diagnostics.explanation import explain, votes
+from mapwise.predictors.diagnostics.explanation import votes
 from mapwise.predictors.diagnostics.which_next import which_next
 from mapwise.predictors.evidence.votes import Explanation
 
@@ -139,7 +140,10 @@ def _sheet(answers: Sequence[dict[str, Any]]) -> str:
 async def explain_rows(request: Request, id: documents.Id, leave_out: Annotated[int | None, _LEAVE] = None) -> Response:
     """Why each row is answered as it is: the examples that voted, and the answer without each of them."""
     live, rows, predictor = await _rows(request, id)
-    explanations = await asyncio.to_thread(explain, predictor, rows.rows, leave_out=leave_out)
+    service = service_of(request)
+    explanations = await service.fitters.run(
+        *(service.limits.fit_seconds, explanations_for, without_weights(predictor), rows.rows, leave_out)
+    )
     content = {
         "predictor": live.id,
         "version": live.version,

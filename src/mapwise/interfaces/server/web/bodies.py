@@ -22,7 +22,7 @@ Label = Annotated[str, Field(min_length=1, description="Name of a class; one tha
 class Body(BaseModel):
     """A JSON object of a request: other fields than its own are a mistake."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class NewPredictor(Body):
@@ -185,6 +185,11 @@ def check_rows(rows: Queries, limits: Limits) -> None:
     """Raises Refusal for more rows, letters or columns than the limits allow."""
     count = len(rows.texts if rows.texts is not None else rows.rows or [])
     check_count(count, limits)
+    letters = sum(map(len, rows.texts or []))
+    if letters > limits.letters:
+        raise Refusal(
+            413, f"the texts have {letters:,} letters and a request may have {limits.letters:,}: send several"
+        )
     for place, text in enumerate(rows.texts or []):
         if len(text) > limits.text:
             raise Refusal(
@@ -192,6 +197,9 @@ def check_rows(rows: Queries, limits: Limits) -> None:
             )
         if not text.strip():
             raise Refusal(422, f"the text of row {place} is empty: fill it or leave it out")
+    cells = sum(map(len, rows.rows or []))
+    if cells > limits.cells:
+        raise Refusal(413, f"there are {cells:,} cells and a request may have {limits.cells:,}: send several")
     for place, row in enumerate(rows.rows or []):
         if not row or len(row) > limits.columns:
             raise Refusal(422, f"row {place} has {len(row):,} columns, and 1 to {limits.columns:,} are taken")

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,13 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from mapwise.interfaces.server.json_text import json_bytes
 from mapwise.interfaces.server.problems import Refusal
 from mapwise.interfaces.server.service import Service
+from mapwise.interfaces.server.state.evidence import file_bytes, without_weights
 from mapwise.interfaces.server.state.live import Live
 from mapwise.interfaces.server.web import documents
 from mapwise.interfaces.server.web.card import card, when
 from mapwise.interfaces.server.web.code import code_for
 from mapwise.interfaces.server.web.writing import service_of
-from mapwise.predictors.classes import Predictor
-from mapwise.predictors.onnx import export_onnx
 
 router = APIRouter(prefix="/v1/predictors")
 _LIMIT = Query(ge=1, le=500, description="So many at most.")
@@ -118,29 +115,23 @@ async def show_map(request: Request, id: documents.Id) -> Response:
 @router.get("/{id}/file", **documents.route("Download the predictor's file", 200, 404, 409))
 async def file(request: Request, id: documents.Id) -> Response:
     """The predictor as one safetensors file, which `mapwise predict` and `FewShotClassifier.load` open."""
-    _, live = await _live(request, id)
-    return await _download(live, "safetensors", Predictor.save)
+    return await _download(request, id, "safetensors")
 
 
 @router.get("/{id}/onnx", **documents.route("Download the learner as ONNX", 200, 404, 409))
 async def onnx(request: Request, id: documents.Id) -> Response:
     """Its learner as an ONNX file, to which examples, classes and queries are given."""
-    _, live = await _live(request, id)
-    return await _download(live, "onnx", export_onnx)
+    return await _download(request, id, "onnx")
 
 
-async def _download(live: Live, suffix: str, write: Callable[[Predictor, Path], object]) -> Response:
-    predictor = live.predictor
-    if live.missing or predictor is None:
+async def _download(request: Request, id: str, suffix: str) -> Response:
+    service, live = await _live(request, id)
+    if live.missing or live.predictor is None:
         raise Refusal(409, live.missing)
-
-    def content() -> bytes:
-        with tempfile.TemporaryDirectory(prefix="mapwise-") as folder:
-            path = Path(folder) / f"predictor.{suffix}"
-            write(predictor, path)
-            return path.read_bytes()
-
-    data = await asyncio.to_thread(content)
+    predictor = without_weights(live.predictor)
+    if live.evidence is not None:  # what was fitted to the examples needn't be fitted again
+        predictor = replace(predictor, known_temperature=live.evidence.temperature)
+    data = await service.fitters.run(service.limits.fit_seconds, file_bytes, predictor, suffix == "onnx")
     headers = {"etag": live.tag, "content-disposition": f'attachment; filename="{live.id}.{suffix}"'}
     return Response(data, headers=headers, media_type=_BINARY)
 

@@ -35,6 +35,9 @@ async def once(request: Request, content: bytes, work: Callable[[str, str], Awai
         return response_of(await work("", ""))
     if len(key) > _LONGEST_KEY:
         raise Refusal(422, f"the idempotency key has {len(key):,} letters and may have {_LONGEST_KEY}: shorten it")
+    # A client that sends a form again takes another boundary.
+    boundary = request.headers.get("content-type", "").partition("boundary=")[2].strip('"').encode("latin-1")
+    content = content.replace(boundary, b"") if boundary else content
     parts = (request.method, request.url.path, request.url.query, request.headers.get("if-match", ""))
     fingerprint = hashlib.sha256("\n".join(parts).encode() + b"\n" + content).hexdigest()
     async with service.residents.writing(f"key {key}"):
