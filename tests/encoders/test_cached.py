@@ -90,6 +90,7 @@ def test_whether_a_row_is_cut_is_looked_up_too_and_apart_from_its_array(file):
     assert later.cut(ROWS[::-1]) == [place for place, row in enumerate(ROWS[::-1]) if len(row) > 7]
     assert later.encoder.requests == []
     assert Cached(Slow(), file).cut(ROWS) == []
+    assert later.cut([]) == []  # a class known by its name alone
 
 
 def test_another_version_and_another_state_are_other_encoders(file):

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.encoders.text_hash import TextHash
 from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.examples import LabelledExamples
-from mapwise.workflows.change import add_class
+from mapwise.workflows.change import add_class, add_rows
 from mapwise.workflows.fit import fit_examples
 from mapwise.workflows.predict import predict_rows
 from mapwise.workflows.predictor_report import report_predictor
@@ -57,6 +58,10 @@ def test_texts_whose_end_is_not_read_are_counted_and_named(fitted, monkeypatch):
     answers = predict_rows(result.predictor, ["cancel", "where is it " * 5, "cancel it"])
     assert answers.cut == 1
     assert [one["cut"] for one in answers.to_json()["predictions"]] == [False, True, False]
+    # Of rows that are added the new ones count: the first is there already.
+    rows = [TEXTS[0], "where is it " * 5, "where"]
+    wider = add_rows(result.predictor, LabelledExamples(rows, "texts", np.array(["cancel", "where", "where"], object)))
+    assert wider.addition.added == 2 and list(wider.cut) == wider.to_json()["cut"] == ["0"]
 
 
 def test_another_share_than_0_to_1_is_refused(fitted):
@@ -78,3 +83,19 @@ def test_a_report_is_a_page_and_its_numbers(fitted):
     report = report_predictor(fitted.predictor, "intents", 1000)
     assert report.page.startswith("<!doctype html>") and "intents" in report.page
     assert report.to_json()["held_out"] == fitted.fitted.report.to_json() and report.summary
+
+
+def test_an_estimator_warns_once_of_texts_whose_end_is_not_read(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "text-hash", Beginning)
+    long = "where is it " * 5
+    few = mw.FewShotClassifier(encoder="text-hash", learner="ridge")
+    line = "1 of 6 texts is longer than the encoder reads, and truncated"
+    with pytest.warns(UserWarning, match=line) as records:
+        few.fit([*TEXTS[:5], long], NAMES)
+    assert [one.filename for one in records] == [__file__]
+    with pytest.warns(UserWarning, match="2 of 3 texts are longer") as records:
+        few.predict([long, "cancel", long])
+    assert [one.filename for one in records] == [__file__]
+    few.predict(["cancel"])  # a warning would be an error
+    with pytest.warns(UserWarning, match=line):
+        mw.FewShotRegressor(encoder="text-hash", learner="ridge").fit([*TEXTS[:5], long], range(6))

@@ -81,7 +81,7 @@ class Cached:
     def cut(self, rows: Sequence[Any]) -> list[int]:
         """The places of rows whose end the encoder doesn't read; raises ValueError as the encoder does."""
         encoder = self.encoder
-        if not isinstance(encoder, Truncates):
+        if not isinstance(encoder, Truncates) or not len(rows):
             return []
 
         def flags(block: Sequence[Any]) -> Float[np.ndarray, "N 1"]:

@@ -11,7 +11,7 @@ from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation
 from mapwise.predictors.evidence.held_out import Effect, HeldOut, effect
 from mapwise.predictors.examples import LabelledExamples, check_name
-from mapwise.workflows.reading import placed
+from mapwise.workflows.reading import list_truncated, placed
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +44,18 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Widened(Change):
-    """A predictor with more examples."""
+    """A predictor with more examples.
+
+    cut: where those of the new rows come from whose end the encoder doesn't read, or their places among these.
+    """
 
     addition: Addition
+    cut: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""
         counts = {"added": self.addition.added, "duplicates": self.addition.duplicates}
-        return {**super().to_json(), **counts, "new_classes": list(self.addition.classes)}
+        return {**super().to_json(), **counts, "new_classes": list(self.addition.classes), "cut": list(self.cut)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,10 @@ def add_rows(
     stage("cross-validating")
     before = cross_validation.report(predictor)
     now = cross_validation.report(addition.predictor) if addition.added else before
-    return Widened(addition.predictor, before, now, addition)
+    known = examples.counted()
+    new = known.among(np.isin(np.arange(len(known.labels)), addition.new))
+    cut = list_truncated(predictor.encoder, new.rows, new.sources)
+    return Widened(addition.predictor, before, now, addition, cut)
 
 
 def add_class(

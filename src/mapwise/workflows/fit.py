@@ -8,7 +8,7 @@ from typing import Any
 
 from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
-from mapwise.encoders.encoder import Encoder, cut_rows
+from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
@@ -16,7 +16,7 @@ from mapwise.predictors.evidence.novelty import REFUSE, Detection
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.predictors.fit import Fitted, fit
 from mapwise.predictors.heads.head import AUTO
-from mapwise.workflows.reading import placed
+from mapwise.workflows.reading import list_truncated, placed
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,7 @@ def fit_examples(
         )
     rows = examples.rows
     columns = columns_read(fitted.predictor.encoder, rows) if isinstance(rows, dict) else ()
-    places = cut_rows(fitted.predictor.encoder, rows)
-    cut = tuple(str((examples.sources and examples.sources[place]) or place) for place in places)
+    cut = list_truncated(fitted.predictor.encoder, rows, examples.sources)
     return FitResult(fitted, columns, examples.label, cut)
 
 

@@ -16,6 +16,7 @@ from mapwise.data.cells import CellError, sentences
 from mapwise.data.files import STDIN, is_pipe, path_to_read, read_bytes
 from mapwise.data.inputs import columns, words
 from mapwise.data.sheets import Sheet, joined
+from mapwise.encoders.encoder import Encoder, cut_rows
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.examples import LabelledExamples
 
@@ -106,6 +107,14 @@ def rows_for(predictor: Predictor, inputs: Sequence[str], *, skip_bad: bool = Fa
     sources = [f"{given}, line {line}" for given, _, lines, _ in tables for line in lines]
     cells = [row for _, _, _, rows in tables for row in rows]
     return InputRows(sources, table_columns(first, cells), columns=Sheet(tuple(first), cells))
+
+
+def list_truncated(encoder: Encoder, rows: Any, sources: Sequence[str]) -> tuple[str, ...]:
+    """Where rows come from whose end the encoder doesn't read, or their places.
+
+    Raises ValueError for rows that it can't read.
+    """
+    return tuple(str((sources and sources[place]) or place) for place in cut_rows(encoder, rows))
 
 
 @contextmanager

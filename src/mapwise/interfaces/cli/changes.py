@@ -156,7 +156,7 @@ def _remove(file: Path, change: "Callable[[Predictor, Callable[[str], object]], 
 
 def _add(predictor: "Predictor", path: Path, examples: "LabelledExamples", json: bool) -> None:
     """Add examples to a predictor of this file, and say what came of it."""
-    from mapwise.interfaces.predictor_lines import addition_lines
+    from mapwise.interfaces.predictor_lines import addition_lines, cut_line
     from mapwise.interfaces.progress import Work
     from mapwise.workflows.change import add_rows
     from mapwise.workflows.reading import left_out_line
@@ -166,5 +166,6 @@ def _add(predictor: "Predictor", path: Path, examples: "LabelledExamples", json:
         result = add_rows(predictor, examples, progress=work.reading(examples.modality), stage=work.stage)
         if result.addition.added:
             result.predictor.save(path)
+    note(cut_line(len(result.cut), result.addition.added))
     content = {"file": str(path), **result.to_json(), "left_out": examples.left_out}
     answer(content) if json else show(*addition_lines(result, path))

@@ -15,7 +15,13 @@ from mapwise.core.fields import check_flag, check_whole, quote
 from mapwise.data import inputs
 from mapwise.data.arrays import check_labels
 from mapwise.data.modality import Modality
-from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, one_line
+from mapwise.interfaces.estimators.few_shot import (
+    FewShotEstimator,
+    FittedState,
+    columns_of,
+    one_line,
+    warn_of_truncated,
+)
 from mapwise.predictors.additions import with_names
 from mapwise.predictors.advice import advice_on
 from mapwise.predictors.choose_learner import Tried
@@ -338,6 +344,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
             use_names=self.names,
         )
         fitted = fit(examples, encoder=self.encoder, learner=self.learner, budget=budget, least=least)
+        warn_of_truncated(fitted.predictor.encoder, rows)
         return ClassState(fitted, columns, _classes(fitted, labels, later))
 
 

@@ -1,5 +1,6 @@
 """What the scikit-learn estimators share: raw rows as an encoder reads them, and one value that holds a fit."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from sklearn.utils.validation import validate_data
 from mapwise.core.learner import Learner
 from mapwise.data import inputs
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, cut_rows
+from mapwise.interfaces.predictor_lines import cut_line
 from mapwise.predictors.fit import Fitted, P
 from mapwise.predictors.heads.head import Head
 
@@ -105,7 +107,9 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
 
     def _rows_for(self, state: FittedState[Any], X: Any) -> Any:
         """Raw rows as the encoder of a state reads them."""
-        return self._read(X, state.predictor.encoder.reads, state.columns)[0]
+        rows = self._read(X, state.predictor.encoder.reads, state.columns)[0]
+        warn_of_truncated(state.predictor.encoder, rows)
+        return rows
 
     def _read(self, X: Any, reads: Modality, columns: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Raw rows as such an encoder reads them, and what scikit-learn keeps of their columns.
@@ -133,6 +137,13 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
         if len(checked) == 0:
             raise ValueError("X has 0 rows: give at least one")
         return inputs.columns(checked), dict(vars(estimator))
+
+
+def warn_of_truncated(encoder: Encoder, rows: Any) -> None:
+    """Warn where rows are longer than the encoder reads; raises ValueError for rows that it can't read."""
+    line = cut_line(len(cut_rows(encoder, rows)), len(rows))
+    if line:
+        warnings.warn(line, stacklevel=4)  # where the user's own code fits or predicts
 
 
 def columns_of(encoder: Encoder) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from mapwise.core.fields import check_flag
 from mapwise.core.learner import Learner
 from mapwise.data import inputs
-from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of
+from mapwise.interfaces.estimators.few_shot import FewShotEstimator, FittedState, columns_of, warn_of_truncated
 from mapwise.predictors.diagnostics.cross_validation import deviation
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.predictors.fit import Fitted, fit, targets_of, with_numbers
@@ -109,7 +109,9 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator[TargetState]):  # type: 
         modality = inputs.modality_of(X)
         rows, columns = self._read(X, modality, None)
         examples = LabelledExamples(rows, modality, _targets(y), sample_weight)
-        return TargetState(fit(examples, encoder=self.encoder, learner=self.learner, least=least), columns)
+        fitted = fit(examples, encoder=self.encoder, learner=self.learner, least=least)
+        warn_of_truncated(fitted.predictor.encoder, rows)
+        return TargetState(fitted, columns)
 
 
 def _targets(y: Any) -> np.ndarray:
