@@ -34,6 +34,7 @@ from .learners.metric.protonet import ProtoNet as ProtoNet
 from .learners.metric.relation import Relation as Relation
 from .learners.metric.siamese import Siamese as Siamese
 from .learners.metric.simpleshot import SimpleShot as SimpleShot
+from .learners.metric.zero_shot import ZeroShot as ZeroShot
 from .learners.optimization.imaml import IMAML as IMAML
 from .learners.optimization.maml import MAML as MAML
 from .learners.optimization.maml_pp import MAMLPlusPlus as MAMLPlusPlus

@@ -201,8 +201,8 @@ ADDITIONS: dict[str, dict[str, str | list[tuple[str, str]]]] = {
                     return out
             ''',
         "src/mapwise/catalog/nets.py": [
-            ("from mapwise.nets import MLP, Conv4, ResNet12\n", "from mapwise.nets.wide import Wide\n"),
-            ('"resnet12": ResNet12', ', "wide": Wide'),
+            ("from mapwise.nets import MLP, Conv4, Residual, ResNet12\n", "from mapwise.nets.wide import Wide\n"),
+            ('"residual": Residual', ', "wide": Wide'),
         ],
         "tests/nets/test_wide.py": """
             def test_it_is_as_wide_as_it_says():

@@ -168,7 +168,19 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["novelty", "honesty", "calibration", "tabular", "drawings", "photographs", "minilm", "words", "names"]
+    "name",
+    [
+        "novelty",
+        "honesty",
+        "calibration",
+        "tabular",
+        "drawings",
+        "photographs",
+        "minilm",
+        "words",
+        "names",
+        "zero_shot",
+    ],
 )
 def test_every_benchmark_of_a_few_examples_runs_and_fills_its_row(name, tmp_path, shared_data):
     path = tmp_path / f"{name}.json"

@@ -43,6 +43,7 @@ from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.relation import Relation
+from mapwise.learners.metric.zero_shot import ZeroShot
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.proto_maml import ProtoMAML
 from mapwise.learners.row import BLUEPRINTS, LearnerRow
@@ -118,6 +119,10 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     ),
     "siamese frozen": lambda: built("siamese", blobs(), MLP, norm="frozen", **TINY),
     "siamese batch": lambda: built("siamese", blobs(), MLP, norm="batch", **TINY),
+    "zero_shot shared": lambda: (ZeroShot(partial(MLP, (8,), **TINY), shared=True), blobs()),
+    "zero_shot frozen": lambda: built("zero_shot", blobs(), MLP, norm="frozen", **TINY),
+    "zero_shot support": lambda: built("zero_shot", blobs(), MLP, norm="support", **TINY),
+    "zero_shot batch": lambda: built("zero_shot", blobs(), MLP, norm="batch", **TINY),
     "matching set": lambda: (Matching(partial(MLP, (8,), **TINY), full_context="set", context_steps=3), blobs()),
     "matching_fce batch": lambda: built("matching_fce", blobs(), MLP, norm="batch", **TINY),
     "relation frozen": lambda: built("relation", blobs(), MLP, norm="frozen", **TINY),

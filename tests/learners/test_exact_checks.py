@@ -14,9 +14,10 @@ import test_mann
 import test_protonet
 import test_prox
 import test_versa
+import test_zero_shot
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.learners.generation import abml, versa
-from mapwise.learners.metric import protonet
+from mapwise.learners.metric import protonet, zero_shot
 from mapwise.learners.optimization import imaml, maml, maml_pp, prox
 from mapwise.nets import memory
 
@@ -57,6 +58,10 @@ BUGS: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
     "ProtoNet: unsquared distance": (
         *(protonet, "squared_distances", lambda a, b: DISTANCES(a, b).sqrt()),
         lambda: test_protonet.test_scores_and_loss_equal_numpys("euclidean"),
+    ),
+    "ZeroShot: rows of any length": (
+        *(zero_shot, "normalize", lambda z, dim: z),
+        test_zero_shot.test_with_one_description_a_class_and_identity_maps_it_is_the_nearest_mean_of_unit_rows,
     ),
     "MAML: every step taken from theta_0": (
         *(maml, "descend", lambda loss, point, rule, steps, **given: descend(loss, point, rule, 1, **given)),

@@ -6,8 +6,8 @@ import torch
 
 import mapwise as mw
 from mapwise.core.task import Examples
+from mapwise.data.class_names import is_telling, read_name
 from mapwise.predictors.classes import Predictor
-from mapwise.predictors.descriptions.class_names import is_telling, read_name
 from mapwise.predictors.evidence.belief import belief_in
 
 KEY = torch.zeros((), dtype=torch.int64)

@@ -217,3 +217,51 @@ def test_a_learner_falls_to_chance_when_the_labels_are_shuffled():
     fooled = Estimate.of(episode_values(learner, {}, Episodes(rows, tasks=100, shuffle_labels=True), 500))
     assert model.mean > 0.99
     assert abs(fooled.mean - 0.2) < 2 * fooled.ci95
+
+
+def described(ways: int = 3, **settings) -> Episodes:
+    """Rows, and two descriptions of each class whose values are the class's number times ten, and one more."""
+    rows = numbered([6] * 8)
+    values = np.array([10 * c + i for c in range(8) for i in range(2)], np.float32)[:, None]
+    texts = LabelledRows.of(-values - 1, [name for name in rows.names for _ in range(2)])
+    return Episodes(rows, ways=ways, tasks=4, descriptions=texts, **settings)
+
+
+def test_a_described_task_has_descriptions_for_support_and_any_rows_for_queries():
+    source = described(shots=2, queries=6)  # every row of a class may be asked
+    task, names = source(3), source.names(3)
+    for t in range(4):
+        for column, name in enumerate(names[t]):
+            c = source.rows.names.index(name)
+            of_class = task.support.y[t, :, column] > 0
+            assert sorted(task.support.x[t, of_class, 0].tolist()) == [-10 * c - 2, -10 * c - 1]
+            numbers = task.query.x[t, task.query.y[t, :, column] > 0, 0].tolist()
+            assert sorted(numbers) == list(range(int(source.rows.starts[c]), int(source.rows.starts[c + 1])))
+    assert source.about.source == "arrays by descriptions" and source.split("test").descriptions is not None
+    assert all(torch.equal(a, b) for a, b in zip(source(3).support, task.support, strict=True))
+
+
+def test_descriptions_do_not_decide_which_classes_are_drawn_of_others():
+    assert described(shots=1, queries=2).names(5) == described(shots=2, queries=2).names(5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({"shots": 3}, "shots is 3 and a class has 2 descriptions: lower shots to 2"),
+        ({"queries": 7}, "class 'c000' has 6 rows, and 7 queries need 7: lower shots or queries"),
+    ],
+)
+def test_too_few_descriptions_or_rows_are_refused(settings, answer):
+    with pytest.raises(ValueError, match=answer):
+        described(**settings)
+
+
+def test_descriptions_of_other_classes_or_of_another_shape_are_refused():
+    source = described()
+    fewer = LabelledRows.of(np.zeros((2, 1), np.float32), ["c000", "c001"])
+    with pytest.raises(ValueError, match="the descriptions are of other classes than the rows"):
+        source.with_(descriptions=fewer)
+    wide = LabelledRows.of(np.zeros((8, 2), np.float32), source.rows.names)
+    with pytest.raises(ValueError, match=r"a description has shape \(2,\) and a row \(1,\): embed both"):
+        source.with_(descriptions=wide)

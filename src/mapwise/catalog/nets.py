@@ -5,9 +5,9 @@ import inspect
 from torch import nn
 
 from mapwise.catalog.rows import keyword_only, named
-from mapwise.nets import MLP, Conv4, ResNet12
+from mapwise.nets import MLP, Conv4, Residual, ResNet12
 
-NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12}
+NETS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12, "residual": Residual}
 
 
 def net_options(net: str) -> dict[str, inspect.Parameter]:

@@ -33,6 +33,8 @@ class SourceSettings:
     shuffle_labels: bool = False
     device: str = "cpu"
     label: str | None = None
+    text: str | None = None
+    encoder: str = "words"
     skip_bad: bool = False
     part: str = "train"
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -56,7 +58,7 @@ class SourceRow:
     """Classes of a task where none are given."""
     shots: str = "1"
     """Examples of a class, or points of a function, where none are given."""
-    factory: Callable[..., TaskSource | LabelledRows] | None = None
+    factory: Callable[..., TaskSource | LabelledRows | tuple[LabelledRows, LabelledRows | None]] | None = None
     """What makes it, if it has settings of its own: those are its keyword-only parameters."""
 
     @property

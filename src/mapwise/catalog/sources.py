@@ -3,8 +3,10 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.plugins import Registry, first_line
 from mapwise.catalog.rows import SourceRow, SourceSettings
 from mapwise.core.problem import Problem
@@ -15,6 +17,7 @@ from mapwise.data.images import images
 from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
 from mapwise.data.tables import table
+from mapwise.data.texts import labelled_texts
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.learners.row import LearnerRow
 from mapwise.tasks.augment import augmentation
@@ -27,10 +30,14 @@ from mapwise.tasks.stream import Stream, streamed
 from mapwise.tasks.supervised import SupervisedSource
 
 
-def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[SourceSettings], TaskSource]:
+def _episodes(
+    rows: Callable[[SourceSettings], LabelledRows | tuple[LabelledRows, LabelledRows | None]],
+) -> Callable[[SourceSettings], TaskSource]:
     def open_source(wanted: SourceSettings) -> TaskSource:
+        read = rows(wanted)
+        examples, descriptions = read if isinstance(read, tuple) else (read, None)
         return Episodes(
-            rows(wanted),
+            examples,
             ways=wanted.ways,
             shots=wanted.shots,
             queries=wanted.queries,
@@ -40,6 +47,7 @@ def _episodes(rows: Callable[[SourceSettings], LabelledRows]) -> Callable[[Sourc
             augment=augmentation(wanted.augment) if wanted.augment else None,
             shuffle_labels=wanted.shuffle_labels,
             device=wanted.device,
+            descriptions=descriptions,
         )
 
     return open_source
@@ -96,6 +104,41 @@ def _table(wanted: SourceSettings) -> LabelledRows:
     if wanted.data is None:
         raise ValueError("a CSV file is needed: give it with --data FILE.csv, and its class column with --label")
     return table(wanted.data, wanted.label, **wanted.options)
+
+
+Support = Literal["examples", "descriptions"]
+
+
+def _texts(wanted: SourceSettings) -> tuple[LabelledRows, LabelledRows | None]:
+    if wanted.data is None or wanted.text is None:
+        raise ValueError("texts are a CSV file, or a folder of them: give it, and its column of texts with --text")
+    return encoded_texts(wanted.data, wanted.text, wanted.label, wanted.encoder, **wanted.options)
+
+
+def encoded_texts(
+    path: str | Path, text: str, label: str | None = None, encoder: str = "words", *, support: Support = "examples"
+) -> tuple[LabelledRows, LabelledRows | None]:
+    """The texts of a CSV file, or of a folder of them, as an encoder gives them; and the names of their classes.
+
+    path, text, label: see `mapwise.data.texts.labelled_texts`.
+    encoder: of texts, by its name; it is frozen, and what a costly one gives is cached.
+    support: what the support of a task is: examples, or descriptions, the name of a class read as words.
+
+    Classes are dealt to training, validation and testing, those that share texts together. Of examples the second value
+    is None.
+
+    Raises ValueError for what can't be read, an encoder of something else, and with descriptions for a name that says
+    nothing.
+    """
+    frozen = encoder_named(encoder, fetch=True)
+    if frozen.reads != "texts":
+        raise ValueError(f"the encoder {encoder} reads {frozen.reads} and texts are needed: give words, or minilm")
+    read = labelled_texts(path, text, label)
+    splits = read.splits()
+    rows = LabelledRows.of(frozen(read.texts), read.labels, name=read.name, splits=splits, notes=read.notes)
+    if support == "examples":
+        return rows, None
+    return rows, LabelledRows.of(frozen(read.names()), read.classes, name=read.name, splits=splits)
 
 
 _SOURCES = {
@@ -183,6 +226,14 @@ _SOURCES = {
         "--data FILE.csv",
         net="mlp",
         factory=table,
+    ),
+    "texts": SourceRow(
+        _episodes(_texts),
+        "classification",
+        "texts of a CSV file, or of a folder of them, behind a frozen encoder; or names of classes and their texts",
+        "--data FILE.csv --text COLUMN",
+        net="residual",
+        factory=encoded_texts,
     ),
 }
 

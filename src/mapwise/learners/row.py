@@ -61,7 +61,7 @@ class LearnerRow:
     def fields(self) -> dict[str, dataclasses.Field[Any]]:
         """The learner's hyperparameters by name, in the order of its signature: all but networks, sizes and moments."""
         ordered = sorted(dataclasses.fields(self.learner), key=lambda field: field.kw_only is True)
-        given = {*BLUEPRINTS, *SIZES}
+        given = {*BLUEPRINTS, *PYTHON_ONLY, *SIZES}
         return {field.name: field for field in ordered if field.name not in given and field.metadata != MOMENT}
 
     @property
@@ -135,6 +135,8 @@ SIZES: dict[str, Callable[[TaskShape], int]] = {
 """Field names of a learner that makes all its parts itself, and what of its tasks they are."""
 BLUEPRINTS = {"net": True, "encoder": False}
 """Field names that take a network, and whether that network ends in a head of W columns."""
+PYTHON_ONLY = ("description_encoder",)
+"""Field names that take a second network, which no setting names."""
 
 OF_CLASSES = ("classes",)
 # Inductive by default: a prediction must not depend on its neighbours.

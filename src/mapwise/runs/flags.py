@@ -20,6 +20,8 @@ class RunFlags(Training, Execution):
     test_source:  another source to validate and test on; None: the source it trains on.
     data:         data root, folder of images, or CSV file.
     label:        class column of a CSV file.
+    text:         column of texts of a CSV file, or of a folder of CSV files; None: there are no texts.
+    encoder:      frozen encoder of texts, such as words, minilm or hf:NAME.
     skip_bad:     leave out files that are not images.
     augment:      augmentations of training images: shift, flip, crop, colour; several with commas.
     part:         split to train on; trainval only for a last run whose settings were chosen before.
@@ -40,6 +42,8 @@ class RunFlags(Training, Execution):
     test_source: str | None = None
     data: str | None = None
     label: str | None = None
+    text: str | None = None
+    encoder: str = "words"
     skip_bad: bool = False
     augment: tuple[str, ...] = ()
     part: Literal["train", "trainval"] = "train"

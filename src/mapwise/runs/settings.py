@@ -113,7 +113,7 @@ class RunSettings(RunFlags):
         Raises ValueError for a name or a value that isn't there.
         """
         row: LearnerRow = named(LEARNERS, learner, "learner")
-        place, path = named_source(source)
+        place, path = named_source(source, (values or {}).get("text"))
         where = os.path.realpath(path) if path else source
         plain = {"ways": str(place.ways), "shots": place.shots, **row.recipe}
         return cls(learner=learner, source=where).with_values({**plain, **(values or {})})
@@ -154,7 +154,7 @@ class RunSettings(RunFlags):
     @property
     def source_row(self) -> SourceRow:
         """The source's row of the catalog, whose data need not be there any more."""
-        return named_source(self.source)[0] if self.trained_on is None else SOURCES[self.trained_on.source]
+        return named_source(self.source, self.text)[0] if self.trained_on is None else SOURCES[self.trained_on.source]
 
     @property
     def problem(self) -> Problem:
@@ -268,7 +268,7 @@ class RunSettings(RunFlags):
 
         classes: the digest of the rows of their classes.
         """
-        name = source_name(self.source)
+        name = source_name(self.source, self.text)
         shape = TaskShape(source.problem.name, inputs_of(source), source.outputs)
         return replace(self, trained_on=TrainedOn(name, self.net or SOURCES[name].net, shape, classes))
 
@@ -314,20 +314,22 @@ class RunSettings(RunFlags):
 _TYPES = typing.get_type_hints(RunFlags)
 
 
-def named_source(name: str) -> tuple[SourceRow, Path | None]:
+def named_source(name: str, text: str | None = None) -> tuple[SourceRow, Path | None]:
     """The row of a source, and the path when the name is one: a path says by itself which source reads it.
+
+    text: the column of texts; None: there are none.
 
     Raises ValueError for a name that is neither in the catalog nor on the disk.
     """
-    row = source_name(name)
+    row = source_name(name, text)
     return SOURCES[row], None if row == name else Path(name).expanduser()
 
 
-def source_name(name: str) -> str:
+def source_name(name: str, text: str | None = None) -> str:
     """The name of a source's row: its own, or that of what reads such a path; raises ValueError as `named_source`."""
     path = Path(name).expanduser()
     if name not in SOURCES and path.exists():
-        return "table" if path.is_file() else "images"
+        return "texts" if text is not None else "table" if path.is_file() else "images"
     if name not in SOURCES and (path.suffix or len(path.parts) > 1):
         raise ValueError(f"there is no file or folder {name}: correct the path, or name a source (mapwise list)")
     named(SOURCES, name, "source")

@@ -34,7 +34,7 @@ def source_of(settings: RunSettings, role: Literal["train", "test"] = "train", s
     testing = role == "test"
     split = split or ("train" if testing else settings.part)
     name = settings.test_source if testing and settings.test_source else settings.source
-    row, data = named_source(name)
+    row, data = named_source(name, settings.text)
     options = {} if name != settings.source else settings.source_options
     for option in options:
         settings.at(f"source.{option}")
@@ -51,6 +51,8 @@ def source_of(settings: RunSettings, role: Literal["train", "test"] = "train", s
         augment=() if testing else settings.augment,
         device=settings.device,
         label=settings.label,
+        text=settings.text,
+        encoder=settings.encoder,
         skip_bad=settings.skip_bad,
         part=split,
         options={key: typed(row.options[key].annotation, value, f"source.{key}") for key, value in options.items()},

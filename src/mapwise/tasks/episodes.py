@@ -39,6 +39,8 @@ class Episodes(Source):
     shuffle_labels: deal the support's labels out at random within each task, a check that nothing leaks:
                  every learner must fall to chance.
     device:      where the rows live and the episodes are gathered.
+    descriptions: rows that describe the same classes: the support is then `shots` of these of each class, and no
+                 examples.
 
     Raises ValueError when a class has too few rows, or the split too few classes.
     """
@@ -53,6 +55,7 @@ class Episodes(Source):
     augment: Augment | None = None
     shuffle_labels: bool = False
     device: str = "cpu"
+    descriptions: LabelledRows | None = None
 
     problem: ClassVar[Problem] = Classification()
 
@@ -70,20 +73,43 @@ class Episodes(Source):
         if fewest < 2:
             raise ValueError(f"ways is {fewest}: at least 2 classes are needed in a task")
         shots = _span(self.shots, "shots")[1]
+        held = self._check_descriptions(shots)
         sizes = np.diff(self.rows.starts)[classes]
         smallest = int(sizes.argmin())
-        spare = int(sizes[smallest]) - shots
+        spare = int(sizes[smallest]) - held
         queries = min(15, spare) if self.queries is None else self.queries
         if queries < 1 or queries > spare:
             name, have = self.rows.names[int(classes[smallest])], int(sizes[smallest])
+            needed = f"{held} shots + {max(1, queries)} queries need" if held else f"{max(1, queries)} queries need"
             raise ValueError(
-                f"class {name!r} has {have} rows, and {shots} shots + {max(1, queries)} queries need "
-                f"{shots + max(1, queries)}: lower shots or queries, or drop the class"
+                f"class {name!r} has {have} rows, and {needed} {held + max(1, queries)}: lower shots or queries, or "
+                "drop the class"
             )
         # Beside the field, not in it: another split works out its own default.
         object.__setattr__(self, "_queries", queries)
         # The rows move to where they are gathered once, not once a step.
         object.__setattr__(self, "_x", torch.from_numpy(self.rows.x).to(self.device))
+        described = None if self.descriptions is None else torch.from_numpy(self.descriptions.x).to(self.device)
+        object.__setattr__(self, "_described", described)
+
+    def _check_descriptions(self, shots: int) -> int:
+        """The rows of a class that its support takes from the queries': none where it is described.
+
+        Raises ValueError for descriptions of other classes or of another shape, and for too few of a class.
+        """
+        if self.descriptions is None:
+            return shots
+        if self.descriptions.names != self.rows.names:
+            raise ValueError("the descriptions are of other classes than the rows: describe every class of the rows")
+        if self.descriptions.x.shape[1:] != self.rows.x.shape[1:]:
+            raise ValueError(
+                f"a description has shape {self.descriptions.x.shape[1:]} and a row {self.rows.x.shape[1:]}: embed "
+                "both by one encoder"
+            )
+        fewest = int(np.diff(self.descriptions.starts).min())
+        if fewest < shots:
+            raise ValueError(f"shots is {shots} and a class has {fewest} descriptions: lower shots to {fewest}")
+        return 0
 
     def _more_classes(self, ways: int) -> str:
         """What to do where the split has too few classes."""
@@ -102,7 +128,8 @@ class Episodes(Source):
     @property
     def about(self) -> About:
         """What the tasks are, for reports."""
-        name = f"{self.rows.name} with shuffled labels" if self.shuffle_labels else self.rows.name
+        name = self.rows.name if self.descriptions is None else f"{self.rows.name} by descriptions"
+        name = f"{name} with shuffled labels" if self.shuffle_labels else name
         return About(name, self.part, _text(self.ways), _text(self.shots), self.queries_per_class, self.seed)
 
     @property
@@ -135,17 +162,16 @@ class Episodes(Source):
     def __call__(self, step: int) -> Task:
         """The batch of this step: support [T, W * shots, *input], query [T, W * queries, *input]."""
         drawn = self._draw(step)
-        tasks, ways, per_class = drawn.rows.shape
-        shots = per_class - self.queries_per_class
+        tasks, ways, _ = drawn.support.shape
         keys = torch.from_numpy(drawn.keys).to(self.device)
         parts = []
         for rows, first, role in (
-            (drawn.rows[:, :, :shots], drawn.shots, 0),
-            (drawn.rows[:, :, shots:], np.full(tasks, self.queries_per_class), 1),
+            (drawn.support, drawn.shots, 0),
+            (drawn.query, np.full(tasks, self.queries_per_class), 1),
         ):
             count = rows.shape[2]
             index = torch.from_numpy(np.ascontiguousarray(rows).reshape(-1)).to(self.device)
-            x = self.gather(index)
+            x = self.gather(index, described=role == 0 and self.descriptions is not None)
             if self.augment is not None:
                 x = self.augment(x, fold(keys[0], role))
             x = x.reshape(tasks, ways * count, *self.inputs.shape)
@@ -171,9 +197,10 @@ class Episodes(Source):
         queries: int = self._queries  # type: ignore[attr-defined]
         return queries
 
-    def gather(self, index: Tensor) -> Tensor:
-        """The rows at these places of the one array, float32 and scaled, [len(index), *input]."""
-        x: Tensor = self._x.index_select(0, index)  # type: ignore[attr-defined]
+    def gather(self, index: Tensor, *, described: bool = False) -> Tensor:
+        """The rows, or descriptions, at these places of the one array, float32 and scaled, [len(index), *input]."""
+        whole: Tensor = self._described if described else self._x  # type: ignore[attr-defined]
+        x = whole.index_select(0, index)
         return x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
 
     def _draw(self, step: int) -> "_Drawn":
@@ -185,10 +212,19 @@ class Episodes(Source):
         chosen = without_replacement(random, np.full(self.tasks, len(among)), ways)  # [T, W]
         classes = among[chosen]
         sizes = np.diff(self.rows.starts)[classes]
-        places = without_replacement(random, sizes, shots + self.queries_per_class)  # [T, W, shots + queries]
+        begins = self.rows.starts[classes][:, :, None]
+        if self.descriptions is None:
+            places = begins + without_replacement(random, sizes, shots + self.queries_per_class)
+            support, query = places[:, :, :shots], places[:, :, shots:]
+        else:
+            query = begins + without_replacement(random, sizes, self.queries_per_class)
+            starts = self.descriptions.starts
+            described = without_replacement(random, np.diff(starts)[classes], shots)
+            support = starts[classes][:, :, None] + described
         return _Drawn(
             classes=classes,
-            rows=self.rows.starts[classes][:, :, None] + places,
+            support=support,
+            query=query,
             ways=random.integers(fewest, ways + 1, self.tasks),
             shots=random.integers(least, shots + 1, self.tasks),
             keys=random.integers(0, 2**63 - 1, self.tasks, dtype=np.int64),
@@ -199,7 +235,8 @@ class Episodes(Source):
 @dataclass(frozen=True)
 class _Drawn:
     classes: np.ndarray  # [T, W]
-    rows: np.ndarray  # [T, W, shots + queries], places in the one array
+    support: np.ndarray  # [T, W, shots], places in the one array, or among the descriptions
+    query: np.ndarray  # [T, W, queries], places in the one array
     ways: np.ndarray  # [T]
     shots: np.ndarray  # [T]
     keys: np.ndarray  # [T]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from mapwise.core.spelling import suggestion
+from mapwise.data.csv_files import LABELS, check_text_cells, is_label
 from mapwise.data.files import STDIN, path_to_read
 from mapwise.data.inputs import SUFFIXES
 from mapwise.data.sheets import INPUT, Sheet, text_of_cell
-from mapwise.data.tables import LABELS, check_text_cells, is_label
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.diagnostic import Finding
 from mapwise.predictors.examples import LabelledExamples, check_name

@@ -156,7 +156,7 @@ def sifted_files(path: Path, skip_bad: bool) -> tuple[list[Path], tuple[str, ...
 
 
 def _table(data: Path, text: str | None, label: str | None, categories: Sequence[str]) -> LabelledExamples:
-    from mapwise.data.tables import check_categories, check_label_cells, check_text_cells, label_place
+    from mapwise.data.csv_files import check_categories, check_label_cells, check_text_cells, label_place
 
     header, lines, cells = table_cells(data)
     place = label_place(data, header, label, text)
@@ -182,7 +182,7 @@ def _table(data: Path, text: str | None, label: str | None, categories: Sequence
 
 def table_cells(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
     """As `tables.cells_of`, which is loaded here."""
-    from mapwise.data.tables import cells_of
+    from mapwise.data.csv_files import cells_of
 
     return cells_of(path)
 
@@ -200,7 +200,7 @@ def _texts_of(given: str, column: str) -> tuple[list[str], Sheet | None]:
         return text_lines(path), None
     if path.suffix.lower() != ".csv":
         return [given], None
-    from mapwise.data.tables import check_text_cells
+    from mapwise.data.csv_files import check_text_cells
 
     header, lines, cells = table_cells(path)
     if column not in header:

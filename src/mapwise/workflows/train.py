@@ -64,7 +64,7 @@ def check_settings(settings: RunSettings) -> None:
         if text is not None:
             span(text, flag(what))
     if settings.test_source is not None:
-        named_source(settings.test_source)
+        named_source(settings.test_source, settings.text)
     aggregate_named(settings.aggregate)
     augmentation(settings.augment)
     for name in settings.track:

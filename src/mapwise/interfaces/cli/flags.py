@@ -33,7 +33,7 @@ Set = Annotated[
 ]
 
 
-JUDGING = ("test_ways", "test_shots", "test_queries", "data", "device", "threads")
+JUDGING = ("test_ways", "test_shots", "test_queries", "data", "label", "text", "device", "threads")
 """What may be changed of a trained run besides the settings of the catalog: --ways is its test_ways."""
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from mapwise.core.fields import quote
 from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples
-from mapwise.predictors.descriptions.class_names import is_telling, read_name
+from mapwise.data.class_names import is_telling, read_name
 from mapwise.predictors.evidence.belief import UNASKED, Belief
 
 Texts = tuple[tuple[str, str, bool], ...]

@@ -33,7 +33,9 @@ _LENGTH = "trials are compared at the same steps, so give it one value with {fla
 _PLACE = "it doesn't say what is learned, so give it one value with {flag}"
 FIXED = {
     "seed": _LUCK,
-    **dict.fromkeys(("data", "label", "skip_bad", "part", "test_source", "test_ways", "test_shots"), _JUDGE),
+    **dict.fromkeys(
+        ("data", "label", "text", "encoder", "skip_bad", "part", "test_source", "test_ways", "test_shots"), _JUDGE
+    ),
     **dict.fromkeys(("test_queries", "validation_episodes", "select"), _JUDGE),
     **dict.fromkeys(("steps", "validate_every"), _LENGTH),
     **dict.fromkeys(("init", "device", "threads", "track", *(f.name for f in dataclasses.fields(Execution))), _PLACE),
