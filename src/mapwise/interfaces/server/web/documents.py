@@ -17,7 +17,7 @@ def route(summary: str, status: int, *others: int, body: dict[str, Any] | None =
 
     others: the problems beside those that any route may answer with.
     """
-    codes = sorted({*_ALWAYS, *others, 412} - {304})
+    codes = sorted({*_ALWAYS, *others, 412})
     responses: dict[int | str, Any] = {code: problem(code) for code in codes}
     more = {"openapi_extra": body} if body else {}
     return {"summary": summary, "responses": responses, "response_model": None, **more}

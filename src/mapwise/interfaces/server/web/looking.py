@@ -45,7 +45,7 @@ async def _live(request: Request, id: str) -> tuple[Service, Live]:
     return service, await service.live(id)
 
 
-@router.get("/{id}", **documents.route("Show a predictor's card", 200, 304, 404))
+@router.get("/{id}", **documents.route("Show a predictor's card", 200, 404))
 async def show_card(request: Request, id: documents.Id) -> Response:
     """Its classes and counts, how good it is as far as its examples can tell, and what is missing."""
     service, live = await _live(request, id)
