@@ -24,7 +24,7 @@ from benchmarks.kept_runs import with_interval
 from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import encoder_named
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.choose_learner import USUAL, choose
+from mapwise.predictors.choose import USUAL, choose
 from mapwise.predictors.classes import Predictor
 
 ENCODERS = ("text-hash", "words", "minilm", "languages")

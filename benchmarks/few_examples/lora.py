@@ -25,7 +25,7 @@ from mapwise.catalog.encoders import encoder_named
 from mapwise.data.store import data_root
 from mapwise.encoders.cached import Cached
 from mapwise.interfaces.printing import note
-from mapwise.predictors.choose_learner import USUAL, choose
+from mapwise.predictors.choose import USUAL, choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
 

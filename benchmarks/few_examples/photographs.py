@@ -24,7 +24,7 @@ from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import encoder_named
 from mapwise.data.store import data_root
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.choose_learner import USUAL, choose
+from mapwise.predictors.choose import USUAL, choose
 from mapwise.predictors.classes import Predictor
 
 ENCODERS = ("pixels", "drawings", "photos")

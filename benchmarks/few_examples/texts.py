@@ -25,7 +25,7 @@ from mapwise.catalog.encoders import encoder_named
 from mapwise.catalog.heads import HEADS
 from mapwise.data.store import data_root
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.choose_learner import USUAL, choose
+from mapwise.predictors.choose import USUAL, choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.heads.head import AUTO
 

@@ -226,7 +226,8 @@ def test_a_text_that_says_nothing_or_too_much_is_refused(text, words):
 
 
 def test_an_emoji_is_a_word():
-    answers = mw.FewShotClassifier().fit(["well 🙂", "fine 🙂", "oh 😡", "no 😡"], ["good", "good", "bad", "bad"])
+    texts = ["well 🙂", "fine 🙂", "oh 😡", "no 😡"]
+    answers = mw.FewShotClassifier("words").fit(texts, ["good", "good", "bad", "bad"])
     assert list(answers.predict(["🙂", "😡"])) == ["good", "bad"]
 
 

@@ -350,7 +350,7 @@ def test_what_auto_has_no_time_for_says_how_much_it_needs(sentences, monkeypatch
 
 def test_an_encoder_with_nothing_to_tune_is_refused_in_one_sentence():
     with pytest.raises(ValueError, match="the learner lora tunes its encoder and words has nothing to tune: take"):
-        mw.FewShotClassifier(learner="lora").fit(["a card", "some cash"], ["card", "cash"])
+        mw.FewShotClassifier("words", learner="lora").fit(["a card", "some cash"], ["card", "cash"])
 
 
 def test_without_peft_one_sentence_says_what_to_install(sentences, monkeypatch):

@@ -179,6 +179,7 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
         "minilm",
         "words",
         "names",
+        "encoders",
         "zero_shot",
     ],
 )

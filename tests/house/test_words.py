@@ -16,7 +16,7 @@ RIDDLES = re.compile(r"\b(asked of|told|nobody|sights?|twins?|let go|taught)\b",
 """cross-validated, reported, "where none is given", instance, duplicate, rejected, fitted."""
 SEEN_BY_USERS = {
     "src/mapwise/workflows/doctor.py: found",
-    "src/mapwise/predictors/choose_learner.py: found",
+    "src/mapwise/predictors/choose.py: found",
 }
 """Fields that people's code and JSON read, and that therefore keep their names."""
 PARTICIPLES = {"found", "asked", "said", "told", "made", "kept", "taught"}

@@ -312,8 +312,8 @@ def test_a_fit_says_which_learner_is_cross_validated():
     stages = []
     rows = [f"{word} {number}" for word in ("cancel", "refund") for number in range(3)]
     labels = np.repeat(np.asarray(["a", "b"], dtype=object), 3)
-    fit_examples(LabelledExamples(rows, "texts", labels), stage=stages.append)
-    assert stages[:2] == ["cross-validating nearest_mean (1 of 3)", "cross-validating ridge (2 of 3)"]
+    fit_examples(LabelledExamples(rows, "texts", labels), encoder="words", stage=stages.append)
+    assert stages[:2] == ["cross-validating nearest_mean behind words", "cross-validating ridge behind words"]
 
 
 def test_an_answer_is_explained_by_the_files_it_came_from(cli, photos):

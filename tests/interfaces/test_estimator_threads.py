@@ -40,7 +40,7 @@ FIRST = {
 @pytest.mark.parametrize("first", FIRST)
 def test_of_two_changes_at_once_none_is_lost(monkeypatch, first):
     """The second begins while the first encodes rows, or writes its answer."""
-    few = mw.FewShotClassifier(learner="nearest_mean").fit(TEXTS, INTENTS)
+    few = mw.FewShotClassifier("words", "nearest_mean").fit(TEXTS, INTENTS)
     second = threading.Thread(target=lambda: few.add_class("a place", ["where are you"]))
     keep, encode = type(few)._keep, TextHash.__call__
 
@@ -64,7 +64,7 @@ def test_of_two_changes_at_once_none_is_lost(monkeypatch, first):
         monkeypatch.setattr(type(few), "_keep", keep_later)
     FIRST[first](few)
     second.join()
-    alone = mw.FewShotClassifier(learner="nearest_mean").fit(TEXTS, INTENTS)
+    alone = mw.FewShotClassifier("words", "nearest_mean").fit(TEXTS, INTENTS)
     FIRST[first](alone)
     alone.add_class("a place", ["where are you"])
     assert few.classes_.tolist() == alone.classes_.tolist()

@@ -85,7 +85,7 @@ def test_shuffled_descriptions_are_not_believed(shots):
 def test_without_examples_descriptions_count_as_one_each():
     descriptions, rows = examples(1, 0)
     nothing = rows._replace(x=rows.x[:0], y=rows.y[:0], weight=rows.weight[:0])
-    assert belief_in(descriptions, nothing) == (1.0, 0, 0)
+    assert belief_in(descriptions, nothing) == (1.0, 0, 0, ())
 
 
 def test_the_belief_depends_on_no_order_of_rows():

@@ -133,7 +133,7 @@ def test_a_predictor_of_one_class_has_nothing_to_explain():
 def test_regions_are_of_pictures_alone():
     with pytest.raises(ValueError, match="the encoder table reads table: leave regions out"):
         fit("nearest_mean").explain(NEW, regions=True)
-    texts = mw.FewShotClassifier().fit(["cancel", "refund"], ["a", "b"])
+    texts = mw.FewShotClassifier(encoder="words").fit(["cancel", "refund"], ["a", "b"])
     with pytest.raises(ValueError, match="the encoder words reads texts: leave regions out"):
         texts.explain(["cancel"], regions=True)
 

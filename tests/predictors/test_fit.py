@@ -10,6 +10,7 @@ import pytest
 
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
+from mapwise.catalog.rows import EncoderRow
 from mapwise.encoders.text_hash import TextHash
 from mapwise.predictors.examples import check_encoded
 from test_encoders import drawing
@@ -37,7 +38,7 @@ class Spy(TextHash):
 @pytest.fixture
 def tunings(monkeypatch):
     """How many rows the spy was tuned on, each time."""
-    monkeypatch.setitem(ENCODERS, "spy", Spy)
+    monkeypatch.setitem(ENCODERS, "spy", EncoderRow(Spy, ""))
     Spy.tunings.clear()
     return Spy.tunings
 

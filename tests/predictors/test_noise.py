@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapwise.catalog.heads import HEADS, heads_behind
-from mapwise.predictors.choose_learner import choose
+from mapwise.predictors.choose import choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
 

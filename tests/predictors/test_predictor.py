@@ -178,7 +178,7 @@ def test_what_is_no_predictor_is_refused(tmp_path, content):
 
 
 def test_a_support_of_another_width_is_refused_when_it_is_asked(tmp_path):
-    _, path = saved(tmp_path, names=False)
+    _, path = saved(tmp_path, encoder="words", names=False)
     rewritten(path, rows=np.ones((6, 7), np.float32))
     with pytest.raises(ValueError, match=r"gives rows of shape \(2304,\) and the support holds \(7,\)"):
         mw.FewShotClassifier.load(path).predict(["hello"])

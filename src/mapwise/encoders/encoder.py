@@ -110,6 +110,21 @@ class Prepares(Encoder, Protocol):
         ...
 
 
+@runtime_checkable
+class Packaged(Encoder, Protocol):
+    """An encoder whose model comes as a package of its own."""
+
+    @property
+    def extra(self) -> str:
+        """The extra of mapwise that installs what it needs."""
+        ...
+
+    @property
+    def installed(self) -> bool:
+        """Whether what it needs is there."""
+        ...
+
+
 def cut_rows(encoder: Encoder, rows: Any) -> list[int]:
     """The places of raw rows whose end the encoder doesn't read; raises ValueError for rows it can't read."""
     return encoder.cut(rows) if isinstance(encoder, Truncates) else []

@@ -11,8 +11,7 @@ from jaxtyping import Float
 
 from mapwise.data.digests import text_content
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Frozen
-from mapwise.encoders.packaged import Package
+from mapwise.encoders.packaged import OfPackage, Package
 
 PACKAGE = Package(
     "languages",
@@ -40,7 +39,7 @@ _EDITION = "1"
 
 
 @dataclass(frozen=True)
-class Languages(Frozen):
+class Languages(OfPackage):
     """Each text as Google's Universal Sentence Encoder, multilingual, version 3, embeds it, of length 1.
 
     Paper: Yang et al., "Multilingual Universal Sentence Encoder for Semantic Retrieval", ACL 2020.
@@ -53,6 +52,7 @@ class Languages(Frozen):
     name: ClassVar[str] = "languages"
     reads: ClassVar[Modality] = "texts"
     version: ClassVar[str] = f"{_EDITION}-{PACKAGE.version}"
+    package: ClassVar[Package] = PACKAGE
     usual: ClassVar[None] = None
     """Not measured: the classes the model was trained on are unknown."""
 

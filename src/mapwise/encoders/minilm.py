@@ -10,8 +10,7 @@ from jaxtyping import Float
 
 from mapwise.data.digests import text_content
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Frozen
-from mapwise.encoders.packaged import Package, session
+from mapwise.encoders.packaged import OfPackage, Package, session
 from mapwise.encoders.wordpiece import WordPiece
 from mapwise.encoders.words import FOLDER, PIECES
 
@@ -38,7 +37,7 @@ _EDITION = "1"
 
 
 @dataclass(frozen=True)
-class MiniLM(Frozen):
+class MiniLM(OfPackage):
     """Each text as all-MiniLM-L6-v2 embeds it: the mean over its tokens, of length 1. Long texts are truncated.
 
     Paper: Wang et al., "MiniLM", NeurIPS 2020; Reimers, Gurevych, "Sentence-BERT", EMNLP 2019.
@@ -48,6 +47,7 @@ class MiniLM(Frozen):
     name: ClassVar[str] = "minilm"
     reads: ClassVar[Modality] = "texts"
     version: ClassVar[str] = f"{_EDITION}-{PACKAGE.version}"
+    package: ClassVar[Package] = PACKAGE
     usual: ClassVar[None] = None
     """Not measured: the classes the model was trained on are unknown."""
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from mapwise.encoders.encoder import Frozen
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -57,14 +59,34 @@ class Package:
     def _again(self) -> str:
         return f'pip install --force-reinstall --no-deps "{self.requirement}"'
 
+    @property
+    def missing(self) -> list[str]:
+        """The modules that are not installed."""
+        return [module for module in (self.module, *self.needs) if find_spec(module) is None]
+
     def _folder(self) -> Path:
-        missing = [module for module in (self.module, *self.needs) if find_spec(module) is None]
-        if missing:
+        if missing := self.missing:
             which = f"{' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
             raise ValueError(f'the encoder {self.encoder} needs {which}: pip install "mapwise[{self.extra}]"')
         spec = find_spec(self.module)
         assert spec is not None
         return Path(next(iter(spec.submodule_search_locations or ()), self.module))  # of a lone file, nothing
+
+
+class OfPackage(Frozen):
+    """What frozen encoders share whose model comes as a package."""
+
+    package: ClassVar[Package]
+
+    @property
+    def extra(self) -> str:
+        """The extra of mapwise that installs what it needs."""
+        return self.package.extra
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package is there, and what runs its model."""
+        return not self.package.missing
 
 
 def session(model: bytes, weights: Mapping[str, bytes]) -> "InferenceSession":

@@ -11,8 +11,7 @@ from jaxtyping import Float
 from mapwise.data.digests import picture_content
 from mapwise.data.modality import Modality
 from mapwise.data.pictures import of_channels, open_picture, stretched
-from mapwise.encoders.encoder import Frozen
-from mapwise.encoders.packaged import Package, session
+from mapwise.encoders.packaged import OfPackage, Package, session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -37,7 +36,7 @@ _EDITION = "1"
 
 
 @dataclass(frozen=True)
-class Photos(Frozen):
+class Photos(OfPackage):
     """Each picture stretched to 224 x 224 in colour, as MobileNetV3-small sees it behind its last pooling.
 
     Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019.
@@ -46,6 +45,7 @@ class Photos(Frozen):
     name: ClassVar[str] = "photos"
     reads: ClassVar[Modality] = "pictures"
     version: ClassVar[str] = f"{_EDITION}-{PACKAGE.version}"
+    package: ClassVar[Package] = PACKAGE
     usual: ClassVar[None] = None
     """Not measured."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mapwise.data.sheets import Sheet, spreadsheet_cell
 
 if TYPE_CHECKING:
-    from mapwise.predictors.choose_learner import Tried
+    from mapwise.predictors.choose import Tried
     from mapwise.predictors.classes import Predictor
     from mapwise.predictors.evidence.novelty import Detection
     from mapwise.workflows.change import Change, Narrowed, Widened
@@ -30,7 +30,6 @@ def fit_lines(result: "FitResult", out: Path) -> list[str]:
         *([f"label: column {result.label!r}"] if result.label else []),
         *_column_lines(result.columns),
         *names_lines(predictor),
-        *(["learners, by examples they didn't see:"] if tried else []),
         *_choices(tried),
         str(held_out),
         *([held_out.outlook] if held_out.outlook else []),
@@ -113,13 +112,21 @@ def _change_lines(result: "Change") -> list[str]:
 
 def _choices(tried: "Sequence[Tried]") -> list[str]:
     """The table of what was tried; a reason that is that of the chosen one too stands there alone."""
+    if not tried:
+        return []
+    several = len({one.encoder for one in tried}) > 1
+    names = [" and ".join(filter(None, (one.encoder if several else "", one.learner))) for one in tried]
+    width = max(map(len, names))
     shared = {one.why for one in tried if one.chosen}
-    lines = []
-    for one in tried:
+    heading = "encoders (by the probability of the right class) and learners" if several else "learners"
+    lines = [f"{heading}, by examples they didn't see:"]
+    for name, one in zip(names, tried, strict=True):
         accuracy = "" if one.found is None or one.found.accuracy is None else f"{100 * one.found.accuracy:.0f} %"
         why = one.why if one.chosen or one.why not in shared else ""
-        outcome = f"  {accuracy:5}  {one.seconds:4.1f} s" if accuracy else f"  {why:12}"
-        lines.append(f"  {one.learner:12}{outcome}{'  chosen' if one.chosen else ''}".rstrip())
+        sure = "      " if one.probability is None else f"  {one.probability:.2f}"
+        shown = f"  {accuracy:5}{sure if several else ''}  {one.seconds:4.1f} s"
+        outcome = shown if accuracy else f"  {why:12}"
+        lines.append(f"  {name:{width}}{outcome}{'  chosen' if one.chosen else ''}".rstrip())
     return lines
 
 

@@ -163,7 +163,7 @@ class Predictor(DescribedPredictor):
         return {"crossed": Crossed(why=CHANGED), "known_temperature": self.temperature}
 
     def _support_for_belief(self) -> Examples | None:
-        return self.support if not len(self.rows) else None if self.large else distinct(self.support, self.digests)[0]
+        return self.support if not len(self.rows) else None if self.large else self.distinct_support
 
     def _with_descriptions_as(self, descriptions: Descriptions) -> Self:
         return replace(self, descriptions=descriptions, known_temperature=None)
@@ -312,9 +312,19 @@ class Predictor(DescribedPredictor):
             return calibration.temperature(scores, self.columns[rows], self.weight[rows])
         if self.large or not len(self.rows):
             return calibration.UNKNOWN
-        known, _ = distinct(self.support, self.digests)
-        rows, scores = calibration.out_of_fold(known, self._scores_by)
+        rows, scores = self.out_of_fold
+        known = self.distinct_support
         return calibration.temperature(scores, known.y.argmax(1).numpy()[rows], known.weight.numpy()[rows])
+
+    @cached_property
+    def distinct_support(self) -> Examples:
+        """The support, copies once."""
+        return distinct(self.support, self.digests)[0]
+
+    @cached_property
+    def out_of_fold(self) -> tuple[Int64[np.ndarray, "A"], Float[np.ndarray, "A W"]]:
+        """Rows of the distinct support, and their scores by the head's learner fitted to others of them."""
+        return calibration.out_of_fold(self.distinct_support, self._scores_by)
 
     def _scores_by(self, support: Examples, x: Float[torch.Tensor, "Q D"]) -> Float[np.ndarray, "Q W"]:
         """The scores of encoded rows by the head's learner for another support."""

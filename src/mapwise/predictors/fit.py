@@ -11,17 +11,18 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from mapwise.catalog.encoders import likely
 from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
 from mapwise.data.cells import sentences
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.advice import advice_on
-from mapwise.predictors.choose_learner import USUAL, Tried, choose, seconds_of
+from mapwise.predictors.advice import better_than, fault_of, steps_from
+from mapwise.predictors.choose import USUAL, Tried, choose, choose_encoder, seconds_of
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.examples import LabelledExamples, check_contents, check_encoded
-from mapwise.predictors.heads.head import AUTO, Head, encoder_for
+from mapwise.predictors.heads.head import AUTO, Head, encoders_for
 from mapwise.predictors.predictor import FittedPredictor
 from mapwise.predictors.targets import TargetPredictor
 
@@ -34,19 +35,27 @@ class Fitted(Generic[P]):
 
     tried:  the learners that were compared, in the catalog's order; empty where one was asked for.
     judged: the report by which it was chosen, corrected for the choice.
-    advice: what is likely wrong with the encoder, and steps to mend it; empty where nothing is.
+    fault:  what is likely wrong with the encoder, and steps to mend it; empty where nothing is.
+    better: an encoder that is likely better for such rows and could be installed, in a sentence; "" for none.
     """
 
     predictor: P
     tried: tuple[Tried, ...] = ()
     judged: HeldOut | None = None
-    advice: tuple[str, ...] = ()
+    fault: tuple[str, ...] = ()
+    better: str = ""
 
     @cached_property
     def report(self) -> HeldOut:
         """How good a predictor of classes is, by cross-validation."""
         assert isinstance(self.predictor, Predictor)
         return self.judged or report(self.predictor)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do where another encoder is likely better; empty where none is."""
+        guesses = () if self.fault else steps_from(self.predictor.encoder.name) if self.report.guesses else ()
+        return self.fault or guesses or ((self.better,) if self.better else ())
 
 
 def fit(
@@ -62,9 +71,10 @@ def fit(
 ) -> Fitted[Any]:
     """Fit an encoder and a learner to examples with names, or with numbers.
 
-    encoder:  an encoder, the name of one, or "auto": the first that reads such rows.
+    encoder:  one, the name of one, or "auto": of names the best by cross-validation of those that can run here; of
+              numbers the one that is likely for such rows.
     learner:  the name of one, a run's folder, a learner, or of names "auto": the best by cross-validation.
-    budget:   time to choose a learner in, or to judge an encoder that is tuned, as "30s" or seconds.
+    budget:   time to choose both in, or to judge an encoder that is tuned, as "30s" or seconds.
     least:    so many classes, or rows with numbers, are needed.
     note:     kept in the predictor.
     progress: raw rows -> the same rows, which are then encoded; by it their reading can be watched.
@@ -79,38 +89,66 @@ def fit(
     to_choose = isinstance(learner, str) and learner == AUTO and examples.names
     predictor_type: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
     head = predictor_type.head_of(USUAL if to_choose else learner)
-    fitting = encoder_for(encoder, examples.modality, head)
+    encoders = encoders_for(encoder, examples.modality, head)
     examples = examples.counted()
     _check_columns(examples.rows)
     if not examples.names:
-        return Fitted(_of_numbers(examples, fitting, head, least, note, progress))
-    predictor = _of_names(examples, fitting, head, least, note, progress)
-    if fitting.reads == "texts":
-        predictor = predictor.with_descriptions(examples.sentences, names=examples.use_names)
-        _check_described(predictor)
-    elif examples.sentences:
+        return Fitted(_of_numbers(examples, likely(encoders, examples.rows), head, least, note, progress))
+    if head.tunes or not len(examples.labels):
+        encoders = [likely(encoders, examples.rows)]
+
+    def begun(fitting: Encoder, rows: Any) -> Predictor:
+        return _of_names(examples, progress(rows), fitting, head, least, note)
+
+    if examples.sentences and encoders[0].reads != "texts":
         warnings.warn(
-            f"descriptions of classes are texts, and the encoder {fitting.name} reads {fitting.reads}: they are not "
-            "used",
+            f"descriptions of classes are texts, and the encoder {encoders[0].name} reads {encoders[0].reads}: they "
+            "are not used",
             stacklevel=_OF_USER,
         )
+    better = better_than(encoders, examples.modality, examples.rows) if encoder == AUTO else ""
+    if len(encoders) > 1:
+        predictor, tried = choose_encoder(begun, encoders, examples.rows, seconds, to_choose=to_choose, stage=stage)
+    else:
+        predictor, tried = begun(encoders[0], examples.rows), []
+        if to_choose:
+            predictor, tried = choose(predictor, examples.rows, seconds, stage=stage)
     # Whoever hands over an encoder has chosen it, and may hand over rows that only this one reads.
-    advice = advice_on(fitting.name, examples.rows) if isinstance(encoder, str) else ()
-    if not to_choose:
+    fault = fault_of(predictor.encoder.name, examples.rows) if isinstance(encoder, str) else ()
+    if not tried:
         stage(f"tuning the encoder for {head.name}" if head.tunes else f"fitting {head.name}")
-        return Fitted(predictor.with_head(head, examples.rows, seconds).checked(), advice=advice)
-    predictor, tried = choose(predictor, examples.rows, seconds, stage=stage)
+        return Fitted(predictor.with_head(head, examples.rows, seconds).checked(), fault=fault, better=better)
     judged = next(one.found for one in tried if one.chosen)
-    return Fitted(predictor, tuple(tried), judged and judged.corrected(predictor.optimism), advice)
+    return Fitted(predictor, tuple(tried), judged and judged.corrected(predictor.optimism), fault, better)
 
 
-def _of_names(
-    examples: LabelledExamples, encoder: Encoder, head: Head, least: int, note: str, progress: Callable[[Any], Any]
-) -> Predictor:
-    """The predictor of examples with names, before anything is tuned."""
+def _of_names(examples: LabelledExamples, rows: Any, encoder: Encoder, head: Head, least: int, note: str) -> Predictor:
+    """The predictor of examples with names, and of what is known of these, before anything is tuned.
+
+    rows: those of the examples, as they are to be gone through while they are encoded.
+    """
     classes, columns = examples.of_classes()
-    if not len(columns):
-        return _of_no_examples(classes, encoder, head, least, note)
+    if len(columns):
+        predictor = _of_examples(examples, rows, classes, columns, encoder, head, least, note)
+    else:
+        predictor = _of_no_examples(classes, encoder, head, least, note)
+    if encoder.reads == "texts":
+        predictor = predictor.with_descriptions(examples.sentences, names=examples.use_names)
+        _check_described(predictor)
+    return predictor
+
+
+def _of_examples(
+    examples: LabelledExamples,
+    rows: Any,
+    classes: tuple[str, ...],
+    columns: np.ndarray,
+    encoder: Encoder,
+    head: Head,
+    least: int,
+    note: str,
+) -> Predictor:
+    """The predictor of examples of these classes, one column each."""
     if len(np.unique(columns)) < least:
         raise ValueError(
             f"all examples that count are of one class, {classes[columns[0]]!r} (n_samples={len(columns)}): give some "
@@ -119,7 +157,7 @@ def _of_names(
     contents = examples.digested()
     check_contents(examples.modality, contents, columns, classes, examples.sources)
     predictor = Predictor.of(
-        *(encoder, head, progress(examples.rows), columns, examples.weight, classes),
+        *(encoder, head, rows, columns, examples.weight, classes),
         note=note,
         sources=examples.sources,
         contents=contents,

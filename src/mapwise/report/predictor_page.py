@@ -7,7 +7,7 @@ import numpy as np
 
 from mapwise.core.format import share
 from mapwise.data.digests import together
-from mapwise.predictors.advice import advice_on
+from mapwise.predictors.advice import steps_from
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.held_out import Expected, HeldOut
 from mapwise.predictors.evidence.novelty import Detection
@@ -69,7 +69,7 @@ def predictor_summary(predictor: Predictor, report: HeldOut) -> str:
         f"{_between(expected)}."
     )
     if report.guesses:
-        advice = advice_on(predictor.encoder.name, guesses=True)
+        advice = steps_from(predictor.encoder.name)
         sentence += f" That is no better than guessing ({_percent(_chance(report))})."
         sentence += f" {html.capital(advice[0])}." if advice else ""
     sentence += f" {uneven}." if (uneven := _uneven(report)) else ""
@@ -79,7 +79,7 @@ def predictor_summary(predictor: Predictor, report: HeldOut) -> str:
 
 def _other_encoder(predictor: Predictor, report: HeldOut) -> str:
     """How to get the encoder that would likely do better."""
-    steps = advice_on(predictor.encoder.name, guesses=report.guesses)[1:]
+    steps = steps_from(predictor.encoder.name)[1:] if report.guesses else ()
     return html.section("Another encoder", "".join(f"<p>{escape(step)}</p>" for step in steps)) if steps else ""
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from mapwise.data.cells import GAPS, parse_number, sentences
 from mapwise.data.modality import Columns
 from mapwise.encoders.encoder import Encoder
-from mapwise.predictors.advice import advice_on
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.evidence.novelty import REFUSE, Detection
@@ -60,8 +59,7 @@ class FitResult:
     @property
     def advice(self) -> tuple[str, ...]:
         """What to do where the encoder is likely the wrong one."""
-        guesses = self.fitted.report.guesses
-        return self.fitted.advice or advice_on(self.predictor.encoder.name, guesses=guesses)
+        return self.fitted.advice
 
     @cached_property
     def detection(self) -> Detection:

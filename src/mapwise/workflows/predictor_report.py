@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapwise.data.digests import together
-from mapwise.predictors.advice import advice_on
+from mapwise.predictors.advice import steps_from
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation, novelty
 from mapwise.predictors.evidence.held_out import HeldOut
@@ -28,7 +28,7 @@ class PredictorReport:
     @property
     def advice(self) -> tuple[str, ...]:
         """Which encoder would likely do better, and the steps to it; empty where nothing is known."""
-        return advice_on(self.predictor.encoder.name, guesses=self.held_out.guesses)
+        return steps_from(self.predictor.encoder.name) if self.held_out.guesses else ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object, without the page."""

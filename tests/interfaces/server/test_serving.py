@@ -55,7 +55,7 @@ def test_the_file_answers_as_the_server_does(client, tmp_path):
 def test_the_same_examples_through_the_estimator_make_the_same_predictor(client, tmp_path):
     id = intents(client)
     texts = ["please cancel it", "stop my order", "I want my money back", "refund me please"]
-    model = mw.FewShotClassifier(learner="logistic").fit(texts, ["cancel", "cancel", "refund", "refund"])
+    model = mw.FewShotClassifier("words", "logistic").fit(texts, ["cancel", "cancel", "refund", "refund"])
     card_of(client, id)
     answer = client.post(f"/v1/predictors/{id}/predict", json={"texts": ["cancel this"]}).json()["predictions"][0]
     chances = dict(zip(model.classes_, model.predict_proba(["cancel this"])[0], strict=True))

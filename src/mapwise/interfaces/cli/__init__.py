@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported by the command that needs it: help comes at once."""
 
+import os
 import shlex
 import sys
 import traceback
@@ -27,6 +28,8 @@ _TEXTS = ("inputs", "data")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; whatever goes wrong is one line on standard error."""
+    # Read when torch loads. Threads that spin while they wait take a busy machine's cores from those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     end = words.index("--") if "--" in words else len(words)

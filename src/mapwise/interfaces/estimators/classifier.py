@@ -23,8 +23,7 @@ from mapwise.interfaces.estimators.few_shot import (
     warn_of_truncated,
 )
 from mapwise.predictors.additions import with_names
-from mapwise.predictors.advice import advice_on
-from mapwise.predictors.choose_learner import Tried
+from mapwise.predictors.choose import Tried
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.descriptions.texts import sentences_of
 from mapwise.predictors.diagnostics import novelty
@@ -68,8 +67,8 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
     """A classifier of a few examples: an encoder makes arrays of rows, and a learner adapts to them.
 
     encoder: "table" (numbers and words in columns), "words" or "text-hash" (strings), "drawings" (pictures), "auto":
-             the first of these that reads what X looks like, or "hf:NAME": a pretrained model by its folder or its name
-             on the hub.
+             the best of those that read such rows and are installed, by examples it didn't see, or "hf:NAME": a
+             pretrained model by its folder or its name on the hub.
     learner: what adapts to the encoded rows: "nearest_mean", "ridge", "logistic", "lora" (which tunes a pretrained
              encoder too), the folder of a run that was trained (its encoder then is its own), a learner, or "auto": the
              one of these names that does best on examples it didn't see.
@@ -286,8 +285,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
     @property
     def advice_(self) -> list[str]:
         """What is likely wrong with the encoder, and steps to mend it; empty where nothing is."""
-        fitted = self._fitted.fitted
-        return list(fitted.advice or advice_on(fitted.predictor.encoder.name, guesses=fitted.report.guesses))
+        return list(self._fitted.fitted.advice)
 
     def save(self, path: str | Path) -> None:
         """Write what was learned into one safetensors file, which holds the embeddings of the rows.

@@ -59,7 +59,8 @@ class DescribedPredictor(FittedPredictor):
         rows = self.rows[self.weight > 0]
         if self.description_rows is None or self.descriptions is None:
             return rows
-        return np.concatenate([rows, self.descriptions.rows.astype(rows.dtype)])
+        believed = np.delete(self.descriptions.rows, list(self.descriptions.belief.doubted), axis=0)
+        return np.concatenate([rows, believed.astype(rows.dtype)])
 
     @property
     def joined_sources(self) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ class DescribedPredictor(FittedPredictor):
         """With what its examples say of its descriptions."""
         if self.descriptions is None or not self.descriptions.texts:
             return self
-        rows = self.descriptions.examples(self.classes)
+        rows = replace(self.descriptions, belief=UNASKED).examples(self.classes)
         examples = self._support_for_belief()
         belief = UNASKED if examples is None else belief_in(rows, examples)
         return self._with_descriptions_as(replace(self.descriptions, belief=belief))

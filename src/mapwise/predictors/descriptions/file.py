@@ -80,7 +80,8 @@ def descriptions_of(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray])
     if _DESCRIPTIONS not in about:
         return None
     held, rows = about[_DESCRIPTIONS], tensors[_ROWS]
-    texts, (weight, agree, total) = held["texts"], held["belief"]
+    texts, (weight, agree, total, *more) = held["texts"], held["belief"]
+    doubted = more[0] if more else []  # files of before have none
     for one in texts:
         if [type(part) for part in one] != [str, str, bool] or one[0] not in about["classes"] or not one[1].strip():
             raise ValueError(f"a description is {str(one)[:80]}")
@@ -90,9 +91,13 @@ def descriptions_of(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray])
         raise ValueError("a description's row holds NaN")
     if weight not in WEIGHTS or type(agree) is not int or type(total) is not int or not 0 <= agree <= total:
         raise ValueError(f"its descriptions are believed as {str(held['belief'])[:80]}")
+    if len(more) > 1 or not all(type(place) is int and 0 <= place < len(texts) for place in doubted):
+        raise ValueError(f"its doubted descriptions are {str(more)[:80]}")
     if type(held["names"]) is not bool:
         raise ValueError("whether names are descriptions isn't true or false")
-    known = Descriptions(tuple(map(tuple, texts)), rows, held["names"], Belief(float(weight), agree, total))
+    known = Descriptions(
+        tuple(map(tuple, texts)), rows, held["names"], Belief(float(weight), agree, total, tuple(doubted))
+    )
     for name, array in _derived(known, about["classes"]).items():
         if not np.array_equal(tensors[name], array):
             raise ValueError(f"{name} says otherwise than its header")

@@ -13,7 +13,7 @@ from mapwise.core.fields import quote
 from mapwise.core.spelling import suggestion
 from mapwise.core.task import Examples
 from mapwise.data.class_names import is_telling, read_name
-from mapwise.predictors.evidence.belief import UNASKED, Belief
+from mapwise.predictors.evidence.belief import UNASKED, Belief, shares
 
 Texts = tuple[tuple[str, str, bool], ...]
 """The class of each description, the text, and whether it is the class's name."""
@@ -78,19 +78,19 @@ class Descriptions:
         return np.asarray([place[name] for name, _, _ in self.texts], np.int64)
 
     def examples(self, classes: Sequence[str]) -> Examples:
-        """As rows of these classes; the descriptions of a class weigh 1 together. Those of other classes are left out.
+        """As rows of these classes; the descriptions of a class weigh 1 together, and doubted ones 0.
 
-        classes: W names.
+        classes: W names. Descriptions of others are left out.
         """
         wanted = set(classes)
         among = [place for place, (name, _, _) in enumerate(self.texts) if name in wanted]
         columns = replace(self, texts=tuple(self.texts[place] for place in among)).columns(classes)
-        weight = 1 / np.bincount(columns, minlength=len(classes))[columns] if among else np.zeros(0)
-        x, y, weights = (
+        doubted = [row for row, place in enumerate(among) if place in self.belief.doubted]
+        x, y = (
             torch.as_tensor(part, dtype=torch.float64)
-            for part in (self.rows[among], columns[:, None] == np.arange(len(classes)), weight)
+            for part in (self.rows[among], columns[:, None] == np.arange(len(classes)))
         )
-        return Examples(x, y, weights, torch.zeros((), dtype=torch.int64))
+        return Examples(x, y, shares(y, doubted), torch.zeros((), dtype=torch.int64))
 
     def __str__(self) -> str:
         """What they are worth, as one sentence."""
@@ -101,8 +101,9 @@ class Descriptions:
         agreement = f"; by the examples alone, {agree} of {total} would be given their own class" if total else ""
         if not self.belief.weight:
             return f"{what}: not believed, since they contradict the examples{agreement}"
+        doubts = _doubts([self.texts[place][1] for place in self.belief.doubted])
         count = f"{self.belief.weight:g} example{'' if self.belief.weight == 1 else 's'}"
-        return f"{what}: those of a class count as {count} of it{agreement}"
+        return f"{what}: those of a class count as {count} of it{agreement}{doubts}"
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -112,4 +113,17 @@ class Descriptions:
             "believed": self.belief.weight > 0,
             "agree": self.belief.agree,
             "total": self.belief.total,
+            "doubted": [self.texts[place][1] for place in self.belief.doubted],
         }
+
+
+_SHOWN = 5
+"""Doubted descriptions that are quoted."""
+
+
+def _doubts(texts: Sequence[str]) -> str:
+    """Which descriptions are left out, as the end of a sentence; "" for none."""
+    if not texts:
+        return ""
+    more = [f"{len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
+    return f"; left out, since examples contradict them: {', '.join([*map(repr, texts[:_SHOWN]), *more])}"

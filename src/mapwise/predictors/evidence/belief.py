@@ -1,6 +1,6 @@
 """Whether descriptions of classes, such as their names, agree with the examples, and what they are worth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,11 @@ ALONE = 1.0
 """The weight where too few classes have two examples, which would choose among the weights."""
 _MOST = 1000
 """Examples that are looked at."""
-_SURE = 0.95
-"""How far an answer's probability is believed; otherwise it was a guess among the classes."""
 _MEANT = 0.8
 """How often a description is taken to be like its class's examples; otherwise it may be like those of any class."""
+_DOUBT = 0.05
+"""A description is doubted whose class is so many times as probable as one drawn at random: one of a hundred that are
+right, and three of four that were swapped, at five examples of each of ten classes."""
 _JUDGE = "ridge"
 """The learner by which descriptions are judged, whichever answers: in closed form, and as easily misled as others."""
 
@@ -38,6 +39,8 @@ class Belief(NamedTuple):
     """Descriptions that the examples alone would give their own class."""
     total: int
     """Descriptions of classes with examples."""
+    doubted: tuple[int, ...] = ()
+    """Places of descriptions that contradict the examples of their class, and are left out."""
 
 
 UNASKED = Belief(ALONE, 0, 0)
@@ -53,7 +56,8 @@ def belief_in(descriptions: Examples, support: Examples) -> Belief:
     Two things speak: what learners with this weight say of examples they didn't see, and whether a learner without
     descriptions gives each description its own class. A description that isn't believed would be like the examples of
     any class, so that its probability is one over the number of classes. Names that say something are believed after
-    one example of each class, where most lie near it; and shuffled ones are not.
+    one example of each class, where most lie near it; and shuffled ones are not. Single ones that contradict the
+    examples are left out.
     """
     columns = descriptions.y.argmax(1).numpy()
     if not len(support.y):
@@ -65,28 +69,52 @@ def belief_in(descriptions: Examples, support: Examples) -> Belief:
     if ways < 2 or not len(known):
         return UNASKED
     truth = support.y.argmax(1).numpy()
-    likelihoods, temperature = [], None
-    for weight in WEIGHTS:
-        rows, scores = calibration.out_of_fold(support, _scores(descriptions, weight))
-        answers = np.bincount(truth[rows], minlength=len(present))
-        if (answers > 0).sum() < max(2, ways / 2):  # the only example of a class is never asked
-            break
-        scale = calibration.temperature(scores, truth[rows], support.weight.numpy()[rows])
-        temperature = scale if temperature is None else temperature
-        chances = _softmax(scores / scale)[np.arange(len(rows)), truth[rows]]
-        alike = len(rows) / (answers > 0).sum() / answers[truth[rows]]  # by which every class counts as much
-        likelihoods.append(float(alike @ np.log(_SURE * chances + (1 - _SURE) / ways)))
+    first = _answers(support, descriptions, 0.0, truth)
     own = _scores(descriptions, 0.0)(support, descriptions.x[torch.as_tensor(known)])
-    if temperature is None:
+    if first is None:
         ahead = np.sort(_scores(descriptions, 0.0)(support, support.x), axis=1)
         temperature = _EARLY * float(np.median(ahead[:, -1] - ahead[:, 0])) or 1.0
-    chances = _softmax(own / temperature)[np.arange(len(known)), columns[known]]
-    agreement = float(np.log(_MEANT * chances * ways + 1 - _MEANT).sum())
+    else:
+        temperature = calibration.temperature(first[1], truth[first[0]], support.weight.numpy()[first[0]])
+    ratios = _softmax(own / temperature)[np.arange(len(known)), columns[known]] * ways
+    agreement = float(np.log(_MEANT * ratios + 1 - _MEANT).sum())
     agree = int((own.argmax(1) == columns[known]).sum())
-    if not likelihoods:
-        return Belief(ALONE if agreement > 0 else 0.0, agree, len(known))
-    totals = [one + (agreement if weight else 0.0) for weight, one in zip(WEIGHTS, likelihoods, strict=True)]
-    return Belief(WEIGHTS[int(np.argmax(totals))], agree, len(known))
+    doubted = known[ratios < _DOUBT]
+    belief = Belief(0.0, agree, len(known), tuple(doubted.tolist()))
+    if first is None:
+        return belief._replace(weight=ALONE if agreement > 0 else 0.0)
+    believed = descriptions._replace(weight=shares(descriptions.y, doubted.tolist()))
+    totals = []
+    for weight in WEIGHTS:
+        answers = _answers(support, believed, weight, truth) if weight else first
+        assert answers is not None  # the same rows as at first
+        rows, scores = answers
+        scale = calibration.temperature(scores, truth[rows], support.weight.numpy()[rows])
+        counts = np.bincount(truth[rows], minlength=len(present))
+        alike = len(rows) / (counts > 0).sum() / counts[truth[rows]]  # by which every class counts as much
+        likelihood = float(alike @ calibration.log_probabilities(scores, truth[rows], scale, ways))
+        totals.append(likelihood + (agreement if weight else 0.0))
+    return belief._replace(weight=WEIGHTS[int(np.argmax(totals))])
+
+
+def shares(y: Float[Tensor, "H W"], doubted: Sequence[int]) -> Float[Tensor, "H"]:
+    """The weight of each description: those of a class weigh 1 together, and doubted ones 0.
+
+    y: one-hot.
+    """
+    counted = torch.ones(len(y), dtype=torch.float64)
+    counted[list(doubted)] = 0
+    share: Tensor = counted / (y @ (counted @ y)).clamp(min=1)
+    return share
+
+
+def _answers(
+    support: Examples, descriptions: Examples, weight: float, truth: Int64[np.ndarray, "S"]
+) -> tuple[Int64[np.ndarray, "A"], Float[np.ndarray, "A W"]] | None:
+    """Out-of-fold answers with descriptions of this weight; None where too few classes have two examples."""
+    rows, scores = calibration.out_of_fold(support, _scores(descriptions, weight))
+    classes = len(np.unique(truth[rows]))  # the only example of a class is never asked
+    return (rows, scores) if classes >= max(2, len(np.unique(truth)) / 2) else None
 
 
 _EARLY = 0.1

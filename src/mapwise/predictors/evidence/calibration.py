@@ -22,6 +22,8 @@ UNKNOWN = 1.0
 """The temperature where there is no answer to fit it to."""
 CENTRE, SPREAD = 1.0, 1.2
 """The prior: the median of the temperature over the median lead, and the standard deviation of its logarithm."""
+_SURE = 0.95
+"""How far an answer's probability is believed."""
 _LOWEST, _HIGHEST, _STEPS = 1e-2, 1e2, 60  # of that ratio, equally far apart in logarithms
 _ERROR = 0.25  # what the squared error of an answer is about, by which it is counted
 
@@ -89,6 +91,19 @@ def out_of_fold(
     if not rows:
         return np.zeros(0, np.int64), np.zeros((0, support.y.shape[1]))
     return np.concatenate(rows), np.concatenate(scores)
+
+
+def log_probabilities(
+    scores: Float[np.ndarray, "A W"], columns: Int64[np.ndarray, "A"], divisor: float, ways: int
+) -> Float[np.ndarray, "A"]:
+    """The logarithm of the probability that scores, divided by the temperature, give each row's class by a softmax.
+
+    ways: classes with examples. With a probability of one in twenty an answer is taken for a guess among these, so that
+          a single sure and wrong one doesn't outweigh all others.
+    """
+    chances = torch.softmax(torch.as_tensor(scores / divisor), dim=1).numpy()[np.arange(len(columns)), columns]
+    logarithms: np.ndarray = np.log(_SURE * chances + (1 - _SURE) / ways)
+    return logarithms
 
 
 def _folds(columns: Int64[np.ndarray, "S"], along: Float[np.ndarray, "S"], count: int) -> Int64[np.ndarray, "S"]:

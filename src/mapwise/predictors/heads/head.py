@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.catalog.encoders import encoder_named, encoder_of
+from mapwise.catalog.encoders import encoder_named, encoders_of
 from mapwise.catalog.heads import HEADS, REGRESSION_HEADS
 from mapwise.catalog.rows import HeadRow, named
 from mapwise.core.fields import quote
@@ -52,8 +52,8 @@ class Head(Protocol):
         """Whether each class is learned from its own rows alone, so that many are learned a few at a time."""
         ...
 
-    def encoder_called(self, name: str, reads: Modality) -> Encoder:
-        """The encoder of this name, for rows of this kind; "auto": the first that reads them.
+    def encoders_called(self, name: str, reads: Modality) -> list[Encoder]:
+        """The encoder of this name, for rows of this kind; "auto": those to compare, the cheaper before the dearer.
 
         Raises ValueError for a name that isn't there, and for an encoder that the head can't stand behind.
         """
@@ -90,9 +90,9 @@ class _OverEncoded:
         """The learner for a support of such rows."""
         raise NotImplementedError
 
-    def encoder_called(self, name: str, reads: Modality) -> Encoder:
-        """The encoder of this name, for rows of this kind; "auto": the first that reads them."""
-        return encoder_of(reads) if name == AUTO else encoder_named(name, fetch=True)
+    def encoders_called(self, name: str, reads: Modality) -> list[Encoder]:
+        """The encoder of this name; "auto": those of the catalog that can run here."""
+        return encoders_of(reads) if name == AUTO else [encoder_named(name, fetch=True)]
 
     def encode(self, rows: Float[np.ndarray, "N *D"]) -> Float[np.ndarray, "N *D"]:
         """The same rows."""
@@ -226,18 +226,20 @@ def head_of_file(about: Any, tensors: dict[str, np.ndarray], encoder: Encoder, p
     return head
 
 
-def encoder_for(given: str | Encoder, reads: Modality, head: Head) -> Encoder:
-    """The encoder of this name before this head; for "auto" the first that reads such rows; an encoder stays itself.
+def encoders_for(given: str | Encoder, reads: Modality, head: Head) -> list[Encoder]:
+    """The encoder of this name before this head; for "auto" those to compare, the cheaper before the dearer; an encoder
+    stays itself.
 
     reads: what the rows look like.
 
     Raises ValueError for a name that isn't there, for an encoder that reads something else, and for a trained learner
     whose rows nothing makes as its training did.
     """
-    encoder = head.encoder_called(given, reads) if isinstance(given, str) else given
-    if reads != encoder.reads and not (encoder.reads == "pictures" and reads == "texts"):  # paths of unusual names
-        raise ValueError(
-            f"the encoder {encoder.name} reads {encoder.reads} and the rows look like {reads}: take another encoder, "
-            "or leave it to auto"
-        )
-    return encoder
+    encoders = head.encoders_called(given, reads) if isinstance(given, str) else [given]
+    for encoder in encoders:
+        if reads != encoder.reads and not (encoder.reads == "pictures" and reads == "texts"):  # paths of unusual names
+            raise ValueError(
+                f"the encoder {encoder.name} reads {encoder.reads} and the rows look like {reads}: take another "
+                "encoder, or leave it to auto"
+            )
+    return encoders

@@ -147,7 +147,7 @@ class TrainedLearner:
         """The name of the problem it was trained for."""
         return self.settings.shape.problem
 
-    def encoder_called(self, name: str, reads: Modality) -> Encoder:
+    def encoders_called(self, name: str, reads: Modality) -> list[Encoder]:
         """Its own encoder; raises ValueError when another is asked for, and where it has none."""
         if self.encoder is None:
             raise ValueError(
@@ -159,7 +159,7 @@ class TrainedLearner:
                 f"the learner was trained on rows of the encoder {self.encoder.name} and {name} is asked for: leave "
                 "the encoder out"
             )
-        return self.encoder
+        return [self.encoder]
 
     def learner_for(self, support: Examples) -> Learner:
         """The learner over rows as `encode` gives them, whatever the support."""

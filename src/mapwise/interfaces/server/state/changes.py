@@ -12,7 +12,7 @@ from mapwise.core.spelling import suggestion
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.server.state.live import Draft, Live
 from mapwise.predictors.additions import add_examples
-from mapwise.predictors.choose_learner import USUAL
+from mapwise.predictors.choose import USUAL
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.examples import LabelledExamples, check_contents, check_encoded, check_name
 from mapwise.predictors.fit import fit

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mapwise.catalog.encoders import ENCODERS, encoder_named, encoder_of
+from mapwise.catalog.encoders import ENCODERS, encoder_named, encoders_of
 from mapwise.core.spelling import suggestion
 from mapwise.data.modality import Modality
 from mapwise.encoders.cached import Cached
@@ -38,7 +38,7 @@ class Encoders:
         Raises ValueError for a name that isn't there, that isn't allowed, or that reads other rows.
         """
         if name == "auto":
-            name = encoder_of(modality or "texts").name
+            name = encoders_of(modality or "texts")[0].name  # the cheapest: a draft begins without rows
         if name not in self._shared:
             self._check(name)
             self._shared[name] = self._opened(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mapwise.interfaces.server.state.live import Evidence
 from mapwise.interfaces.server.state.shared_encoder import SharedEncoder
-from mapwise.predictors.choose_learner import choose
+from mapwise.predictors.choose import choose
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import cross_validation, novelty
 from mapwise.predictors.diagnostics.explanation import explain

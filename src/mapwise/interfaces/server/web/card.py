@@ -5,7 +5,7 @@ from typing import Any
 
 from mapwise.interfaces.printing import printable
 from mapwise.interfaces.server.state.live import Live
-from mapwise.predictors.advice import advice_on
+from mapwise.predictors.advice import steps_from
 from mapwise.predictors.evidence.novelty import REFUSE, Detection
 
 
@@ -101,4 +101,4 @@ def _suspects(live: Live) -> list[dict[str, Any]]:
 def _advice(live: Live) -> list[str]:
     if live.evidence is None:
         return []
-    return list(advice_on(live.draft.encoder, guesses=live.evidence.report.guesses))
+    return list(steps_from(live.draft.encoder) if live.evidence.report.guesses else ())

@@ -6,7 +6,7 @@ import pytest
 import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS
 from mapwise.catalog.heads import heads_behind
-from mapwise.predictors.choose_learner import USUAL, choose, optimism, seconds_of
+from mapwise.predictors.choose import USUAL, choose, optimism, seconds_of
 
 HEADS = heads_behind(ENCODERS["table"]())
 
