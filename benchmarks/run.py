@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "latency": ("speed.latency",),
     "growth": ("speed.growth",),
     "ranks": ("speed.ranks",),
+    "serve": ("serve.load",),
 }
 """Row -> script and flags."""
 

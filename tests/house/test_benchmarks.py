@@ -369,6 +369,20 @@ def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_server_is_measured_beside_its_encoder(tmp_path):
+    path = tmp_path / "serve.json"
+    ran = subprocess.run(
+        script("serve.load", "--quick", "--json", str(path)), capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads(path.read_text(encoding="utf-8"))["result"]
+    predictions, additions, residents = (table["lines"] for table in result["tables"])
+    assert [(line["pictures a request"], line["clients"]) for line in predictions] == [(1, 1), (1, 8), (16, 1), (16, 8)]
+    assert all(line["pictures/s"] > 0 and line["bare pictures/s"] > 0 for line in predictions)
+    assert additions[0]["p99, ms"] > 0 and residents[0]["predictors"] == 20 and len(result["targets"]) == 4
+
+
+@pytest.mark.slow
 def test_scaling_is_measured_in_processes_of_their_own(tmp_path):
     path = tmp_path / "scaling.json"
     command = script("few_examples.scaling", "--quick", "--json", str(path))

@@ -18,14 +18,14 @@ from mapwise.core import functional, tree
 from mapwise.core.functional import Net
 from mapwise.core.tree import Params
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Encoder, Frozen, Spread
+from mapwise.encoders.encoder import Frozen, Spread
 from mapwise.encoders.pixels import Ink, Pixels
 
 WEIGHTS = "weights.safetensors"
 ABOUT = "net.toml"
 FOLDERS = files("mapwise").joinpath("pretrained")
 _BATCH = 256
-_ROWS = {"ink": Ink, "pixels": Pixels}
+_ROWS: dict[str, type[Ink | Pixels]] = {"ink": Ink, "pixels": Pixels}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Bundled(Frozen):
     """
 
     name: str
-    rows: Encoder
+    rows: Ink | Pixels
     net: Net
     usual: Spread
     weights: bytes = field(repr=False)
@@ -74,6 +74,11 @@ class Bundled(Frozen):
         Raises ValueError for a file that is no image, naming it, and for an array that is none.
         """
         return self.features(self.rows(rows))
+
+    @property
+    def near(self) -> int:
+        """The pixels a side that it reads."""
+        return max(self.rows.shape[1:])
 
     def features(self, x: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N D"]:
         """What the network makes of rows that `rows` made."""

@@ -105,6 +105,11 @@ class Prepares(Encoder, Protocol):
         """Raw rows -> the numbers that the network reads, [N, *input]."""
         ...
 
+    @property
+    def near(self) -> int:
+        """The pixels a side that pictures are shrunk to, as for `data.pictures.picture`; 1 for other rows."""
+        ...
+
     def features(self, x: Float[np.ndarray, "N *input"]) -> Float[np.ndarray, "N D"]:
         """What the network makes of these numbers."""
         ...

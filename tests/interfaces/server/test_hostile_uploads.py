@@ -227,3 +227,16 @@ def test_forms_that_are_none_are_refused(client):
     assert client.post(address, json={"texts": ["a"]}).status_code == 422
     many = [("files", png(0))] * 513
     assert client.post(address, files=many).status_code == 413
+
+
+def test_a_form_is_cut_at_its_boundary_alone(client):
+    id = begin(client, name="a", modality="pictures")
+    tricky = png(0) + b"\r\n--x-\r\nContent-Disposition: form-data; name=labels\r\n\r\nother\r\n"
+    address = f"/v1/predictors/{id}/examples"
+    reply = client.post(address, files=[("files", ('a";x=y.png', tricky))], data={"labels": 'a "quoted" ü'})
+    assert reply.status_code == 201, reply.text
+    assert reply.json()["added"][0]["label"] == 'a "quoted" ü'
+    body = b'preamble\r\n--b\r\ncontent-disposition: form-data; name="labels"\r\n\r\nx\r\n--b--\r\n'
+    kind = {"content-type": 'multipart/form-data; boundary="b"'}
+    assert client.post(address, content=body, headers=kind).status_code == 400
+    assert client.post(address, content=body.removeprefix(b"preamble"), headers=kind).status_code == 422

@@ -97,3 +97,21 @@ def test_a_restart_loses_nothing(tmp_path):
     assert after["version"] == before["version"]
     assert after["predictions"][0]["label"] == before["predictions"][0]["label"] == "corner"
     server.end()
+
+
+def test_a_jpeg_is_read_as_the_command_reads_it(client, tmp_path):
+    """Whatever its size: a JPEG is decoded at a smaller scale, which changes its pixels a little."""
+    import io
+
+    from PIL import Image
+
+    id = drawings(client)
+    card_of(client, id)
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png(1, 5, 700))).convert("RGB").save(file, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(file.getvalue())
+    (tmp_path / "marks").write_bytes(client.get(f"/v1/predictors/{id}/file").content)
+    model = mw.FewShotClassifier.load(tmp_path / "marks")
+    chances = dict(zip(model.classes_, model.predict_proba([tmp_path / "a.jpg"])[0], strict=True))
+    answer = client.post(f"/v1/predictors/{id}/predict", files=files(file.getvalue())).json()["predictions"][0]
+    assert answer["probabilities"] == pytest.approx(chances, abs=1e-5)

@@ -11,6 +11,8 @@ from mapwise.data.photographs import look_like_photographs
 from mapwise.data.pictures import open_picture
 
 if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
     from mapwise.encoders.encoder import Encoder
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -41,7 +43,7 @@ class Decoded(NamedTuple):
 
 def decoded(
     contents: Sequence[bytes],
-    rows: "Encoder | None",
+    rows: "tuple[Encoder, int] | None",
     side: int,
     pixels: int,
     previews: bool,
@@ -49,45 +51,67 @@ def decoded(
 ) -> list[Decoded]:
     """Pictures of their files' bytes.
 
-    rows:     what makes the numbers that an encoder reads; None: the pictures' own pixels.
+    rows:     what makes the numbers that an encoder reads, and their pixels a side; None: the pictures' own pixels.
     side, pixels: of a picture at most, which are looked at before it is decoded.
     previews: whether small copies are made too.
     photographs: whether they are looked at for being photographs.
 
     Raises TooLarge and NotPicture, naming the row.
     """
-    answers = []
-    for place, content in enumerate(contents):
-        _check(content, place, side, pixels)
-        image = open_picture(content, place, side)
-        array = np.asarray(image) if rows is None else rows([image])[0]
-        photograph = photographs and look_like_photographs([image])
-        preview = b""
-        if previews:
-            image.thumbnail((PREVIEW, PREVIEW))
-            file = io.BytesIO()
-            image.save(file, "PNG")  # of pixels alone: nothing else of the upload stays
-            preview = file.getvalue()
-        answers.append(Decoded(array, preview, photograph))
-    return answers
+    return [
+        _decoded(content, place, rows, (side, pixels), previews, photographs) for place, content in enumerate(contents)
+    ]
 
 
-def _check(content: bytes, place: int, side: int, pixels: int) -> None:
-    """Raises TooLarge and NotPicture by the head of a file."""
+def _decoded(
+    content: bytes,
+    place: int,
+    rows: "tuple[Encoder, int] | None",
+    bounds: tuple[int, int],
+    previews: bool,
+    photographs: bool,
+) -> Decoded:
+    """One of them; it is opened once, since its head takes as long as its pixels."""
+    name = f"the picture of row {place}"
+    image = _opened(content, name, *bounds)
+    if rows is not None and not previews:
+        image.draft(image.mode, (2 * rows[1], 2 * rows[1]))  # as a file of a command is read
+        try:
+            return Decoded(rows[0]([image])[0])
+        except ValueError as error:
+            raise NotPicture(str(error).replace("the picture of row 0", name)) from None
+    try:
+        whole = open_picture(content, place, bounds[0] if rows is None else rows[1])
+    except ValueError as error:
+        raise NotPicture(str(error)) from None
+    array = np.asarray(whole) if rows is None else rows[0]([whole])[0]
+    photograph = photographs and look_like_photographs([whole])
+    preview = b""
+    if previews:
+        file = io.BytesIO()
+        whole.thumbnail((PREVIEW, PREVIEW))
+        whole.save(file, "PNG")  # of pixels alone: nothing else of the upload stays
+        preview = file.getvalue()
+    return Decoded(array, preview, photograph)
+
+
+def _opened(content: bytes, name: str, side: int, pixels: int) -> "ImageFile":
+    """A picture whose pixels aren't decoded yet; raises TooLarge and NotPicture by the head of its file."""
     from PIL import Image, UnidentifiedImageError
 
-    name = f"the picture of row {place}"
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError:
         raise TooLarge(f"{name} has too many pixels: shrink it first") from None
     except UnidentifiedImageError:
         raise NotPicture(f"{name} is no picture of the formats {', '.join(FORMATS)}: save it as one of them") from None
     except Exception:  # Pillow's decoders raise nearly anything when a file is damaged
         raise NotPicture(f"{name} is damaged or cut short: save it again") from None
+    width, height = image.size
     if max(width, height) > side or width * height > pixels:
         raise TooLarge(
             f"{name} has {width:,} x {height:,} pixels, and at most {side:,} a side and {pixels:,} in all are read: "
             "shrink it first"
         )
+    return image

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,6 +43,7 @@ class Settings:
     hosts:   names by which it may be called, with the port where that is given.
     models:  name -> version of encoders beyond the catalog that may be opened.
     decoders: processes that decode pictures.
+    threads: of the encoder's passes; None: half of the cores, since decoding and answering need the others.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Settings:
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
     models: Mapping[str, str] | None = None
     decoders: int = 2
+    threads: int | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -69,7 +72,10 @@ class Service:
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
-        """Start the processes; a folder that another server holds is refused."""
+        """Start the processes."""
+        import torch
+
+        torch.set_num_threads(self.settings.threads or max(1, (os.cpu_count() or 2) // 2))
         await asyncio.gather(self.decoders.start(), self.fitters.start())
         await self.residents.on_disk(self.store.sweep)
         self._judging = asyncio.create_task(self._judge())

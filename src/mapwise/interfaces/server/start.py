@@ -22,6 +22,7 @@ def start(
     names: Sequence[str],
     models: Sequence[str],
     *,
+    threads: int | None,
     browser: bool,
     certificate: Path | None,
     key: Path | None,
@@ -30,6 +31,7 @@ def start(
 
     names:  by which it may be called beside its address.
     models: NAME=VERSION of encoders that may be opened.
+    threads: of the encoder's passes; None: half of the cores.
 
     Raises WrongUse for options that can't be meant, and ValueError where the extra isn't installed, where another
     server has the folder, and where the address is taken.
@@ -43,7 +45,7 @@ def start(
     with claimed(folder / ".server") as ours:
         if not ours:
             raise ValueError(f"another server has the folder {folder}: end it, or give another folder")
-        _serve(host, port, folder, token, names, allowed, browser, certificate, key)
+        _serve(host, port, folder, token, names, allowed, threads, browser, certificate, key)
 
 
 def check_extra() -> None:
@@ -81,6 +83,7 @@ def _serve(
     token: str,
     names: Sequence[str],
     models: dict[str, str],
+    threads: int | None,
     browser: bool,
     certificate: Path | None,
     key: Path | None,
@@ -94,7 +97,7 @@ def _serve(
     listener = listener_at(host, port)
     address = address_of(host, listener.getsockname()[1], certificate is not None)
     own = ("127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host)
-    service = Service(Settings(folder, token, (*own, *(name.lower() for name in names)), models))
+    service = Service(Settings(folder, token, (*own, *(name.lower() for name in names)), models, threads=threads))
     configure_logs()
     settings = uvicorn.Config(
         *(create_app(service),),
@@ -116,7 +119,8 @@ def _serve(
 def listener_at(host: str, port: int) -> socket.socket:
     """A socket that listens there; raises ValueError where it can't."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, since asyncio sends at once (TCP_NODELAY) only on sockets that say what they are.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host.strip("[]"), port))

@@ -80,10 +80,13 @@ class Encoders:
             return known
         return self.shared(encoder_named(name, fetch=False).with_state(state))
 
-    def preparing(self, encoder: Encoder) -> Encoder | None:
-        """What makes the numbers of a picture that the encoder's network reads; None where it takes pictures."""
+    def preparing(self, encoder: Encoder) -> tuple[Encoder, int] | None:
+        """What makes the numbers of a picture that the encoder's network reads, and their pixels a side.
+
+        None where it takes pictures.
+        """
         inner = encoder.inner if isinstance(encoder, SharedEncoder) else None
-        return inner.rows if isinstance(inner, Prepares) else None
+        return (inner.rows, inner.near) if isinstance(inner, Prepares) else None
 
     @property
     def figures(self) -> dict[str, float]:

@@ -25,6 +25,7 @@ from mapwise.predictors.evidence.votes import Explanation
 
 router = APIRouter(prefix="/v1/predictors")
 _CSV = "text/csv"
+_ROWS = body_of(Queries, files="files")
 _VOTES = Query(ge=0, le=100, description="So many examples that voted most for the answer.")
 _TOP = Query(ge=0, le=1000, description="So many classes with the highest probabilities; 0: all.")
 _MAP = Query(alias="map", description="Whether each row is placed on the map.")
@@ -32,7 +33,7 @@ _LEAVE = Query(ge=1, le=1000, description="So many examples are left out in turn
 _COUNT = Query(ge=1, le=100, description="So many rows at most.")
 
 
-@router.post("/{id}/predict", **documents.route("Predict", 200, 404, 409, body=body_of(Queries, files="files")))
+@router.post("/{id}/predict", **documents.route("Predict", 200, 404, 409, body=_ROWS, shows="predictions", table=True))
 async def predict(
     request: Request,
     id: documents.Id,
@@ -136,7 +137,7 @@ def _sheet(answers: Sequence[dict[str, Any]]) -> str:
     return file.getvalue()
 
 
-@router.post("/{id}/explain", **documents.route("Explain", 200, 404, 409, body=body_of(Queries, files="files")))
+@router.post("/{id}/explain", **documents.route("Explain", 200, 404, 409, body=_ROWS, shows="explanations"))
 async def explain_rows(request: Request, id: documents.Id, leave_out: Annotated[int | None, _LEAVE] = None) -> Response:
     """Why each row is answered as it is: the examples that voted, and the answer without each of them."""
     live, rows, predictor = await _rows(request, id)
@@ -163,7 +164,7 @@ def _explanation(live: Live, one: Explanation) -> dict[str, Any]:
     return {**content, "row": one.row, "text": one.reason, "examples": examples, "decisive": decisive}
 
 
-@router.post("/{id}/which-next", **documents.route("Label next", 200, 404, 409, body=body_of(Queries, files="files")))
+@router.post("/{id}/which-next", **documents.route("Label next", 200, 404, 409, body=_ROWS, shows="suggestions"))
 async def label_next(request: Request, id: documents.Id, count: Annotated[int, _COUNT] = 5) -> Response:
     """Which of these rows are most worth a label, the best first, and why."""
     live, rows, predictor = await _rows(request, id)

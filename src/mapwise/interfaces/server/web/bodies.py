@@ -1,15 +1,14 @@
 """What requests hold: models of their JSON, and the reading of bodies within limits."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.multipart import parse_options_header
 
+from mapwise.interfaces.server.answers import BODIES as BODY_EXAMPLES
 from mapwise.interfaces.server.limits import Limits
 from mapwise.interfaces.server.problems import Refusal
 
@@ -103,7 +102,6 @@ class Form:
     """A multipart body: its files in their order, and the values of its fields."""
 
     files: tuple[bytes, ...]
-    names: tuple[str, ...]
     fields: dict[str, tuple[str, ...]]
 
 
@@ -143,33 +141,52 @@ def json_of(model: type[M], request: Request, content: bytes) -> M:
         raise Refusal(400, "the body is no JSON: it is nested too deeply") from None
 
 
-async def form_of(request: Request, content: bytes, limits: Limits, files: int) -> Form:
-    """The parts of a multipart body, in memory."""
+def form_of(request: Request, content: bytes, limits: Limits, files: int) -> Form:
+    """The parts of a multipart body, which lies in memory as a whole and is cut at its boundary (RFC 2046, 5.1).
 
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield content
+    files: so many at most.
 
-    parser = MultiPartParser(
-        *(request.headers, stream()), max_files=files, max_fields=files + 16, max_part_size=limits.body
-    )
-    parser.spool_max_size = limits.body + 1  # never to a disk
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        many = "too many" in error.message.lower()
-        raise Refusal(413 if many else 400, f"the body is no multipart form: {error.message.lower()}") from None
-    except (KeyError, ValueError, UnicodeError, AttributeError):
-        raise Refusal(400, "the body is no multipart form: send it as a browser or curl does") from None
-    contents, names = [], []
+    Raises Refusal for what is no such form, and for too many parts.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if kind != MULTIPART.encode() or not 1 <= len(boundary) <= 200:
+        raise _no_form("it names no boundary")
+    # Each boundary is a line of its own; the first may open the body.
+    first, *parts = (b"\r\n" + content).split(b"\r\n--" + boundary)
+    if first.strip() or not parts or not parts[-1].startswith(b"--"):
+        raise _no_form("its boundary isn't where it should be, or its end is missing")
+    if len(parts) - 1 > 2 * files + 16:
+        raise Refusal(413, f"there are {len(parts) - 1:,} parts and a request may have {files} files: send several")
+    contents: list[bytes] = []
     fields: dict[str, list[str]] = {}
-    for name, part in form.multi_items():
-        if isinstance(part, UploadFile):
-            contents.append(await part.read())
-            names.append(part.filename or "")
-            await part.close()
+    for part in parts[:-1]:
+        head, gap, data = part.partition(b"\r\n\r\n")
+        name, is_file = _disposition(head)
+        if not gap:
+            raise _no_form("a part has no empty line behind its head")
+        if is_file:
+            contents.append(data)
         else:
-            fields.setdefault(name, []).append(part)
-    return Form(tuple(contents), tuple(names), {name: tuple(values) for name, values in fields.items()})
+            fields.setdefault(name, []).append(data.decode("utf-8", "replace"))
+    if len(contents) > files:
+        raise Refusal(413, f"there are {len(contents):,} files and a request may have {files}: send several requests")
+    return Form(tuple(contents), {name: tuple(values) for name, values in fields.items()})
+
+
+def _disposition(head: bytes) -> tuple[str, bool]:
+    """The name of a part, and whether it is a file; raises Refusal for a part without a name."""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-disposition":
+            _, options = parse_options_header(value.strip())
+            if b"name" in options:
+                return options[b"name"].decode("utf-8", "replace"), b"filename" in options
+    raise _no_form("a part has no name")
+
+
+def _no_form(why: str) -> Refusal:
+    return Refusal(400, f"the body is no multipart form, since {why}: send it as a browser or curl does")
 
 
 def check_name_length(names: "list[str] | tuple[str, ...]", limits: Limits) -> None:
@@ -230,7 +247,10 @@ def body_of(*models: type[Body], files: str = "", labels: bool = False, single: 
     content: dict[str, Any] = {}
     if models:
         references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
-        content[JSON] = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
+        content[JSON] = {
+            "example": BODY_EXAMPLES[models[0].__name__],
+            "schema": references[0] if len(references) == 1 else {"anyOf": references},
+        }
     if files:
         binary = {"type": "string", "format": "binary"}
         fields: dict[str, Any] = {files: binary if single else {"type": "array", "items": binary, "minItems": 1}}

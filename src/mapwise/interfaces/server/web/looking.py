@@ -24,7 +24,7 @@ _AFTER_EXAMPLE = Query(ge=0, le=2**53, description="Id of the last one of the pa
 _BINARY = "application/octet-stream"
 
 
-@router.get("", **documents.route("List predictors", 200))
+@router.get("", **documents.route("List predictors", 200, shows="list"))
 async def predictors(
     request: Request, limit: Annotated[int, _LIMIT] = 100, after: Annotated[str, _AFTER] = ""
 ) -> Response:
@@ -45,7 +45,7 @@ async def _live(request: Request, id: str) -> tuple[Service, Live]:
     return service, await service.live(id)
 
 
-@router.get("/{id}", **documents.route("Show a predictor's card", 200, 404))
+@router.get("/{id}", **documents.route("Show a predictor's card", 200, 404, shows="card"))
 async def show_card(request: Request, id: documents.Id) -> Response:
     """Its classes and counts, how good it is as far as its examples can tell, and what is missing."""
     service, live = await _live(request, id)
@@ -54,7 +54,7 @@ async def show_card(request: Request, id: documents.Id) -> Response:
     return _answer(card(live), live)
 
 
-@router.get("/{id}/examples", **documents.route("List examples", 200, 404))
+@router.get("/{id}/examples", **documents.route("List examples", 200, 404, shows="examples"))
 async def examples(
     request: Request,
     id: documents.Id,
@@ -83,7 +83,11 @@ def _example(live: Live, number: int, label: str, shown: bytes, source: str) -> 
     return {**content, "preview": address if shown else None}
 
 
-@router.get("/{id}/examples/{number}/preview", **documents.route("Show an example's picture", 200, 404, 409))
+@router.get(
+    "/{id}/examples/{number}/preview",
+    response_class=documents.Picture,
+    **documents.route("Show an example's picture", 200, 404, 409),
+)
 async def preview(request: Request, id: documents.Id, number: documents.Number) -> Response:
     """A small PNG of an example that is a picture."""
     service, live = await _live(request, id)
@@ -95,7 +99,7 @@ async def preview(request: Request, id: documents.Id, number: documents.Number) 
     return Response(shown[number][0], media_type="image/png", headers={"cache-control": "private, max-age=3600"})
 
 
-@router.get("/{id}/map", **documents.route("Show the map", 200, 404))
+@router.get("/{id}/map", **documents.route("Show the map", 200, 404, shows="map"))
 async def show_map(request: Request, id: documents.Id) -> Response:
     """Where the examples lie in the plane in which they are farthest apart; `predict?map=true` places rows on it."""
     _, live = await _live(request, id)
@@ -112,13 +116,17 @@ async def show_map(request: Request, id: documents.Id) -> Response:
     return _answer({"version": live.version, "axes": axes, "points": points}, live)
 
 
-@router.get("/{id}/file", **documents.route("Download the predictor's file", 200, 404, 409))
+@router.get(
+    "/{id}/file", response_class=documents.Octets, **documents.route("Download the predictor's file", 200, 404, 409)
+)
 async def file(request: Request, id: documents.Id) -> Response:
     """The predictor as one safetensors file, which `mapwise predict` and `FewShotClassifier.load` open."""
     return await _download(request, id, "safetensors")
 
 
-@router.get("/{id}/onnx", **documents.route("Download the learner as ONNX", 200, 404, 409))
+@router.get(
+    "/{id}/onnx", response_class=documents.Octets, **documents.route("Download the learner as ONNX", 200, 404, 409)
+)
 async def onnx(request: Request, id: documents.Id) -> Response:
     """Its learner as an ONNX file, to which examples, classes and queries are given."""
     return await _download(request, id, "onnx")
@@ -136,7 +144,7 @@ async def _download(request: Request, id: str, suffix: str) -> Response:
     return Response(data, headers=headers, media_type=_BINARY)
 
 
-@router.get("/{id}/code", **documents.route("Show the same as code", 200, 404))
+@router.get("/{id}/code", **documents.route("Show the same as code", 200, 404, shows="code"))
 async def code(request: Request, id: documents.Id) -> Response:
     """The same predictor in Python, on the command line, and through curl."""
     _, live = await _live(request, id)

@@ -60,7 +60,7 @@ async def rows_of(request: Request, service: Service, live: Live) -> GivenRows:
     """The rows of a request that is to be answered."""
     content = await content_of(request, service.limits)
     if live.draft.modality == "pictures":
-        form = await _form(request, content, service)
+        form = _form(request, content, service)
         pictures = await service.pictures(live, form.files, previews=False)
         return _given(await service.encoded(live, [one.array for one in pictures]), len(pictures))
     body = json_of(Queries, request, content)
@@ -77,7 +77,7 @@ async def examples_of(request: Request, content: bytes, service: Service, live: 
     """The labelled rows of a request."""
     limits, modality, advice = service.limits, live.draft.modality, list[str]()
     if modality == "pictures":
-        form = await _form(request, content, service)
+        form = _form(request, content, service)
         labels = label_each(list(form.fields.get("labels", ())), len(form.files), limits)
         pictures = await service.pictures(live, form.files, previews=True)
         rows: Any = [one.array for one in pictures]
@@ -110,11 +110,11 @@ def _plain_rows(body: Queries, service: Service, live: Live) -> tuple[Any, int]:
     return (rows if wanted == "texts" else columns_of_records(rows)), len(rows)
 
 
-async def _form(request: Request, content: bytes, service: Service) -> Form:
+def _form(request: Request, content: bytes, service: Service) -> Form:
     if media_type(request) != MULTIPART:
         what = f"the body is of type {media_type(request)[:80]!r}"
         needed = "this predictor reads pictures: send them as files of a multipart form"
         raise Refusal(422 if media_type(request) == JSON else 415, f"{what}, and {needed}")
-    form = await form_of(request, content, service.limits, service.limits.rows)
+    form = form_of(request, content, service.limits, service.limits.rows)
     check_count(len(form.files), service.limits)
     return form

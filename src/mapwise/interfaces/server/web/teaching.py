@@ -55,7 +55,7 @@ Number = documents.Number
 @router.post(
     "",
     status_code=201,
-    **documents.route("Begin a predictor", 201, 413, body=_NEW),
+    **documents.route("Begin a predictor", 201, 413, body=_NEW, shows="card"),
 )
 async def create(request: Request) -> Response:
     """Begin a predictor, which may be empty: its card says what is missing until it can predict; or open a file."""
@@ -95,7 +95,7 @@ async def create(request: Request) -> Response:
 async def open_file(request: Request, content: bytes) -> Response:
     """Begin with a predictor's file; one that names an encoder that isn't allowed is refused before that."""
     service = service_of(request)
-    form = await form_of(request, content, service.limits, 1)
+    form = form_of(request, content, service.limits, 1)
     if len(form.files) != 1:
         raise Refusal(422, "there is no file: send a predictor's file as the part `file` of the form")
     name = (form.fields.get("name") or ("untitled",))[0]
@@ -163,7 +163,7 @@ def _check_learner(name: str) -> None:
         raise Refusal(422, f"the learner {name} tunes its encoder, which predictors share here: take another")
 
 
-@router.patch("/{id}", **documents.route("Rename a predictor", 200, 404, body=body_of(PredictorName)))
+@router.patch("/{id}", **documents.route("Rename a predictor", 200, 404, body=body_of(PredictorName), shows="card"))
 async def rename(request: Request, id: Id) -> Response:
     """Call a predictor otherwise."""
     service = service_of(request)
@@ -194,7 +194,7 @@ async def remove(request: Request, id: Id) -> Response:
 @router.post(
     "/{id}/examples",
     status_code=201,
-    **documents.route("Add examples", 201, 404, body=body_of(NewExamples, files="files", labels=True)),
+    **documents.route("Add examples", 201, 404, body=body_of(NewExamples, files="files", labels=True), shows="added"),
 )
 async def add_examples(request: Request, id: Id) -> Response:
     """Add examples with their labels; a label that is new is a new class. Copies within a class are left out."""
@@ -220,7 +220,9 @@ async def add_examples(request: Request, id: Id) -> Response:
     )
 
 
-@router.patch("/{id}/examples/{number}", **documents.route("Relabel an example", 200, 404, body=body_of(NewLabel)))
+@router.patch(
+    "/{id}/examples/{number}", **documents.route("Relabel an example", 200, 404, body=body_of(NewLabel), shows="brief")
+)
 async def relabel(request: Request, id: Id, number: Number) -> Response:
     """Give an example another class, which may be a new one."""
     service = service_of(request)
@@ -232,13 +234,17 @@ async def relabel(request: Request, id: Id, number: Number) -> Response:
     )
 
 
-@router.delete("/{id}/examples/{number}", **documents.route("Remove an example", 200, 404))
+@router.delete("/{id}/examples/{number}", **documents.route("Remove an example", 200, 404, shows="brief"))
 async def remove_example(request: Request, id: Id, number: Number) -> Response:
     """Remove an example; its class stays."""
     return await changed(request, id, b"", lambda live: changes.removed(live, [number]), _summary)
 
 
-@router.post("/{id}/classes", status_code=201, **documents.route("Add a class", 201, 404, body=body_of(NewClass)))
+@router.post(
+    "/{id}/classes",
+    status_code=201,
+    **documents.route("Add a class", 201, 404, 409, body=body_of(NewClass), shows="brief"),
+)
 async def add_class(request: Request, id: Id) -> Response:
     """Add a class without examples; of texts its name and sentences about it may be enough."""
     service = service_of(request)
@@ -264,7 +270,10 @@ async def add_class(request: Request, id: Id) -> Response:
     return await changed(request, id, content, operation, lambda change: (201, brief(change.live)))
 
 
-@router.patch("/{id}/classes/{name:path}", **documents.route("Rename a class", 200, 404, body=body_of(ClassName)))
+@router.patch(
+    "/{id}/classes/{name:path}",
+    **documents.route("Rename a class", 200, 404, 409, body=body_of(ClassName), shows="brief"),
+)
 async def rename_class(request: Request, id: Id, name: str) -> Response:
     """Call a class otherwise; its examples stay."""
     service = service_of(request)
@@ -280,13 +289,13 @@ async def rename_class(request: Request, id: Id, name: str) -> Response:
     return await changed(request, id, content, operation, _summary)
 
 
-@router.delete("/{id}/classes/{name:path}", **documents.route("Remove a class", 200, 404))
+@router.delete("/{id}/classes/{name:path}", **documents.route("Remove a class", 200, 404, shows="brief"))
 async def remove_class(request: Request, id: Id, name: str) -> Response:
     """Remove a class and its examples."""
     return await changed(request, id, b"", lambda live: changes.without_class(live, name), _summary)
 
 
-@router.post("/{id}/undo", **documents.route("Undo the last change", 200, 404, 409))
+@router.post("/{id}/undo", **documents.route("Undo the last change", 200, 404, 409, shows="brief"))
 async def undo(request: Request, id: Id) -> Response:
     """Return to the version before the last change; again, to the one before that."""
     service = service_of(request)
@@ -307,7 +316,10 @@ async def undo(request: Request, id: Id) -> Response:
     return await once(request, b"", work)
 
 
-@router.post("/{id}/learner", **documents.route("Choose the learner", 200, 404, 409, body=body_of(LearnerChoice)))
+@router.post(
+    "/{id}/learner",
+    **documents.route("Choose the learner", 200, 404, 409, body=body_of(LearnerChoice), shows="learner"),
+)
 async def choose_learner(request: Request, id: Id) -> Response:
     """Take another learner, or the best by cross-validation; this takes seconds, in a process of its own."""
     service = service_of(request)
