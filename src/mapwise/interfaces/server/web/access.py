@@ -48,8 +48,8 @@ class Access:
                 status, began = message["status"], True
                 headers = list(message.get("headers", ()))
                 names = {name for name, _ in headers}
-                if guarded and b"cache-control" not in names:
-                    headers.append((b"cache-control", b"no-store"))
+                if b"cache-control" not in names:  # the page is looked for again: a newer server has a newer one
+                    headers.append((b"cache-control", b"no-store" if guarded else b"no-cache"))
                 message = {**message, "headers": [*headers, *_RAW]}
             await send(message)
 

@@ -1,0 +1,107 @@
+// The map of the embedding: the examples of each class, and where the new one fell.
+
+import { read } from "./api.js";
+import { draw, make, show } from "./dom.js";
+import { openExample } from "./example.js";
+import { textOf } from "./items.js";
+import { list, percent, t } from "./words.js";
+
+const [WIDTH, HEIGHT, EDGE] = [640, 400, 44];
+const PICTURES = 90;
+const MOST = 1500;
+const SIDE = 30;
+const SHAPES = [
+  "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0-12 0", "M-5.5-5.5h11v11h-11z", "M0-7L6.5 5h-13z", "M0-7L7 0L0 7L-7 0z", "M0 7L6.5-5h-13z",
+  "M-2-6.5h4v4.500h4.500v4h-4.500v4.500h-4v-4.500h-4.500v-4h4.500z", "M-6.500-3L0-7l6.500 4v6L0 7l-6.500-4z", "M-7-3h14v6h-14z", "M-3-7h6v14h-6z", "M0-7L2-2h5L3 1.500L5 7L0 3.500L-5 7L-3 1.500L-7-2h5z",
+];
+
+/** The panel with the map. */
+export function mapPanel(session) {
+  const picture = draw("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  const hint = make("p", { class: "hint still" });
+  const legend = make("ul", { class: "legend" });
+  let plan = { points: [], axes: [] };
+  const render = () => {
+    const { points } = plan;
+    const at = session.answer?.at;
+    const place = scale([...points.map((one) => one.at), ...(at ? [at] : [])]);
+    const step = Math.ceil(points.length / MOST);
+    const shown = points.filter((_, row) => row % step === 0);
+    const small = session.card.modality === "pictures" && shown.length <= PICTURES;
+    show(picture,
+      shown.map((one) => point(session, one, place(one.at), small)),
+      centres(points).map(([name, middle]) => label(session, name, place(middle))),
+      at && fallen(place(at)));
+    picture.setAttribute("aria-label", described(session, points, at));
+    hint.textContent = points.length < 3 ? t("map.few") : t("map.about", { share: percent(plan.axes.slice(0, 2).reduce((sum, one) => sum + one.share, 0)) });
+    show(legend, session.names.slice(0, 24).map((name) => make("li", { class: `hue-${session.hue(name)}` },
+      draw("svg", { viewBox: "-9 -9 18 18", "aria-hidden": "true" }, draw("path", { d: SHAPES[session.hue(name)] })), name)),
+    at && make("li", {}, draw("svg", { viewBox: "-9 -9 18 18", "aria-hidden": "true", class: "ring" }, draw("circle", { r: 6.5 })), t("map.new")));
+  };
+  const load = async () => {
+    const { content } = await read(`${session.path}/map`);
+    if (content.version < (plan.version || 0)) return;
+    plan = content;
+    render();
+  };
+  session.on("examples", () => load().catch(() => {}));
+  session.on("answer", render);
+  return make("section", { class: "panel mapped", "aria-labelledby": "map-title" },
+    make("div", { class: "heading" }, make("h2", { id: "map-title" }, t("map.title"))), picture, legend, hint);
+}
+
+/** From the plane to the picture, both axes alike. */
+function scale(points) {
+  const span = (axis) => {
+    const all = points.map((one) => one[axis]);
+    return [Math.min(...all), Math.max(...all)];
+  };
+  if (!points.length) return () => [WIDTH / 2, HEIGHT / 2];
+  const [[left, right], [low, high]] = [span(0), span(1)];
+  const factor = Math.min((WIDTH - 2 * EDGE) / (right - left || 1), (HEIGHT - 2 * EDGE) / (high - low || 1));
+  return ([x, y]) => [WIDTH / 2 + (x - (left + right) / 2) * factor, HEIGHT / 2 - (y - (low + high) / 2) * factor];
+}
+
+function point(session, one, [x, y], small) {
+  const example = session.example(one.example);
+  const name = `${one.label}${example ? `: ${textOf(example)}` : ""}`;
+  const group = draw("g", { class: `point hue-${session.hue(one.label)}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
+    draw("title", {}, name.slice(0, 200)));
+  if (small && example?.preview) {
+    const image = draw("image", { x: -SIDE / 2, y: -SIDE / 2, width: SIDE, height: SIDE, preserveAspectRatio: "xMidYMid slice" });
+    session.picture(example).then((address) => image.setAttribute("href", address), () => {});
+    group.append(image, draw("rect", { x: -SIDE / 2, y: -SIDE / 2, width: SIDE, height: SIDE, rx: 5 }));
+  } else {
+    group.append(draw("path", { d: SHAPES[session.hue(one.label)] }));
+  }
+  if (example) group.addEventListener("click", () => openExample(session, example));
+  return group;
+}
+
+/** Above each class, in its middle: where its name stands. */
+function centres(points) {
+  const sums = new Map();
+  for (const { label: name, at } of points) {
+    const [x, top, count] = sums.get(name) || [0, -Infinity, 0];
+    sums.set(name, [x + at[0], Math.max(top, at[1]), count + 1]);
+  }
+  return [...sums].slice(0, 24).map(([name, [x, top, count]]) => [name, [x / count, top]]);
+}
+
+function label(session, name, [x, y]) {
+  const short = name.length > 22 ? `${name.slice(0, 21)}…` : name;
+  return draw("text", { x: x.toFixed(1), y: (y - SIDE / 2 - 6).toFixed(1), class: "map-label" }, short);
+}
+
+function fallen([x, y]) {
+  return draw("g", { class: "fallen", transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
+    draw("circle", { r: 22 }), draw("circle", { r: 4, class: "middle" }));
+}
+
+function described(session, points, at) {
+  const classes = t("map.described", { count: points.length, names: list(session.names.slice(0, 8)) });
+  if (!at || !points.length) return classes;
+  const distance = (one) => (one.at[0] - at[0]) ** 2 + (one.at[1] - at[1]) ** 2;
+  const nearest = points.reduce((best, one) => (distance(one) < distance(best) ? one : best));
+  return `${classes} ${t("map.nearest", { name: nearest.label })}`;
+}
