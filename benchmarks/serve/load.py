@@ -2,9 +2,10 @@
 
     python -m benchmarks.serve.load [--threads 2] [--quick] [--json FILE]
 
-The server, its processes and the clients share the machine's cores. The bare pass is the encoder's network alone, on
-numbers that are ready, in batches of as many drawings as a request has, with as many threads; the server decodes PNG
-files, answers for 32 predictors in turn, and writes JSON.
+The server, its processes and the clients share the machine's cores. Beside it stand, in batches of as many drawings as
+a request has and with as many threads, the encoder's network alone on numbers that are ready, and the encoder alone on
+the bytes of the files, which it decodes. The server decodes them too, answers for 32 predictors in turn, and writes
+JSON.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,8 @@ async def _until_ready(port: int) -> None:
     raise RuntimeError("the server doesn't answer")
 
 
-def bare(batch: int, threads: int, seconds: float) -> float:
-    """Pictures a second of the encoder's network alone."""
+def alone(batch: int, threads: int, seconds: float) -> tuple[float, float]:
+    """Pictures a second of the encoder's network on ready numbers, and of the encoder on the bytes of files."""
     import torch
 
     from mapwise.catalog.encoders import encoder_named
@@ -156,19 +157,24 @@ def bare(batch: int, threads: int, seconds: float) -> float:
 
     encoder = encoder_named("drawings", fetch=False)
     assert isinstance(encoder, Prepares)
-    from PIL import Image
-
-    x = encoder.rows([Image.open(io.BytesIO(drawing(place % KINDS, place))) for place in range(batch)])
+    files = [drawing(place % KINDS, place) for place in range(batch)]
+    x = encoder.rows(files)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    encoder.features(x)
+    rates = _rate(lambda: encoder.features(x), batch, seconds), _rate(lambda: encoder(files), batch, seconds)
+    torch.set_num_threads(before)
+    return rates
+
+
+def _rate(work: Callable[[], object], batch: int, seconds: float) -> float:
+    """Pictures a second: the median of parts of the time."""
+    work()
     rates, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(rates) < 3:
         start = time.perf_counter()
         for _ in range(10):
-            encoder.features(x)
+            work()
         rates.append(10 * batch / (time.perf_counter() - start))
-    torch.set_num_threads(before)
     return statistics.median(rates)
 
 
@@ -250,11 +256,13 @@ def measure(options: argparse.Namespace) -> Row:
         time.sleep(1 if quick else 20)  # what is computed after the answers is done
         lines = []
         for pictures in PICTURES:
-            alone = bare(pictures, options.threads, seconds / 2)
+            network, whole = alone(pictures, options.threads, seconds / 2)
             for clients in CLIENTS[:2] if quick else CLIENTS:
                 line = asyncio.run(answered(port, ids, clients, pictures, seconds))
-                lines.append({**line, "bare pictures/s": alone, "of the bare": line["pictures/s"] / alone})
-            best = max(line["of the bare"] for line in lines if line["pictures a request"] == pictures)
+                rates = {"network alone, pictures/s": network, "encoder alone, from files, pictures/s": whole}
+                shares = {"of the network": line["pictures/s"] / network, "of the encoder": line["pictures/s"] / whole}
+                lines.append({**line, **rates, **shares})
+            best = max(line["of the network"] for line in lines if line["pictures a request"] == pictures)
             words = (
                 f"pictures/s with {pictures} a request over those of the bare network, at the best number of clients"
             )

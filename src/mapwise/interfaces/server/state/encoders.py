@@ -16,7 +16,7 @@ from mapwise.catalog.encoders import ENCODERS, encoder_named, encoders_of
 from mapwise.core.spelling import suggestion
 from mapwise.data.modality import Modality
 from mapwise.encoders.cached import Cached
-from mapwise.encoders.encoder import Encoder, Prepares, cut_rows
+from mapwise.encoders.encoder import Encoder, cut_rows
 from mapwise.interfaces.server.state.shared_encoder import EncodedRow, SharedEncoder
 
 
@@ -85,8 +85,8 @@ class Encoders:
 
         None where it takes pictures.
         """
-        inner = encoder.inner if isinstance(encoder, SharedEncoder) else None
-        return (inner.rows, inner.near) if isinstance(inner, Prepares) else None
+        network = encoder.network if isinstance(encoder, SharedEncoder) else None
+        return None if network is None else (network.rows, network.near)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -180,7 +180,7 @@ def encoded_rows(encoder: SharedEncoder, rows: Sequence[Any]) -> list[EncodedRow
     """Rows as the encoder makes them, and whether each was cut."""
     inner = encoder.inner
     assert inner is not None
-    if isinstance(inner, Prepares):
-        return [EncodedRow(array) for array in inner.features(np.stack(rows))]
+    if encoder.network is not None:
+        return [EncodedRow(array) for array in encoder.network.features(np.stack(rows))]
     cut = set(cut_rows(inner, rows))
     return [EncodedRow(array, place in cut) for place, array in enumerate(inner(rows))]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Encoder, Spread, cut_rows
+from mapwise.encoders.encoder import Encoder, Prepares, Spread, cut_rows
 
 
 class EncodedRow(NamedTuple):
@@ -28,6 +28,7 @@ class SharedEncoder:
 
     state: what the encoder learned.
     inner: encodes raw rows; None where only the facts travelled, as to another process.
+    network: the same, where it makes numbers of each row first.
     """
 
     name: str
@@ -36,16 +37,18 @@ class SharedEncoder:
     usual: Spread | None
     state: Mapping[str, Any]
     inner: Encoder | None = None
+    network: Prepares | None = None
 
     @classmethod
     def of(cls, encoder: Encoder) -> "SharedEncoder":
         """The shared form of an encoder."""
-        return cls(encoder.name, encoder.reads, encoder.version, encoder.usual, encoder.state, encoder)
+        network = encoder if isinstance(encoder, Prepares) else None  # looked up once, since it takes long
+        return cls(encoder.name, encoder.reads, encoder.version, encoder.usual, encoder.state, encoder, network)
 
     @property
     def facts(self) -> "SharedEncoder":
         """What is known of it, without what encodes."""
-        return replace(self, inner=None)
+        return replace(self, inner=None, network=None)
 
     def with_state(self, state: Mapping[str, Any]) -> Self:
         """Itself."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from python_multipart.multipart import parse_options_header
 
 from mapwise.interfaces.server.answers import BODIES as BODY_EXAMPLES
@@ -41,11 +41,20 @@ class NewPredictor(Body):
     describe: Annotated[dict[str, list[str]], Field(description="Of texts: class to sentences about it.")] = {}
 
 
-class Queries(Body):
-    """Queries to be answered: texts, or rows of a table. Pictures come as multipart files."""
+_ONE: Any = {"oneOf": [{"required": ["texts"]}, {"required": ["rows"]}]}
+_TEXTS = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1, "pattern": r"\w"}}
+_CELL = {"type": ["string", "number", "boolean", "null"]}
+_CELLS = {"type": "object", "minProperties": 1, "additionalProperties": _CELL}
+_TABLE = {"type": "array", "minItems": 1, "items": _CELLS, "description": "Cells by the names of their columns."}
 
-    texts: list[str] | None = None
-    rows: Annotated[list[dict[str, Cell]] | None, Field(description="Cells by the names of their columns.")] = None
+
+class Queries(Body):
+    """Rows to be answered: texts, or rows of a table. Pictures come as multipart files."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE)
+
+    texts: Annotated[list[str] | None, WithJsonSchema(_TEXTS)] = None
+    rows: Annotated[list[dict[str, Cell]] | None, WithJsonSchema(_TABLE)] = None
 
     @model_validator(mode="after")
     def _one(self) -> "Queries":

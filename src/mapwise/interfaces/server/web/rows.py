@@ -1,4 +1,4 @@
-"""Queries of requests as a predictor takes them: decoded, encoded in a shared pass, and what people see of each."""
+"""Rows of requests as a predictor takes them: decoded, encoded in a shared pass, and what people see of each."""
 
 import json
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from mapwise.predictors.examples import LabelledExamples
 
 @dataclass(frozen=True, eq=False)
 class GivenRows:
-    """Queries as a predictor takes them.
+    """Rows as a predictor takes them.
 
     cut: whether the encoder didn't read the end of each.
     """
