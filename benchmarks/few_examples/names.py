@@ -1,6 +1,6 @@
 """What do the names of classes teach? With names, without, and with shuffled names, beside the same examples.
 
-    python -m benchmarks.few_examples.names --data DATA [--encoder text-hash] [--learner logistic] [--quick]
+    python -m benchmarks.few_examples.names --data DATA [--encoder text-hash|hf] [--learner logistic] [--quick]
         [--json FILE]
 
 banking77 (77 intents), hwu64 (64 intents), huffpost (41 topics of headlines) and agnews (4 topics of news) with 0, 1, 5
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import row
+from benchmarks.few_examples.texts import standard
 from benchmarks.kept_runs import with_interval
 from benchmarks.row import Line, Row, Target
 from mapwise.catalog.encoders import encoder_named
@@ -37,6 +38,9 @@ LOST = 1.0
 """Points that shuffled names may cost from five examples on."""
 QUICK, QUICK_SHOTS = 5, (0, 5)
 """Classes of a smoke test, and its examples a class."""
+
+ORIGINAL = "hf"
+"""The encoder of `benchmarks.few_examples.texts`."""
 
 Pairs = list[tuple[str, str]]
 """Texts, each with its class."""
@@ -56,11 +60,12 @@ class Corpus(NamedTuple):
 
 def benchmark(options: argparse.Namespace) -> Row:
     seeds = 2 if options.quick else options.seeds
-    encoder = encoder_named(options.encoder, fetch=True)
+    encoder = encoder_named(standard() if options.encoder == ORIGINAL else options.encoder, fetch=True)
+    title = "all-MiniLM-L6-v2 of 90 MB" if options.encoder == ORIGINAL else encoder.name
     result = Row(
         "names",
         ", ".join(CORPORA),
-        f"names of classes as further examples, behind {encoder.name} with {options.learner}; accuracy in per cent "
+        f"names of classes as further examples, behind {title} with {options.learner}; accuracy in per cent "
         f"over {seeds} draws of the examples, the same for all, with the 95 % interval over draws by Student's t, and "
         "paired differences; believed: draws in which the names got a weight",
         learner=options.learner,
@@ -182,7 +187,7 @@ CORPORA: dict[str, Callable[[Path], Corpus]] = {
 def main(words: list[str]) -> int:
     parser = row.parser(__doc__)
     parser.add_argument("--data", type=Path, help="the folder that holds the data sets' folders")
-    parser.add_argument("--encoder", default="text-hash", help="of texts")
+    parser.add_argument("--encoder", default="text-hash", help=f"of texts; {ORIGINAL}: the original all-MiniLM-L6-v2")
     parser.add_argument("--learner", default="logistic", help="behind the encoder")
     parser.add_argument("--seeds", type=int, default=10)
     return row.run(parser, benchmark, words)

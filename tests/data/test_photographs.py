@@ -86,7 +86,7 @@ def test_fit_says_what_photographs_need_and_nothing_of_drawings(cli, tmp_path, l
             (tmp_path / kind / "ab"[c]).mkdir(parents=True)
             for n in range(4):
                 make(c, n).save(tmp_path / kind / "ab"[c] / f"{n}.png")
-    done = cli("fit", "photos", "-o", "p.safetensors", "--learner", learner)
+    done = cli("fit", "photos", "-o", "p.safetensors", "--encoder", "drawings", "--learner", learner)
     advice = done.out.partition("advice: ")[2]
     assert advice.startswith("these look like photographs") and "\n  pip install" in advice
     assert advice.index("give the encoder photos") < advice.index("give the encoder hf:")

@@ -50,6 +50,15 @@ def test_accuracy_is_scikit_learns(judged):
     assert 0.3 < np.mean(expected) < 0.95
 
 
+def test_a_report_is_printed_as_one_line(judged):
+    report, _ = judged
+    estimate = report.estimate
+    first = f"accuracy {100 * estimate.mean:.1f} % ± {100 * estimate.ci95:.1f} %, "
+    assert str(report) == first + report.protocol.line()
+    alone = replace(report, values=report.values[:1])
+    assert str(alone) == f"accuracy {100 * report.values[0]:.1f} %, {report.protocol.line()}"
+
+
 def test_log_loss_is_scikit_learns(judged):
     from sklearn.metrics import log_loss
 

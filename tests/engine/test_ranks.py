@@ -554,7 +554,7 @@ def test_ctrl_c_heard_by_one_rank_stops_all_after_the_same_step(start, tmp_path)
     [
         ([*TINY, "--tasks", "3"], "a meta-batch of 3 tasks can't be shared out evenly over 2 processes", 1),
         (["train", "protonet", "no/such/folder"], "there is no file or folder no/such/folder", 2),
-        (["train", "protonet", "digits", "--no-such", "5"], "No such option: --no-such", 2),
+        (["train", "protonet", "digits", "--xyzzy", "5"], "No such option: --xyzzy", 2),
         ([*TINY, "--optimizer", "SGD lr=1e30"], "the loss is nan at step", 1),
         (["train", "--resume", "runs/none"], "runs/none is not a run", 1),
     ],

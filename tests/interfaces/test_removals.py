@@ -94,11 +94,11 @@ def test_of_rows_that_are_called_alike_the_places_are_named(cli, intents):
 
 
 def test_without_rows_a_predictor_is_the_one_of_the_others():
-    few = mw.FewShotClassifier(learner="nearest_mean").fit(list(TEXTS), list(NAMES))
+    few = mw.FewShotClassifier("words", "nearest_mean").fit(list(TEXTS), list(NAMES))
     sentence = few.remove_rows(np.array([7]))
     assert sentence.startswith("the mean of the classes: ")
     others = [place for place in range(11) if place != 7]
-    again = mw.FewShotClassifier(learner="nearest_mean").fit([TEXTS[i] for i in others], [NAMES[i] for i in others])
+    again = mw.FewShotClassifier("words", "nearest_mean").fit([TEXTS[i] for i in others], [NAMES[i] for i in others])
     np.testing.assert_allclose(few.predict_proba(["hi", "stop it"]), again.predict_proba(["hi", "stop it"]), atol=1e-6)
     for rows, words in (([10], "there is no row 10"), (["7"], "give a whole number"), (7, "give a list of places")):
         with pytest.raises(ValueError, match=words):

@@ -109,6 +109,12 @@ class Report:
         """The headline number."""
         return Estimate.of(self.values)
 
+    def __str__(self) -> str:
+        """The headline number with its 95 % interval, and the protocol, as one line."""
+        metric, estimate = self.problem.metric, self.estimate
+        between = "" if math.isnan(estimate.ci95) else f" ± {metric.format(estimate.ci95)}"
+        return f"{metric.title} {metric.format(estimate.mean)}{between}, {self.protocol.line()}"
+
     def to_json(self) -> dict[str, Any]:
         """The numbers as one flat, JSON-ready object."""
         p = self.protocol

@@ -39,7 +39,8 @@ def fit_command(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="Encoder by its name (mapwise list shows all), or hf:NAME, a pretrained model. \\[by the data]",
+            help="Encoder by its name (mapwise list shows all), or hf:NAME, a pretrained model. \\[the best of those "
+            "installed, by cross-validation]",
             show_default=False,
         ),
     ] = None,
