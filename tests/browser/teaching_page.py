@@ -28,13 +28,13 @@ class Strange(AssertionError):
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """Chromium; the test is skipped where it, or Playwright, isn't installed."""
+def browser(*flags: str) -> Iterator[Any]:
+    """Chromium, started with flags; the test is skipped where it, or Playwright, isn't installed."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright isn't installed: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("Chromium isn't installed: apt-get install chromium")
     with playwright.sync_playwright() as tools:
-        chromium = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *flags])
         try:
             yield chromium
         finally:
@@ -101,6 +101,20 @@ def name_class(page: Any, name: str) -> None:
     page.wait_for_function(
         "name => [...document.querySelectorAll('.class')].some(one => one.dataset.class === name)", arg=name
     )
+
+
+def teach_drawings(page: Any, shots: int = 4) -> None:
+    """Teach three classes of two strokes by drawing."""
+    begin(page, "drawings")
+    for shot in range(shots):
+        for name, strokes in STROKES.items():
+            sketch(page, strokes, shot)
+            if shot:
+                page.click(f".chip[data-label={name}]")
+            else:
+                name_class(page, name)
+            count = shot * len(STROKES) + list(STROKES).index(name) + 1
+            page.wait_for_function("n => document.querySelectorAll('.class [data-example]').length === n", arg=count)
 
 
 def examples(page: Any) -> int:

@@ -18,7 +18,7 @@ from teaching_page import (
     name_class,
     opened,
     serious,
-    sketch,
+    teach_drawings,
 )
 
 pytestmark = pytest.mark.browser
@@ -37,20 +37,6 @@ def server(tmp_path_factory, chromium):
     running = Server(tmp_path_factory.mktemp("folder")).wait()
     yield running
     running.end()
-
-
-def teach_drawings(page, shots=4):
-    """Teach three classes of two strokes by drawing."""
-    begin(page, "drawings")
-    for shot in range(shots):
-        for name, strokes in STROKES.items():
-            sketch(page, strokes, shot)
-            if shot:
-                page.click(f".chip[data-label={name}]")
-            else:
-                name_class(page, name)
-            count = shot * len(STROKES) + list(STROKES).index(name) + 1
-            page.wait_for_function("n => document.querySelectorAll('.class [data-example]').length === n", arg=count)
 
 
 def test_a_task_is_taught_by_drawing_saved_and_there_after_a_restart(chromium, tmp_path):

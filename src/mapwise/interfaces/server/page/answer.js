@@ -48,7 +48,7 @@ export function headline(session) {
 }
 
 /** What is missing before it can answer, in words. */
-export function missing(session) {
+function missing(session) {
   const { card } = session;
   const present = card.classes.filter((one) => one.examples).map((one) => one.name);
   const key = `missing.${card.modality}`;

@@ -29,7 +29,7 @@ export function cameraPart(session) {
     await video.play();
     begin.hidden = true;
     timer = setInterval(async () => {
-      if (!document.hidden) session.present(await picture());
+      if (!document.hidden) session.present(await picture(true));
     }, LOOK);
   }
 
@@ -38,18 +38,18 @@ export function cameraPart(session) {
     stream?.getTracks().forEach((track) => track.stop());
   }
 
-  async function picture() {
+  async function picture(fleeting) {
     const side = Math.min(video.videoWidth, video.videoHeight) || SIDE;
     const canvas = make("canvas", { width: SIDE, height: SIDE });
     const [left, top] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
     canvas.getContext("2d").drawImage(video, left, top, side, side, 0, 0, SIDE, SIDE);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.92));
-    return { kind: "pictures", blob, name: t("way.camera") };
+    return { kind: "pictures", blob, name: t("way.camera"), fleeting };
   }
 
   return {
     element: make("div", { class: "stack" }, make("div", { class: "stage" }, video), make("p", { class: "hint still" }, t("camera.hint")), begin),
-    items: async () => (stream ? [await picture()] : []),
+    items: async () => (stream ? [await picture(false)] : []),
     focus: () => begin.focus(),
     leave() { gone = true; stop(); },
   };

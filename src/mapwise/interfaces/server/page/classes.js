@@ -58,8 +58,8 @@ async function give(session, name, found) {
   const { pictures, texts } = await contents(found);
   const items = session.card.modality === "pictures" ? pictures : texts;
   if (!items.length) return complain(new Error(t(`drop.none.${session.card.modality}`)));
-  const { ids } = await session.add(items, name);
-  return undoable(session, t("label.added", { name, count: ids.length }));
+  const { ids, steps } = await session.add(items, name);
+  return undoable(session, t("label.added", { name, count: ids.length }), steps);
 }
 
 async function rename(session, name) {

@@ -2,6 +2,7 @@
 
 import { rowOf } from "./csv.js";
 import { button, make, newId, show } from "./dom.js";
+import { undoable } from "./example.js";
 import { chosen, contents, dropped, lines } from "./files.js";
 import { attempt, complain, tell } from "./messages.js";
 import { itemView } from "./view.js";
@@ -45,8 +46,8 @@ export function dropPart(session) {
       labels.length > 0 && make("p", {}, t("drop.classes", { count: labels.length, names: labels.slice(0, 8).join(", ") })),
       make("div", { class: "row" },
         labelled.length > 0 && button(t("drop.add", { count: labelled.length }), () => attempt(async () => {
-          const { ids, copies, advice } = await session.add(labelled);
-          tell(t("drop.added", { count: ids.length, copies }), { action: t("undo"), act: () => attempt(() => session.change("POST", "/undo")) });
+          const { ids, copies, advice, steps } = await session.add(labelled);
+          undoable(session, t(copies ? "drop.added.copies" : "drop.added", { count: ids.length, copies }), steps);
           if (advice.length) tell(advice[0], { bad: true });
           const rest = items.filter((one) => one.label === undefined);
           if (rest.length) session.setAside(rest);

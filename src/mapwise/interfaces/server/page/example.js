@@ -54,6 +54,6 @@ function remove(session, example) {
 }
 
 /** Say what was done, with a way back. */
-export function undoable(session, text) {
-  tell(text, { action: t("undo"), act: () => attempt(() => session.change("POST", "/undo")) });
+export function undoable(session, text, steps = 1) {
+  tell(text, { action: t("undo"), act: () => attempt(() => session.undo(steps)) });
 }

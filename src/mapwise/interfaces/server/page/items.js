@@ -40,6 +40,12 @@ export function addressOf(blob) {
   return addresses.get(blob);
 }
 
+/** Let go of a picture that isn't shown any more. */
+export function forget(blob) {
+  if (addresses.has(blob)) URL.revokeObjectURL(addresses.get(blob));
+  addresses.delete(blob);
+}
+
 /** A row of a table as a line. */
 export function lineOf(row) {
   return Object.entries(row).map(([column, cell]) => `${column}: ${cell ?? "–"}`).join(" · ");

@@ -33,7 +33,8 @@ export function mapPanel(session) {
       centres(points).map(([name, middle]) => label(session, name, place(middle))),
       at && fallen(place(at)));
     picture.setAttribute("aria-label", described(session, points, at));
-    hint.textContent = points.length < 3 ? t("map.few") : t("map.about", { share: percent(plan.axes.slice(0, 2).reduce((sum, one) => sum + one.share, 0)) });
+    picture.toggleAttribute("hidden", !points.length);
+    hint.textContent = !points.length ? t("map.none") : points.length < 3 ? t("map.few") : t("map.about", { share: percent(plan.axes.slice(0, 2).reduce((sum, one) => sum + one.share, 0)) });
     show(legend, session.names.slice(0, 24).map((name) => make("li", { class: `hue-${session.hue(name)}` },
       draw("svg", { viewBox: "-9 -9 18 18", "aria-hidden": "true" }, draw("path", { d: SHAPES[session.hue(name)] })), name)),
     at && make("li", {}, draw("svg", { viewBox: "-9 -9 18 18", "aria-hidden": "true", class: "ring" }, draw("circle", { r: 6.5 })), t("map.new")));

@@ -2,9 +2,9 @@
 
 import { query } from "./api.js";
 import { button, make, show } from "./dom.js";
-import { move, openExample, thumb } from "./example.js";
+import { move, openExample, thumb, undoable } from "./example.js";
 import { bodyOf, parts } from "./items.js";
-import { attempt, tell } from "./messages.js";
+import { attempt } from "./messages.js";
 import { during } from "./progress.js";
 import { itemView } from "./view.js";
 import { t } from "./words.js";
@@ -67,7 +67,7 @@ function suggestionCard(session, { item, suggestion, problem }) {
   const label = (name) => attempt(async () => {
     await session.add([item], name);
     session.settle(item);
-    tell(t("label.added", { name, count: 1 }), { action: t("undo"), act: () => attempt(() => session.change("POST", "/undo")) });
+    undoable(session, t("label.added", { name, count: 1 }));
   });
   return [
     make("div", { class: "suggestion" }, itemView(item),

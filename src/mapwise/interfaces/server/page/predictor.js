@@ -55,7 +55,7 @@ async function renamePredictor(session) {
 export async function undoChange(session) {
   if (!session.card.undo) return;
   await attempt(async () => {
-    await session.change("POST", "/undo");
+    await session.undo();
     tell(t("undone"));
   });
 }

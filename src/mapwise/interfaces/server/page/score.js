@@ -1,7 +1,6 @@
 // How good it is, honestly: a number only with its interval, and what more examples would bring.
 
 import { make, show } from "./dom.js";
-import { missing } from "./answer.js";
 import { percent, t } from "./words.js";
 
 /** The score beside the name. */
@@ -16,7 +15,7 @@ export function scorePanel(session) {
 
 function contents(session) {
   const { score, classes } = session.card;
-  if (score.state === "not ready") return [make("p", { class: "big" }, t("score.none")), make("p", {}, missing(session))];
+  if (score.state === "not ready") return [make("p", { class: "big" }, t("score.none")), make("p", {}, t("score.none.about"))];
   if (score.state === "computing") return [make("p", { class: "big wait" }, t("score.computing")), make("p", {}, t("score.computing.about"))];
   if (score.state !== "known") {
     const fewest = classes.filter((one) => one.examples < 3);

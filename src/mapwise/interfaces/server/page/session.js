@@ -1,7 +1,7 @@
 // One predictor as this window knows it: its card, its examples, what is shown to it, and what it answers.
 
 import { Problem, bytes, query, read, write } from "./api.js";
-import { bodyOf, parts } from "./items.js";
+import { bodyOf, forget, parts } from "./items.js";
 import { during } from "./progress.js";
 import { t } from "./words.js";
 
@@ -110,14 +110,15 @@ export class Session {
     this.moved().catch(() => {});
   }
 
-  /** Give it items as examples: all of one label, or each of its own. Gives ids, copies and advice. */
+  /** Give it items as examples: all of one label, or each of its own. Gives ids, copies, advice and steps. */
   async add(items, label) {
-    const all = { ids: [], copies: 0, advice: [] };
+    const all = { ids: [], copies: 0, advice: [], steps: 0 };
     const sets = parts(items);
     const work = (async () => {
       for (const [place, set] of sets.entries()) {
         const labels = label === undefined ? set.map((item) => item.label) : [label];
         const content = await this.change("POST", "/examples", bodyOf(set, labels));
+        all.steps += content.added.length ? 1 : 0;
         all.ids.push(...content.added.map((one) => one.id));
         all.copies += content.duplicates;
         all.advice = content.advice;
@@ -129,8 +130,14 @@ export class Session {
     return all;
   }
 
+  /** Return to the version before, or by as many steps. */
+  async undo(steps = 1) {
+    for (let step = 0; step < steps; step += 1) await this.change("POST", "/undo");
+  }
+
   /** Show it something, or nothing. */
   present(item) {
+    if (this.item?.fleeting && this.item !== item) forget(this.item.blob);
     this.item = item;
     this.answer = null;
     this.emit("item");

@@ -4,6 +4,7 @@ import { headline } from "./answer.js";
 import { cameraPart } from "./camera.js";
 import { dropPart } from "./drop.js";
 import { button, make, newId, show } from "./dom.js";
+import { undoable } from "./example.js";
 import { isDrawn } from "./kinds.js";
 import { attempt, tell } from "./messages.js";
 import { Pad } from "./pad.js";
@@ -65,7 +66,7 @@ function drawPart(session) {
     if (pad.empty) return session.present(null);
     const drawing = pad.strokes;
     const blob = await pad.picture();
-    if (pad.strokes === drawing && !pad.empty) session.present({ kind: "pictures", blob, drawn: true });
+    if (pad.strokes === drawing && !pad.empty) session.present({ kind: "pictures", blob, drawn: true, fleeting: true });
     return undefined;
   };
   const pad = new Pad(() => {
@@ -162,9 +163,9 @@ export async function teach(session, name) {
       tell(t("label.begun", { name }));
       return true;
     }
-    const { ids, copies, advice } = await session.add(items, name);
+    const { ids, copies, advice, steps } = await session.add(items, name);
     if (copies && !ids.length) tell(t("label.copy", { name, count: copies }));
-    else tell(t("label.added", { name, count: ids.length }), { action: t("undo"), act: () => attempt(() => session.change("POST", "/undo")) });
+    else undoable(session, t("label.added", { name, count: ids.length }), steps);
     if (advice.length) tell(advice[0], { bad: true });
     return true;
   });

@@ -57,14 +57,14 @@ function more() {
   const fill = () => show(encoder, ENCODERS[kind.value].map((one) => make("option", { value: one }, t(`encoder.${one}`))));
   kind.addEventListener("change", fill);
   fill();
-  const file = make("input", { type: "file", id: newId(), accept: ".safetensors", on: { change: () => open(file.files[0]) } });
+  const file = make("input", { type: "file", id: newId(), accept: ".safetensors", class: "unseen", on: { change: () => open(file.files[0]) } });
   return make("details", { class: "more" },
     make("summary", {}, t("start.more")),
     make("div", { class: "fields" },
       make("div", { class: "stack" }, make("label", { for: kind.id }, t("start.kind")), kind),
       make("div", { class: "stack" }, make("label", { for: encoder.id }, t("start.encoder")), encoder),
       button(t("start.begin"), () => begin(kind.value, encoder.value))),
-    make("div", { class: "stack" }, make("label", { for: file.id }, t("start.open")), file));
+    make("div", { class: "stack" }, file, make("label", { for: file.id, class: "button fit" }, t("start.open"))));
 }
 
 async function open(file) {

@@ -52,7 +52,7 @@ function render(session, place, votes, title, about) {
   if (!votes.length) return show(place);
   return show(place,
     make("h3", {}, t(title)),
-    make("ul", { class: "votes" }, votes.map((vote) => {
+    make("ul", { class: `votes ${session.card.modality}` }, votes.map((vote) => {
       const example = session.example(vote.example);
       const share = percent(vote.share);
       return make("li", { class: `vote hue-${session.hue(vote.label)}` },
