@@ -1,6 +1,7 @@
 """Who is answered: tokens, hosts, origins, sizes, numbers of requests, and with which headers."""
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -221,10 +222,14 @@ def test_loopback_addresses_are_known():
 
 
 def test_logs_hold_nothing_of_what_people_send(tmp_path):
-    server = Server(tmp_path / "state").wait()
+    server = Server(tmp_path / "state", "--log-requests").wait()
     with httpx.Client(base_url=server.address) as client:
-        id = begin(client, name="zebra-name", modality="texts", classes=["zebra-class", "other class"])
+        id = begin(client, name="zebra-name", modality="texts", classes=["zebra-kind", "money refund"])
         client.post(f"/v1/predictors/{id}/predict", json={"texts": ["zebra-text"]})
         client.post(f"/v1/predictors/{id}/predict?zebra=1", content=b"zebra")
         client.get("/zebra-path", headers={"x-zebra": "zebra"})
-    assert "zebra" not in server.end()
+    printed = server.end()
+    assert "zebra" not in printed and id not in printed
+    lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    requests = {(line["method"], line["route"], line["status"]) for line in lines if line["event"] == "request"}
+    assert ("POST", "/v1/predictors/{id}/predict", 200) in requests and ("GET", "other", 404) in requests

@@ -33,6 +33,7 @@ def serve_command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of an encoder's pass. \\[half of the cores]", show_default=False)
     ] = None,
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="Log the route of each request.")] = False,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate, for https.", show_default=False)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.", show_default=False)] = None,
@@ -43,6 +44,7 @@ def serve_command(
     start(
         *(host, port, folder.expanduser(), token or "", tuple(name or ()), model or []),
         threads=threads,
+        log_requests=log_requests,
         browser=browser,
         certificate=tls_cert,
         key=tls_key,

@@ -43,6 +43,7 @@ class Settings:
     hosts:   names by which it may be called, with the port where that is given.
     models:  name -> version of encoders beyond the catalog that may be opened.
     decoders: processes that decode pictures.
+    log_requests: whether each request is a line of the log.
     threads: of the encoder's passes; None: half of the cores, since decoding and answering need the others.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     models: Mapping[str, str] | None = None
     decoders: int = 2
     threads: int | None = None
+    log_requests: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -69,6 +71,7 @@ class Service:
         self.ready, self.closing, self.fits = False, False, 0
         self._to_judge: dict[str, float] = {}
         self._judging: asyncio.Task[None] | None = None
+        self._fitters_start: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
@@ -76,7 +79,9 @@ class Service:
         import torch
 
         torch.set_num_threads(self.settings.threads or max(1, (os.cpu_count() or 2) // 2))
-        await asyncio.gather(self.decoders.start(), self.fitters.start())
+        await self.decoders.start()
+        # These load torch, and the first answers don't need them.
+        self._fitters_start = asyncio.create_task(self.fitters.start())
         await self.residents.on_disk(self.store.sweep)
         self._judging = asyncio.create_task(self._judge())
         self.ready = True
@@ -84,10 +89,11 @@ class Service:
     async def stop(self) -> None:
         """End the processes, once what is in flight is answered."""
         self.closing = True
-        if self._judging is not None:
-            self._judging.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._judging
+        for task in (self._judging, self._fitters_start):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
         self.decoders.close()
         self.fitters.close()
         await self.residents.on_disk(self.store.close)

@@ -23,6 +23,7 @@ def start(
     models: Sequence[str],
     *,
     threads: int | None,
+    log_requests: bool,
     browser: bool,
     certificate: Path | None,
     key: Path | None,
@@ -32,6 +33,7 @@ def start(
     names:  by which it may be called beside its address.
     models: NAME=VERSION of encoders that may be opened.
     threads: of the encoder's passes; None: half of the cores.
+    log_requests: whether each request is a line of the log.
 
     Raises WrongUse for options that can't be meant, and ValueError where the extra isn't installed, where another
     server has the folder, and where the address is taken.
@@ -45,7 +47,7 @@ def start(
     with claimed(folder / ".server") as ours:
         if not ours:
             raise ValueError(f"another server has the folder {folder}: end it, or give another folder")
-        _serve(host, port, folder, token, names, allowed, threads, browser, certificate, key)
+        _serve(host, port, folder, token, names, allowed, threads, log_requests, browser, certificate, key)
 
 
 def check_extra() -> None:
@@ -84,6 +86,7 @@ def _serve(
     names: Sequence[str],
     models: dict[str, str],
     threads: int | None,
+    log_requests: bool,
     browser: bool,
     certificate: Path | None,
     key: Path | None,
@@ -97,7 +100,11 @@ def _serve(
     listener = listener_at(host, port)
     address = address_of(host, listener.getsockname()[1], certificate is not None)
     own = ("127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host)
-    service = Service(Settings(folder, token, (*own, *(name.lower() for name in names)), models, threads=threads))
+    service = Service(
+        Settings(
+            folder, token, (*own, *(name.lower() for name in names)), models, threads=threads, log_requests=log_requests
+        )
+    )
     configure_logs()
     settings = uvicorn.Config(
         *(create_app(service),),

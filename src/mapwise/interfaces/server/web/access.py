@@ -67,7 +67,11 @@ class Access:
         finally:
             self.running -= 1
             route = getattr(scope.get("route"), "path", "") or "other"
-            self.service.metrics.count(str(scope["method"]), route, status, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self.service.metrics.count(str(scope["method"]), route, status, seconds)
+            if self.service.settings.log_requests:
+                about = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
+                LOG.info("request", extra={"about": about})
 
     def _check(self, scope: Scope, guarded: bool) -> None:
         """Raises Refusal for what isn't to be answered."""
