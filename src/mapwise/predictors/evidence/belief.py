@@ -23,9 +23,9 @@ _MOST = 1000
 """Examples that are looked at."""
 _MEANT = 0.8
 """How often a description is taken to be like its class's examples; otherwise it may be like those of any class."""
-_DOUBT = 0.05
-"""A description is doubted whose class is so many times as probable as one drawn at random: one of a hundred that are
-right, and three of four that were swapped, at five examples of each of ten classes."""
+_DOUBT = 0.01
+"""A description is doubted whose class is so many times as probable as one drawn at random: fewer than one of a hundred
+that are right, and more than half of those that were swapped, at five examples of each of ten classes."""
 _JUDGE = "ridge"
 """The learner by which descriptions are judged, whichever answers: in closed form, and as easily misled as others."""
 
