@@ -152,7 +152,7 @@ def removed(live: Live, numbers: Sequence[int]) -> Step:
     predictor, places = _with_rows(live, numbers)
     gone = set(places)
     stay = [number for place, number in enumerate(live.examples) if place not in gone]
-    narrower = _able(predictor.without_rows(places, empty=True))
+    narrower = able(predictor.without_rows(places, empty=True))
     return Step(next_version(live, live.draft, narrower, stay), closed=list(numbers))
 
 
@@ -171,7 +171,7 @@ def relabelled(live: Live, number: int, name: str, create: bool = False) -> Step
     check_contents(predictor.encoder.reads, predictor.digests, columns, predictor.classes, predictor.sources)
     other = predictor.with_columns(columns)
     check_encoded(other)
-    after = next_version(live, live.draft, _able(other), live.examples)
+    after = next_version(live, live.draft, able(other), live.examples)
     return Step(after, closed=[number], opened=[(number, after.draft.number_of(name))])
 
 
@@ -189,7 +189,7 @@ def with_class(live: Live, name: str, sentences: Sequence[str] = ()) -> Step:
         predictor = predictor.with_classes((*predictor.classes, name), np.arange(len(predictor.classes)))
         if sentences:
             predictor = _described(predictor, draft)
-        predictor = _able(predictor)
+        predictor = able(predictor)
     return Step(next_version(live, draft, predictor, live.examples))
 
 
@@ -200,7 +200,7 @@ def renamed_class(live: Live, old: str, new: str) -> Step:
     check_name(new)
     draft = live.draft
     classes = tuple((number, new if name == old else name) for number, name in draft.classes)
-    predictor = None if live.predictor is None else _able(live.predictor.renamed(old, new))
+    predictor = None if live.predictor is None else able(live.predictor.renamed(old, new))
     return Step(next_version(live, replace(draft, classes=classes), predictor, live.examples))
 
 
@@ -222,7 +222,7 @@ def without_class(live: Live, name: str) -> Step:
     closed = [one for one, out in zip(live.examples, gone, strict=True) if out]
     if not draft.classes:
         return Step(next_version(live, draft, None, ()), closed=closed)
-    narrower = _able(predictor.without_class(name, least=1))
+    narrower = able(predictor.without_class(name, least=1))
     return Step(next_version(live, draft, narrower, stay), closed=closed)
 
 
@@ -238,7 +238,7 @@ def with_learner(live: Live, learner: str, optimism: float, auto: bool) -> Step:
     predictor = live.predictor
     if predictor is not None:
         head = predictor.head_of(learner)
-        predictor = _able(replace(predictor, head=head, optimism=optimism, known_temperature=None))
+        predictor = able(replace(predictor, head=head, optimism=optimism, known_temperature=None))
     return Step(next_version(live, draft, predictor, live.examples, temperature=None))
 
 
@@ -247,7 +247,7 @@ def _described(predictor: Predictor, draft: Draft) -> Predictor:
     return predictor.with_descriptions(sentences, names=draft.names)
 
 
-def _able(predictor: Predictor) -> Predictor:
+def able(predictor: Predictor) -> Predictor:
     """The predictor, once its learner took what there is; one without anything to learn from stays as it is."""
     known = predictor.description_rows
     return predictor.checked() if len(predictor.rows) or known is not None else predictor

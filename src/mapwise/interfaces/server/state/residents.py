@@ -14,7 +14,7 @@ import numpy as np
 
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.server.limits import Limits
-from mapwise.interfaces.server.state.changes import Step, from_names, next_version
+from mapwise.interfaces.server.state.changes import Step, able, from_names, next_version
 from mapwise.interfaces.server.state.encoders import Encoders
 from mapwise.interfaces.server.state.evidence import evidence_of_json
 from mapwise.interfaces.server.state.live import Live
@@ -112,6 +112,7 @@ class Residents:
         base = self.base(draft.base) if draft.base else None
         encoder = self.encoders.restored(draft.encoder, draft.state) if base is None else base.encoder
         predictor = self._of_rows(record, encoder, base) if record.rows else from_names(draft, encoder)
+        predictor = predictor and able(predictor)  # here and not at the first question, which others wait for
         evidence = evidence_of_json(json.loads(record.evidence)) if record.evidence else None
         return Live(
             *(record.id, record.version, draft, predictor, tuple(row.number for row in record.rows), record.parent),

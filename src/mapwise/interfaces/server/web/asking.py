@@ -25,6 +25,8 @@ from mapwise.predictors.evidence.votes import Explanation
 
 router = APIRouter(prefix="/v1/predictors")
 _CSV = "text/csv"
+_SMALL = 20_000
+"""Rows and examples x classes from which an answer is computed beside the event loop, where it holds no other."""
 _ROWS = body_of(Queries, files="files")
 _VOTES = Query(ge=0, le=100, description="So many examples that voted most for the answer.")
 _TOP = Query(ge=0, le=1000, description="So many classes with the highest probabilities; 0: all.")
@@ -43,7 +45,9 @@ async def predict(
 ) -> Response:
     """The class of each row with its probabilities, and whether it is none of them; CSV where that is accepted."""
     live, rows, predictor = await _rows(request, id)
-    work = _predictions(live, predictor, rows, top, voters, on_map)
+    given = live, predictor, rows, top, voters, on_map
+    large = (rows.count + len(predictor.rows)) * len(predictor.classes) > _SMALL
+    work = await asyncio.to_thread(_predictions, *given) if large else _predictions(*given)
     content = {
         "predictor": live.id,
         "version": live.version,
