@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mapwise.data import pictures
 from mapwise.data.pictures import open_picture
@@ -69,6 +70,15 @@ def test_a_picture_in_strips_is_the_picture(mode, monkeypatch):
     monkeypatch.setattr(pictures, "_TOGETHER", 70)
     strips = pictures.picture(image, 28)
     assert strips.mode == whole.mode and strips.tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
+def test_a_picture_is_its_pixels_alone(mode, tmp_path):
+    about = PngInfo()
+    about.add_text("author", "someone")
+    Image.new(mode, (9, 7)).save(tmp_path / "a.png", pnginfo=about, dpi=(300, 300))
+    for source in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), Image.open(tmp_path / "a.png")):
+        assert open_picture(source, 0, 28).info == {}
 
 
 def test_a_picture_of_too_many_pixels_is_refused_in_a_sentence(tmp_path):

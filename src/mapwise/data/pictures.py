@@ -139,13 +139,20 @@ def ink(image: "Image", side: int) -> Float[np.ndarray, "S S"]:
 def _squared(grey: "Image", paper: int, side: int) -> "Image":
     """The picture in the middle of a square of paper, shrunk to side x side.
 
-    Pillow shrinks along rows first, each by itself, so they are laid on paper and shrunk a few at a time: the whole
-    square of a long strip would be larger than the memory. The numbers are those of the square shrunk at once.
+    Pillow shrinks along rows first, each by itself, so those of a large picture are laid on paper and shrunk a few at a
+    time: the whole square of a long strip would be larger than the memory. The numbers are those of the square shrunk
+    at once.
     """
     from PIL import Image
 
     width, height = grey.size
     across = max(width, height)
+    if across * across <= _TOGETHER:
+        square = grey
+        if width != height:
+            square = Image.new("L", (across, across), paper)
+            square.paste(grey, ((across - width) // 2, (across - height) // 2))
+        return square.resize((side, side), Image.Resampling.LANCZOS)
     shrunk = Image.new("L", (side, across), paper)  # paper alone stays paper
     for top, strip in _strips(grey, across):
         rows = Image.new("L", (across, strip.height), paper)
@@ -188,6 +195,10 @@ def _flat(image: "Image") -> "Image":
     """The image in mode L or RGB: transparent parts on white, 16 bits brought to 8."""
     from PIL import Image
 
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        plain = image.copy()
+        plain.info = {}  # pixels alone, as below
+        return plain
     deep = image.mode.startswith(("I", "F"))
     flat = Image.new("L" if deep or image.mode in _GREY else "RGB", image.size)
     multiplier, divisor = _scale(image) if deep else (1, 1)
