@@ -118,6 +118,7 @@ def test_an_answer_that_is_lost_on_the_way_changes_nothing_twice(page, server):
     wait_for_examples(page, 1)
     id = page.url.rpartition("/")[2]
     card = httpx.get(f"{server.address}/v1/predictors/{id}").json()
+    page.wait_for_selector(".message:has-text('1 example of cancel added')")
     assert lost == [201]
     assert (card["version"], card["examples"]) == (2, 1)
 

@@ -7,6 +7,8 @@ import { attempt, complain, line } from "./messages.js";
 import { t } from "./words.js";
 
 const SHOWN = 24;
+const MANY = 10;
+const FEWER = 6;
 
 /** The panel with a card for each class. */
 export function classesPanel(session) {
@@ -24,7 +26,7 @@ export function classesPanel(session) {
 
 function classCard(session, { name, examples }, suspects, whole, again) {
   const own = session.examples.filter((one) => one.label === name);
-  const shown = whole.has(name) ? own : own.slice(0, SHOWN);
+  const shown = whole.has(name) ? own : own.slice(0, session.names.length > MANY ? FEWER : SHOWN);
   const card = make("li", { class: `class hue-${session.hue(name)}`, data: { class: name } },
     make("div", { class: "class-head" },
       make("span", { class: "swatch", "aria-hidden": "true" }),

@@ -169,9 +169,9 @@ export class Session {
     }
   }
 
-  /** Why the answer is what it is, by leaving out examples. */
-  async explain(signal) {
-    const { content } = await query(`${this.path}/explain`, bodyOf([this.item]), signal);
+  /** Why the answer is what it is, by leaving out examples in turn. */
+  async explain() {
+    const { content } = await query(`${this.path}/explain`, bodyOf([this.item]));
     return content.explanations[0];
   }
 

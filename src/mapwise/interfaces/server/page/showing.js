@@ -139,7 +139,9 @@ function labelPart(session) {
   const chips = make("div", { class: "chips" });
   const id = newId();
   const field = make("input", { id, maxlength: 200, autocomplete: "off", placeholder: t("label.new"), data: { key: "new-class" } });
-  const form = make("form", { class: "new" }, make("label", { for: id, class: "unseen" }, t("label.new")), field,
+  const names = make("datalist", { id: `${id}-names` });
+  field.setAttribute("list", names.id);
+  const form = make("form", { class: "new" }, make("label", { for: id, class: "unseen" }, t("label.new")), field, names,
     make("button", { type: "submit", class: "first", "aria-label": t("label.add") }, "+"));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -147,6 +149,7 @@ function labelPart(session) {
     if (!name) return;
     if (await teach(session, name)) field.value = "";
   });
+  session.on("card", () => show(names, session.names.map((name) => make("option", { value: name }))));
   session.on("card", () => show(chips, session.card.classes.map(({ name }, place) =>
     button([place < 9 && make("kbd", { "aria-hidden": "true" }, String(place + 1)), make("span", {}, name)], () => teach(session, name),
       { class: `chip hue-${session.hue(name)}`, data: { key: `class ${name}`, label: name }, "aria-label": t("label.as", { name }) }))));

@@ -10,23 +10,29 @@ const MOST = 6;
 /** Keep a place filled with the voters of the answer. */
 export function votersOf(session, place) {
   let timer = 0;
-  let asking = null;
-  const clear = () => { clearTimeout(timer); asking?.abort(); };
+  let running = false;
+  // A learner without votes: by how much the answer would be less sure without each example. The server fits it
+  // again for each, so there is one such request at a time, and the next is about what is shown by then.
+  const explain = async () => {
+    if (running) return;
+    running = true;
+    const { answer } = session;
+    try {
+      const explanation = await session.explain();
+      if (session.answer === answer) render(session, place, influence(explanation), "voters.title", "voters.left");
+    } catch {
+      show(place);
+    }
+    running = false;
+    if (session.answer && session.answer !== answer && !session.answer.votes && !session.closed) explain();
+  };
   session.on("answer", () => {
-    clear();
+    clearTimeout(timer);
     const { answer } = session;
     if (!answer || answer.problem) return show(place);
     if (answer.votes) return render(session, place, answer.votes, "voters.title", "voters.about");
-    // A learner without votes: by how much the answer would be less sure without each example.
-    timer = setTimeout(async () => {
-      asking = new AbortController();
-      try {
-        const explanation = await session.explain(asking.signal);
-        if (session.answer === answer) render(session, place, influence(explanation), "voters.title", "voters.left");
-      } catch {
-        show(place);
-      }
-    }, SETTLED);
+    place.classList.add("stale");
+    timer = setTimeout(explain, SETTLED);
     return undefined;
   });
 }
@@ -49,6 +55,7 @@ function clip(share) {
 }
 
 function render(session, place, votes, title, about) {
+  place.classList.remove("stale");
   if (!votes.length) return show(place);
   return show(place,
     make("h3", {}, t(title)),
