@@ -170,3 +170,8 @@ def test_a_class_without_rows_changes_no_temperature():
     wider = np.concatenate([1e-3 * scores, absent], axis=1)
     temperature = calibration.temperature(1e-3 * scores, columns, weight)
     assert calibration.temperature(wider, columns, weight) == pytest.approx(temperature)
+
+
+def test_scores_of_classes_without_rows_overflow_without_a_word():
+    low = np.array([[0.0, -1.0, np.finfo(np.float64).min]])
+    assert np.isfinite(calibration.log_probabilities(low, np.array([0]), 0.5, 2)).all()

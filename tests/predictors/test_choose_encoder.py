@@ -1,7 +1,7 @@
 """The encoder that does best on examples it didn't see, among those that can run here, while there is time."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS, encoders_of, likely
 from mapwise.catalog.rows import EncoderRow
 from mapwise.encoders import minilm, photos
-from mapwise.predictors.choose import USUAL
+from mapwise.predictors.choose import USUAL, Tried
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.predictors.fit import fit
 
@@ -170,6 +170,15 @@ def test_only_what_is_installed_is_compared_and_the_better_one_is_named(monkeypa
         'for such texts the encoder minilm is usually better than words: pip install "mapwise[meaning]"'
     ]
     assert mw.FewShotClassifier("words", "ridge").fit(TEXTS, LABELS).advice_ == []
+
+
+def test_an_encoder_that_the_examples_did_not_prefer_is_no_advice():
+    noise = ["alpha beta", "gamma delta", "one two", "three four", "five six", "seven eight"]
+    fitted = mw.FewShotClassifier("words", "ridge").fit(noise, ["dogs", "cats"] * 3)._fitted.fitted
+    assert "the encoder words adds up" in fitted.advice[0]
+    places = enumerate(("words", "minilm"))
+    tried = tuple(Tried(USUAL, fitted.report, 0.0, place == 0, encoder=name) for place, name in places)
+    assert replace(fitted, tried=tried).advice == ()
 
 
 def test_pictures_that_cannot_tell_are_drawings_or_photographs():

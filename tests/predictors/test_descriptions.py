@@ -1,6 +1,7 @@
 """The names of classes teach as far as the examples agree with them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -117,6 +118,43 @@ def test_a_dict_of_class_to_rows_is_labelled_rows():
     assert np.array_equal(model.predict_proba(list(ASKED.values())), other.predict_proba(list(ASKED.values())))
 
 
+def test_a_class_of_a_dict_without_rows_begins_with_its_name():
+    model = mw.FewShotClassifier(learner="ridge").fit({**TOPICS, "opening hours of the office": []})
+    assert model.predictor_.counts["opening hours of the office"] == 0
+    assert model.predict(["when is the office open?"]).tolist() == ["opening hours of the office"]
+    empty = mw.FewShotClassifier().fit({name: [] for name in TOPICS})
+    assert empty.predict(list(ASKED.values())).tolist() == list(ASKED)
+
+
+def test_a_class_with_examples_and_another_with_a_name_make_a_classifier():
+    first, second = list(TOPICS)[:2]
+    model = mw.FewShotClassifier("words").fit(TOPICS[first], [first] * len(TOPICS[first]), names=[second])
+    assert model.predict([ASKED[first], ASKED[second]]).tolist() == [first, second]
+    with pytest.raises(ValueError, match="all examples that count are of one class"):
+        mw.FewShotClassifier("words", names=False).fit(TOPICS[first], [first] * len(TOPICS[first]), names=[second])
+
+
+def test_a_file_of_sentences_needs_a_header(cli, tmp_path):
+    (tmp_path / "names.txt").write_text("c1\nc2\n")
+    (tmp_path / "about.csv").write_text("c1,about cats\nc2,about ships\n")
+    refused = cli("fit", "--names", "names.txt", "--describe", "about.csv", "-o", "p.safetensors")
+    assert refused.code == 1 and "line 1 of about.csv is about the class 'c1', and a header is needed" in refused.err
+    (tmp_path / "about.csv").write_text("class,sentence\nc1,about cats\nc2,about ships\n")
+    assert cli("fit", "--names", "names.txt", "--describe", "about.csv", "-o", "p.safetensors").code == 0
+
+
+def test_a_class_without_rows_is_removed_in_a_plain_line(cli, tmp_path):
+    (tmp_path / "names.txt").write_text("cats\nships\ntrees\n")
+    cli("fit", "--names", "names.txt", "-o", "p.safetensors")
+    assert "0 rows removed\n" in cli("remove-class", "p.safetensors", "trees").out
+
+
+def test_codes_alone_say_nothing_about_names():
+    X, y = flat()
+    model = mw.FewShotClassifier("words", "ridge").fit(X, [f"c{list(TOPICS).index(name)}" for name in y])
+    assert str(model.predictor_.descriptions) == "names: none says what its class is about"
+
+
 def test_without_names_nothing_of_them_is_used():
     X, y = flat()
     model = mw.FewShotClassifier(learner="ridge", names=False).fit(X, y)
@@ -199,11 +237,34 @@ def test_many_classes_learn_their_names_in_parts(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "answer"),
     [
-        (lambda: mw.FewShotClassifier().fit(names="refund"), "the names of classes are the text 'refund'"),
+        (lambda: mw.FewShotClassifier().fit(names="refund"), "the names of classes are 'refund'"),
         (lambda: mw.FewShotClassifier().fit(names=["c17", "refund"]), "class 'c17' has no description, nor a name"),
         (lambda: mw.FewShotClassifier().fit(names=["Refund", "refund"]), "class 'Refund' has no description, nor a"),
         (lambda: mw.FewShotClassifier(names=False).fit(names=["cat", "dog"]), "class 'cat' has no description, nor"),
-        (lambda: mw.FewShotClassifier().fit(names=["refund"]), "1 names of classes: give at least 2"),
+        (lambda: mw.FewShotClassifier().fit(names=["refund"]), "1 name of classes: give at least 2"),
+        (
+            lambda: mw.FewShotClassifier().fit(names={"refund": "money back"}),
+            "names of classes are {'refund': 'money back'}: give a list",
+        ),
+        (
+            lambda: mw.FewShotClassifier().fit(names=["x " * 400, "refund"]),
+            r"class 'x x x [x ]+\.\.\.' has no description",
+        ),
+        (lambda: mw.FewShotClassifier().fit(), "no rows and no names of classes: give rows with labels"),
+        (lambda: mw.FewShotClassifier().fit({}), "no rows and no names of classes: give rows with labels"),
+        (lambda: mw.FewShotClassifier().fit(names=[]), "no rows and no names of classes: give rows with labels"),
+        (lambda: mw.FewShotClassifier().fit(names=None), "no rows and no names of classes: give rows with labels"),
+        (lambda: mw.FewShotClassifier().fit(describe={"a": "b"}), "no rows and no names of classes: give rows with"),
+        (lambda: mw.FewShotClassifier().fit({"a": None}), "class 'a' has a value of type NoneType and a list of rows"),
+        (lambda: mw.FewShotClassifier().fit({"a": pd.DataFrame({"x": [1]})}), "class 'a' has a table: join the tables"),
+        (
+            lambda: mw.FewShotClassifier().fit(names=["a cat", "a dog"]).remove_rows([0]),
+            "there are no examples to remove",
+        ),
+        (
+            lambda: mw.FewShotClassifier().fit(names=["a cat", "a dog"]).partial_fit(["mew"], [3]),
+            "the classes are names and 3 is a number",
+        ),
         (
             lambda: mw.FewShotClassifier("pixels").fit(names=["a cat", "a dog"]),
             "no examples, and the encoder pixels reads",
@@ -260,7 +321,10 @@ def test_a_damaged_description_is_no_file(tmp_path):
     [
         (["--names", "names.txt", "--label", "intent"], "--label is for a CSV file and DATA is missing"),
         (["--names", "names.txt", "--categories", "age"], "--categories is for a CSV file and DATA is missing"),
-        (["table.csv", "--names", "names.txt"], "table.csv is read as a table"),
+        (
+            ["table.csv", "--names", "names.txt"],
+            "teach texts alone: name the column of texts (--text COLUMN), or leave",
+        ),
         (["table.csv", "--describe", "about.csv"], "table.csv is read as a table"),
     ],
 )

@@ -91,9 +91,10 @@ def by_class(X: Mapping[Any, Any]) -> tuple[list[Any], list[Any]]:
     """The rows of a dict of class to rows, and the label of each; raises ValueError for a class without a list."""
     for name, rows in X.items():
         if isinstance(rows, str | Path) or not hasattr(rows, "__len__"):
-            raise ValueError(
-                f"class {str(name)!r} has {_describe(rows)} and a list of rows is needed: put it into a list"
-            )
+            given = "a single string" if isinstance(rows, str) else f"a value of type {type(rows).__name__}"
+            raise ValueError(f"class {str(name)!r} has {given} and a list of rows is needed: put it into a list")
+        if is_frame(rows):  # which would be gone through by its columns
+            raise ValueError(f"class {str(name)!r} has a table: join the tables of the classes, and give labels as y")
     return [row for rows in X.values() for row in rows], [name for name, rows in X.items() for _ in rows]
 
 

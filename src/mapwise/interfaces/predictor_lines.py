@@ -99,7 +99,7 @@ def removal_lines(result: "Narrowed", file: Path) -> list[str]:
     first = [f"{one.source} ({one.label})" for one in result.removed[:_NAMED]]
     more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
     return [
-        f"{file}: {count:,} row{'' if count == 1 else 's'} removed: {', '.join(first)}{more}",
+        f"{file}: {count:,} row{'' if count == 1 else 's'} removed{': ' if count else ''}{', '.join(first)}{more}",
         f"examples: {', '.join(f'{name} {rows:,}' for name, rows in counts.items())}",
         *_change_lines(result),
     ]

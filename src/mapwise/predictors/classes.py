@@ -195,7 +195,8 @@ class Predictor(DescribedPredictor):
         stays = np.ones(len(self.rows), dtype=bool)
         for row in rows:
             if not 0 <= row < len(stays):
-                raise ValueError(f"there is no row {row}: give one from 0 to {len(stays) - 1}")
+                there = f"give one from 0 to {len(stays) - 1}" if len(stays) else "there are no examples to remove"
+                raise ValueError(f"there is no row {row}: {there}")
             stays[row] = False
         others = self._among(stays)
         for name, count in others.counts.items():

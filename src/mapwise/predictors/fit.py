@@ -14,11 +14,12 @@ from jaxtyping import Float
 from mapwise.catalog.encoders import likely
 from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
-from mapwise.data.cells import sentences
+from mapwise.data.cells import sentences, shortened
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.advice import better_than, fault_of, steps_from
 from mapwise.predictors.choose import USUAL, Tried, choose, choose_encoder, seconds_of
 from mapwise.predictors.classes import Predictor
+from mapwise.predictors.descriptions.texts import texts_of
 from mapwise.predictors.diagnostics.cross_validation import report
 from mapwise.predictors.evidence.held_out import HeldOut
 from mapwise.predictors.examples import LabelledExamples, check_contents, check_encoded
@@ -54,8 +55,14 @@ class Fitted(Generic[P]):
     @property
     def advice(self) -> tuple[str, ...]:
         """What to do where another encoder is likely better; empty where none is."""
-        guesses = () if self.fault else steps_from(self.predictor.encoder.name) if self.report.guesses else ()
-        return self.fault or guesses or ((self.better,) if self.better else ())
+        compared = len({one.encoder for one in self.tried if one.found is not None}) > 1
+        # Where the examples preferred this encoder to others, those are no advice.
+        guesses = self.report.guesses and not compared
+        return (
+            self.fault
+            or (steps_from(self.predictor.encoder.name) if guesses else ())
+            or ((self.better,) if self.better else ())
+        )
 
 
 def fit(
@@ -129,6 +136,9 @@ def _of_names(examples: LabelledExamples, rows: Any, encoder: Encoder, head: Hea
     """
     classes, columns = examples.of_classes()
     if len(columns):
+        texts = encoder.reads == "texts"
+        described = texts_of(classes, examples.sentences, examples.use_names) if texts else ()
+        least -= len({name for name, _, _ in described} - {classes[column] for column in columns})
         predictor = _of_examples(examples, rows, classes, columns, encoder, head, least, note)
     else:
         predictor = _of_no_examples(classes, encoder, head, least, note)
@@ -171,7 +181,8 @@ def _of_no_examples(classes: Sequence[str], encoder: Encoder, head: Head, least:
     if encoder.reads != "texts":
         raise ValueError(f"there are no examples, and the encoder {encoder.name} reads {encoder.reads}: give some")
     if len(classes) < least:
-        raise ValueError(f"there are no examples and {len(classes)} names of classes: give at least {least}")
+        count = "no name" if not classes else "1 name" if len(classes) == 1 else f"{len(classes)} names"
+        raise ValueError(f"there are no examples and {count} of classes: give at least {least}")
     # An encoder is fitted to rows, and the names are all there is.
     fitted = Predictor.of(encoder, head, list(classes), np.arange(len(classes)), np.ones(len(classes)), classes)
     nothing = np.zeros(0, np.int64)
@@ -184,8 +195,8 @@ def _check_described(predictor: Predictor) -> None:
     unknown = [name for name in predictor.classes if name not in known]
     if unknown and not len(predictor.rows):
         raise ValueError(
-            f"there are no examples, and class {unknown[0]!r} has no description, nor a name by which it is known from "
-            "the others: describe it in a sentence, or give examples"
+            f"there are no examples, and class {shortened(unknown[0])} has no description, nor a name by which it is "
+            "known from the others: describe it in a sentence, or give examples"
         )
 
 

@@ -232,7 +232,8 @@ class FittedPredictor:
         if rows:
             raise ValueError(f"{len(rows)} rows are called {name!r}: give one by its place, {_listed(rows)}")
         near = suggestion(name, [source for source in self.sources if source]) if any(self.sources) else ""
-        raise ValueError(f"there is no row {name!r}: {near or f'give a place from 0 to {len(self.rows) - 1}'}")
+        there = f"give a place from 0 to {len(self.rows) - 1}" if len(self.rows) else "there are no examples"
+        raise ValueError(f"there is no row {name!r}: {near or there}")
 
     def sources_with(self, count: int, sources: Sequence[str]) -> tuple[str, ...]:
         """Where the rows came from, with so many more; empty where unknown."""

@@ -1,7 +1,7 @@
 """What files say of classes of texts beside examples: their names, and sentences about them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,8 @@ def with_class_texts(
     """The examples, with what these files say of their classes.
 
     names:    a file with the name of a class a line; those without examples are known by their names alone.
-    describe: a CSV file of two columns, classes and sentences about them, or a JSON file: class -> a sentence or more.
+    describe: a CSV file of two columns below a header, classes and sentences about them, or a JSON file: class -> a
+              sentence or more.
 
     Raises ValueError for files that hold nothing of the kind.
     """
@@ -31,17 +32,22 @@ def with_class_texts(
     if len(set(classes)) < len(classes):
         twice = next(name for place, name in enumerate(classes) if name in classes[:place])
         raise ValueError(f"{names} names {twice!r} twice: name each class once")
-    sentences = {} if describe is None else _sentences(describe)
+    sentences = {} if describe is None else _sentences(describe, {*map(str, examples.labels), *classes})
     return replace(examples, classes=[*examples.classes, *classes], sentences=sentences, use_names=use_names)
 
 
-def _sentences(path: Path) -> dict[str, tuple[str, ...]]:
+def _sentences(path: Path, classes: Set[str]) -> dict[str, tuple[str, ...]]:
     if path.suffix.lower() == ".json":
         return _of_json(path)
     header, lines, cells = table_cells(path)
     if len(header) != 2:
         raise ValueError(
             f"{path} has the columns {', '.join(header)}, and two are needed: the class, and a sentence about it"
+        )
+    if header[0] in classes:
+        raise ValueError(
+            f"line 1 of {path} is about the class {header[0]!r}, and a header is needed: put a line class,sentence "
+            "before it"
         )
     sentences: dict[str, tuple[str, ...]] = {}
     for line, (name, sentence) in zip(lines, cells, strict=True):

@@ -106,8 +106,12 @@ def fit_command(
         )
     )
     if examples.modality != "texts" and (names or describe):
-        kind = {"table": "a table"}.get(examples.modality, examples.modality)
-        raise ValueError(f"{data} is read as {kind}, and names and descriptions teach texts alone: leave them out")
+        kind, column = ("a table", "name the column of texts (--text COLUMN), or ")
+        if examples.modality != "table":
+            kind, column = examples.modality, ""
+        raise ValueError(
+            f"{data} is read as {kind}, and names and descriptions teach texts alone: {column}leave them out"
+        )
     files = {"names": names and path_to_read(names), "describe": describe and path_to_read(describe)}
     examples = with_class_texts(examples, **files, use_names=not no_names)
     note(left_out_line(examples.left_out))

@@ -95,7 +95,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
     ) -> Self:
         """Learn from labelled rows alone, forgetting those of before; or of texts from the names of classes alone.
 
-        X:             N rows; or, without y, a dict of class to rows.
+        X:             N rows; or, without y, a dict of class to rows, of which a class may have none.
         y:             N labels.
         sample_weight: how often each row counts; a row of weight 0 is as good as absent. Where all are below 1e-6
                        only their ratios count.
@@ -106,12 +106,19 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator[ClassState]):  # type:
 
         Raises ValueError for rows, labels or weights that can't be meant, and for fewer than two classes.
         """
+        further = _later(names).tolist()
         if isinstance(X, dict) and y is None and not hasattr(X, "toarray"):
-            X, y = inputs.by_class(X)
-        elif X is None and y is None and len(names):
+            rows, labels = inputs.by_class(X)
+            further += [name for name, given in X.items() if not len(given)]
+            X, y = rows, labels
+        elif X is None and y is None:
             X, y = [], []
+        if isinstance(X, list) and not (X or further):
+            raise ValueError(
+                "there are no rows and no names of classes: give rows with labels, or of texts names=[...]"
+            )
         with self._writing:
-            return self._keep(self._begun(X, y, sample_weight, names, describe, budget=budget, least=2))
+            return self._keep(self._begun(X, y, sample_weight, further, describe, budget=budget, least=2))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Learn from more rows, keeping those of before; a class may be new.
@@ -366,8 +373,8 @@ def _labels(y: Any) -> np.ndarray:
 def _later(classes: Any) -> np.ndarray:
     if classes is None:
         return np.asarray([])
-    if isinstance(classes, str):
-        raise ValueError(f"the names of classes are the text {classes!r}: give a list of names")
+    if isinstance(classes, str | Mapping):
+        raise ValueError(f"the names of classes are {quote(classes)}: give a list of names")
     names = np.asarray(classes)
     if names.ndim != 1:
         raise ValueError(f"classes is of shape {names.shape}: give a list of names")
@@ -388,6 +395,6 @@ def _same_kind(known: np.ndarray, new: np.ndarray) -> None:
     if not (len(known) and len(new)):
         return
     if kinds.get(known.dtype.kind, known.dtype.kind) in "U" and new.dtype.kind in "biuf":
-        raise ValueError(f"the classes are names and {new[0]!r} is a number: give it as a string")
+        raise ValueError(f"the classes are names and {new.tolist()[0]!r} is a number: give it as a string")
     if known.dtype.kind in "biuf" and new.dtype.kind in "UO":
         raise ValueError(f"the classes are numbers and {str(new[0])!r} is a name: give a number")

@@ -94,6 +94,8 @@ class Descriptions:
 
     def __str__(self) -> str:
         """What they are worth, as one sentence."""
+        if not self.texts:
+            return "names: none says what its class is about"
         names = any(named for _, _, named in self.texts)
         sentences = any(not named for _, _, named in self.texts)
         what = " and ".join(["names"] * names + ["descriptions"] * sentences)

@@ -101,7 +101,7 @@ def log_probabilities(
     ways: classes with examples. With a probability of one in twenty an answer is taken for a guess among these, so that
           a single sure and wrong one doesn't outweigh all others.
     """
-    chances = torch.softmax(torch.as_tensor(scores / divisor), dim=1).numpy()[np.arange(len(columns)), columns]
+    chances = torch.softmax(torch.as_tensor(scores) / divisor, dim=1).numpy()[np.arange(len(columns)), columns]
     logarithms: np.ndarray = np.log(_SURE * chances + (1 - _SURE) / ways)
     return logarithms
 
