@@ -137,6 +137,20 @@ def test_axe_finds_nothing_serious(chromium, server, scheme):
         page.keyboard.press("Escape")
         page.click("#shortcuts")
         assert serious(page, source) == []
+        page.keyboard.press("Escape")
+        page.click("[data-way=drop]")
+        assert serious(page, source) == []
+        page.click(".brand")
+        page.wait_for_selector(".predictors li")
+        page.click("summary")
+        assert serious(page, source) == []
+        teach_drawings(page, shots=2)
+        ask(page, STROKES["plus"], "new")
+        page.wait_for_selector(".vote")
+        page.wait_for_selector(".fallen")
+        assert serious(page, source) == []
+        page.set_viewport_size({"width": 360, "height": 740})
+        assert serious(page, source) == []
 
 
 def test_the_keyboard_alone_teaches_and_asks(chromium, server):

@@ -73,6 +73,21 @@ def test_a_folder_of_pictures_brings_its_classes(page, tmp_path):
     page.wait_for_selector(".answer .verdict:has-text('is no picture')")
 
 
+def test_a_file_that_is_dropped_anywhere_is_shown(page):
+    begin(page, "texts")
+    name_class(page, "cancel")
+    drop = """selector => {
+        const files = new DataTransfer();
+        files.items.add(new File(["stop my order\\nplease cancel"], "new.txt", {type: "text/plain"}));
+        const event = new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true});
+        document.querySelector(selector).dispatchEvent(event);
+    }"""
+    page.evaluate(drop, "h1")
+    page.wait_for_selector(".batch blockquote:has-text('please cancel')")
+    page.evaluate(drop, ".class[data-class=cancel]")
+    wait_for_examples(page, 2)
+
+
 def test_rows_of_a_table_are_taught_and_typed(page):
     begin(page, "table")
     page.click("[data-way=drop]")

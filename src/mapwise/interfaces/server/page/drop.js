@@ -83,6 +83,7 @@ export function dropPart(session) {
   document.addEventListener("paste", paste);
   return Object.assign(part, {
     element: make("div", { class: "stack" }, zone, batch),
+    receive,
     async items() {
       const items = part.batch?.length ? part.batch : session.item ? [session.item] : [];
       part.batch = [];

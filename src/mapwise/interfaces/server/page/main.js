@@ -54,6 +54,8 @@ async function start() {
   });
   access.ask = () => line(t("token.title"), t("token.label"), { type: "password" });
   addEventListener("hashchange", route);
+  // A file that misses its place must not replace the page.
+  for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
   listen(() => session);
   await route();
 }

@@ -6,6 +6,7 @@ import { dropPart } from "./drop.js";
 import { button, make, newId, show } from "./dom.js";
 import { undoable } from "./example.js";
 import { isDrawn } from "./kinds.js";
+import { dropped } from "./files.js";
 import { attempt, tell } from "./messages.js";
 import { Pad } from "./pad.js";
 import { rowPart } from "./row.js";
@@ -34,7 +35,21 @@ export function showPanel(session) {
   };
   body.setAttribute("role", "tabpanel");
   choose(names[0]);
-  session.on("closed", () => session.way?.leave?.());
+  // What is dropped beside every place for it is shown.
+  const take = (event) => {
+    if (event.defaultPrevented) return;
+    event.preventDefault();
+    const found = dropped(event.dataTransfer); // its items are gone after this event
+    attempt(async () => {
+      choose("drop");
+      await session.way.receive(await found);
+    });
+  };
+  document.addEventListener("drop", take);
+  session.on("closed", () => {
+    document.removeEventListener("drop", take);
+    session.way?.leave?.();
+  });
   // On a phone the answer stands below the fold.
   const glance = make("p", { class: "verdict glance", "aria-hidden": "true" });
   session.on("answer card", () => show(glance, headline(session)));
