@@ -62,13 +62,13 @@ clean: ## remove the environment, caches and builds (your runs stay)
 
 .cache/oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv --clear .cache/oldest
-	.cache/oldest/bin/python -m pip install -c constraints-oldest.txt -e '.[test]'
+	.cache/oldest/bin/python -m pip install -c constraints-oldest.txt -e '.[test,serve]' httpx
 	@touch $@
 
 .cache/newest/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear .cache/newest
 	.cache/newest/bin/python -m pip install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	.cache/newest/bin/python -m pip install -e '.[test,hf,tune,peft,captum,onnx,photos,meaning,languages,tensorboard]' "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	.cache/newest/bin/python -m pip install -e '.[test,hf,tune,peft,captum,onnx,photos,meaning,languages,serve,tensorboard]' httpx "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt
