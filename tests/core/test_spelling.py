@@ -12,6 +12,7 @@ def test_a_name_spelled_much_like_it_is_suggested():
 
 def test_the_choice_is_shown_when_none_is_spelled_like_it():
     assert suggestion("junk", ["Adam", "SGD"]) == "choose from 'Adam', 'SGD'"
+    assert suggestion("junk", []) == "there is none yet"
     assert suggestion("", [f"c{i}" for i in range(30)]).endswith("'c19' and 10 more")
 
 

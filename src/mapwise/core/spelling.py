@@ -16,5 +16,7 @@ def suggestion(name: str, known: Iterable[str], write: Callable[[str], str] = re
     beginnings = {each[:_LETTERS]: each for each in islice(known, _NAMES)}
     if near := difflib.get_close_matches(name[:_LETTERS], beginnings, n=1):
         return f"did you mean {write(beginnings[near[0]])}?"
+    if not beginnings:
+        return "there is none yet"
     more = "" if len(beginnings) <= _SHOWN else f" and {len(beginnings) - _SHOWN} more"
     return f"choose from {', '.join(write(each) for each in islice(beginnings, _SHOWN))}{more}"

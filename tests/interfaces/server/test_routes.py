@@ -258,6 +258,32 @@ def test_code_does_the_same(client):
     code = client.get(f"/v1/predictors/{id}/code").json()
     assert f"{id}/predict" in code["curl"] and f"mapwise predict {id}.safetensors" in code["command"]
     compile(code["python"], "code", "exec")
+    table = begin(client, name="table", modality="table")
+    compile(client.get(f"/v1/predictors/{table}/code").json()["python"], "code", "exec")
+
+
+def test_a_class_is_described_by_a_sentence_or_several(client):
+    id = begin(
+        client, modality="texts", classes=["c1", "c2"], describe={"c1": "money back", "c2": ["stop it", "end it"]}
+    )
+    client.post(f"/v1/predictors/{id}/classes", json={"name": "c3", "describe": "where is my parcel"})
+    reply = client.post(f"/v1/predictors/{id}/predict", json={"texts": ["is the parcel near"]}).json()
+    assert reply["predictions"][0]["label"] == "c3"
+
+
+def test_a_cell_that_cannot_be_read_is_named_by_row_and_column(client):
+    id = begin(client, modality="table")
+    for cell in ([1], {}):
+        reply = client.post(f"/v1/predictors/{id}/examples", json={"rows": [{"age": cell}], "labels": ["a"]})
+        problem(reply, 422, "rows.0.age: a cell is a finite number, a text, true, false or null")
+
+
+def test_head_is_answered_as_get_is(client):
+    id = intents(client)
+    for path in ("/healthz", "/readyz", "/v1/predictors", f"/v1/predictors/{id}"):
+        one, other = client.head(path), client.get(path)
+        assert one.status_code == other.status_code == 200 and one.headers.get("etag") == other.headers.get("etag")
+    assert client.head(f"/v1/predictors/{'0' * 16}").status_code == 404
 
 
 def test_an_answer_as_a_table_holds_no_formula(client):

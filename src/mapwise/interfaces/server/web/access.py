@@ -40,7 +40,9 @@ class Access:
             await self.app(scope, receive, send)
             return
         start, status, began = time.perf_counter(), 500, False
-        guarded = str(scope["path"]).startswith(_GUARDED)
+        guarded, method = str(scope["path"]).startswith(_GUARDED), str(scope["method"])
+        if method == "HEAD":  # what GET answers, without the body, which the HTTP server leaves out
+            scope = {**scope, "method": "GET"}
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal status, began
@@ -68,7 +70,7 @@ class Access:
             self.running -= 1
             route = getattr(scope.get("route"), "path", "") or "other"
             seconds = time.perf_counter() - start
-            self.service.metrics.count(str(scope["method"]), route, status, seconds)
+            self.service.metrics.count(method, route, status, seconds)
             if self.service.settings.log_requests:
                 about = {"method": scope["method"], "route": route, "status": status, "ms": round(1000 * seconds, 1)}
                 LOG.info("request", extra={"about": about})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from python_multipart.multipart import parse_options_header
 
 from mapwise.interfaces.server.answers import BODIES as BODY_EXAMPLES
@@ -15,6 +15,14 @@ from mapwise.interfaces.server.problems import Refusal
 M = TypeVar("M", bound="Body")
 JSON, MULTIPART = "application/json", "multipart/form-data"
 Cell = str | int | float | bool | None
+_CELL_DEPTH = 4
+"""Parts of the place of a fault in a cell: rows, the row, the column, and a type."""
+Sentences = Annotated[
+    list[str],
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""A sentence or several, as the estimator takes them."""
 Label = Annotated[str, Field(min_length=1, description="Name of a class; one that is new is added.")]
 
 
@@ -38,7 +46,7 @@ class NewPredictor(Body):
     learner: Annotated[str, Field(description='Name of a learner, or "auto".')] = "auto"
     classes: Annotated[list[str], Field(description="Names of classes, which may have no example yet.")] = []
     names: Annotated[bool, Field(description="Of texts: whether the names of classes teach.")] = True
-    describe: Annotated[dict[str, list[str]], Field(description="Of texts: class to sentences about it.")] = {}
+    describe: Annotated[dict[str, Sentences], Field(description="Of texts: class to sentences about it.")] = {}
 
 
 _ONE: Any = {"oneOf": [{"required": ["texts"]}, {"required": ["rows"]}]}
@@ -79,7 +87,7 @@ class NewClass(Body):
     """A class, which may have no example yet."""
 
     name: Annotated[str, Field(min_length=1)]
-    describe: Annotated[list[str], Field(description="Of texts: sentences about the class.")] = []
+    describe: Annotated[Sentences, Field(description="Of texts: a sentence about the class, or several.")] = []
 
 
 class ClassName(Body):
@@ -145,6 +153,9 @@ def json_of(model: type[M], request: Request, content: bytes) -> M:
         if first["type"] == "json_invalid":
             raise Refusal(400, f"the body is no JSON: {first['msg'].lower()}") from None
         where = ".".join(str(part) for part in first["loc"])
+        if first["loc"][:1] == ("rows",) and len(first["loc"]) == _CELL_DEPTH:
+            where, _, _ = where.rpartition(".")  # the last part is a type of the union that a cell is
+            raise Refusal(422, f"{where}: a cell is a finite number, a text, true, false or null") from None
         raise Refusal(422, f"{where or 'the body'}: {first['msg'].removeprefix('Value error, ').lower()}") from None
     except RecursionError:
         raise Refusal(400, "the body is no JSON: it is nested too deeply") from None
@@ -247,7 +258,8 @@ def label_each(labels: list[str], count: int, limits: Limits) -> list[str]:
     """A label for each row; raises Refusal for another number of labels."""
     check_name_length(labels, limits)
     if len(labels) not in (1, count):
-        raise Refusal(422, f"there are {count} rows and {len(labels)} labels: give a label for each, or one for all")
+        rows = "is 1 row" if count == 1 else f"are {count} rows"
+        raise Refusal(422, f"there {rows} and {len(labels)} labels: give a label for each, or one for all")
     return labels * count if len(labels) == 1 else labels
 
 

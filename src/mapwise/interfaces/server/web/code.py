@@ -4,7 +4,7 @@ import shlex
 
 from mapwise.interfaces.server.state.live import Live
 
-_NEW = {"pictures": '["new.png"]', "texts": '["a new text"]', "table": "rows  # with the same columns"}
+_NEW = {"pictures": '["new.png"]', "texts": '["a new text"]', "table": 'pandas.read_csv("new.csv")'}
 _FILES = {"pictures": "new/", "texts": "new.txt", "table": "new.csv"}
 
 
@@ -19,9 +19,9 @@ def code_for(live: Live, address: str) -> dict[str, str]:
         "table": [*curl, "-d", '{"rows": [{"column": 1.5}]}'],
     }[modality]
     download = shlex.join(["curl", "-o", file, f"{place}/file"])
-    python = (
-        f'import mapwise as mw\n\nmodel = mw.FewShotClassifier.load("{file}")\nprint(model.predict({_NEW[modality]}))'
-    )
+    imports = ["import mapwise as mw", *(["import pandas"] if modality == "table" else [])]
+    model = f'model = mw.FewShotClassifier.load("{file}")'
+    python = "\n".join([*imports, "", model, f"print(model.predict({_NEW[modality]}))"])
     return {
         "download": download,
         "python": python,
