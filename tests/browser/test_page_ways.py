@@ -220,6 +220,6 @@ def test_a_server_with_a_token_asks_for_it_once(chromium, tmp_path):
     begin(page, "drawings")
     sketch(page, STROKES["plus"])
     name_class(page, "plus")
-    page.wait_for_function("() => document.querySelector('.class img').naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('.class img')?.naturalWidth > 0")
     context.close()
     server.end()

@@ -10,6 +10,7 @@ const [WIDTH, HEIGHT, EDGE] = [640, 400, 44];
 const PICTURES = 90;
 const MOST = 1500;
 const SIDE = 30;
+const NAMED = 12;
 const SHAPES = [
   "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0-12 0", "M-5.5-5.5h11v11h-11z", "M0-7L6.5 5h-13z", "M0-7L7 0L0 7L-7 0z", "M0 7L6.5-5h-13z",
   "M-2-6.5h4v4.500h4.500v4h-4.500v4.500h-4v-4.500h-4.500v-4h4.500z", "M-6.500-3L0-7l6.500 4v6L0 7l-6.500-4z", "M-7-3h14v6h-14z", "M-3-7h6v14h-6z", "M0-7L2-2h5L3 1.500L5 7L0 3.500L-5 7L-3 1.500L-7-2h5z",
@@ -28,14 +29,16 @@ export function mapPanel(session) {
     const step = Math.ceil(points.length / MOST);
     const shown = points.filter((_, row) => row % step === 0);
     const small = session.card.modality === "pictures" && shown.length <= PICTURES;
+    const named = namedOf(session);
+    picture.classList.toggle("crowded", named.length < session.names.length);
     show(picture,
-      shown.map((one) => point(session, one, place(one.at), small)),
-      centres(points).map(([name, middle]) => label(session, name, place(middle))),
+      shown.map((one) => point(session, one, place(one.at), small, named)),
+      centres(points).filter(([name]) => named.includes(name)).map(([name, middle]) => label(session, name, place(middle))),
       at && fallen(place(at)));
     picture.setAttribute("aria-label", described(session, points, at));
     picture.toggleAttribute("hidden", !points.length);
     hint.textContent = !points.length ? t("map.none") : points.length < 3 ? t("map.few") : t("map.about", { share: percent(plan.axes.slice(0, 2).reduce((sum, one) => sum + one.share, 0)) });
-    show(legend, session.names.slice(0, 24).map((name) => make("li", { class: `hue-${session.hue(name)}` },
+    show(legend, named.map((name) => make("li", { class: `hue-${session.hue(name)}` },
       draw("svg", { viewBox: "-9 -9 18 18", "aria-hidden": "true" }, draw("path", { d: SHAPES[session.hue(name)] })), name)),
     at && make("li", {}, draw("svg", { viewBox: "-9 -9 18 18", "aria-hidden": "true", class: "ring" }, draw("circle", { r: 6.5 })), t("map.new")));
   };
@@ -51,6 +54,13 @@ export function mapPanel(session) {
     make("div", { class: "heading" }, make("h2", { id: "map-title" }, t("map.title"))), picture, legend, hint);
 }
 
+/** The classes that are named: all, or of many those that the answer is about. */
+function namedOf({ names, answer }) {
+  if (names.length <= NAMED) return names;
+  const shares = answer?.probabilities || {};
+  return Object.keys(shares).sort((a, b) => shares[b] - shares[a]).slice(0, 3);
+}
+
 /** From the plane to the picture, both axes alike. */
 function scale(points) {
   const span = (axis) => {
@@ -63,10 +73,10 @@ function scale(points) {
   return ([x, y]) => [WIDTH / 2 + (x - (left + right) / 2) * factor, HEIGHT / 2 - (y - (low + high) / 2) * factor];
 }
 
-function point(session, one, [x, y], small) {
+function point(session, one, [x, y], small, named) {
   const example = session.example(one.example);
   const name = `${one.label}${example ? `: ${textOf(example)}` : ""}`;
-  const group = draw("g", { class: `point hue-${session.hue(one.label)}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
+  const group = draw("g", { class: `point hue-${session.hue(one.label)}${named.includes(one.label) ? " named" : ""}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
     draw("title", {}, name.slice(0, 200)));
   if (small && example?.preview) {
     const image = draw("image", { x: -SIDE / 2, y: -SIDE / 2, width: SIDE, height: SIDE, preserveAspectRatio: "xMidYMid slice" });
@@ -86,7 +96,7 @@ function centres(points) {
     const [x, top, count] = sums.get(name) || [0, -Infinity, 0];
     sums.set(name, [x + at[0], Math.max(top, at[1]), count + 1]);
   }
-  return [...sums].slice(0, 24).map(([name, [x, top, count]]) => [name, [x / count, top]]);
+  return [...sums].map(([name, [x, top, count]]) => [name, [x / count, top]]);
 }
 
 function label(session, name, [x, y]) {
