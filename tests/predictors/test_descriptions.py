@@ -145,7 +145,8 @@ def test_a_file_of_sentences_needs_a_header(cli, tmp_path):
 
 def test_a_class_without_rows_is_removed_in_a_plain_line(cli, tmp_path):
     (tmp_path / "names.txt").write_text("cats\nships\ntrees\n")
-    cli("fit", "--names", "names.txt", "-o", "p.safetensors")
+    fitted = cli("fit", "--names", "names.txt", "-o", "p.safetensors").out
+    assert "\nlearner: logistic, since the examples can't choose\n" in fitted and "ridge" not in fitted
     assert "0 rows removed\n" in cli("remove-class", "p.safetensors", "trees").out
 
 

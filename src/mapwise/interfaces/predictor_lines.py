@@ -118,6 +118,9 @@ def _choices(tried: "Sequence[Tried]") -> list[str]:
     names = [" and ".join(filter(None, (one.encoder if several else "", one.learner))) for one in tried]
     width = max(map(len, names))
     shared = {one.why for one in tried if one.chosen}
+    if not any(one.found and one.found.accuracy is not None for one in tried) and {one.why for one in tried} == shared:
+        chosen = next(name for name, one in zip(names, tried, strict=True) if one.chosen)
+        return [f"{'encoder and learner' if several else 'learner'}: {chosen}, since the examples can't choose"]
     heading = "encoders (by the probability of the right class) and learners" if several else "learners"
     lines = [f"{heading}, by examples they didn't see:"]
     for name, one in zip(names, tried, strict=True):

@@ -81,9 +81,8 @@ def leave_classes_out(support: Examples, share: float, known: Spread | None = No
     column = support.y.argmax(1).numpy()
     classes = np.flatnonzero(np.bincount(column))
     if len(classes) < FEWEST_CLASSES:
-        return Detection(
-            share, why=f"there are {len(classes)} classes, and {FEWEST_CLASSES} are needed to leave out one of them"
-        )
+        there = "is 1 class" if len(classes) == 1 else f"are {len(classes)} classes"
+        return Detection(share, why=f"there {there}, and {FEWEST_CLASSES} are needed to leave out one of them")
     from_own, several = _held_out_from_classes(support)
     known_rows, foreign_rows = (
         part.topk(2, largest=False) for part in (from_own, _from_classes(support, support.x)[0])
