@@ -133,7 +133,7 @@ def test_a_form_must_be_named_and_a_file_be_there(cli):
 
 @pytest.mark.slow
 def test_a_file_is_exported_and_says_what_it_takes(cli, tmp_path):
-    mw.FewShotClassifier(learner="nearest_mean").fit(TEXTS, INTENTS).save("few.safetensors")
+    mw.FewShotClassifier("words", "nearest_mean").fit(TEXTS, INTENTS).save("few.safetensors")
     done = cli("export", "few.safetensors", "--onnx", "--json")
     assert done.code == 0, done.err
     assert done.answer["bytes"] < 10_000
