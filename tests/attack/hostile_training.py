@@ -223,7 +223,7 @@ def learners(folder: Path) -> list[Call]:
                 {
                     "outputs": "none",
                     "norm": "none" if name == "mlp" else "",
-                    "input_shape": "one end, no ends, backwards, three ends" if name == "mlp" else "",
+                    "input_shape": "one end, no ends, backwards, three ends" if name in ("mlp", "residual") else "",
                     "hidden": "a list, an empty list",
                     "filters": "a list, an empty list" if name == "resnet12" else "",
                 },
