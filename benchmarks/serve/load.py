@@ -278,6 +278,7 @@ def measure(options: argparse.Namespace) -> Row:
         result.tables.append(("residents", [{"predictors": count, "MB": grown, "KB each": 1024 * grown / count}]))
         words = f"megabytes of {count:,} further predictors in memory"
         result.targets.append(Target(words, grown, MEGABYTES, False))
+    options.rounds = None
     return result
 
 
