@@ -207,3 +207,24 @@ def test_a_comparison_with_a_problem_is_caught(source):
 def test_a_name_with_two_homes_is_caught():
     files = {"a": ("def f(): ...\ndef _g(): ...", False), "b": ("class f: ...\ndef _g(): ...", False)}
     assert shared_names(files) == {"f": ["a", "b"]}
+
+
+def conflicts(texts: dict[str, str]) -> list[str]:
+    """Lines that a merge left behind."""
+    return [
+        f"{name}:{number}"
+        for name, text in texts.items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.startswith(("<" * 7 + " ", ">" * 7 + " "))
+    ]
+
+
+def test_no_file_holds_what_a_merge_left_behind():
+    kinds = (".md", ".py", ".toml", ".txt", ".js", ".css", ".html")
+    folders = [ROOT / name for name in ("src", "tests", "docs", "benchmarks")]
+    files = [
+        path for folder in (ROOT, *folders) for path in (folder.glob("*") if folder == ROOT else folder.rglob("*"))
+    ]
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in files if path.suffix in kinds}
+    assert len(texts) > 500 and conflicts(texts) == []
+    assert conflicts({"a.md": "one\n" + "<" * 7 + " HEAD\ntwo\n"}) == ["a.md:2"]
