@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from mapwise.data import files
 from mapwise.data.files import claimed, write_atomically
 from mapwise.engine.folder import METRICS
 
@@ -99,3 +100,25 @@ def test_of_two_trainings_that_begin_at_once_one_is_refused(tmp_path, cli):
         second = cli(*words)
     assert second.code == 1 and "another process is training in" in second.err
     assert [path.name for path in folder.iterdir()] == [".train.lock"]
+
+
+def test_an_empty_part_of_a_process_that_was_killed_is_removed(tmp_path):
+    (tmp_path / ".a.txt.0123456789ab.part").touch()
+    write_atomically(tmp_path / "a.txt", lambda file: file.write(b"whole"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_part_that_is_swept_before_its_lock_is_made_again(tmp_path, monkeypatch):
+    lock, sweeps = files._lock, []
+
+    def swept(file, *, wait):
+        if wait and len(sweeps) < 2:
+            sweeps.extend(part.unlink() for part in tmp_path.glob(".a.txt.*.part"))
+        return lock(file, wait=wait)
+
+    monkeypatch.setattr(files, "_lock", swept)
+    writes = []
+    write_atomically(tmp_path / "a.txt", lambda file: writes.append(file.write(b"whole")))
+    assert len(sweeps) == 2 and writes == [5]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_bytes() == b"whole"

@@ -122,10 +122,18 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
     _sweep(path)
     # Beside its final place, since a rename is atomic on one file system only; opened by name and not
     # through tempfile, whose files no other user of a shared folder could read.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    while not _written(path, path.with_name(f".{path.name}.{secrets.token_hex(6)}.part"), writer):
+        pass
+    _settle(path.parent)
+
+
+def _written(path: Path, part: Path, writer: Callable[[BinaryIO], object]) -> bool:
+    """Write the part and rename it; False where another process took it for a remain before it had its lock."""
     try:
         with part.open("xb") as file:
             _lock(file, wait=True)
+            if not part.exists():
+                return False
             writer(file)
             file.flush()
             os.fsync(file.fileno())
@@ -133,7 +141,7 @@ def write_atomically(path: str | Path, writer: Callable[[BinaryIO], object]) -> 
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _settle(path.parent)
+    return True
 
 
 @contextlib.contextmanager
@@ -168,8 +176,7 @@ def _sweep(path: Path) -> None:
     """Remove what crashed writes of this file left."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*part"):
         with contextlib.suppress(OSError), part.open("r+b") as file:
-            # A process that has just made its part, and has no lock of it yet, has written nothing either.
-            if _lock(file, wait=False) and os.fstat(file.fileno()).st_size:
+            if _lock(file, wait=False):
                 part.unlink()
 
 
