@@ -10,7 +10,7 @@ import mapwise as mw
 from mapwise.catalog.encoders import ENCODERS, encoders_of, likely
 from mapwise.catalog.rows import EncoderRow
 from mapwise.encoders import minilm, photos
-from mapwise.predictors.choose import USUAL, Tried
+from mapwise.predictors.choose import _PROBE, USUAL, Tried, _Timed
 from mapwise.predictors.examples import LabelledExamples
 from mapwise.predictors.fit import fit
 
@@ -214,3 +214,15 @@ def test_the_wrong_rows_are_an_error_and_not_a_passed_encoder(encoders):
     encoders(Words("length"), Words("answers", ("yes", "no")))
     with pytest.raises(ValueError, match="are the same and of two classes"):
         mw.FewShotClassifier().fit([*TEXTS, TEXTS[0]], [*LABELS, "b"])
+
+
+def test_a_pause_before_the_first_row_predicts_nothing():
+    def rows():
+        time.sleep(_PROBE + 0.05)
+        yield "one"
+
+    class Paused(list):
+        def __iter__(self):
+            return rows()
+
+    assert list(_Timed(Paused(["one"]), 60.0)) == ["one"]

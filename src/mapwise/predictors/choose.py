@@ -284,7 +284,7 @@ class _Timed:
         start = time.monotonic()
         for place, row in enumerate(self.rows):
             took = time.monotonic() - start
-            if took > _PROBE and took / place * len(self.rows) > self.seconds:
+            if place and took > _PROBE and took / place * len(self.rows) > self.seconds:
                 raise ValueError(_needs(took / place * len(self.rows), self.seconds))
             yield row
 
