@@ -7,6 +7,9 @@ from .core.source import TaskSource as TaskSource
 from .core.spec import Spec as Spec
 from .core.task import Examples as Examples
 from .core.task import Task as Task
+from .data.annotated.read import read_annotated as read_annotated
+from .data.annotated.texts import AnnotatedText as AnnotatedText
+from .data.annotated.texts import annotated as annotated
 from .data.examples import examples as examples
 from .data.images import images as images
 from .data.rows import LabelledRows as LabelledRows
@@ -49,6 +52,9 @@ from .learners.pretraining.supervised import Supervised as Supervised
 from .problems.classification import Classification as Classification
 from .problems.multilabel import Multilabel as Multilabel
 from .problems.regression import Regression as Regression
+from .problems.spans import Spans as Spans
+from .problems.spans import bootstrap_interval as bootstrap_interval
+from .problems.spans import entity_scores as entity_scores
 from .tasks.episodes import Episodes as Episodes
 from .tasks.gaussian_process import GaussianProcess as GaussianProcess
 from .tasks.lines import Lines as Lines

@@ -25,7 +25,7 @@ LONG: dict[str, str] = {
 }
 INNER = 4
 """Floors inside a folder: the longest chain of its files that import one another."""
-PROBLEM_NAMES = {"classification", "regression", "multilabel"}
+PROBLEM_NAMES = {"classification", "regression", "multilabel", "spans"}
 SHARED: dict[str, str] = {
     # a public name in two modules -> why
 }

@@ -79,7 +79,7 @@ def judged(lies=False, sure=3.0, episodes=60):
 
 
 def test_every_problem_has_a_name_and_a_metric_of_its_own():
-    assert set(PROBLEMS) == {"classification", "regression", "multilabel"}
+    assert set(PROBLEMS) == {"classification", "regression", "multilabel", "spans"}
     assert len(metrics()) == len({metric.title for metric in metrics().values()}) == len(PROBLEMS)
 
 

@@ -54,6 +54,8 @@ class Answers(NamedTuple):
     """The W class names of each task; empty lists without classes."""
     stream: bool
     """Whether the rows are those of a stream, each predicted from the rows before it."""
+    tokens: int = 1
+    """L, the tokens of a row: so many rows here come from one; 1 where a row has one label."""
 
     @classmethod
     def of(cls, scores: Scores, rows: Examples, names: list[list[str]], stream: bool = False) -> "Answers":
@@ -70,13 +72,14 @@ class Answers(NamedTuple):
                     "scores for every label"
                 )
         flat = pytree.tree_map(lambda leaf: leaf.flatten(1, -2).cpu(), scores)
-        return cls(flat, rows.y.flatten(1, -2).cpu(), rows.weight.flatten(1).cpu(), names, stream)
+        tokens = rows.weight.shape[2] if rows.weight.dim() > 2 else 1
+        return cls(flat, rows.y.flatten(1, -2).cpu(), rows.weight.flatten(1).cpu(), names, stream, tokens)
 
     def first(self, count: int) -> "Answers":
         """Those of the first so many tasks."""
         scores = self.scores
         cut = Gaussian(scores.mean[:count], scores.scale[:count]) if isinstance(scores, Gaussian) else scores[:count]
-        return Answers(cut, self.y[:count], self.weight[:count], self.names[:count], self.stream)
+        return Answers(cut, self.y[:count], self.weight[:count], self.names[:count], self.stream, self.tokens)
 
 
 class Summary(NamedTuple):
@@ -108,7 +111,7 @@ class Problem:
     name: ClassVar[str]
     """In files and in the catalog."""
     metric: ClassVar[Metric]
-    columns: ClassVar[Literal["classes", "targets", "bits"]]
+    columns: ClassVar[Literal["classes", "targets", "bits", "tags"]]
     """What a column of y and of the scores is. Classes may be permuted, absent, and named."""
     loss: ClassVar[str | None]
     """The default loss of learners that have a choice; None: the learner's own default."""
@@ -122,8 +125,15 @@ class Problem:
     """A sentence that explains a column of a table, for the columns that need one."""
 
     def values(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"]:
-        """The metric of each row, or of each token of a sequence; an episode's is their weighted mean."""
+        """The metric of each row, or of each token of a sequence, where an episode's is their weighted mean."""
         raise NotImplementedError
+
+    def episode_values(self, answers: Answers) -> Float[np.ndarray, "T"]:
+        """The metric of each episode: by default the weighted mean of `values`.
+
+        A metric that is no mean over rows, such as an F1 of counts, is computed here instead.
+        """
+        return task_mean(self.values(answers.scores, answers.y), answers.weight)
 
     def nll(self, scores: Scores, y: Float[Tensor, "*T N W"]) -> Float[Tensor, "*T N"] | None:
         """The negative log-likelihood of each row, in nats; None where the scores give no probability."""

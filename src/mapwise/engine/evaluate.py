@@ -18,7 +18,7 @@ from mapwise.core.fields import check_arguments, check_whole
 from mapwise.core.learner import Learner, check_loss, check_params, check_tasks
 from mapwise.core.map_tasks import map_tasks, tasks_in
 from mapwise.core.older_source import with_problem
-from mapwise.core.problem import Answers, task_mean
+from mapwise.core.problem import Answers
 from mapwise.core.scores import Gaussian, Scores
 from mapwise.core.source import TaskSource
 from mapwise.core.stream import is_stream, scored_rows, scores_along
@@ -78,7 +78,7 @@ def evaluate(
         _add_to_digest(digest, tasks, left)
         scores, how = _scores(learner, params, tasks, how)
         answers = _answers(scores, tasks, source.names(step)).first(left)
-        values.append(task_mean(problem.values(answers.scores, answers.y), answers.weight))
+        values.append(problem.episode_values(answers))
         _check_finite(answers, values[-1], episodes - left)
         tallies.append(problem.tally(answers, temperature))
         left -= len(values[-1])
@@ -165,7 +165,7 @@ def episode_values(
             part = tasks if ranks.world == 1 else pytree.tree_map(lambda leaf, at=slice(low, high): leaf[at], tasks)
             scores, how = _scores(learner, params, part, how)
             answers = _answers(scores, part, [])
-            batch_values[low:high] = task_mean(source.problem.values(answers.scores, answers.y), answers.weight)
+            batch_values[low:high] = source.problem.episode_values(answers)
         values.append(batch_values[:left])
         left -= len(values[-1])
         if left <= 0:

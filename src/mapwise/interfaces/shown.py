@@ -22,7 +22,7 @@ def trained(summary: Mapping[str, Any], problem: Problem) -> str:
     else:
         # Of accuracies the per cent sign says enough.
         title = f"{problem.metric.title} " if problem.metric.lower_is_better else ""
-        tasks = "episodes" if problem.columns == "classes" else "tasks"
+        tasks = "episodes" if problem.columns in ("classes", "tags") else "tasks"
         result = f"{title}{problem.metric.format(value)} on {summary['validation_episodes']:,} validation {tasks}"
     return (
         f"{summary['learner']} on {summary['source']}: step {summary['step']:,} of {summary['steps']:,} selected, "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mapwise.core import tree
 from mapwise.core.learner import Learner
+from mapwise.core.problem import Answers
 from mapwise.core.scores import means
 from mapwise.core.source import TaskSource
 from mapwise.core.task import Task, by_token
@@ -58,10 +59,8 @@ def _quality(learner: Learner, params: Params, source: TaskSource) -> tuple[Tens
     with torch.no_grad():
         scores = over_tasks(partial(adapted_scores, learner, params), tasks)
     support, query = (torch.vmap(by_token)(rows) for rows in tasks)
-    mean = means(scores).double().flatten(1, -2)
-    total = query.weight.double().sum(1)
     problem = source.problem
-    quality = (problem.values(mean, query.y) * query.weight).sum(1) / total
+    quality = torch.from_numpy(problem.episode_values(Answers.of(means(scores).double(), tasks.query, [])))
     sign = -1 if problem.metric.lower_is_better else 1
     return sign * quality, sign * problem.guess(support, query)
 

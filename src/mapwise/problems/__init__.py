@@ -6,8 +6,11 @@ from mapwise.core.problem import Metric, Problem
 from mapwise.problems.classification import Classification
 from mapwise.problems.multilabel import Multilabel
 from mapwise.problems.regression import Regression
+from mapwise.problems.spans import Spans
 
-PROBLEMS: dict[str, Problem] = {problem.name: problem for problem in (Classification(), Regression(), Multilabel())}
+PROBLEMS: dict[str, Problem] = {
+    problem.name: problem for problem in (Classification(), Regression(), Multilabel(), Spans())
+}
 """Every problem by its name."""
 
 

@@ -37,6 +37,8 @@ class ClassFigures:
     """[C], query rows seen"""
     confusions: dict[tuple[str, str], int]
     """(true name, predicted name) -> query rows"""
+    counted: str = "query rows"
+    """What is counted."""
 
 
 @dataclass(frozen=True)

@@ -176,19 +176,20 @@ def _mistakes(own: Report) -> str:
 def _confusions(figures: ClassFigures) -> str:
     names = plots.confused(figures)
     if not names:
-        return "<p>No query row was taken for another class.</p>"
+        return f"<p>None of the {figures.counted} was taken for another class.</p>"
     wrong = sorted(
         ((count, pair) for pair, count in figures.confusions.items() if pair[0] != pair[1] and count > 0),
         key=lambda entry: (-entry[0], entry[1]),
     )
     count, (true, named) = wrong[0]
     alt = (
-        f"Confusion matrix of {len(names)} classes. Most frequent mistake: {true} named {named}, {count:,} query rows."
+        f"Confusion matrix of {len(names)} classes. Most frequent mistake: {true} named {named}, {count:,} "
+        f"{figures.counted}."
     )
     taking_part = int(np.sum(np.asarray(figures.rows) > 0))
     which = f"The {len(names)} most confused of {taking_part:,} classes" if len(names) < taking_part else "All classes"
     caption = (
-        f"{which}, in per cent of each true class's query rows. Grey: right; colour: mistaken. "
+        f"{which}, in per cent of each true class's {figures.counted}. Grey: right; colour: mistaken. "
         "What is missing to 100 went to other classes."
     )
     rows = [
@@ -197,7 +198,8 @@ def _confusions(figures: ClassFigures) -> str:
     ]
     more = f"<p class='quiet'>and {len(wrong) - 20:,} rarer kinds of mistake</p>" if len(wrong) > 20 else ""
     numbers = (
-        html.as_table([("really is", ""), ("named as", ""), ("query rows", "n")], rows, "Most frequent mistakes") + more
+        html.as_table([("really is", ""), ("named as", ""), (figures.counted, "n")], rows, "Most frequent mistakes")
+        + more
     )
     return html.figure(plots.confusion_matrix(figures), alt, caption, numbers, wide=True)
 
@@ -209,7 +211,7 @@ def _class_figures(figures: ClassFigures) -> str:
         shares = [share(float(column[i])) for column in (figures.precision, figures.recall, figures.f1)]
         cells = "".join(html.cell(value, "n") for value in [*shares, f"{int(figures.rows[i]):,}"])
         rows.append(f'<tr><th scope="row">{escape(figures.names[i])}</th>{cells}</tr>')
-    head = [("class", ""), ("precision", "n"), ("recall", "n"), ("F1", "n"), ("query rows", "n")]
+    head = [("class", ""), ("precision", "n"), ("recall", "n"), ("F1", "n"), (figures.counted, "n")]
     more = table.classes_left_out(figures, len(places))
     title = f"The {len(places)} classes with the lowest F1" if more else "Every class, the lowest F1 first"
     note = f"{more:,} more {'class has' if more == 1 else 'classes have'} an F1 at least as high." if more else ""
