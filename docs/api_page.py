@@ -25,7 +25,7 @@ SECTIONS = {
     "Learners": ("mapwise.core.learner", "mapwise.learners"),
     "Tasks": ("mapwise.core.task", "mapwise.core.source", "mapwise.core.spec", "mapwise.data.examples"),
     "Problems": ("mapwise.core.problem", "mapwise.problems"),
-    "Sources": ("mapwise.tasks", "mapwise.data"),
+    "Sources": ("mapwise.tasks", "mapwise.data", "mapwise.encoders"),
     "Training and evaluation": ("mapwise.engine", "mapwise.workflows"),
     "Results": ("mapwise.core.estimate", "mapwise.engine.results"),
     "Laws": ("mapwise.laws",),

@@ -7,12 +7,15 @@ from .core.source import TaskSource as TaskSource
 from .core.spec import Spec as Spec
 from .core.task import Examples as Examples
 from .core.task import Task as Task
+from .data.annotated.read import Corpus as Corpus
 from .data.annotated.read import read_annotated as read_annotated
+from .data.annotated.read import read_corpora as read_corpora
 from .data.annotated.texts import AnnotatedText as AnnotatedText
 from .data.annotated.texts import annotated as annotated
 from .data.examples import examples as examples
 from .data.images import images as images
 from .data.rows import LabelledRows as LabelledRows
+from .encoders.minilm import model_pieces as model_pieces
 from .engine.evaluate import evaluate as evaluate
 from .engine.gradient import meta_gradient as meta_gradient
 from .engine.ranks import Ranks as Ranks
@@ -61,6 +64,9 @@ from .tasks.lines import Lines as Lines
 from .tasks.sequences import AssociativeRecall as AssociativeRecall
 from .tasks.sequences import Copy as Copy
 from .tasks.sinusoid import Sinusoid as Sinusoid
+from .tasks.span_episodes import SpanBatches as SpanBatches
+from .tasks.span_episodes import SpanEpisodes as SpanEpisodes
+from .tasks.span_rows import AnnotatedRows as AnnotatedRows
 from .tasks.stream import Stream as Stream
 from .workflows.over_seeds import TrainedSeeds as TrainedSeeds
 from .workflows.over_seeds import train_seeds as train_seeds

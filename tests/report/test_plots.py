@@ -48,7 +48,7 @@ def test_a_learner_without_mistakes_has_no_confusion_matrix():
     known = replace(figures(), confusions={(name, name): 5 for name in CLASSES})
     with pytest.raises(ValueError, match="no mistake"):
         plots.confusion_matrix(known)
-    assert "No query row was taken for another class" in run_page(
+    assert "None of the query rows was taken for another class" in run_page(
         Findings("all right", [with_figures(report(), classes=known)])
     )
 

@@ -1,7 +1,7 @@
 """Every source of tasks by name, and how a run's settings open it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,8 @@ from mapwise.catalog.plugins import Registry, first_line
 from mapwise.catalog.rows import SourceRow, SourceSettings
 from mapwise.core.problem import Problem
 from mapwise.core.source import TaskSource
+from mapwise.data.annotated.pieces import Pieces
+from mapwise.data.annotated.read import Corpus, read_corpora
 from mapwise.data.digits import digits
 from mapwise.data.glyphs import glyphs
 from mapwise.data.images import images
@@ -18,6 +20,7 @@ from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
 from mapwise.data.tables import table
 from mapwise.data.texts import labelled_texts
+from mapwise.encoders.minilm import model_pieces
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.learners.row import LearnerRow
 from mapwise.tasks.augment import augmentation
@@ -26,6 +29,8 @@ from mapwise.tasks.gaussian_process import GaussianProcess
 from mapwise.tasks.lines import Lines
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
+from mapwise.tasks.span_episodes import SpanBatches, SpanEpisodes
+from mapwise.tasks.span_rows import AnnotatedRows
 from mapwise.tasks.stream import Stream, streamed
 from mapwise.tasks.supervised import SupervisedSource
 
@@ -141,6 +146,42 @@ def encoded_texts(
     return rows, LabelledRows.of(frozen(read.names()), read.classes, name=read.name, splits=splits)
 
 
+PIECES: dict[str, Callable[[], Pieces]] = {"words": model_pieces, "minilm": model_pieces}
+"""What cuts the units of a text into pieces, by the name of the encoder."""
+
+
+def _annotated(wanted: SourceSettings) -> TaskSource:
+    if wanted.data is None:
+        raise ValueError("annotated texts are needed: give a file, or a folder with train, dev and test, with --data")
+    if wanted.encoder not in PIECES:
+        raise ValueError(f"the encoder {wanted.encoder} has no pieces of words: give {' or '.join(PIECES)}")
+    for name in ("ways", "shots"):
+        if isinstance(getattr(wanted, name), tuple):
+            raise ValueError(f"{name} is a range, and episodes of spans have one number of them: give a number")
+    shared = ("ways", "shots", "queries", "tasks", "seed", "part", "device")
+    settings = {name: getattr(wanted, name) for name in shared}
+    return span_tasks(read_corpora(wanted.data), PIECES[wanted.encoder](), settings, **wanted.options)
+
+
+def span_tasks(
+    corpora: Sequence[Corpus],
+    pieces: Pieces,
+    settings: Mapping[str, Any],
+    *,
+    length: int | None = 64,
+    describe: bool = True,
+    whole: bool = False,
+    batch: int = 32,
+) -> TaskSource:
+    """Episodes of spans; whole: tasks of all types of a corpus instead, with `batch` sentences each.
+
+    length:   pieces of a sentence; longer ones are left out; None: those of the longest.
+    describe: whether the support begins with the names of the types.
+    """
+    episodes = SpanEpisodes(AnnotatedRows.of(corpora, pieces, length), describe=describe, **settings)
+    return SpanBatches(episodes, batch) if whole else episodes
+
+
 _SOURCES = {
     "glyphs": SourceRow(
         _episodes(lambda wanted: glyphs()),
@@ -234,6 +275,14 @@ _SOURCES = {
         "--data FILE.csv --text COLUMN",
         net="residual",
         factory=encoded_texts,
+    ),
+    "conll": SourceRow(
+        _annotated,
+        "spans",
+        "sentences with annotated spans, such as names: CoNLL, JSON lines or marks, of one corpus or of several",
+        "--data FOLDER",
+        net="mlp",
+        factory=span_tasks,
     ),
 }
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from mapwise.data.digests import text_content
 from mapwise.data.modality import Modality
 from mapwise.encoders.packaged import OfPackage, Package, session
-from mapwise.encoders.wordpiece import WordPiece
+from mapwise.encoders.wordpiece import UnitPieces, WordPiece
 from mapwise.encoders.words import FOLDER, PIECES
 
 if TYPE_CHECKING:
@@ -98,14 +98,18 @@ def _embedded(network: "InferenceSession", texts: Sequence[Sequence[int]]) -> Fl
 
 
 def _pieces(text: str) -> list[int]:
-    return _wordpiece()(text[:CHARACTERS])
+    return model_pieces().cut(text[:CHARACTERS])
 
 
 @lru_cache(1)
-def _wordpiece() -> WordPiece:
-    """The model's vocabulary without its unused pieces, which comes with mapwise; the model numbers as its own does."""
+def model_pieces() -> UnitPieces:
+    """The pieces of the model, with its own numbers: BERT's uncased vocabulary, which comes with mapwise.
+
+    It needs no other package.
+    """
     unknown, *pieces = FOLDER.joinpath(PIECES).read_text(encoding="utf-8").rstrip("\n").split("\n")
-    return WordPiece({unknown: _UNKNOWN} | {piece: _FIRST + place for place, piece in enumerate(pieces)})
+    numbers = {unknown: _UNKNOWN} | {piece: _FIRST + place for place, piece in enumerate(pieces)}
+    return UnitPieces(WordPiece(numbers), vocabulary=_FIRST + len(pieces), start=_START, end=_END)
 
 
 @lru_cache(1)

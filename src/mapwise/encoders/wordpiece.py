@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 UNKNOWN = "[UNK]"
@@ -52,6 +53,23 @@ class WordPiece:
             numbers.append(self.vocabulary[prefix + word[start:end]])
             start = end
         return tuple(numbers) or (self.vocabulary[UNKNOWN],)
+
+
+@dataclass(frozen=True)
+class UnitPieces:
+    """Cuts one unit of a text into pieces, at least one (`mapwise.data.annotated.pieces.Pieces`).
+
+    vocabulary: numbers of pieces are below this; start, end: the pieces that stand around a text.
+    """
+
+    cut: WordPiece
+    vocabulary: int
+    start: int
+    end: int
+
+    def __call__(self, unit: str) -> list[int]:
+        """The pieces; a unit of invisible characters is one unknown piece."""
+        return self.cut(unit) or [self.cut.vocabulary[UNKNOWN]]
 
 
 class _Spelling(dict[int, str]):

@@ -28,6 +28,7 @@ from mapwise.catalog.sources import SOURCES
 from mapwise.core.problem import Problem
 from mapwise.core.source import TaskShape, TaskSource, inputs_of
 from mapwise.core.spelling import suggestion
+from mapwise.data.annotated.read import is_annotated
 from mapwise.engine.optimizer import parse
 from mapwise.learners.row import LearnerRow
 from mapwise.problems import PROBLEMS
@@ -329,6 +330,8 @@ def source_name(name: str, text: str | None = None) -> str:
     """The name of a source's row: its own, or that of what reads such a path; raises ValueError as `named_source`."""
     path = Path(name).expanduser()
     if name not in SOURCES and path.exists():
+        if text is None and is_annotated(path):
+            return "conll"
         return "texts" if text is not None else "table" if path.is_file() else "images"
     if name not in SOURCES and (path.suffix or len(path.parts) > 1):
         raise ValueError(f"there is no file or folder {name}: correct the path, or name a source (mapwise list)")

@@ -16,12 +16,14 @@ from mapwise.data.files import path_of, path_to_read
 
 _PART = re.compile(r"(?<![a-z])(train|training|dev|valid|validation|val|testa|testb|test)(?![a-z])", re.IGNORECASE)
 _PARTS = {"training": "train", "dev": "val", "valid": "val", "validation": "val", "testb": "test"}
-_PACKED, _JSON = ".gz", (".jsonl", ".json", ".ndjson")
+_PACKED, _JSON, _CONLL = ".gz", (".jsonl", ".json", ".ndjson"), (".conll", ".iob", ".bio")
+_ENDS = (*_JSON, *_CONLL, ".txt", ".annotated", ".train", ".testa", ".testb")
+"""Ends of names of annotated texts in a folder."""
 _OTHERS = (".md", ".rst", ".html", ".pdf", ".zip", ".tar", ".py", ".csv")
 """Ends of names of files in a folder that are no annotated texts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """Annotated texts of one origin.
 
@@ -47,8 +49,8 @@ class Corpus:
 def read_annotated(path: str | Path) -> Corpus:
     """The texts of a file, or of a folder whose files are called after their split.
 
-    A file is JSON lines, CoNLL, or a text a line with marks such as [Anna](PER): the first by its name (.jsonl, .json)
-    or its first letter, the others by their lines. It may be packed (.gz).
+    A file is JSON lines, CoNLL, or a text a line with marks such as `[Anna](PER)`: the first by its name (.jsonl or
+    .json) or its first letter, the others by their lines. It may be packed (.gz).
 
     A folder has a file or several for "train", "val" (dev, valid, val, testa) and "test" (test, testb), as words of
     their names; testa is the test where there is no other.
@@ -94,6 +96,18 @@ def read_corpora(path: str | Path) -> list[Corpus]:
     return [read_annotated(folder) for folder in folders]
 
 
+def is_annotated(path: Path) -> bool:
+    """Whether a path is called like annotated texts: a file by its end, a folder by its files, or by its folders'."""
+    if path.is_file():
+        return path.name.lower().removesuffix(_PACKED).endswith((*_JSON, *_CONLL))
+    return any(
+        file.name.lower().removesuffix(_PACKED).endswith(_ENDS)
+        for folder in (path, *(below for below in path.iterdir() if below.is_dir()))
+        for files in _files_by_part(folder).values()
+        for file in files
+    )
+
+
 def _files_by_part(folder: Path) -> dict[str, list[Path]]:
     """The files of a folder by their split."""
     files: dict[str, list[Path]] = defaultdict(list)
@@ -119,7 +133,7 @@ def _read_file(path: Path) -> tuple[Sequence[AnnotatedText], Sequence[int], tupl
     if looks_like_conll(lines):
         file = file_of_conll(lines, path)
         return file.texts, file.lines, file.remarks
-    if name.endswith((".conll", ".iob", ".bio")):
+    if name.endswith(_CONLL):
         file_of_conll(lines, path)  # which says what is wrong with it
         raise ValueError(f"{path} is called {quote(path.suffix)} and most of its lines have no tag: end them with one")
     return *texts_of_marks(lines, path), ()
