@@ -2,10 +2,10 @@
 
     python -m benchmarks.serve.load [--threads 2] [--quick] [--json FILE]
 
-The server, its processes and the clients share the machine's cores. Beside it stand, in batches of as many drawings as
-a request has and with as many threads, the encoder's network alone on numbers that are ready, and the encoder alone on
-the bytes of the files, which it decodes. The server decodes them too, answers for 32 predictors in turn, and writes
-JSON.
+The server, its processes and the clients share the machine's cores. Pictures come as PNG files, or as one array of
+their pixels. Beside it stand, in batches of as many drawings as a request has and with as many threads, the encoder's
+network alone on numbers that are ready, and the encoder alone on what the request carries: the bytes of the files,
+which it decodes, or the array. The server does that too, answers for 32 predictors in turn, and writes JSON.
 """
 
 import argparse
@@ -31,10 +31,12 @@ from benchmarks.row import Line, Row, Target
 
 CLIENTS, PICTURES = (1, 8, 64), (1, 16)
 SHARES = {1: 0.35, 16: 0.70}
-"""Of the bare pass, that a request of so many pictures is to reach."""
+"""Of what the encoder does alone, that a request of so many pictures is to reach."""
 PREDICTORS, RESIDENT, MEGABYTES = 32, 1_000, 200
 ADDITIONS, MILLISECONDS = 300, 50
-SIDE, KINDS, SHOTS = 96, 3, 5
+SIDE, READ, KINDS, SHOTS = 96, 28, 3, 5
+WAYS = {"files": "of the encoder", "array": "of the network"}
+"""How a request carries its pictures, a PNG each or one array of their pixels; and what bounds it."""
 
 
 def drawing(kind: int, seed: int) -> bytes:
@@ -54,6 +56,22 @@ def drawing(kind: int, seed: int) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def numbers(kind: int, seed: int) -> np.ndarray:
+    """The same drawing as the bytes of its pixels, of the size that the encoder reads."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(drawing(kind, seed)))
+    return np.asarray(image.resize((READ, READ), Image.Resampling.LANCZOS))
+
+
+def array_form(pictures: np.ndarray) -> bytes:
+    """A multipart body of one array."""
+    file = io.BytesIO()
+    np.save(file, pictures)
+    head = b'--x0x\r\nContent-Disposition: form-data; name="array"; filename="a.npy"\r\n\r\n'
+    return head + file.getvalue() + b"\r\n--x0x--\r\n"
 
 
 def form(pictures: list[bytes], labels: list[str]) -> bytes:
@@ -148,8 +166,8 @@ async def _until_ready(port: int) -> None:
     raise RuntimeError("the server doesn't answer")
 
 
-def alone(batch: int, threads: int, seconds: float) -> tuple[float, float]:
-    """Pictures a second of the encoder's network on ready numbers, and of the encoder on the bytes of files."""
+def alone(batch: int, threads: int, seconds: float) -> tuple[float, dict[str, float]]:
+    """Pictures a second of the encoder's network on ready numbers, and of the encoder on what each way carries."""
     import torch
 
     from mapwise.catalog.encoders import encoder_named
@@ -157,13 +175,15 @@ def alone(batch: int, threads: int, seconds: float) -> tuple[float, float]:
 
     encoder = encoder_named("drawings", fetch=False)
     assert isinstance(encoder, Prepares)
-    files = [drawing(place % KINDS, place) for place in range(batch)]
-    x = encoder.rows(files)
+    seeds = [(place % KINDS, place) for place in range(batch)]
+    carried = {"files": [drawing(*seed) for seed in seeds], "array": np.stack([numbers(*seed) for seed in seeds])}
+    x = encoder.rows(carried["files"])
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    rates = _rate(lambda: encoder.features(x), batch, seconds), _rate(lambda: encoder(files), batch, seconds)
+    network = _rate(lambda: encoder.features(x), batch, seconds)
+    whole = {way: _rate(lambda rows=rows: encoder(rows), batch, seconds) for way, rows in carried.items()}
     torch.set_num_threads(before)
-    return rates
+    return network, whole
 
 
 def _rate(work: Callable[[], object], batch: int, seconds: float) -> float:
@@ -178,17 +198,20 @@ def _rate(work: Callable[[], object], batch: int, seconds: float) -> float:
     return statistics.median(rates)
 
 
-async def answered(port: int, ids: list[str], clients: int, pictures: int, seconds: float) -> Line:
+async def answered(port: int, ids: list[str], clients: int, pictures: int, seconds: float, way: str = "files") -> Line:
     """Requests of so many pictures by so many clients at once."""
     took: list[float] = []
     end = time.perf_counter() + seconds
 
     async def work(number: int) -> None:
         async with Client(port) as client:
-            bodies = [form([drawing(p % KINDS, 100 + number + p) for p in range(pictures)], []) for _ in range(2)]
+            seeds = [(p % KINDS, 100 + number + p) for p in range(pictures)]
+            if way == "array":
+                body = array_form(np.stack([numbers(*seed) for seed in seeds]))
+            else:
+                body = form([drawing(*seed) for seed in seeds], [])
             requests = [
                 client.request("POST", f"/v1/predictors/{id}/predict", "multipart/form-data; boundary=x0x", body)
-                for body in bodies
                 for id in ids
             ]
             place = number
@@ -205,6 +228,7 @@ async def answered(port: int, ids: list[str], clients: int, pictures: int, secon
     span = time.perf_counter() - start
     order = sorted(took)
     return {
+        "pictures as": way,
         "clients": clients,
         "pictures a request": pictures,
         "pictures/s": pictures * len(took) / span,
@@ -245,9 +269,10 @@ def measure(options: argparse.Namespace) -> Row:
     result = Row(
         "serve",
         f"drawings of {SIDE} x {SIDE} pixels",
-        f"pictures a second through HTTP, from PNG files to JSON, for {PREDICTORS} predictors of {KINDS} classes with "
-        f"{SHOTS} examples each in turn, the clients on the same cores; beside the encoder's network alone on ready "
-        "numbers, in batches of as many pictures as a request has",
+        f"pictures a second through HTTP, from PNG files of {SIDE} x {SIDE} pixels or an array of {READ} x {READ} "
+        f"bytes each, for {PREDICTORS} predictors of {KINDS} classes with {SHOTS} examples each in turn, clients on "
+        "the same cores; beside the encoder's network alone on ready numbers, and the encoder alone on what a request "
+        "carries, in batches of as many pictures as a request has",
         learner="logistic behind drawings",
     )
     quick, seconds = options.quick, 0.5 if options.quick else 8.0
@@ -257,16 +282,18 @@ def measure(options: argparse.Namespace) -> Row:
         lines = []
         for pictures in PICTURES:
             network, whole = alone(pictures, options.threads, seconds / 2)
-            for clients in CLIENTS[:2] if quick else CLIENTS:
-                line = asyncio.run(answered(port, ids, clients, pictures, seconds))
-                rates = {"network alone, pictures/s": network, "encoder alone, from files, pictures/s": whole}
-                shares = {"of the network": line["pictures/s"] / network, "of the encoder": line["pictures/s"] / whole}
-                lines.append({**line, **rates, **shares})
-            best = max(line["of the network"] for line in lines if line["pictures a request"] == pictures)
-            words = (
-                f"pictures/s with {pictures} a request over those of the bare network, at the best number of clients"
-            )
-            result.targets.append(Target(words, best, SHARES[pictures]))
+            for way, beside in WAYS.items():
+                for clients in CLIENTS[:2] if quick else CLIENTS:
+                    line = asyncio.run(answered(port, ids, clients, pictures, seconds, way))
+                    rates = {"network alone, pictures/s": network, "encoder alone, pictures/s": whole[way]}
+                    shares = zip(("of the network", "of the encoder"), rates.values(), strict=True)
+                    lines.append({**line, **rates, **{name: line["pictures/s"] / rate for name, rate in shares}})
+                mine = [line for line in lines if (line["pictures as"], line["pictures a request"]) == (way, pictures)]
+                best = max(line[beside] for line in mine)
+                words = (
+                    f"pictures/s, {pictures} a request as {way}, share {beside} alone, at the best number of clients"
+                )
+                result.targets.append(Target(words, best, SHARES[pictures]))
         result.tables.append(("predictions", lines))
         took = asyncio.run(additions(port, ids[0], 10 if quick else ADDITIONS))
         p50, p99 = (1000 * took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.99))

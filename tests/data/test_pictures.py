@@ -42,6 +42,18 @@ def drawn(height, width):
     return values
 
 
+def test_pictures_of_the_size_that_is_read_are_made_ink_at_once_and_to_the_same_bits():
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    strokes = np.where(random.random((20, 28, 28)) < 0.1, 220, 20).astype(np.uint8)
+    faint = np.tile(np.array([100, 110], np.uint8), (2, 28, 14))
+    blank, halves = np.full((2, 28, 28), 7, np.uint8), np.tile(np.array([127, 128], np.uint8), (2, 28, 14))
+    stack = np.concatenate([noise, strokes, 255 - strokes, faint, blank, halves])
+    at_once, singly = Ink()(stack), Ink()(list(stack))
+    assert at_once.dtype == singly.dtype == np.float32 and at_once.shape == (66, 1, 28, 28)
+    assert (at_once == singly).all()
+
+
 @pytest.mark.parametrize("size", [(30, 30), (17, 90), (90, 17), (1, 50), (50, 1), (28, 20), (1200, 700), (3, 2500)])
 def test_a_picture_is_the_square_of_its_paper_shrunk_at_once(size, monkeypatch):
     values = drawn(*size)

@@ -42,7 +42,7 @@ def cells_content(columns: Mapping[str, np.ndarray], place: int) -> bytes:
     return json.dumps([[name, str(columns[name][place])] for name in sorted(columns)]).encode()
 
 
-def digests(reads: Modality, rows: Sequence[Any] | Mapping[str, np.ndarray]) -> Int64[np.ndarray, "N"]:
+def digests(reads: Modality, rows: Sequence[Any] | np.ndarray | Mapping[str, np.ndarray]) -> Int64[np.ndarray, "N"]:
     """The first eight bytes of the SHA-256 of every raw row's content.
 
     Raises ValueError for a row that can't be read, naming it.

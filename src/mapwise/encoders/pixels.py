@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mapwise.data.modality import Modality
-from mapwise.data.pictures import ink, of_channels, open_picture, stretched
+from mapwise.data.pictures import ink, inks, of_channels, open_picture, stretched
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +55,7 @@ class _Plain:
         """Itself."""
         return self
 
-    def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N C H W"]:
+    def __call__(self, rows: Sequence[Any] | np.ndarray) -> Float[np.ndarray, "N C H W"]:
         """[N, C, H, W], float32 in 0..1, of paths, Pillow images, or arrays [H, W], [C, H, W] or [H, W, C].
 
         Raises ValueError for a file that is no image, naming it, and for an array that is none.
@@ -100,6 +100,12 @@ class Ink(_Plain):
         if encoder.shape[1] != encoder.shape[2]:
             raise ValueError(f"rows of shape {encoder.shape} are no squares, as drawings are")
         return encoder
+
+    def __call__(self, rows: Sequence[Any] | np.ndarray) -> Float[np.ndarray, "N 1 S S"]:
+        """As of any pictures; an array of bytes [N, S, S], which has its size, is made ink at once."""
+        if isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows.shape[1:] == self.shape[1:]:
+            return inks(rows)[:, None]
+        return super().__call__(rows)
 
     def _numbers(self, image: "Image") -> Float[np.ndarray, "1 S S"]:
         return ink(image, self.shape[1])[None]

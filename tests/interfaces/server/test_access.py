@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from fastapi import Request
@@ -219,6 +220,44 @@ def test_loopback_addresses_are_known():
     assert models_of(["hf:models/a=1-ab"]) == {"hf:models/a": "1-ab"}
     with pytest.raises(WrongUse):
         models_of(["hf:a"])
+
+
+def answer_to(port: int, *parts: bytes) -> bytes:
+    """What comes back for bytes that are sent one after another, until the server ends the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        with suppress(ConnectionError):  # it may be closed while more is sent
+            for part in parts:
+                link.sendall(part)
+        answer = b""
+        with suppress(ConnectionError):
+            while part := link.recv(1 << 16):
+                answer += part
+        return answer
+
+
+def test_what_is_no_body_has_a_bound(tmp_path):
+    server = Server(tmp_path / "state").wait()
+    host = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    post = b"POST /v1/predictors HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"a" * 20_000
+    for parts in (
+        (host, b"X: ", *[piece] * 200),  # a header that doesn't end
+        (host, *[b"X%d: " % place + piece + b"\r\n" for place in range(200)]),
+        (b"GET /", *[piece] * 200),  # an address that doesn't end
+        (post, b"1\r\n{\r\n0\r\n", *[b"X%d: " % place + piece + b"\r\n" for place in range(200)]),  # behind the body
+    ):
+        answer = answer_to(server.port, *parts)
+        assert b"the head of a request may have" in answer, answer
+    with open(f"/proc/{server.process.pid}/status") as file:
+        assert next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) < 1 << 20
+    # A large body, and then another request through the same connection.
+    body = json.dumps({"name": "a", "modality": "texts", "classes": ["x" * 190] * 900}).encode()
+    head = b"POST /v1/predictors HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    large = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    last = host + b"Connection: close\r\n\r\n"
+    answer = answer_to(server.port, large, large + last)
+    assert answer.count(b"HTTP/1.1 422") == 2 and answer.count(b"HTTP/1.1 200") == 1, answer
+    server.end()
 
 
 def test_logs_hold_nothing_of_what_people_send(tmp_path):

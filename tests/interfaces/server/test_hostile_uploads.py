@@ -229,6 +229,32 @@ def test_forms_that_are_none_are_refused(client):
     assert client.post(address, files=many).status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("plus 2.png", "the picture plus 2.png (row 1) is no picture"),
+        ("kinds/\u52a0.png", "the picture \u52a0.png (row 1) is no picture"),
+        (r"C:\kinds\a.png", "the picture a.png (row 1) is no picture"),
+        ("<b>.png", "the picture of row 1 is no picture"),
+        ("a\u202eb.png", "the picture of row 1 is no picture"),
+    ],
+)
+def test_a_file_that_is_no_picture_is_called_by_its_name(client, name, words):
+    parts = [("files", ("a.png", png(0))), ("files", (name, b"text"))]
+    reply = client.post(f"/v1/predictors/{drawings(client)}/predict", files=parts)
+    assert reply.status_code == 422 and reply.json()["detail"].startswith(words), reply.text
+
+
+def test_a_form_without_a_predictor_says_which_field_is_missing(client):
+    for body, words in (
+        ({"files": {"predictor": b"x"}}, "a file is in the field 'predictor' of the form: send it in `file`"),
+        ({"files": {"name": (None, "a")}}, "the field `file` of the form is missing"),
+        ({"files": {"file": (None, "x")}}, "the field 'file' of the form is no file"),
+    ):
+        reply = client.post("/v1/predictors", **body)
+        assert reply.status_code == 422 and words in reply.json()["detail"], reply.text
+
+
 def test_a_form_is_cut_at_its_boundary_alone(client):
     id = begin(client, name="a", modality="pictures")
     tricky = png(0) + b"\r\n--x-\r\nContent-Disposition: form-data; name=labels\r\n\r\nother\r\n"

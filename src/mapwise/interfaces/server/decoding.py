@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -42,49 +42,52 @@ class Decoded(NamedTuple):
 
 
 def decoded(
-    contents: Sequence[bytes],
+    contents: Sequence[bytes | np.ndarray],
+    names: Sequence[str],
     rows: "tuple[Encoder, int] | None",
     side: int,
     pixels: int,
     previews: bool,
     photographs: bool = False,
 ) -> list[Decoded]:
-    """Pictures of their files' bytes.
+    """Pictures of their files' bytes, or arrays as the estimator takes them.
 
+    names:    what errors call each.
     rows:     what makes the numbers that an encoder reads, and their pixels a side; None: the pictures' own pixels.
     side, pixels: of a picture at most, which are looked at before it is decoded.
     previews: whether small copies are made too.
     photographs: whether they are looked at for being photographs.
 
-    Raises TooLarge and NotPicture, naming the row.
+    Raises TooLarge and NotPicture, naming the picture.
     """
     return [
-        _decoded(content, place, rows, (side, pixels), previews, photographs) for place, content in enumerate(contents)
+        _decoded(content, name, rows, (side, pixels), previews, photographs)
+        for content, name in zip(contents, names, strict=True)
     ]
 
 
 def _decoded(
-    content: bytes,
-    place: int,
+    content: bytes | np.ndarray,
+    name: str,
     rows: "tuple[Encoder, int] | None",
     bounds: tuple[int, int],
     previews: bool,
     photographs: bool,
 ) -> Decoded:
     """One of them; it is opened once, since its head takes as long as its pixels."""
-    name = f"the picture of row {place}"
-    image = _opened(content, name, *bounds)
-    if rows is not None and not previews:
-        image.draft(image.mode, (2 * rows[1], 2 * rows[1]))  # as a file of a command is read
-        try:
-            return Decoded(rows[0]([image])[0])
-        except ValueError as error:
-            raise NotPicture(str(error).replace("the picture of row 0", name)) from None
+    picture: Any = content
+    if isinstance(content, bytes):
+        image = _opened(content, name, *bounds)
+        if rows is not None and not previews:
+            image.draft(image.mode, (2 * rows[1], 2 * rows[1]))  # as a file of a command is read
+            picture = image
     try:
-        whole = open_picture(content, place, bounds[0] if rows is None else rows[1])
+        if rows is not None and not previews:
+            return Decoded(rows[0]([picture])[0])
+        whole = open_picture(picture, 0, bounds[0] if rows is None else rows[1])
+        array = np.asarray(whole) if rows is None else rows[0]([whole])[0]
     except ValueError as error:
-        raise NotPicture(str(error)) from None
-    array = np.asarray(whole) if rows is None else rows[0]([whole])[0]
+        raise NotPicture(str(error).replace("the picture of row 0", name)) from None
     photograph = photographs and look_like_photographs([whole])
     preview = b""
     if previews:

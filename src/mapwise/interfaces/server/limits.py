@@ -58,5 +58,5 @@ class Limits:
     decode_seconds: float = 10.0
     decode_memory: int = 1 << 30
     fit_memory: int = 4 << 30
-    batch: int = 256
+    batch: int = 32
     reply_seconds: float = 86_400.0

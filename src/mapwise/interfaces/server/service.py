@@ -1,24 +1,22 @@
 """What every route stands on: the folder, the predictors, the encoders and the processes of one server."""
 
 import asyncio
-import hashlib
 import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mapwise.encoders.encoder import Encoder
 from mapwise.interfaces.server.decoding import Decoded, NotPicture, TooLarge, decoded
 from mapwise.interfaces.server.json_text import json_text
 from mapwise.interfaces.server.limits import Limits
 from mapwise.interfaces.server.metrics import Metrics
+from mapwise.interfaces.server.pictures import SentPictures
 from mapwise.interfaces.server.problems import Refusal
 from mapwise.interfaces.server.state.encoders import Encoders
 from mapwise.interfaces.server.state.evidence import evidence_for, evidence_json, without_weights
@@ -168,7 +166,7 @@ class Service:
         finally:
             self.fits -= 1
 
-    async def pictures(self, live: Live, contents: Sequence[bytes], previews: bool) -> list[Decoded]:
+    async def pictures(self, live: Live, pictures: SentPictures, previews: bool) -> list[Decoded]:
         """Pictures decoded for a predictor, by a worker."""
         rows = self.encoders.preparing(self.encoder_of(live))
         photographs = previews and live.draft.encoder == DRAWINGS
@@ -176,7 +174,8 @@ class Service:
         try:
             bounds = limits.side, limits.pixels
             answers: list[Decoded] = await self.decoders.run(
-                *(limits.decode_seconds, decoded, list(contents), rows, *bounds, previews, photographs)
+                *(limits.decode_seconds, decoded, pictures.contents, pictures.names, rows),
+                *(*bounds, previews, photographs),
             )
         except TooLarge as error:
             raise Refusal(413, str(error)) from None
@@ -187,12 +186,6 @@ class Service:
     async def encoded(self, live: Live, rows: Any) -> Any:
         """Rows as the predictor takes them, in a pass that is shared with other requests."""
         return await self.encoders.encoded(self.encoder_of(live), rows)
-
-
-def digests_of(contents: Sequence[bytes]) -> np.ndarray:
-    """The digests of pictures by their files' bytes, as `data.digests` makes them."""
-    numbers = [int.from_bytes(hashlib.sha256(one).digest()[:8], "big", signed=True) for one in contents]
-    return np.asarray(numbers, np.int64)
 
 
 def new_id() -> str:

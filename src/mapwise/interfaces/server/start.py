@@ -11,7 +11,7 @@ from mapwise.data.files import claimed
 from mapwise.interfaces.printing import show
 from mapwise.workflows.errors import WrongUse
 
-PACKAGES = ("fastapi", "uvicorn", "python_multipart")
+PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart")
 
 
 def start(
@@ -93,6 +93,7 @@ def _serve(
 ) -> None:
     import uvicorn
 
+    from mapwise.interfaces.server.http import BoundedHttp
     from mapwise.interfaces.server.logs import configure_logs
     from mapwise.interfaces.server.service import Service, Settings
     from mapwise.interfaces.server.web.app import create_app
@@ -113,7 +114,7 @@ def _serve(
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=20,
-        h11_max_incomplete_event_size=64 << 10,
+        http=BoundedHttp,
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )

@@ -184,7 +184,7 @@ def ready_to_decode() -> None:
 
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "PNG")
-    decoded([file.getvalue()], None, 8, 64, previews=True)
+    decoded([file.getvalue()], [""], None, 8, 64, previews=True)
 
 
 def ready_to_fit() -> None:

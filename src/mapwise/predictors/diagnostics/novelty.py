@@ -8,12 +8,14 @@ from mapwise.core.task import Examples
 from mapwise.predictors.classes import Predictor
 from mapwise.predictors.evidence.duplicates import distinct
 from mapwise.predictors.evidence.novelty import (
+    ClassCentres,
     Detection,
     check_share,
+    class_centres,
     held_out_novelty,
     leave_classes_out,
     limit,
-    novelty,
+    novelty_beside,
 )
 
 
@@ -27,10 +29,21 @@ def unknown(predictor: Predictor, rows: Float[np.ndarray, "Q D"], share: float) 
     return novelties(predictor, rows) > furthest(predictor, share)
 
 
-def novelties(predictor: Predictor, rows: Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q"]:
-    """How far each encoded row lies from every class, see `evidence.novelty`."""
-    x = predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
-    return novelty(_placed(predictor, predictor.support), x)
+def centres_of(predictor: Predictor) -> ClassCentres:
+    """The means of its classes where its learner compares rows; they stay as long as its examples do."""
+    return class_centres(_placed(predictor, predictor.support))
+
+
+def novelties(
+    predictor: Predictor, rows: Float[np.ndarray, "Q D"], centres: ClassCentres | None = None
+) -> Float[np.ndarray, "Q"]:
+    """How far each encoded row lies from every class, see `evidence.novelty`.
+
+    centres: what `centres_of` gives, where that is known already.
+    """
+    return novelty_beside(
+        centres or centres_of(predictor), predictor.placed(torch.as_tensor(rows, dtype=torch.float64))
+    )
 
 
 def furthest(predictor: Predictor, share: float) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,6 +53,19 @@ class Detection:
         return asdict(self)
 
 
+class ClassCentres(NamedTuple):
+    """What a support tells of its classes: their means, and how many rows these are of."""
+
+    means: Float[Tensor, "W D"]
+    counts: Float[Tensor, "W"]
+
+
+def class_centres(support: Examples) -> ClassCentres:
+    """Of each class of a support, with weights; a class without rows counts none."""
+    counts = (support.y * support.weight[:, None]).sum(0)
+    return ClassCentres(class_means(support.x.flatten(1), support), counts)
+
+
 def novelty(support: Examples, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"]:
     """The squared distance to the nearest class's mean, over 1 + 1/n for a mean of n rows.
 
@@ -60,8 +73,12 @@ def novelty(support: Examples, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"
     supports of different sizes can be compared. The level tells what no class is like; the probabilities don't, since
     they say only which class is nearer.
     """
-    near, _ = _from_classes(support, x)
-    return near.min(1).values.numpy()
+    return novelty_beside(class_centres(support), x)
+
+
+def novelty_beside(centres: ClassCentres, x: Float[Tensor, "Q D"]) -> Float[np.ndarray, "Q"]:
+    """The same, beside centres that are known already."""
+    return _from_classes(centres, x).min(1).values.numpy()
 
 
 def held_out_novelty(support: Examples) -> Float[np.ndarray, "S"]:
@@ -85,7 +102,7 @@ def leave_classes_out(support: Examples, share: float, known: Spread | None = No
         return Detection(share, why=f"there {there}, and {FEWEST_CLASSES} are needed to leave out one of them")
     from_own, several = _held_out_from_classes(support)
     known_rows, foreign_rows = (
-        part.topk(2, largest=False) for part in (from_own, _from_classes(support, support.x)[0])
+        part.topk(2, largest=False) for part in (from_own, _from_classes(class_centres(support), support.x))
     )
     rates = []
     for c in classes.tolist():
@@ -142,7 +159,8 @@ def _without_class(nearest: torch.return_types.topk, c: int) -> Float[np.ndarray
 
 def _held_out_from_classes(support: Examples) -> tuple[Float[Tensor, "S W"], Bool[Tensor, "S"]]:
     """As `_from_classes`, of each row by a support without it; and whether its class has others."""
-    near, counts = _from_classes(support, support.x)
+    centres = class_centres(support)
+    near, counts = _from_classes(centres, support.x), centres.counts
     column = support.y.argmax(1)
     rows = torch.arange(len(column))
     rest = counts[column] - support.weight
@@ -152,9 +170,8 @@ def _held_out_from_classes(support: Examples) -> tuple[Float[Tensor, "S W"], Boo
     return near, rest > 1e-9 * counts[column]
 
 
-def _from_classes(support: Examples, x: Tensor) -> tuple[Float[Tensor, "Q W"], Float[Tensor, "W"]]:
-    """Squared distances over 1 + 1/n, infinite for a class without rows; and the weight of every class."""
-    counts = (support.y * support.weight[:, None]).sum(0)
-    means = class_means(support.x.flatten(1), support)
+def _from_classes(centres: ClassCentres, x: Tensor) -> Float[Tensor, "Q W"]:
+    """Squared distances over 1 + 1/n, infinite for a class without rows."""
+    means, counts = centres
     near = squared_distances(x.flatten(1), means).clamp(min=0) / (1 + 1 / counts)
-    return torch.where(counts > 0, near, math.inf), counts
+    return torch.where(counts > 0, near, math.inf)

@@ -1,7 +1,6 @@
 """The encoders that predictors share: requests for different predictors go through one pass together.
 
-While a pass runs, further requests gather and form the next one, so that a request that comes alone waits for nothing,
-and no request waits for more than the pass before it.
+While passes run, further requests gather and form the next one, so that a request that comes alone waits for nothing.
 """
 
 import asyncio
@@ -17,7 +16,10 @@ from mapwise.core.spelling import suggestion
 from mapwise.data.modality import Modality
 from mapwise.encoders.cached import Cached
 from mapwise.encoders.encoder import Encoder, cut_rows
-from mapwise.interfaces.server.state.shared_encoder import EncodedRow, SharedEncoder
+from mapwise.interfaces.server.state.shared_encoder import EncodedRows, SharedEncoder
+
+Rows = Sequence[Any] | np.ndarray
+"""Texts, the numbers of pictures, or an array of pictures [N, H, W]."""
 
 
 class Encoders:
@@ -94,10 +96,16 @@ class Encoders:
         passes = self._passes.values()
         return {"encoded_rows": sum(one.rows for one in passes), "encoder_passes": sum(one.passes for one in passes)}
 
+    def takes(self, encoder: Encoder, stack: np.ndarray) -> bool:
+        """Whether pictures have the size that the encoder's network reads, so that little is to be done before it."""
+        prepares = self.preparing(encoder)
+        return prepares is not None and stack.dtype == np.uint8 and stack.shape[1:] == (prepares[1], prepares[1])
+
     async def encoded(self, encoder: Encoder, rows: Any) -> Any:
         """Rows as a predictor with this encoder takes them, encoded together with those of other requests.
 
-        rows: texts, or what a worker made of pictures; columns of a table stay as they are.
+        rows: texts, what a worker made of pictures, or pictures that `takes` is true of; columns of a table stay as
+              they are.
 
         Raises ValueError for a row that can't be read.
         """
@@ -105,42 +113,46 @@ class Encoders:
             return rows
         name, own = encoder.name, encoder.inner is not getattr(self._shared.get(encoder.name), "inner", None)
         if own:  # it was fitted, or tuned, for this predictor alone
-            return await asyncio.to_thread(encoded_rows, encoder, rows)
+            return (await asyncio.to_thread(encoded_rows, encoder, [rows]))[0]
         if name not in self._passes:
             self._passes[name] = Passes(encoder, self.batch)
         return await self._passes[name].encoded(rows)
 
 
 class Passes:
-    """The passes of one encoder, in a thread of its own."""
+    """The passes of one encoder, in threads of its own.
+
+    At a time there is one, and two of a network of mapwise's own, which threads share safely.
+    """
 
     def __init__(self, encoder: SharedEncoder, most: int):
         self.encoder, self.most = encoder, most
+        self._count = 1 if encoder.network is None else 2
         self.rows, self.passes = 0, 0
-        self._waiting: list[tuple[Sequence[Any], asyncio.Future[list[EncodedRow]]]] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"encode-{encoder.name}")
-        self._running = False
+        self._waiting: list[tuple[Rows, asyncio.Future[EncodedRows]]] = []
+        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix=f"encode-{encoder.name}")
+        self._running = 0
 
-    async def encoded(self, rows: Sequence[Any]) -> list[EncodedRow]:
+    async def encoded(self, rows: Rows) -> EncodedRows:
         """These rows, encoded in the next pass."""
-        future: asyncio.Future[list[EncodedRow]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[EncodedRows] = asyncio.get_running_loop().create_future()
         self._waiting.append((rows, future))
-        if not self._running:
-            self._running = True
+        if self._running < self._count:
+            self._running += 1
             asyncio.get_running_loop().create_task(self._run())
         return await future
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            together: list[tuple[Sequence[Any], asyncio.Future[list[EncodedRow]]]] = []
+            together: list[tuple[Rows, asyncio.Future[EncodedRows]]] = []
             count = 0
             while self._waiting and (not together or count + len(self._waiting[0][0]) <= self.most):
                 together.append(self._waiting.pop(0))
                 count += len(together[-1][0])
             self.rows, self.passes = self.rows + count, self.passes + 1
             try:
-                outcomes = await loop.run_in_executor(self._thread, self._outcomes, [rows for rows, _ in together])
+                outcomes = await loop.run_in_executor(self._threads, self._outcomes, [rows for rows, _ in together])
             except BaseException as error:  # the thread is gone: everyone is to know
                 outcomes = [error] * len(together)
             for (_, future), outcome in zip(together, outcomes, strict=True):
@@ -150,18 +162,16 @@ class Passes:
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
-        self._running = False
+        self._running -= 1
 
-    def _outcomes(self, requests: list[Sequence[Any]]) -> list[list[EncodedRow] | BaseException]:
+    def _outcomes(self, requests: list[Rows]) -> Sequence[EncodedRows | BaseException]:
         """What came of each request; where one can't be read, each is encoded by itself."""
         try:
-            whole = encoded_rows(self.encoder, [row for rows in requests for row in rows])
+            return encoded_rows(self.encoder, requests)
         except Exception as error:
             if len(requests) == 1:
                 return [error]
             return [self._outcomes([rows])[0] for rows in requests]
-        ends = np.cumsum([len(rows) for rows in requests]).tolist()
-        return [whole[end - len(rows) : end] for end, rows in zip(ends, requests, strict=True)]
 
 
 def _uncached(encoder: Encoder) -> Encoder:
@@ -176,11 +186,18 @@ def _same(state: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return json.dumps(state, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def encoded_rows(encoder: SharedEncoder, rows: Sequence[Any]) -> list[EncodedRow]:
-    """Rows as the encoder makes them, and whether each was cut."""
-    inner = encoder.inner
+def encoded_rows(encoder: SharedEncoder, requests: Sequence[Rows]) -> list[EncodedRows]:
+    """The rows of each request as the encoder makes them, together, and whether each row was cut."""
+    inner, network = encoder.inner, encoder.network
     assert inner is not None
-    if encoder.network is not None:
-        return [EncodedRow(array) for array in encoder.network.features(np.stack(rows))]
-    cut = set(cut_rows(inner, rows))
-    return [EncodedRow(array, place in cut) for place, array in enumerate(inner(rows))]
+    if network is not None:
+        parts = [network.rows(rows) if isinstance(rows, np.ndarray) else np.stack(rows) for rows in requests]
+        array = network.features(np.concatenate(parts))
+        cut = np.zeros(len(array), bool)
+    else:
+        rows = [row for rows in requests for row in rows]
+        array, cut = inner(rows), np.zeros(len(rows), bool)
+        cut[cut_rows(inner, rows)] = True
+    whole = EncodedRows(array, cut.tolist())
+    ends = np.cumsum([len(rows) for rows in requests]).tolist()
+    return [whole[end - len(rows) : end] for end, rows in zip(ends, requests, strict=True)]

@@ -14,7 +14,7 @@ from mapwise.predictors.classes import Predictor
 from mapwise.predictors.diagnostics import novelty
 from mapwise.predictors.diagnostics.plane import Plane
 from mapwise.predictors.evidence.held_out import HeldOut
-from mapwise.predictors.evidence.novelty import REFUSE
+from mapwise.predictors.evidence.novelty import REFUSE, ClassCentres
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,12 @@ class Live:
             return None, f"what is none of these is unknown: {few}"
 
     @cached_property
+    def centres(self) -> ClassCentres:
+        """The means of its classes, from which novelty is measured."""
+        assert self.predictor is not None
+        return novelty.centres_of(self.predictor)
+
+    @cached_property
     def plane(self) -> Plane | None:
         """The plane of the map of its examples; None where there is none."""
         return None if self.predictor is None or not len(self.predictor.rows) else Plane.of(self.predictor)
@@ -165,4 +171,5 @@ class Live:
         end, _ = self.furthest
         if end is None:
             return [None] * len(rows)
-        return [bool(far > end) for far in novelty.novelties(self.predictor, rows)]
+        far: list[bool | None] = (novelty.novelties(self.predictor, rows, self.centres) > end).tolist()
+        return far

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,30 @@ class EncodedRow(NamedTuple):
 
     array: np.ndarray
     cut: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedRows(Sequence[EncodedRow]):
+    """Raw rows as their encoder made them: a sequence of `EncodedRow` in one array.
+
+    array: [N, *D].
+    cut:   of each, whether the encoder didn't read its end.
+    """
+
+    array: Float[np.ndarray, "N *D"]
+    cut: Sequence[bool]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @overload
+    def __getitem__(self, place: int) -> EncodedRow: ...
+    @overload
+    def __getitem__(self, place: slice) -> Self: ...
+    def __getitem__(self, place: int | slice) -> EncodedRow | Self:
+        if isinstance(place, slice):
+            return replace(self, array=self.array[place], cut=self.cut[place])
+        return EncodedRow(self.array[place], self.cut[place])
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +84,8 @@ class SharedEncoder:
 
     def __call__(self, rows: Sequence[Any]) -> Float[np.ndarray, "N D"]:
         """[N, D]; raises ValueError for rows that the encoder can't read."""
+        if isinstance(rows, EncodedRows):
+            return rows.array
         arrays: list[Any] = [row.array if isinstance(row, EncodedRow) else None for row in rows]
         raw = [place for place, array in enumerate(arrays) if array is None]
         if raw:

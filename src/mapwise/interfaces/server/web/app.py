@@ -40,7 +40,7 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for router in (looking.router, teaching.router, asking.router):
+    for router in (asking.router, looking.router, teaching.router):  # the one that is looked for most comes first
         app.include_router(router)
     _add_health(app, service)
     app.add_exception_handler(RequestValidationError, _unusable)

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/predictors")
 _CSV = "text/csv"
 _SMALL = 20_000
 """Rows and examples x classes from which an answer is computed beside the event loop, where it holds no other."""
-_ROWS = body_of(Queries, files="files")
+_ROWS = body_of(Queries, pictures=True)
 _VOTES = Query(ge=0, le=100, description="So many examples that voted most for the answer.")
 _TOP = Query(ge=0, le=1000, description="So many classes with the highest probabilities; 0: all.")
 _MAP = Query(alias="map", description="Whether each row is placed on the map.")
@@ -75,15 +75,12 @@ def _predictions(
     encoded = predictor.encoded(rows.rows)
     chances = live.chances(encoded)
     names = predictor.classes
+    best, highest = chances.argmax(1).tolist(), chances.max(1).tolist()
     answers: list[dict[str, Any]] = [
-        {
-            "label": names[int(chance.argmax())],
-            "probability": float(chance.max()),
-            "unknown": unknown,
-            "truncated": cut,
-            "probabilities": _named(names, chance, top),
-        }
-        for chance, unknown, cut in zip(chances, live.unknown(encoded), rows.cut, strict=True)
+        {"label": names[place], "probability": high, "unknown": unknown, "truncated": cut, "probabilities": named}
+        for place, high, unknown, cut, named in zip(
+            *(best, highest, live.unknown(encoded), rows.cut, _named(names, chances, top)), strict=True
+        )
     ]
     if voters:
         for answer, votes_for in zip(answers, _voters(live, predictor, encoded, voters), strict=True):
@@ -95,11 +92,16 @@ def _predictions(
     return answers
 
 
-def _named(names: Sequence[str], chance: np.ndarray, top: int) -> dict[str, float]:
-    """The probabilities by the names of their classes, of the highest ones the highest first."""
+def _named(names: Sequence[str], chances: np.ndarray, top: int) -> list[dict[str, float]]:
+    """The probabilities of each row by the names of their classes, of the highest ones the highest first."""
     if not top:
-        return dict(zip(names, chance.tolist(), strict=True))
-    return {names[place]: float(chance[place]) for place in np.argsort(-chance, kind="stable")[:top].tolist()}
+        return [dict(zip(names, chance, strict=True)) for chance in chances.tolist()]
+    places = np.argsort(-chances, axis=1, kind="stable")[:, :top]
+    highest = np.take_along_axis(chances, places, axis=1).tolist()
+    return [
+        {names[place]: chance for place, chance in zip(*row, strict=True)}
+        for row in zip(places.tolist(), highest, strict=True)
+    ]
 
 
 def _voters(live: Live, predictor: Predictor, rows: np.ndarray, count: int) -> list[list[dict[str, Any]] | None]:

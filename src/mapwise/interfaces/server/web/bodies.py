@@ -1,8 +1,10 @@
 """What requests hold: models of their JSON, and the reading of bodies within limits."""
 
 import asyncio
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
@@ -14,6 +16,8 @@ from mapwise.interfaces.server.problems import Refusal
 
 M = TypeVar("M", bound="Body")
 JSON, MULTIPART = "application/json", "multipart/form-data"
+_USUAL = re.compile(rb' form-data; name="([^"\\]*)"(?:; filename="([^"\\]*)")?')
+"""What clients write before a part, where no quotation mark is within a name."""
 Cell = str | int | float | bool | None
 _CELL_DEPTH = 4
 """Parts of the place of a fault in a cell: rows, the row, the column, and a type."""
@@ -50,6 +54,11 @@ class NewPredictor(Body):
 
 
 _ONE: Any = {"oneOf": [{"required": ["texts"]}, {"required": ["rows"]}]}
+_NPY = "application/octet-stream"
+_ARRAY = (
+    "Pictures as one array, as numpy.save writes it: uint8 or float32 of shape [N, H, W], [N, C, H, W] or "
+    "[N, H, W, C], in the byte order of most machines (little) and row by row."
+)
 _TEXTS = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1, "pattern": r"\w"}}
 _CELL = {"type": ["string", "number", "boolean", "null"]}
 _CELLS = {"type": "object", "minProperties": 1, "additionalProperties": _CELL}
@@ -57,7 +66,7 @@ _TABLE = {"type": "array", "minItems": 1, "items": _CELLS, "description": "Cells
 
 
 class Queries(Body):
-    """Rows to be answered: texts, or rows of a table. Pictures come as multipart files."""
+    """Rows to be answered: texts, or rows of a table. Pictures come as a multipart form."""
 
     model_config = ConfigDict(json_schema_extra=_ONE)
 
@@ -114,11 +123,19 @@ MODELS: tuple[type[Body], ...] = (
 )
 
 
+class Upload(NamedTuple):
+    """A file of a form: the field in which it was sent, its name, and its bytes."""
+
+    field: str
+    name: str
+    content: bytes
+
+
 @dataclass(frozen=True)
 class Form:
     """A multipart body: its files in their order, and the values of its fields."""
 
-    files: tuple[bytes, ...]
+    files: tuple[Upload, ...]
     fields: dict[str, tuple[str, ...]]
 
 
@@ -161,12 +178,13 @@ def json_of(model: type[M], request: Request, content: bytes) -> M:
         raise Refusal(400, "the body is no JSON: it is nested too deeply") from None
 
 
-def form_of(request: Request, content: bytes, limits: Limits, files: int) -> Form:
+def form_of(request: Request, content: bytes, files: int, names: Sequence[str]) -> Form:
     """The parts of a multipart body, which lies in memory as a whole and is cut at its boundary (RFC 2046, 5.1).
 
     files: so many at most.
+    names: the fields in which files may be.
 
-    Raises Refusal for what is no such form, and for too many parts.
+    Raises Refusal for what is no such form, for too many parts, and for a file in another field.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
@@ -178,30 +196,42 @@ def form_of(request: Request, content: bytes, limits: Limits, files: int) -> For
         raise _no_form("its boundary isn't where it should be, or its end is missing")
     if len(parts) - 1 > 2 * files + 16:
         raise Refusal(413, f"there are {len(parts) - 1:,} parts and a request may have {files} files: send several")
-    contents: list[bytes] = []
+    uploads: list[Upload] = []
     fields: dict[str, list[str]] = {}
     for part in parts[:-1]:
         head, gap, data = part.partition(b"\r\n\r\n")
-        name, is_file = _disposition(head)
+        name, file = _disposition(head)
         if not gap:
             raise _no_form("a part has no empty line behind its head")
-        if is_file:
-            contents.append(data)
+        if file is not None:
+            uploads.append(Upload(name, file, data))
         else:
             fields.setdefault(name, []).append(data.decode("utf-8", "replace"))
-    if len(contents) > files:
-        raise Refusal(413, f"there are {len(contents):,} files and a request may have {files}: send several requests")
-    return Form(tuple(contents), {name: tuple(values) for name, values in fields.items()})
+    if len(uploads) > files:
+        raise Refusal(413, f"there are {len(uploads):,} files and a request may have {files}: send several requests")
+    wanted = " or ".join(f"`{name}`" for name in names)
+    for upload in uploads:
+        if upload.field not in names:
+            raise Refusal(422, f"a file is in the field {upload.field[:80]!r} of the form: send it in {wanted}")
+    for name in names:
+        if name in fields:
+            raise Refusal(422, f"the field {name!r} of the form is no file: send one (curl -F {name}=@FILE)")
+    return Form(tuple(uploads), {name: tuple(values) for name, values in fields.items()})
 
 
-def _disposition(head: bytes) -> tuple[str, bool]:
-    """The name of a part, and whether it is a file; raises Refusal for a part without a name."""
+def _disposition(head: bytes) -> tuple[str, str | None]:
+    """The field of a part, and the name of its file, None for none; raises Refusal for a part without a field."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
+            if usual := _USUAL.fullmatch(value):  # in a tenth of the time
+                field, file = usual.groups()
+                return field.decode("utf-8", "replace"), None if file is None else file.decode("utf-8", "replace")
             _, options = parse_options_header(value.strip())
             if b"name" in options:
-                return options[b"name"].decode("utf-8", "replace"), b"filename" in options
+                file = options.get(b"filename")
+                field = options[b"name"].decode("utf-8", "replace")
+                return field, None if file is None else file.decode("utf-8", "replace")
     raise _no_form("a part has no name")
 
 
@@ -263,8 +293,8 @@ def label_each(labels: list[str], count: int, limits: Limits) -> list[str]:
     return labels * count if len(labels) == 1 else labels
 
 
-def body_of(*models: type[Body], files: str = "", labels: bool = False, single: bool = False) -> dict[str, Any]:
-    """What OpenAPI says of a body: JSON of one of the models, or a multipart form with files."""
+def body_of(*models: type[Body], pictures: bool = False, labels: bool = False, file: bool = False) -> dict[str, Any]:
+    """What OpenAPI says of a body: JSON of one of the models, or a multipart form of pictures, or of a file."""
     content: dict[str, Any] = {}
     if models:
         references = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
@@ -272,14 +302,17 @@ def body_of(*models: type[Body], files: str = "", labels: bool = False, single: 
             "example": BODY_EXAMPLES[models[0].__name__],
             "schema": references[0] if len(references) == 1 else {"anyOf": references},
         }
-    if files:
-        binary = {"type": "string", "format": "binary"}
-        fields: dict[str, Any] = {files: binary if single else {"type": "array", "items": binary, "minItems": 1}}
-        required = [files]
-        if labels:
-            fields["labels"] = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
-            required.append("labels")
-        if single:
-            fields["name"] = {"type": "string", "minLength": 1}
-        content[MULTIPART] = {"schema": {"type": "object", "properties": fields, "required": required}}
+    binary = {"type": "string", "format": "binary"}
+    names = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+    if pictures:
+        files = {"type": "array", "items": binary, "minItems": 1, "description": "Pictures, a file each."}
+        rest = {"labels": names} if labels else {}
+        ways = [
+            {"type": "object", "properties": {way: part, **rest}, "required": [way, *rest]}
+            for way, part in (("files", files), ("array", {**binary, "description": _ARRAY}))
+        ]
+        content[MULTIPART] = {"schema": {"oneOf": ways}, "encoding": {"array": {"contentType": _NPY}}}
+    if file:
+        fields = {"file": binary, "name": {"type": "string", "minLength": 1}}
+        content[MULTIPART] = {"schema": {"type": "object", "properties": fields, "required": ["file"]}}
     return {"requestBody": {"required": True, "content": content}}

@@ -1,5 +1,6 @@
 """Rows of requests as a predictor takes them: decoded, encoded in a shared pass, and what people see of each."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from fastapi import Request
 
 from mapwise.data.digests import digests
 from mapwise.data.inputs import columns_of_records
+from mapwise.interfaces.server.pictures import SentPictures, array_of, file_name
 from mapwise.interfaces.server.problems import Refusal
-from mapwise.interfaces.server.service import Service, digests_of
+from mapwise.interfaces.server.service import Service
 from mapwise.interfaces.server.state.live import Live
+from mapwise.interfaces.server.state.shared_encoder import EncodedRows
 from mapwise.interfaces.server.web.bodies import (
     JSON,
     MULTIPART,
-    Form,
     NewExamples,
     Queries,
     check_count,
@@ -60,29 +62,31 @@ async def rows_of(request: Request, service: Service, live: Live) -> GivenRows:
     """The rows of a request that is to be answered."""
     content = await content_of(request, service.limits)
     if live.draft.modality == "pictures":
-        form = _form(request, content, service)
-        pictures = await service.pictures(live, form.files, previews=False)
-        return _given(await service.encoded(live, [one.array for one in pictures]), len(pictures))
+        pictures, _ = _pictures(request, content, service)
+        rows: Any = pictures.contents
+        if not (isinstance(rows, np.ndarray) and service.encoders.takes(service.encoder_of(live), rows)):
+            rows = [one.array for one in await service.pictures(live, pictures, previews=False)]
+        return _given(await service.encoded(live, rows), len(rows))
     body = json_of(Queries, request, content)
     rows, count = _plain_rows(body, service, live)
     return _given(await service.encoded(live, rows), count)
 
 
 def _given(rows: Any, count: int) -> GivenRows:
-    cut = [False] * count if isinstance(rows, dict) else [row.cut for row in rows]
-    return GivenRows(rows, count, cut)
+    return GivenRows(rows, count, rows.cut if isinstance(rows, EncodedRows) else [False] * count)
 
 
 async def examples_of(request: Request, content: bytes, service: Service, live: Live) -> GivenExamples:
     """The labelled rows of a request."""
     limits, modality, advice = service.limits, live.draft.modality, list[str]()
     if modality == "pictures":
-        form = _form(request, content, service)
-        labels = label_each(list(form.fields.get("labels", ())), len(form.files), limits)
-        pictures = await service.pictures(live, form.files, previews=True)
-        rows: Any = [one.array for one in pictures]
-        shown, contents = [one.preview for one in pictures], digests_of(form.files)
-        if 2 * sum(one.photograph for one in pictures) > len(pictures):
+        pictures, given = _pictures(request, content, service)
+        labels = label_each(given, len(pictures), limits)
+        drawn = await service.pictures(live, pictures, previews=True)
+        rows: Any = [one.array for one in drawn]
+        shown = [one.preview for one in drawn]
+        contents = await asyncio.to_thread(digests, modality, pictures.contents)
+        if 2 * sum(one.photograph for one in drawn) > len(drawn):
             advice = list(PHOTOGRAPHS)
     else:
         body = json_of(NewExamples, request, content)
@@ -110,11 +114,22 @@ def _plain_rows(body: Queries, service: Service, live: Live) -> tuple[Any, int]:
     return (rows if wanted == "texts" else columns_of_records(rows)), len(rows)
 
 
-def _form(request: Request, content: bytes, service: Service) -> Form:
+def _pictures(request: Request, content: bytes, service: Service) -> tuple[SentPictures, list[str]]:
+    """The pictures of a form, and its labels."""
+    limits = service.limits
     if media_type(request) != MULTIPART:
         what = f"the body is of type {media_type(request)[:80]!r}"
         needed = "this predictor reads pictures: send them as files of a multipart form"
         raise Refusal(422 if media_type(request) == JSON else 415, f"{what}, and {needed}")
-    form = form_of(request, content, service.limits, service.limits.rows)
-    check_count(len(form.files), service.limits)
-    return form
+    form = form_of(request, content, limits.rows, ["files", "array"])
+    labels = list(form.fields.get("labels", ()))
+    if not form.files:
+        raise Refusal(422, "the form has no pictures: send files in the field `files`, or an array in `array`")
+    if all(file.field == "files" for file in form.files):
+        names = [file_name(file.name, place) for place, file in enumerate(form.files)]
+        return SentPictures([file.content for file in form.files], names), labels
+    if len(form.files) > 1:
+        raise Refusal(422, "the form has an array and further files: send one array, or files alone")
+    array = array_of(form.files[0].content, limits)
+    check_count(len(array), limits)
+    return SentPictures(array, [f"the picture of row {place}" for place in range(len(array))]), labels

@@ -46,7 +46,7 @@ from mapwise.interfaces.server.web.writing import (
 )
 from mapwise.predictors.examples import check_name
 
-_NEW = body_of(NewPredictor, files="file", single=True)
+_NEW = body_of(NewPredictor, file=True)
 router = APIRouter(prefix="/v1/predictors")
 Id = documents.Id
 Number = documents.Number
@@ -95,13 +95,13 @@ async def create(request: Request) -> Response:
 async def open_file(request: Request, content: bytes) -> Response:
     """Begin with a predictor's file; one that names an encoder that isn't allowed is refused before that."""
     service = service_of(request)
-    form = form_of(request, content, service.limits, 1)
-    if len(form.files) != 1:
-        raise Refusal(422, "there is no file: send a predictor's file as the part `file` of the form")
+    form = form_of(request, content, 1, ["file"])
+    if not form.files or not (form.files[0].content or form.files[0].name):  # a browser's form without a choice
+        raise Refusal(422, "the field `file` of the form is missing: send a predictor in it (curl -F file=@FILE)")
     name = (form.fields.get("name") or ("untitled",))[0]
     check_name_length([name], service.limits)
     _check_line(name)
-    data = form.files[0]
+    data = form.files[0].content
     await asyncio.to_thread(service.encoders.named, encoder_name(data))
 
     async def work(key: str, fingerprint: str) -> Reply:
@@ -194,7 +194,7 @@ async def remove(request: Request, id: Id) -> Response:
 @router.post(
     "/{id}/examples",
     status_code=201,
-    **documents.route("Add examples", 201, 404, body=body_of(NewExamples, files="files", labels=True), shows="added"),
+    **documents.route("Add examples", 201, 404, body=body_of(NewExamples, pictures=True, labels=True), shows="added"),
 )
 async def add_examples(request: Request, id: Id) -> Response:
     """Add examples with their labels; a label that is new is a new class. Copies within a class are left out."""
