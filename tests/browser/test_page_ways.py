@@ -3,7 +3,7 @@
 import pytest
 from server_process import Server, files, httpx, png
 
-from teaching_page import STROKES, answer, begin, browser, name_class, opened, sketch
+from teaching_page import STROKES, answer, begin, browser, name_class, opened, sketch, teach_drawings
 
 pytestmark = pytest.mark.browser
 LETTERS = b"""text,label
@@ -71,6 +71,28 @@ def test_a_folder_of_pictures_brings_its_classes(page, tmp_path):
     assert answer(page) == "cross"
     upload(page, ("bad.png", "image/png", b"no picture"))
     page.wait_for_selector(".answer .verdict:has-text('is no picture')")
+
+
+def test_the_points_of_the_map_are_reached_and_opened_by_keys(page):
+    teach_drawings(page, 2)
+    page.wait_for_selector(".map [role=button] >> nth=5")
+    points = page.locator(".map [role=button]")
+    assert points.count() == 6 and page.locator(".map [tabindex='0']").count() == 1
+    names = {points.nth(place).get_attribute("aria-label").partition(":")[0] for place in range(6)}
+    assert names == {"plus", "cross", "corner"}
+    page.locator(".map [tabindex='0']").focus()
+    reached = set()
+    for key in 6 * ["ArrowLeft"] + 6 * ["ArrowUp"] + 6 * ["ArrowRight"] + 6 * ["ArrowDown"]:
+        before = page.evaluate("[document.activeElement.dataset.x, document.activeElement.dataset.y].map(Number)")
+        page.keyboard.press(key)
+        after = page.evaluate("[document.activeElement.dataset.x, document.activeElement.dataset.y].map(Number)")
+        axis, sign = {"Left": (0, -1), "Right": (0, 1), "Up": (1, -1), "Down": (1, 1)}[key.removeprefix("Arrow")]
+        assert after == before or sign * (after[axis] - before[axis]) > 0, key
+        reached.add(page.evaluate("document.activeElement.dataset.key"))
+        assert page.locator(".map [tabindex='0']").count() == 1
+    assert len(reached) >= 4 and all(key.startswith("point-") for key in reached)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#dialog[open]")
 
 
 def test_a_file_that_is_dropped_anywhere_is_shown(page):

@@ -163,6 +163,9 @@ def test_the_learner_is_chosen_by_cross_validation(client):
     assert reply.json()["learner"] in [one["learner"] for one in tried if one["chosen"]]
     problem(client.post(f"/v1/predictors/{id}/learner", json={"learner": "lora"}), 422, "share here")
     problem(client.post(f"/v1/predictors/{id}/learner", json={"learner": "nothing"}), 422, "no learner 'nothing'")
+    reply = client.post(f"/v1/predictors/{id}/learner", json={"learner": "lor"})
+    problem(reply, 422, "no learner 'lor'")
+    assert "lora" not in reply.json()["detail"], reply.text
 
 
 def test_which_to_label_next(client):

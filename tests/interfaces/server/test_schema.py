@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 from collections import Counter
 
 import numpy as np
@@ -154,6 +155,14 @@ def test_generated_requests_get_documented_answers(server, world, label, cases):
     assert not any(status >= 500 for status in statuses), statuses
     good = sum(count for status, count in statuses.items() if status < 300)
     assert good >= (0.3 * sum(statuses.values()) if cases > 6 else 1), statuses
+
+
+@pytest.mark.parametrize("text", ["\U0001f642", "...", "a", "\u4f60", " ", "", "\t\n", "\x1c", "\u3000"])
+def test_texts_are_taken_as_the_pattern_says(client, text):
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["Queries"]["properties"]["texts"]["items"]
+    allowed = len(text) >= schema["minLength"] and re.search(schema["pattern"], text) is not None
+    reply = client.post(f"/v1/predictors/{intents(client)}/predict", json={"texts": [text]})
+    assert reply.status_code == (200 if allowed else 422), reply.text
 
 
 def test_every_operation_is_tried(server):

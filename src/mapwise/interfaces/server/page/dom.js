@@ -16,7 +16,8 @@ export function draw(tag, attributes = {}, ...children) {
   return element;
 }
 
-function fill(element, attributes, children) {
+/** Give an element attributes and children. */
+export function fill(element, attributes, children = []) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
     if (name === "on") {

@@ -1,7 +1,7 @@
 // The map of the embedding: the examples of each class, and where the new one fell.
 
 import { read } from "./api.js";
-import { draw, make, show } from "./dom.js";
+import { draw, fill, make, show } from "./dom.js";
 import { openExample } from "./example.js";
 import { textOf } from "./items.js";
 import { list, percent, t } from "./words.js";
@@ -18,7 +18,8 @@ const SHAPES = [
 
 /** The panel with the map. */
 export function mapPanel(session) {
-  const picture = draw("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  const picture = draw("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group" });
+  walk(picture);
   const hint = make("p", { class: "hint still" });
   const legend = make("ul", { class: "legend" });
   let plan = { points: [], axes: [] };
@@ -30,11 +31,13 @@ export function mapPanel(session) {
     const shown = points.filter((_, row) => row % step === 0);
     const small = session.card.modality === "pictures" && shown.length <= PICTURES;
     const named = namedOf(session);
+    const current = picture.querySelector("[tabindex='0']")?.dataset.key;
     picture.classList.toggle("crowded", named.length < session.names.length);
     show(picture,
       shown.map((one) => point(session, one, place(one.at), small, named)),
       centres(points).filter(([name]) => named.includes(name)).map(([name, middle]) => label(session, name, place(middle))),
       at && fallen(place(at)));
+    reach(picture, points.length && [...picture.querySelectorAll("[data-key]")].find((one) => one.dataset.key === current));
     picture.setAttribute("aria-label", described(session, points, at));
     picture.toggleAttribute("hidden", !points.length);
     hint.textContent = !points.length ? t("map.none") : points.length < 3 ? t("map.few") : t("map.about", { share: percent(plan.axes.slice(0, 2).reduce((sum, one) => sum + one.share, 0)) });
@@ -78,6 +81,7 @@ function point(session, one, [x, y], small, named) {
   const name = `${one.label}${example ? `: ${textOf(example)}` : ""}`;
   const group = draw("g", { class: `point hue-${session.hue(one.label)}${named.includes(one.label) ? " named" : ""}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` },
     draw("title", {}, name.slice(0, 200)));
+  if (example) fill(group, { role: "button", tabindex: -1, "aria-label": name.slice(0, 200), data: { key: `point-${one.example}`, x, y }, on: { click: () => openExample(session, example) } });
   if (small && example?.preview) {
     const image = draw("image", { x: -SIDE / 2, y: -SIDE / 2, width: SIDE, height: SIDE, preserveAspectRatio: "xMidYMid slice" });
     session.picture(example).then((address) => image.setAttribute("href", address), () => {});
@@ -85,8 +89,41 @@ function point(session, one, [x, y], small, named) {
   } else {
     group.append(draw("path", { d: SHAPES[session.hue(one.label)] }));
   }
-  if (example) group.addEventListener("click", () => openExample(session, example));
   return group;
+}
+
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Tab comes to one point, and arrow keys go on to the nearest on their side; Enter opens it. */
+function walk(picture) {
+  picture.addEventListener("keydown", (event) => {
+    const from = event.target.closest("[data-key]");
+    if (!from) return;
+    if (event.key === "Enter" || event.key === " ") from.dispatchEvent(new MouseEvent("click"));
+    else if (WAYS[event.key]) reach(picture, nearest(picture, from, WAYS[event.key]) || from).focus();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+/** Let tab come to this point, or to the first. */
+function reach(picture, point) {
+  const all = [...picture.querySelectorAll("[data-key]")];
+  const chosen = point || all[0];
+  for (const one of all) one.setAttribute("tabindex", one === chosen ? 0 : -1);
+  return chosen;
+}
+
+/** The nearest point on one side, of which what lies straight ahead is nearer. */
+function nearest(picture, from, [right, down]) {
+  const cost = (one) => {
+    const [x, y] = [one.dataset.x - from.dataset.x, one.dataset.y - from.dataset.y];
+    const ahead = x * right + y * down;
+    return ahead > 0 ? (x * x + y * y) / ahead : Infinity;
+  };
+  const best = [...picture.querySelectorAll("[data-key]")].reduce((a, b) => (cost(b) < cost(a) ? b : a));
+  return cost(best) < Infinity ? best : null;
 }
 
 /** Above each class, in its middle: where its name stands. */
@@ -113,6 +150,6 @@ function described(session, points, at) {
   const classes = t("map.described", { count: points.length, names: list(session.names.slice(0, 8)) });
   if (!at || !points.length) return classes;
   const distance = (one) => (one.at[0] - at[0]) ** 2 + (one.at[1] - at[1]) ** 2;
-  const nearest = points.reduce((best, one) => (distance(one) < distance(best) ? one : best));
-  return `${classes} ${t("map.nearest", { name: nearest.label })}`;
+  const near = points.reduce((best, one) => (distance(one) < distance(best) ? one : best));
+  return `${classes} ${t("map.nearest", { name: near.label })}`;
 }

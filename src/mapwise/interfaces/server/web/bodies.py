@@ -59,7 +59,7 @@ _ARRAY = (
     "Pictures as one array, as numpy.save writes it: uint8 or float32 of shape [N, H, W], [N, C, H, W] or "
     "[N, H, W, C], in the byte order of most machines (little) and row by row."
 )
-_TEXTS = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1, "pattern": r"\w"}}
+_TEXTS = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1, "pattern": r"\S"}}
 _CELL = {"type": ["string", "number", "boolean", "null"]}
 _CELLS = {"type": "object", "minProperties": 1, "additionalProperties": _CELL}
 _TABLE = {"type": "array", "minItems": 1, "items": _CELLS, "description": "Cells by the names of their columns."}

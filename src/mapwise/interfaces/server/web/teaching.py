@@ -158,8 +158,9 @@ def _check_line(name: str) -> None:
 
 def _check_learner(name: str) -> None:
     """Raises ValueError for a learner that isn't there, and for one that tunes its encoder, which all share."""
-    named(HEADS, name, "learner")
-    if HEADS[name].tunes:
+    if name not in HEADS or not HEADS[name].tunes:
+        named({other: row for other, row in HEADS.items() if not row.tunes}, name, "learner")
+    else:
         raise Refusal(422, f"the learner {name} tunes its encoder, which predictors share here: take another")
 
 
