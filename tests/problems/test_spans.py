@@ -186,8 +186,12 @@ def test_a_type_that_can_t_be_is_not_answered():
     result = answers([[(0, 2, 0)]], [[(0, 2, 2)]])
     low = torch.finfo(torch.float32).min / 2
     barred = torch.where(torch.tensor([0, 0, 0, 0, 0, 1, 1]) > 0, low, result.scores)
-    counts = SPANS.tally(result._replace(scores=barred, names=[tag_names(["X", "Y", ""])]), None).counts
-    assert set(counts) == {"X", "Y"}
+    absent = result._replace(names=[tag_names(["X", "Y", ""])])
+    figures = SPANS.figures([SPANS.tally(absent._replace(scores=barred), None)])
+    assert set(figures["types"]) == {"X", "Y"}
+    chosen = SPANS.figures([SPANS.tally(absent, None)])
+    assert set(chosen["types"]) == {"X", "Y"} and chosen["classes"].confusions == {}
+    assert chosen["spans"] == {"true": 1, "predicted": 1, "correct": 0}, "an absent type is a wrong answer"
 
 
 def test_the_guess_is_the_best_of_calling_every_word_a_span():

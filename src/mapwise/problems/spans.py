@@ -202,16 +202,15 @@ class Spans(Problem):
         counts: dict[str, np.ndarray] = {}
         confusions: dict[tuple[str, str], int] = {}
         for rows, names in zip(_spans_by_task(answers), map(types_of, answers.names), strict=True):
-            for name in names:
-                if name:
-                    counts.setdefault(name, np.zeros(3, np.int64))
+            for name in names:  # an absent type is called "": to predict it is wrong, but not an error
+                counts.setdefault(name, np.zeros(3, np.int64))
             for true, predicted in rows:
                 for place, group in enumerate((true, predicted, true & predicted)):
                     for span in group:
                         counts[names[span[2]]][place] += 1
                 types = {span[:2]: names[span[2]] for span in true}
                 for first, end, kind in predicted:
-                    if (first, end) in types:
+                    if (first, end) in types and names[kind]:
                         pair = types[first, end], names[kind]
                         confusions[pair] = confusions.get(pair, 0) + 1
         truth, counted = answers.y.argmax(-1).numpy(), answers.weight.numpy() > 0
@@ -234,7 +233,7 @@ class Spans(Problem):
                 counts[name] = counts.get(name, 0) + of_type
             for pair, number in tally.confusions.items():
                 confusions[pair] = confusions.get(pair, 0) + number
-        names = sorted(counts)
+        names = sorted(name for name in counts if name)
         total = SpanScores.of(*sum(counts.values(), start=np.zeros(3, np.int64)).tolist())
         types = {name: SpanScores.of(*counts[name].tolist()) for name in names}
         words, right, inside, claimed, both = np.sum([tally.tokens for tally in tallies], 0).tolist()
