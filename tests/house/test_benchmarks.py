@@ -377,9 +377,12 @@ def test_the_server_is_measured_beside_its_encoder(tmp_path):
     assert ran.returncode == 0, ran.stderr
     result = json.loads(path.read_text(encoding="utf-8"))["result"]
     predictions, additions, residents = (table["lines"] for table in result["tables"])
-    assert [(line["pictures a request"], line["clients"]) for line in predictions] == [(1, 1), (1, 8), (16, 1), (16, 8)]
+    columns = ("pictures a request", "pictures as", "clients")
+    assert [tuple(line[column] for column in columns) for line in predictions] == [
+        (pictures, way, clients) for pictures in (1, 16) for way in ("files", "array") for clients in (1, 8)
+    ]
     assert all(line["pictures/s"] > 0 and line["of the encoder"] > 0 for line in predictions)
-    assert additions[0]["p99, ms"] > 0 and residents[0]["predictors"] == 20 and len(result["targets"]) == 4
+    assert additions[0]["p99, ms"] > 0 and residents[0]["predictors"] == 20 and len(result["targets"]) == 6
 
 
 @pytest.mark.slow
