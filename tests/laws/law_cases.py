@@ -11,6 +11,8 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.core import tree
 from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.learner import WAIVABLE, Learner
+from mapwise.data.annotated.read import Corpus
+from mapwise.data.annotated.texts import AnnotatedText, Span
 from mapwise.data.rows import LabelledRows
 from mapwise.laws.check import LAWS
 from mapwise.learners.memory.ntm import NTM
@@ -19,6 +21,8 @@ from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.nets import MLP
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.sequences import Copy
+from mapwise.tasks.span_episodes import SpanEpisodes
+from mapwise.tasks.span_rows import AnnotatedRows
 
 BY_NAME = {law.name: law for law in LAWS}
 TINY: dict[str, Any] = {"hidden": (16,), "activation": "tanh"}
@@ -64,6 +68,36 @@ def blobs() -> Episodes:
 def copies() -> Copy:
     """One or two bits to be said again."""
     return Copy(length="1-2", width=1, tasks=16)
+
+
+class FewPieces:
+    """Each word is one piece of a small vocabulary, whose last numbers stand around a text."""
+
+    vocabulary, start, end = 40, 38, 39
+
+    def __call__(self, unit):
+        return [1 + int(unit[1:]) % 30 if unit[1:].isdigit() else 31 + len(unit) % 7]
+
+
+@cache
+def sentences() -> SpanEpisodes:
+    """Short sentences whose words say by their piece of which type they are, and by their case that they are of one."""
+    random = np.random.default_rng(0)
+    texts = []
+    for _ in range(360):
+        words, spans = [], list[Span]()
+        for _ in range(6):
+            at = len(" ".join([*words, ""]))
+            kind = int(random.integers(12))
+            named = kind < 6
+            word = f"{'N' if named else 'w'}{kind + 6 * int(random.integers(2)) if named else 12 + kind}"
+            words.append(word)
+            spans += [Span(at, at + len(word), f"type{kind}")] if named else []
+        texts.append(AnnotatedText(" ".join(words), tuple(spans)))
+    parts = {part: range(120 * place, 120 * (place + 1)) for place, part in enumerate(("train", "val", "test"))}
+    corpus = Corpus("sentences", tuple(texts), ("",) * len(texts), parts)
+    rows = AnnotatedRows.of([corpus], FewPieces(), 8)
+    return SpanEpisodes(rows, ways=2, shots=2, tasks=8)
 
 
 @dataclass(frozen=True)

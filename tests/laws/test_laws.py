@@ -25,6 +25,7 @@ from law_cases import (
     WaivesWithoutAWord,
     blobs,
     copies,
+    sentences,
     with_a_bug,
 )
 from mapwise.catalog.learners import LEARNERS
@@ -71,7 +72,7 @@ def pictures() -> Episodes:
 
 def family(row: LearnerRow) -> TaskSource:
     """Tasks of a kind that the learner is for."""
-    return blobs() if row.takes("classification") else copies()
+    return blobs() if row.takes("classification") else copies() if row.takes("multilabel") else sentences()
 
 
 def built(name: str, tasks: TaskSource, make: Callable[..., Any], **options: Any) -> tuple[Learner, TaskSource]:

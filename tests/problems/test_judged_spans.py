@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import mapwise as mw
+from law_cases import sentences
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.task import by_token
 from mapwise.engine.evaluate import episode_values, evaluate, fitted_temperature
@@ -104,8 +105,8 @@ def test_training_selects_the_best_f1(source):
     assert training.validation is not None and 0.5 < training.validation < 1
 
 
-def test_the_laws_compare_spans_with_a_guess(source):
-    verdicts = check(Lookup(), source, steps=20, lr=0.1)
+def test_the_laws_compare_spans_with_a_guess():
+    verdicts = check(Lookup(), sentences(), steps=20, lr=0.1)
     broken = [verdict.law.name for verdict in verdicts if verdict.holds is False]
     assert set(broken) <= {"learns"}, [verdict.detail for verdict in verdicts if verdict.holds is False]
     learns = next(verdict for verdict in verdicts if verdict.law.name == "learns")
