@@ -1,10 +1,11 @@
 """A file is read by what it holds, and a folder by the names of its files."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 
-from mapwise.data.annotated.read import read_annotated, read_corpora
+from mapwise.data.annotated.read import is_annotated, read_annotated, read_corpora
 
 CONLL = "Anna B-PER\nsaw O\nRome B-LOC\n\nParis B-LOC\n"
 MARKS = "[Anna](PER) saw [Rome](LOC)\n\n[Paris](LOC)\n"
@@ -107,3 +108,36 @@ def test_a_folder_without_texts_is_one_sentence(tmp_path):
     for path in ("", "\0", tmp_path / "none.txt"):
         with pytest.raises(ValueError, match=r"path is|cannot be read"):
             read_annotated(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "annotated"),
+    [
+        (["a.conll"], False),
+        (["train.conll", "test.conll"], True),
+        (["eng.train.gz"], True),
+        (["ai/train.txt"], True),
+        (["ai/notes.txt"], False),
+        (["cats/test_1.png", "dogs/train.jpg"], False),
+        (["train/cats/1.png"], False),
+        (["train.csv"], False),
+        ([], False),
+    ],
+)
+def test_a_folder_of_annotated_texts_is_known_by_its_names(tmp_path, files, annotated):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+        assert is_annotated(tmp_path / name) == name.endswith(".conll")
+    assert is_annotated(tmp_path) == annotated
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert not is_annotated(tmp_path)
+    for reader in (read_annotated, read_corpora):
+        with pytest.raises(ValueError, match=r"cannot be read \(Permission denied\)"):
+            reader(tmp_path)

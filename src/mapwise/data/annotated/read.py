@@ -99,19 +99,26 @@ def read_corpora(path: str | Path) -> list[Corpus]:
 def is_annotated(path: Path) -> bool:
     """Whether a path is called like annotated texts: a file by its end, a folder by its files, or by its folders'."""
     if path.is_file():
-        return path.name.lower().removesuffix(_PACKED).endswith((*_JSON, *_CONLL))
-    return any(
-        file.name.lower().removesuffix(_PACKED).endswith(_ENDS)
-        for folder in (path, *(below for below in path.iterdir() if below.is_dir()))
-        for files in _files_by_part(folder).values()
-        for file in files
-    )
+        return _ends(path, (*_JSON, *_CONLL))
+    try:
+        folders = [path, *(below for below in path.iterdir() if below.is_dir())]
+        return any(_ends(file, _ENDS) and _PART.search(file.name) for folder in folders for file in folder.iterdir())
+    except OSError:  # what reads it will say why
+        return False
+
+
+def _ends(file: Path, ends: tuple[str, ...]) -> bool:
+    return file.name.lower().removesuffix(_PACKED).endswith(ends)
 
 
 def _files_by_part(folder: Path) -> dict[str, list[Path]]:
     """The files of a folder by their split."""
     files: dict[str, list[Path]] = defaultdict(list)
-    for file in sorted(folder.iterdir()):
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as problem:
+        raise ValueError(f"{folder} cannot be read ({problem.strerror}): give a folder that you may read") from None
+    for file in inside:
         match = _PART.search(file.name)
         if match and file.is_file() and not file.name.startswith(".") and not file.name.lower().endswith(_OTHERS):
             word = match[1].lower()
