@@ -2,6 +2,7 @@
 
 import io
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -84,6 +85,21 @@ def test_an_encoder_of_pixels_takes_arrays_too(client, tmp_path):
     got = answers(client, id, **array(npy(stack[:2])))
     expected = model.predict_proba(list(stack[:2]))
     np.testing.assert_allclose([[one["probabilities"][name] for name in "ab"] for one in got], expected, atol=1e-6)
+
+
+def test_requests_that_run_at_the_same_time_get_the_answers_they_get_alone(client, service):
+    id = drawings(client)
+    card_of(client, id)
+    bodies = [npy(grey(28, *kinds)) for kinds in ((0,), (1, 2), (2, 2, 0), (1,) * 40)]
+    alone = [answers(client, id, **array(body)) for body in bodies]
+    before = service.encoders.figures["encoder_passes"]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda body: answers(client, id, **array(body)), 12 * bodies))
+    assert service.encoders.figures["encoder_passes"] - before < len(together), "no request shared a pass"
+    for got, expected in zip(together, 12 * alone, strict=True):
+        assert [one["label"] for one in got] == [one["label"] for one in expected]
+        for one, other in zip(got, expected, strict=True):
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
 
 
 SMALL = np.full((2, 28, 28), 200, np.uint8)
