@@ -27,6 +27,7 @@ from .engine.train import Trained as Trained
 from .engine.train import train as train
 from .interfaces.estimators.classifier import FewShotClassifier as FewShotClassifier
 from .interfaces.estimators.regressor import FewShotRegressor as FewShotRegressor
+from .interfaces.estimators.tagger import FewShotTagger as FewShotTagger
 from .laws.check import check as check
 from .learners.generation.abml import ABML as ABML
 from .learners.generation.cnp import CNP as CNP
@@ -40,6 +41,7 @@ from .learners.metric.protonet import ProtoNet as ProtoNet
 from .learners.metric.relation import Relation as Relation
 from .learners.metric.siamese import Siamese as Siamese
 from .learners.metric.simpleshot import SimpleShot as SimpleShot
+from .learners.metric.span_finder import SpanFinder as SpanFinder
 from .learners.metric.zero_shot import ZeroShot as ZeroShot
 from .learners.optimization.imaml import IMAML as IMAML
 from .learners.optimization.maml import MAML as MAML

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import tree
@@ -39,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prox": {"inner_steps": 5, "inner_lr": 0.3},
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
+    "span_finder": {"scale": 2.0},
     "abml": {"inner_steps": 2, "inner_samples": 2, "samples": 2, "log_sigma": -3.0, "inner_kl": 1e-3, "outer_kl": 1e-3},
     "vampire": {"inner_steps": 2, "inner_samples": 2, "samples": 2, "log_sigma": -3.0, "inner_kl": 1e-3},
     "r2d2": {"learn_ridge": True},
@@ -98,6 +100,20 @@ def sentences() -> SpanEpisodes:
     corpus = Corpus("sentences", tuple(texts), ("",) * len(texts), parts)
     rows = AnnotatedRows.of([corpus], FewPieces(), 8)
     return SpanEpisodes(rows, ways=2, shots=2, tasks=8)
+
+
+class Reader(nn.Module):
+    """A vector for each piece of a text, from the piece and its case."""
+
+    output_shape = (8,)
+
+    def __init__(self):
+        super().__init__()
+        self.pieces, self.cases = nn.Embedding(FewPieces.vocabulary, 8), nn.Embedding(7, 8)
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.pieces(x["pieces"]) + self.cases(x["cases"])))
 
 
 @dataclass(frozen=True)

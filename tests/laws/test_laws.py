@@ -22,6 +22,7 @@ from law_cases import (
     TINY,
     DetachesThePrototypes,
     PrefersTheFirstClass,
+    Reader,
     WaivesWithoutAWord,
     blobs,
     copies,
@@ -80,6 +81,8 @@ def built(name: str, tasks: TaskSource, make: Callable[..., Any], **options: Any
     source = training_source(row, tasks)
     if row.blueprint is None:
         return row.build(None, {**SETTINGS.get(name, {}), **row.sizes(source)}), source
+    if isinstance(source.inputs, dict):
+        return row.build(Reader, SETTINGS.get(name)), source
     outputs = source.outputs if BLUEPRINTS[row.blueprint] else None
     return row.build(partial(make, source.inputs.shape, outputs, **options), SETTINGS.get(name)), source
 

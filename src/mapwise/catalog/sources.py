@@ -22,6 +22,7 @@ from mapwise.data.tables import table
 from mapwise.data.texts import labelled_texts
 from mapwise.encoders.minilm import model_pieces
 from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.encoders.token_model import token_model
 from mapwise.learners.row import LearnerRow
 from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
@@ -153,14 +154,18 @@ PIECES: dict[str, Callable[[], Pieces]] = {"words": model_pieces, "minilm": mode
 def _annotated(wanted: SourceSettings) -> TaskSource:
     if wanted.data is None:
         raise ValueError("annotated texts are needed: give a file, or a folder with train, dev and test, with --data")
-    if wanted.encoder not in PIECES:
-        raise ValueError(f"the encoder {wanted.encoder} has no pieces of words: give {' or '.join(PIECES)}")
+    if wanted.encoder in PIECES:
+        pieces = PIECES[wanted.encoder]()
+    elif wanted.encoder.startswith("hf:"):
+        pieces = token_model(wanted.encoder)
+    else:
+        raise ValueError(f"the encoder {wanted.encoder} has no pieces of words: give {', '.join(PIECES)}, or hf:FOLDER")
     for name in ("ways", "shots"):
         if isinstance(getattr(wanted, name), tuple):
             raise ValueError(f"{name} is a range, and episodes of spans have one number of them: give a number")
     shared = ("ways", "shots", "queries", "tasks", "seed", "part", "device")
     settings = {name: getattr(wanted, name) for name in shared}
-    return span_tasks(read_corpora(wanted.data), PIECES[wanted.encoder](), settings, **wanted.options)
+    return span_tasks(read_corpora(wanted.data), pieces, settings, **wanted.options)
 
 
 def span_tasks(
@@ -281,7 +286,7 @@ _SOURCES = {
         "spans",
         "sentences with annotated spans, such as names: CoNLL, JSON lines or marks, of one corpus or of several",
         "--data FOLDER",
-        net="mlp",
+        net="tokens",
         factory=span_tasks,
     ),
 }

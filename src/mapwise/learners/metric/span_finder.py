@@ -1,0 +1,213 @@
+"""A finder of spans: where they begin and end is learned across tasks, and a type lies where its words and name do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear, normalize
+
+from mapwise.core import functional
+from mapwise.core.families.embedding import kept_laws
+from mapwise.core.functional import Net
+from mapwise.core.geometry import class_means
+from mapwise.core.inner_loop import Adam, descend
+from mapwise.core.learner import Learner
+from mapwise.core.losses import row_mean
+from mapwise.core.mini_batch import mini_batch
+from mapwise.core.scores import without_absent
+from mapwise.core.task import Examples, Task, present_classes, reweighted
+from mapwise.core.tree import Fast, Params, Tree
+from mapwise.learners.row import LearnerRow
+
+
+@dataclass(frozen=True)
+class SpanFinder(Learner):
+    """Words begin a span, continue it, or lie outside; those inside go to the nearest type.
+
+    Of a word with vector h, P(O), P(B) and P(I) are a softmax of three linear scores, and P(type) is one of
+    `scale` times g(h) . c, where g is a learned map onto length 1 and c the mean over the type's words in the support,
+    and over those of its name. A tag's probability is the product of both. Then all of it moves down the loss of the
+    support, the prototypes too; in the end they are means again, so that each word of the support votes by its share.
+
+    Paper:   the prototypes are those of Snell, Swersky, Zemel 2017, arXiv:1703.05175, eq. 1, as Fritzler, Logacheva,
+             Kretov 2019, arXiv:1812.06158 take them for words; finding spans apart from typing them is Ma et al. 2022,
+             arXiv:2203.08985 (section 3).
+    Fast:    {"encoder": its weights, "finder": {"weight": [3, D], "bias": [3]}, "map": [D, D], "log_scale": [],
+             "types": [T, D], "present": [2 T + 1]}.
+    Loss:    cross-entropy of the tags of the queries, before any step.
+    Differs: one tag for each word where the first has spans scored as a whole; names of types are support rows too; and
+             adapting is by Adam in mini-batches, of which no gradient reaches the start.
+
+    encoder:     [N, L] pieces -> [N, L, D], with whatever is frozen inside it.
+    tune_steps:  steps of an adaptation, none of them in training; 0: prototypes alone.
+    tune_batch:  texts in each.
+    tune_lr:     the peak rate of the encoder's weights, reached after a tenth of the steps and falling to zero.
+    head_lr:     the same of the finder and the map.
+    type_lr:     the same of the prototypes.
+    type_weight: what the mean loss of types, over the words inside of spans, counts beside that of O, B and I while
+                 adapting; as parts of the tags' cross-entropy it would be the share of these words.
+    name_weight: how often a word of a type's name counts, as against one of an example; 0: names say nothing.
+    scale:       what a prototype's product is multiplied by at first; learned as its logarithm.
+
+    x is a dict of tensors; where it has "described", [N], rows with 1 there are names of types and no texts.
+
+    Breaks `relabel`, as "O" has a column of its own. With steps also `query_loss`, since training is without them, and
+    `order` and `weights`, since places of rows say which of them share a mini-batch.
+
+    Raises ValueError for tasks whose columns aren't tags.
+    """
+
+    takes_tokens: ClassVar[bool] = True
+
+    encoder: Net
+    tune_steps: int = 0
+    tune_batch: int = 8
+    tune_lr: float = 1e-3
+    head_lr: float = 1e-3
+    type_lr: float = 3e-3
+    type_weight: float = 1.0
+    name_weight: float = 1.0
+    scale: float = 12.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scale > 0:
+            raise ValueError(f"scale is {self.scale}: give a number above 0, such as 12")
+        if self.tune_batch < 1:
+            raise ValueError("tune_batch is 0: give at least one text")
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """See the class."""
+        by_steps = {"order", "weights", "query_loss"} if self.tune_steps else set[str]()
+        return kept_laws(self.encoder) - {"relabel"} - by_steps
+
+    def init(self, seed: int) -> Params:
+        """The encoder's weights, a finder that is undecided, and the identity as map."""
+        width = functional.output_shape(self.encoder)[-1]
+        return {
+            "encoder": functional.initial_weights(self.encoder, seed),
+            "finder": {"weight": torch.zeros(3, width), "bias": torch.zeros(3)},
+            "map": torch.eye(width),
+            "log_scale": torch.tensor(self.scale).log(),
+        }
+
+    def start(self, params: Params, support: Examples) -> Fast:
+        """What the steps begin with: prototypes of the support's words and of the names of types."""
+        if support.y.dim() != 3 or support.y.shape[-1] % 2 == 0:
+            raise ValueError(
+                f"the labels of a task are {list(support.y.shape)}: SpanFinder takes one tag for each piece of a text, "
+                "[N, L, 2 T + 1], as the problem spans has them"
+            )
+        types = of_types(support.y)
+        words = support._replace(y=types, weight=support.weight * types.sum(-1))
+        words = reweighted(words, torch.where(is_name(support.x) > 0, self.name_weight, 1.0))
+        prototypes = class_means(self._placed(params, self._encoded(params, support.x)), words)
+        present = present_classes(support._replace(y=types))
+        columns = torch.cat([torch.ones_like(present[:1]), present.repeat_interleave(2)])
+        parts = {name: params[name] for name in ("encoder", "finder", "map", "log_scale")}
+        return {**parts, "types": prototypes, "present": columns}
+
+    def adapt(self, params: Params, support: Examples) -> Fast:
+        """The prototypes, and steps down the support's loss for all that is learned."""
+        start = self.start(params, support)
+        texts = reweighted(support, 1 - is_name(support.x))
+        if not self.tune_steps:
+            return start
+        moving = {name: part for name, part in start.items() if name != "present"}
+
+        def support_loss(point: Params, step: int, present: Tensor, texts: Examples) -> Tensor:
+            batch = mini_batch(texts, step, min(self.tune_batch, len(texts.y)))
+            return self._loss(self.predict(params, {**point, "present": present}, batch.x), batch)
+
+        given = (start["present"], texts)
+        # First order: nothing is learned through these steps.
+        rule = Adam(partial(self._rates, tuple(moving["encoder"])))
+        moved = descend(support_loss, moving, rule, self.tune_steps, given=given, first_order=True)
+        return self.start({**params, **moved}, support)
+
+    def _loss(self, scores: Float[Tensor, "N L W"], rows: Examples) -> Float[Tensor, ""]:
+        """The loss of O, B and I, and `type_weight` times that of the types of the words inside, a mean each."""
+        places = torch.stack(
+            [part.logsumexp(-1) for part in (scores[..., :1], scores[..., 1::2], scores[..., 2::2])], -1
+        )
+        inside = rows.y[..., 1:].sum(-1)
+        y = torch.stack([rows.y[..., 0], rows.y[..., 1::2].sum(-1), rows.y[..., 2::2].sum(-1)], -1)
+        place = -(y * places).sum(-1)
+        kind = -(rows.y * scores).sum(-1) - place
+        return row_mean(place, rows.weight) + self.type_weight * row_mean(kind, rows.weight * inside)
+
+    def _rates(self, encoder: tuple[str, ...], step: int) -> Tree:
+        """Of all that moves, at a step; of the encoder by the names of its weights."""
+        share = min(1.0, (step + 1) / max(1.0, self.tune_steps / 10)) * (1 - step / self.tune_steps)
+        head = torch.tensor(self.head_lr * share)
+        return {
+            "encoder": dict.fromkeys(encoder, torch.tensor(self.tune_lr * share)),
+            "finder": {"weight": head, "bias": head},
+            "map": head,
+            "log_scale": head,
+            "types": torch.tensor(self.type_lr * share),
+        }
+
+    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q L W"]:
+        """The logarithm of every tag's probability."""
+        z = self._encoded(fast, x)
+        find = linear(z, fast["finder"]["weight"], fast["finder"]["bias"]).log_softmax(-1)  # [Q, L, 3]
+        near = fast["log_scale"].exp() * self._placed(fast, z) @ fast["types"].T
+        kind = without_absent(near, fast["present"][1::2]).log_softmax(-1)  # [Q, L, T]
+        inside = (find[..., None, 1:] + kind[..., None]).flatten(-2)  # B and I of each type in turn
+        return without_absent(torch.cat([find[..., :1], inside], -1), fast["present"])
+
+    def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
+        """The query loss with the prototypes as they are before any step."""
+        fast = self.start(params, task.support)
+        return self.criterion(self.predict(params, fast, task.query.x), task.query)
+
+    def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N L D"]:
+        """Words where they are compared with the types, of length 1."""
+        return self._placed(fast, self._encoded(fast, x))
+
+    def over_embedded(self, params: Params) -> None:
+        """None: where a word lies depends on those around it, and steps move it."""
+
+    def _encoded(self, params: Params, x: Any) -> Float[Tensor, "N L D"]:
+        return functional.apply(self.encoder, params.get("encoder", {}), pieces_alone(x))
+
+    def _placed(self, params: Params, z: Float[Tensor, "N L D"]) -> Float[Tensor, "N L D"]:
+        placed: Tensor = normalize(linear(z, params["map"]), dim=-1)
+        return placed
+
+
+def of_types(y: Float[Tensor, "N L W"]) -> Float[Tensor, "N L T"]:
+    """1 for the type of a word that is in a span, from its tag."""
+    types: Tensor = y[..., 1::2] + y[..., 2::2]
+    return types
+
+
+def is_name(x: Any) -> Float[Tensor, "N"]:
+    """1 for rows that are names of types, where x says so."""
+    if isinstance(x, Mapping) and "described" in x:
+        named: Tensor = x["described"]
+        return named.to(torch.get_default_dtype())
+    rows = next(iter(x.values())) if isinstance(x, Mapping) else x
+    return torch.zeros(len(rows), device=rows.device)
+
+
+def pieces_alone(x: Any) -> Any:
+    """What an encoder reads of such rows."""
+    return {name: part for name, part in x.items() if name != "described"} if isinstance(x, Mapping) else x
+
+
+ROWS = {
+    "span_finder": LearnerRow(
+        SpanFinder,
+        "Snell 2017, Ma 2022",
+        "spans of texts: their ends are learned across tasks, their types are nearest words and names",
+        columns=("tags",),
+        tuned={"optimizer.lr": (0.0001, 0.0003)},
+    ),
+}

@@ -1,0 +1,1 @@
+"""Finders of spans, such as names of persons and places, fitted to a few annotated texts."""

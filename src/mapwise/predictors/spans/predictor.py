@@ -1,0 +1,189 @@
+"""A finder of spans fitted to a few annotated texts: a value, so that another text or type makes another one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mapwise.core import context, tree
+from mapwise.core.chain import BARRED, best_path, log_partition
+from mapwise.core.learner import Learner
+from mapwise.core.tags import allowed, spans_of
+from mapwise.core.task import Examples
+from mapwise.core.tree import Fast, Params
+from mapwise.data.annotated.texts import AnnotatedText, Span
+from mapwise.data.class_names import read_name
+from mapwise.encoders.token_model import TokenModel, token_model
+from mapwise.predictors.spans.windows import Windows
+from mapwise.runs.learner import LearnerSettings
+
+_TOGETHER = 1 << 11
+"""Pieces that pass through the model together."""
+
+
+class FoundSpan(NamedTuple):
+    """A span of a text, as a predictor finds it.
+
+    probability: that a span of this type begins and ends just here, 0..1.
+    """
+
+    start: int
+    end: int
+    type: str
+    probability: float
+
+
+class TaggedText(NamedTuple):
+    """What a predictor makes of one text; U counts its units."""
+
+    units: list[tuple[int, int]]
+    scores: Float[np.ndarray, "U W"]
+    """Of every tag."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpanPredictor:
+    """A learner of spans, adapted to annotated texts.
+
+    settings:  what makes the learner, and names the model that it reads texts by.
+    params:    the learner's before it is adapted.
+    fast:      the learner adapted to the texts.
+    texts:     the annotated texts.
+    types:     the types of spans, in the order of their columns.
+    sentences: type -> a few words that say what it is; its name where there are none.
+    names:     whether these teach too.
+    threshold: spans below this probability are none of the types.
+    sources:   where each text came from; empty where unknown.
+    """
+
+    settings: LearnerSettings
+    params: Params
+    fast: Fast
+    texts: tuple[AnnotatedText, ...]
+    types: tuple[str, ...]
+    sentences: Mapping[str, str]
+    names: bool = True
+    threshold: float = 0.0
+    sources: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        settings: LearnerSettings,
+        params: Params,
+        texts: Sequence[AnnotatedText],
+        types: Sequence[str],
+        sentences: Mapping[str, str],
+        *,
+        names: bool = True,
+        sources: Sequence[str] = (),
+    ) -> Self:
+        """Adapt a learner to annotated texts; raises ValueError for a model that isn't there."""
+        blank = cls(settings, params, {}, tuple(texts), tuple(types), dict(sentences), names, sources=tuple(sources))
+        return replace(blank, fast=blank.adapted(texts))
+
+    @cached_property
+    def model(self) -> TokenModel:
+        """What texts are read by."""
+        return token_model(self.settings.typed_net_options().get("model", "minilm"))
+
+    @cached_property
+    def learner(self) -> Learner:
+        """The learner."""
+        return self.settings.build()
+
+    def adapted(self, texts: Sequence[AnnotatedText]) -> Fast:
+        """The learner adapted to these texts instead."""
+        support = self.support_of(texts)
+        with torch.no_grad(), _quick():
+            return tree.detach(self.learner.adapt(self.params, support))
+
+    def support_of(self, texts: Sequence[AnnotatedText]) -> Examples:
+        """Annotated texts as a learner takes them, and behind them the names of the types."""
+        named = [self._name_of(name) for name in self.types] if self.names else []
+        windows = Windows.of(self.model, [*texts, *named])
+        x, weight = windows.rows(range(len(windows.windows)))
+        y = torch.zeros(*weight.shape, 2 * len(self.types) + 1)
+        for row, window in enumerate(windows.windows):
+            tags = windows.tags([*texts, *named][window.text], window.text, self.types)
+            firsts = windows.firsts(window)
+            y[row, firsts, tags[window.first : window.first + len(firsts)]] = 1
+            x["described"][row] = int(window.text >= len(texts))
+        return Examples(x, y * weight[..., None], weight, torch.zeros((), dtype=torch.int64))
+
+    def _name_of(self, name: str) -> AnnotatedText:
+        words = self.sentences.get(name, "").strip() or read_name(name).strip() or name
+        return AnnotatedText(words, (Span(0, len(words), name),))
+
+    def tagged(self, texts: Sequence[str]) -> tuple[list[TaggedText], list[int]]:
+        """The scores of every tag for every unit of each text, and the places of texts that aren't read to the end."""
+        windows = Windows.of(self.model, [AnnotatedText(text) for text in texts])
+        scores = [np.zeros((len(units), 2 * len(self.types) + 1)) for units in windows.units]
+        for places in windows.batches(_TOGETHER):
+            x, _weight = windows.rows(places)
+            with torch.no_grad():
+                answers = self.learner.predict(self.params, self.fast, x)
+            assert isinstance(answers, Tensor)
+            for row, window in enumerate(windows.windows[place] for place in places):
+                counted = slice(window.first + window.counts.start, window.first + window.counts.stop)
+                scores[window.text][counted] = answers[row, windows.firsts(window)[window.counts]].double().numpy()
+        return [TaggedText(*pair) for pair in zip(windows.units, scores, strict=True)], windows.cut
+
+    def predict(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
+        """The spans of every text, in order; those below the threshold are left out."""
+        return [[span for span in spans if span.probability >= self.threshold] for spans in self.every_span(texts)]
+
+    def every_span(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
+        """The same with those below the threshold."""
+        return [self.spans_in(tagged) for tagged in self.tagged(texts)[0]]
+
+    def spans_in(self, tagged: TaggedText) -> list[FoundSpan]:
+        """The spans along the best path of a text, each with its probability."""
+        if not len(tagged.units):
+            return []
+        scores = torch.as_tensor(tagged.scores)
+        moves = allowed(len(self.types))
+        transitions, start = moves.transitions.double(), moves.start.double()
+        counted = torch.ones(len(scores))
+        tags = best_path(scores, transitions, start, counted).numpy()
+        spans = spans_of(tags)
+        if not spans:
+            return []
+        held = torch.stack([_held(scores, *span) for span in spans])  # [spans, U, W]
+        each = log_partition(held, transitions, start, counted.expand(len(spans), -1))
+        share = (each - log_partition(scores, transitions, start, counted)).exp().clamp(max=1)
+        return [
+            FoundSpan(tagged.units[first][0], tagged.units[end - 1][1], self.types[kind], float(chance))
+            for (first, end, kind), chance in zip(spans, share, strict=True)
+        ]
+
+
+def _held(scores: Float[Tensor, "U W"], first: int, end: int, kind: int) -> Float[Tensor, "U W"]:
+    """The scores where only paths are left on which this span begins and ends here."""
+    held = scores.clone()
+    for place, column in [(first, 1 + 2 * kind), *((inside, 2 + 2 * kind) for inside in range(first + 1, end))]:
+        score = held[place, column].clone()
+        held[place] = BARRED
+        held[place, column] = score
+    if end < len(held):
+        held[end, 2 + 2 * kind] = BARRED
+    return held
+
+
+def _quick() -> AbstractContextManager[Any]:
+    """Networks compute in bfloat16 while they are tuned where the processor has it, which takes half the time."""
+    return context.within(precision="bfloat16" if torch.cpu._is_avx512_bf16_supported() else "full")
+
+
+def sentences_for(types: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The words for each type; raises ValueError for those of a type that isn't there."""
+    known = list(types)
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"there is no type {unknown[0]!r} to describe: the types are {', '.join(known)}")
+    return {name: given[name] for name in known if name in given}
