@@ -7,8 +7,8 @@ import sys
 from conftest import ROOT
 
 
-def process(*words, cwd, **changes):
-    """The command line in a process of its own."""
+def process(*words, cwd, input=None, **changes):
+    """The command line in a process of its own; input: on its standard input."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **changes}
     return subprocess.run(
         [sys.executable, "-m", "mapwise", *map(str, words)],
@@ -16,5 +16,6 @@ def process(*words, cwd, **changes):
         env=env,
         capture_output=True,
         text=True,
+        input=input,
         check=False,
     )

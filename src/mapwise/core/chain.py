@@ -45,6 +45,22 @@ def marginals(
     mask: Float[Tensor, "*B L"],
 ) -> Float[Tensor, "*B L S"]:
     """The probability of every state at every position, by the forward-backward algorithm; 0 where the mask is 0."""
+    ahead, behind = path_sums(scores, transitions, start, mask)
+    counted = mask > 0
+    log = ahead + behind - _total(ahead[..., -1, :], counted)[..., None, None]
+    return torch.where(counted[..., None], log, BARRED).exp()
+
+
+def path_sums(
+    scores: Float[Tensor, "*B L S"],
+    transitions: Float[Tensor, "S S"],
+    start: Float[Tensor, "S"],
+    mask: Float[Tensor, "*B L"],
+) -> tuple[Float[Tensor, "*B L S"], Float[Tensor, "*B L S"]]:
+    """The logarithms of the sums of exp(score) over the parts of paths around every state at every position.
+
+    First over those that end in the state, with its score; then over those that go on from it, without.
+    """
     scores, transitions, start = _floored(scores), _floored(transitions), _floored(start)
     counted = mask > 0
     ahead = _forward(scores, transitions, start, counted)
@@ -54,9 +70,7 @@ def marginals(
         through = torch.logsumexp(transitions + (score + after)[..., None, :], -1)
         after = torch.where(here[..., None], through, after)
         behind.append(after)
-    total = _total(ahead[-1], counted)[..., None, None]
-    log = torch.stack(ahead, -2) + torch.stack(behind[::-1], -2) - total
-    return torch.where(counted[..., None], log, BARRED).exp()
+    return torch.stack(ahead, -2), torch.stack(behind[::-1], -2)
 
 
 def best_path(

@@ -1,11 +1,12 @@
 """Tensors and a JSON-ready description in one safetensors file, with a digest that is checked when it is opened."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -39,8 +40,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     words = json.dumps({"digest": _BLANK.decode(), "version": VERSION, **about})
     if 2 * len(words) > _LONGEST:  # which are quoted there
         raise ValueError(
-            f"the names of classes and of what the rows came from are too long for a file ({len(words):,} letters): "
-            "shorten them"
+            f"the texts, names of classes and of what the rows came from are too long for a file ({len(words):,} "
+            "letters): shorten them, or give fewer texts"
         )
     # cloned: two views of one tensor may not share memory in the file
     whole = {name: leaf.detach().cpu().clone().contiguous() for name, leaf in tensors.items()}
@@ -60,14 +61,10 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
     Raises ValueError when the file is missing, truncated, changed since it was written, not mapwise's, or of a later
     version. A file of the first version has no digest, so a change in it may go unnoticed.
     """
-    try:
+    with _refused(path, what, again):
         data, header = _whole(path)
-        about = json.loads(header["__metadata__"]["mapwise"])
+        about = _about(header)
         version, digest = about.pop("version"), about.pop("digest", None)
-        if type(version) is not int or version < 1:
-            raise ValueError(f"its format is {version!r}")
-        if version > VERSION:
-            raise _Later
         # A digest is checked wherever there is one, so that no change of the version hides another.
         if (version > 1 or digest is not None) and not data[_PLACE].decode() == digest == _digest(data):
             raise ValueError("its content isn't what its digest says")
@@ -77,9 +74,25 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
             if "" in parts or any("/".join(parts[:end]) in tensors for end in range(1, len(parts))):
                 raise ValueError(f"the path {name[:80]!r} is none, or leads through another tensor")
         return tensors, about
-    except _Later:
+
+
+def load_about(path: Path, what: str, again: str) -> dict[str, Any]:
+    """The description alone: it says what the file claims to be, and only `load_tensors` shows whether that is whole.
+
+    Raises ValueError as `load_tensors` does, but for what the tensors or the digest would show.
+    """
+    with _refused(path, what, again), _opened(path) as (_, header):
+        return _about(header)
+
+
+@contextlib.contextmanager
+def _refused(path: Path, what: str, again: str) -> Iterator[None]:
+    """Within, whatever reading a file raises becomes a ValueError that says what to do."""
+    try:
+        yield
+    except _Later as later:
         raise ValueError(
-            f"{path} is of format {version} and this mapwise reads up to {VERSION}: upgrade mapwise"
+            f"{path} is of format {later} and this mapwise reads up to {VERSION}: upgrade mapwise"
         ) from None
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}: check the path, or {again}") from None
@@ -87,8 +100,27 @@ def load_tensors(path: Path, what: str, again: str) -> tuple[dict[str, Tensor], 
         raise ValueError(damaged(path, what, problem, again)) from None
 
 
+def _about(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The description in a header; raises an error of `DAMAGE` for what is none."""
+    about: dict[str, Any] = json.loads(header["__metadata__"]["mapwise"])
+    version = about["version"]
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its format is {version!r}")
+    if version > VERSION:
+        raise _Later(version)
+    return about
+
+
 def _whole(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """The bytes of a file and its header; raises ValueError for one of another size than that says, before reading."""
+    """The bytes of a file and its header."""
+    with _opened(path) as (file, header):
+        file.seek(0)
+        return file.read(), header
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, dict[str, Any]]]:
+    """A file and its header; raises ValueError for one of another size than that says, before reading the rest."""
     check_file(path)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -100,8 +132,7 @@ def _whole(path: Path) -> tuple[bytes, dict[str, Any]]:
         size, expected = os.fstat(file.fileno()).st_size, 8 + length + max(ends, default=0)
         if size != expected:
             raise ValueError(f"it is of {size:,} bytes, and its header says {expected:,}")
-        file.seek(0)
-        return file.read(), header
+        yield file, header
 
 
 def damaged(path: Path, what: str, problem: BaseException | str, again: str) -> str:

@@ -84,8 +84,16 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
-def answer(content: dict[str, Any]) -> None:
-    """One JSON object on standard output; numbers that JSON can't say become null."""
+def has_colours() -> bool:
+    """Whether standard output shows colours: a terminal does, unless NO_COLOR is set or it is a plain one."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    return console.is_terminal and not console.no_color and console.color_system is not None
+
+
+def answer(content: dict[str, Any] | list[Any]) -> None:
+    """One JSON object, or a list, on standard output; numbers that JSON can't say become null."""
     if speaks():
         text = json.dumps(content := _sayable(content), ensure_ascii=False)
         try:

@@ -23,6 +23,7 @@ from mapwise.data import tensor_file
 from mapwise.data.files import path_of
 from mapwise.encoders.encoder import Encoder
 from mapwise.predictors.heads.head import Head, head_of, head_of_file
+from mapwise.predictors.kind import AGAIN
 
 CARD = (
     "A predictor of mapwise. It holds the embeddings of the examples it was fitted to (of some trained learners the "
@@ -32,7 +33,8 @@ CARD = (
 _OPENED_BY: dict[Any, str] = {
     "classification": "holds a predictor of classes: open it with FewShotClassifier",
     "regression": "holds a predictor of numbers: open it with FewShotRegressor",
-    "spans": "holds a finder of spans: open it with FewShotTagger",
+    "spans": "holds a finder of spans: ask it with mapwise predict or mapwise report, change it by mapwise fit "
+    "--spans, and in Python open it with FewShotTagger",
 }
 
 
@@ -177,7 +179,7 @@ class FittedPredictor:
         of another encoder.
         """
         path = path_of(path)
-        leaves, about = tensor_file.load_tensors(path, "predictor", _AGAIN)
+        leaves, about = tensor_file.load_tensors(path, "predictor", AGAIN)
         try:
             tensors = {name: leaf.numpy() for name, leaf in leaves.items()}
             if about["kind"] != cls.problem and about["kind"] in _OPENED_BY:
@@ -192,7 +194,7 @@ class FittedPredictor:
         except _Refused as refused:
             raise ValueError(f"{path} {refused}") from None
         except tensor_file.DAMAGE as problem:
-            raise ValueError(tensor_file.damaged(path, "predictor", problem, _AGAIN)) from None
+            raise ValueError(tensor_file.damaged(path, "predictor", problem, AGAIN)) from None
 
     def _kept_labels(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a file keeps of the labels: in its header, JSON-ready, and as arrays."""
@@ -248,7 +250,6 @@ def _listed(rows: Sequence[int]) -> str:
 
 _ENCODER = "encoder/"
 """Before the names of an encoder's arrays, in a file."""
-_AGAIN = "make it with mapwise fit"
 
 
 class _Refused(Exception):

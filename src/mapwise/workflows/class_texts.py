@@ -28,31 +28,47 @@ def with_class_texts(
 
     Raises ValueError for files that hold nothing of the kind.
     """
-    classes: Sequence[str] = () if names is None else text_lines(names)
-    if len(set(classes)) < len(classes):
-        twice = next(name for place, name in enumerate(classes) if name in classes[:place])
-        raise ValueError(f"{names} names {twice!r} twice: name each class once")
-    sentences = {} if describe is None else _sentences(describe, {*map(str, examples.labels), *classes})
+    classes: Sequence[str] = () if names is None else names_in(names)
+    sentences = {} if describe is None else sentences_in(describe, {*map(str, examples.labels), *classes})
     return replace(examples, classes=[*examples.classes, *classes], sentences=sentences, use_names=use_names)
 
 
-def _sentences(path: Path, classes: Set[str]) -> dict[str, tuple[str, ...]]:
+def names_in(path: Path, what: str = "class") -> list[str]:
+    """The names in a file with one a line; raises ValueError for one that comes twice.
+
+    what: what they are names of.
+    """
+    names = text_lines(path)
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"{path} names {twice!r} twice: name each {what} once")
+    return names
+
+
+def sentences_in(path: Path, known: Set[str], what: str = "class") -> dict[str, tuple[str, ...]]:
+    """Name -> the sentences about it in a CSV file of two columns below a header, or in a JSON file.
+
+    known: the names that there are, which no header has.
+    what:  what they are names of.
+
+    Raises ValueError for a file that holds nothing of the kind.
+    """
     if path.suffix.lower() == ".json":
         return _of_json(path)
     header, lines, cells = table_cells(path)
     if len(header) != 2:
         raise ValueError(
-            f"{path} has the columns {', '.join(header)}, and two are needed: the class, and a sentence about it"
+            f"{path} has the columns {', '.join(header)}, and two are needed: the {what}, and a sentence about it"
         )
-    if header[0] in classes:
+    if header[0] in known:
         raise ValueError(
-            f"line 1 of {path} is about the class {header[0]!r}, and a header is needed: put a line class,sentence "
+            f"line 1 of {path} is about the {what} {header[0]!r}, and a header is needed: put a line {what},sentence "
             "before it"
         )
     sentences: dict[str, tuple[str, ...]] = {}
     for line, (name, sentence) in zip(lines, cells, strict=True):
         if not (name and sentence):
-            raise ValueError(f"line {line} of {path} has an empty cell: give a class and a sentence about it")
+            raise ValueError(f"line {line} of {path} has an empty cell: give a {what} and a sentence about it")
         sentences[name] = (*sentences.get(name, ()), sentence)
     return sentences
 

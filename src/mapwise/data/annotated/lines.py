@@ -15,7 +15,7 @@ def read_lines(path: Path) -> list[str]:
         content = read_bytes(path, streams=True)
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or problem
-        raise ValueError(f"{path} cannot be read ({reason}): give the path of a file of annotated texts") from None
+        raise ValueError(f"{path} cannot be read ({reason}): give the path of a file of texts") from None
     if content[:2] == b"\x1f\x8b":
         content = _unpacked(content, path)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -69,12 +69,18 @@ def marks_of_text(text: AnnotatedText) -> str:
     """
     if not text.text.strip() or "\n" in text.text or "\r" in text.text:
         raise ValueError(f"the text {quote(text.text)} is empty or has several lines: write it as JSON lines")
-    parts, end = list[str](), 0
     for span in text.spans:
         if span.type != span.type.strip() or "\n" in span.type or "\r" in span.type:
             raise ValueError(
                 f"the type {quote(span.type)} has white space around it or several lines: write the text as JSON lines"
             )
+    return marked(text)
+
+
+def marked(text: AnnotatedText) -> str:
+    """A text with its marks, to be looked at: it may have several lines."""
+    parts, end = list[str](), 0
+    for span in text.spans:
         words = _escaped(text.text[span.start : span.end], "[]")
         parts += [_escaped(text.text[end : span.start], "[]"), f"[{words}]({_escaped(span.type, '[]()')})"]
         end = span.end

@@ -96,6 +96,12 @@ def read_corpora(path: str | Path) -> list[Corpus]:
     return [read_annotated(folder) for folder in folders]
 
 
+def looks_like_json(lines: Sequence[str], path: Path) -> bool:
+    """Whether the lines of a file are JSON's, by its name or by their first letters."""
+    first = next((line.strip() for line in lines if line.strip()), "")
+    return _ends(path, _JSON) or first.startswith('{"')
+
+
 def is_annotated(path: Path) -> bool:
     """Whether a path is called like annotated texts: a file by its end, a folder by its files, or by its folders'."""
     if path.is_file():
@@ -132,10 +138,9 @@ def _read_file(path: Path) -> tuple[Sequence[AnnotatedText], Sequence[int], tupl
     """The texts of a file, the line of each, and remarks."""
     lines = read_lines(path)
     name = path.name.lower().removesuffix(_PACKED)
-    first = next((line.strip() for line in lines if line.strip()), "")
-    if not first:
+    if not any(line.strip() for line in lines):
         raise ValueError(f"{path} has no text: give JSON lines, CoNLL, or a text a line with marks such as [Anna](PER)")
-    if name.endswith(_JSON) or first.startswith('{"'):
+    if looks_like_json(lines, path):
         return *texts_of_json(lines, path), ()
     if looks_like_conll(lines):
         file = file_of_conll(lines, path)

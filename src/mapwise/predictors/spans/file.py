@@ -11,6 +11,7 @@ from mapwise.core import tree
 from mapwise.data import tensor_file
 from mapwise.data.annotated.texts import AnnotatedText, Span, check_type
 from mapwise.data.files import path_of
+from mapwise.predictors.kind import AGAIN
 from mapwise.predictors.spans.predictor import SpanPredictor
 from mapwise.problems.spans import Spans
 from mapwise.runs.learner import LearnerSettings
@@ -19,7 +20,7 @@ CARD = (
     "A finder of spans, by mapwise. It holds the texts it was fitted to, with their spans, and may name the files or "
     "lines they came from. Share it as you would share these texts."
 )
-_AGAIN = "make it with mapwise fit"
+
 _PARAMS, _FAST = "params/", "fast/"
 
 
@@ -52,7 +53,7 @@ def load_spans(path: str | Path) -> SpanPredictor:
     model isn't on this machine, or is another.
     """
     path = path_of(path)
-    tensors, about = tensor_file.load_tensors(path, "predictor", _AGAIN)
+    tensors, about = tensor_file.load_tensors(path, "predictor", AGAIN)
     try:
         if about["kind"] != Spans.name:
             raise _Other
@@ -62,7 +63,7 @@ def load_spans(path: str | Path) -> SpanPredictor:
             f"{path} holds no finder of spans: open it with FewShotClassifier, or FewShotRegressor"
         ) from None
     except (ValidationError, *tensor_file.DAMAGE) as problem:
-        raise ValueError(tensor_file.damaged(path, "predictor", problem, _AGAIN)) from None
+        raise ValueError(tensor_file.damaged(path, "predictor", problem, AGAIN)) from None
     version = about["model"]["version"]
     if predictor.model.version != version:
         raise ValueError(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import context, tree
-from mapwise.core.chain import BARRED, best_path, log_partition
+from mapwise.core.chain import BARRED, best_path, path_sums
 from mapwise.core.learner import Learner
 from mapwise.core.tags import allowed, spans_of
 from mapwise.core.task import Examples
@@ -155,25 +155,29 @@ class SpanPredictor:
         spans = spans_of(tags)
         if not spans:
             return []
-        held = torch.stack([_held(scores, *span) for span in spans])  # [spans, U, W]
-        each = log_partition(held, transitions, start, counted.expand(len(spans), -1))
-        share = (each - log_partition(scores, transitions, start, counted)).exp().clamp(max=1)
+        ahead, behind = path_sums(scores, transitions, start, counted)
+        share = (_log_sums(scores, ahead, behind, spans) - ahead[-1].logsumexp(-1)).exp().clamp(max=1)
         return [
             FoundSpan(tagged.units[first][0], tagged.units[end - 1][1], self.types[kind], float(chance))
             for (first, end, kind), chance in zip(spans, share, strict=True)
         ]
 
 
-def _held(scores: Float[Tensor, "U W"], first: int, end: int, kind: int) -> Float[Tensor, "U W"]:
-    """The scores where only paths are left on which this span begins and ends here."""
-    held = scores.clone()
-    for place, column in [(first, 1 + 2 * kind), *((inside, 2 + 2 * kind) for inside in range(first + 1, end))]:
-        score = held[place, column].clone()
-        held[place] = BARRED
-        held[place, column] = score
-    if end < len(held):
-        held[end, 2 + 2 * kind] = BARRED
-    return held
+def _log_sums(
+    scores: Float[Tensor, "U W"],
+    ahead: Float[Tensor, "U W"],
+    behind: Float[Tensor, "U W"],
+    spans: Sequence[tuple[int, int, int]],
+) -> Float[Tensor, "N"]:
+    """Of each span the logarithm of the sum of exp(score) over all paths on which it begins and ends just there."""
+    first, end, kind = torch.tensor(spans).T
+    begins = ahead[first, 1 + 2 * kind]  # [N]
+    goes_on = torch.stack([scores[one + 1 : last, 2 + 2 * column].sum() for one, last, column in spans])
+    # Behind it stands O, or a span begins.
+    after = torch.cat([scores + behind, scores.new_zeros(1, scores.shape[1])])  # [U + 1, W]
+    after[:-1, 2::2] = BARRED
+    after[-1, 1:] = BARRED  # behind the text is one way only
+    return begins + goes_on + after[end].logsumexp(-1)
 
 
 def _quick() -> AbstractContextManager[Any]:

@@ -1,0 +1,101 @@
+"""What the commands on predictors do for finders of spans."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from mapwise.interfaces.cli.flags import given_options
+from mapwise.interfaces.printing import answer, has_colours, note, show, show_sheet
+from mapwise.workflows.errors import WrongUse
+
+_OF_CLASSES = ("budget", "text", "label", "categories", "names", "skip_bad")
+_OF_SPANS = ("types", "steps")
+
+
+def check_fit_options(ctx: typer.Context, spans: bool) -> None:
+    """Raises WrongUse for options of the other kind of predictor."""
+    for name in given_options(ctx):
+        flag = f"--{name.replace('_', '-')}"
+        if spans and name in _OF_CLASSES:
+            raise WrongUse(f"{flag} is for predictors of classes and --spans fits a finder of spans: leave {flag} out")
+        if not spans and name in _OF_SPANS:
+            raise WrongUse(f"{flag} is for finders of spans: add --spans, or leave {flag} out")
+
+
+def fit_finder(
+    out: Path,
+    data: Path | None,
+    *,
+    encoder: str | None,
+    learner: str,
+    types: Path | None,
+    describe: Path | None,
+    names: bool,
+    steps: int | None,
+    json: bool,
+) -> None:
+    """Fit a finder of spans to annotated texts, and write it to one file."""
+    if data is None and types is None:
+        raise WrongUse("DATA is missing: give a file of annotated texts, or --types FILE")
+
+    from mapwise.data.files import path_to_read
+    from mapwise.interfaces.progress import Work
+    from mapwise.interfaces.span_lines import finder_lines, unread_line
+    from mapwise.predictors.spans.file import save_spans
+    from mapwise.predictors.spans.fit import STEPS
+    from mapwise.workflows.spans.fit import annotated_examples, fit_annotated
+
+    files = {"types": types and path_to_read(types), "describe": describe and path_to_read(describe)}
+    examples = annotated_examples(None if data is None else str(data), **files)
+    with Work("fitting") as work:
+        result = fit_annotated(
+            examples,
+            encoder=encoder,
+            learner=learner,
+            names=names,
+            steps=STEPS if steps is None else steps,
+            stage=work.stage,
+        )
+        save_spans(result.predictor, out)
+    about = result.to_json()
+    for remark in (*result.remarks, unread_line(len(result.cut), len(result.predictor.texts))):
+        note(f"note: {remark}" if remark else "")
+    answer({"file": str(out), "bytes": out.stat().st_size, **about}) if json else show(*finder_lines(about, out))
+
+
+def predict_spans(
+    ctx: typer.Context, path: Path, inputs: Sequence[str], *, csv: bool, displacy: bool, json: bool
+) -> None:
+    """Find spans in texts."""
+    check_options(ctx, path, ("refuse", "skip_bad"))
+    if csv + displacy + json > 1:
+        raise WrongUse("--csv, --displacy and --json are three forms of one answer: give one of them")
+
+    from mapwise.interfaces.progress import Work
+    from mapwise.interfaces.span_lines import span_colours, span_lines, span_sheet, unread_line
+    from mapwise.predictors.spans.file import load_spans
+    from mapwise.workflows.spans.inputs import input_texts
+    from mapwise.workflows.spans.predict import predict_texts
+
+    texts = input_texts(inputs)
+    predictor = load_spans(path)
+    with Work("finding spans") as work:
+        answers = predict_texts(predictor, texts, progress=work.steps("finding spans"))
+    note(unread_line(sum(one.cut for one in answers), len(answers)))
+    if json:
+        answer({"file": str(path), "texts": [one.to_json() for one in answers]})
+    elif displacy:
+        answer([one.to_displacy() for one in answers])
+    elif csv:
+        show_sheet(span_sheet(answers))
+    else:
+        show(*(span_colours(answers, sorted(predictor.types)) if has_colours() else span_lines(answers)))
+
+
+def check_options(ctx: typer.Context, path: Path, others: Sequence[str]) -> None:
+    """Raises WrongUse for options that are for predictors of classes alone."""
+    for name in given_options(ctx):
+        if name in others:
+            flag = f"--{name.replace('_', '-')}"
+            raise WrongUse(f"{flag} is for predictors of classes and {path} holds a finder of spans: leave {flag} out")

@@ -1,0 +1,1 @@
+"""Fitting a finder of spans, asking it, and its report."""
