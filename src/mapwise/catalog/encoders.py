@@ -10,6 +10,7 @@ from mapwise.catalog.nets import NETS
 from mapwise.catalog.plugins import Registry, first_line
 from mapwise.catalog.rows import EncoderRow, FamilyRow, named
 from mapwise.core.fields import check_text
+from mapwise.data.annotated.pairs import look_like_pairs
 from mapwise.data.modality import Modality
 from mapwise.data.photographs import look_like_photographs
 from mapwise.data.store import cache_folder
@@ -21,6 +22,7 @@ from mapwise.encoders.languages import Languages
 from mapwise.encoders.minilm import MiniLM
 from mapwise.encoders.photos import Photos
 from mapwise.encoders.pixels import Ink, Pixels
+from mapwise.encoders.relations import Relations
 from mapwise.encoders.table import Table
 from mapwise.encoders.text_hash import TextHash
 from mapwise.encoders.words import WordVectors
@@ -62,6 +64,12 @@ _ENCODERS = {
     "languages": EncoderRow(
         Languages, 'texts of 16 languages by meaning; pip install "mapwise[languages]"', suits=_none
     ),
+    "relations": EncoderRow(
+        Relations,
+        'what two marked spans of an English text are to each other; pip install "mapwise[entities]"',
+        suits=look_like_pairs,
+        only=True,
+    ),
 }
 """The cheaper before the dearer, of those that read the same."""
 
@@ -99,6 +107,15 @@ def likely(encoders: Sequence[Encoder], rows: Any) -> Encoder:
     if len(encoders) == 1:
         return encoders[0]
     return [encoders[0], *(one for one in encoders if (suits := ENCODERS[one.name].suits) and suits(rows))][-1]
+
+
+def readable(encoders: Sequence[Encoder], rows: Any) -> list[Encoder]:
+    """Those of several that may be compared on such raw rows; one alone was chosen by whoever fits, and stays."""
+    return [one for one in encoders if len(encoders) == 1 or not (row := ENCODERS[one.name]).only or _suits(row, rows)]
+
+
+def _suits(row: EncoderRow, rows: Any) -> bool:
+    return row.suits is not None and row.suits(rows)
 
 
 def not_installed(modality: Modality, rows: Any) -> list[Packaged]:

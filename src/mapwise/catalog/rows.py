@@ -73,11 +73,13 @@ class EncoderRow:
 
     suits: whether raw rows look like what it is for; of those that do "auto" takes the last where the examples can't
            tell. None: "auto" never takes it.
+    only:  whether other rows can't be read, so that "auto" doesn't compare it on them.
     """
 
     make: Callable[[], Encoder]
     summary: str
     suits: Callable[[Any], bool] | None = None
+    only: bool = False
 
     def __call__(self) -> Encoder:
         """The encoder."""

@@ -20,6 +20,7 @@ from mapwise.data.omniglot import omniglot
 from mapwise.data.rows import LabelledRows
 from mapwise.data.tables import table
 from mapwise.data.texts import labelled_texts
+from mapwise.encoders.encoder import description_rows
 from mapwise.encoders.minilm import model_pieces
 from mapwise.encoders.pixels import Ink, Pixels
 from mapwise.encoders.token_model import token_model
@@ -144,7 +145,9 @@ def encoded_texts(
     rows = LabelledRows.of(frozen(read.texts), read.labels, name=read.name, splits=splits, notes=read.notes)
     if support == "examples":
         return rows, None
-    return rows, LabelledRows.of(frozen(read.names()), read.classes, name=read.name, splits=splits)
+    return rows, LabelledRows.of(
+        frozen(description_rows(frozen, read.names())), read.classes, name=read.name, splits=splits
+    )
 
 
 PIECES: dict[str, Callable[[], Pieces]] = {"words": model_pieces, "minilm": model_pieces}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mapwise.data.annotated.texts import AnnotatedText
 from mapwise.data.arrays import check_real, check_whole_array, held
 from mapwise.data.cells import CellError, infinite, shortened, text
 from mapwise.data.modality import Columns, Modality
@@ -48,6 +49,8 @@ def modality_of(X: Any) -> Modality:
         return _modality_of_strings([row for row in rows if isinstance(row, str)])
     if all(_is_picture(row) for row in rows):
         return "pictures"
+    if all(isinstance(row, AnnotatedText) for row in rows):
+        return "texts"
     return "table"
 
 
@@ -112,14 +115,25 @@ def check_table(X: Any) -> None:
 
 
 def texts(X: Any) -> list[str]:
-    """A list of texts; raises ValueError for anything else, naming the first row."""
-    rows = _listed(X, "texts")
+    """A list of texts; raises ValueError for anything else, naming the first row.
+
+    An annotated text becomes a string with marks such as [Ada](head).
+    """
+    rows = [_string(row) for row in _listed(X, "texts")]
     for place, row in enumerate(rows):
         if not isinstance(row, str):
             if _is_gap(row):
                 raise ValueError(f"row {place} of X is missing ({row}), and a text is needed: fill it or drop the row")
             raise ValueError(f"row {place} of X is {_describe(row)} and no text: give a list of strings")
     return [str(row) for row in rows]
+
+
+def _string(row: Any) -> Any:
+    if not isinstance(row, AnnotatedText):
+        return row
+    from mapwise.data.annotated.marks import marked
+
+    return marked(row)
 
 
 def pictures(X: Any) -> list[Any]:

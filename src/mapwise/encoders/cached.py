@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Costly, Spread, Truncates, Tunable
+from mapwise.encoders.encoder import Costly, Spread, Truncates, Tunable, description_rows
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -92,6 +92,10 @@ class Cached:
             return np.isin(np.arange(len(block)), encoder.cut(block)).astype(np.float32)[:, None]
 
         return np.flatnonzero(self._looked_up(rows, "cut", flags)).tolist()
+
+    def described(self, text: str) -> str:
+        """A sentence about a class as a row that the encoder reads."""
+        return description_rows(self.encoder, [text])[0]
 
     def _looked_up(
         self, rows: Sequence[Any], what: str, compute: Callable[[Sequence[Any]], np.ndarray]

@@ -97,6 +97,15 @@ class Truncates(Encoder, Protocol):
 
 
 @runtime_checkable
+class Describes(Encoder, Protocol):
+    """An encoder of texts whose rows aren't plain sentences, and that makes a row of a sentence about a class."""
+
+    def described(self, text: str) -> str:
+        """The row that says what the sentence does."""
+        ...
+
+
+@runtime_checkable
 class Prepares(Encoder, Protocol):
     """An encoder that makes numbers of each row by itself, and then applies a network to many of them."""
 
@@ -133,6 +142,11 @@ class Packaged(Encoder, Protocol):
 def cut_rows(encoder: Encoder, rows: Any) -> list[int]:
     """The places of raw rows whose end the encoder doesn't read; raises ValueError for rows it can't read."""
     return encoder.cut(rows) if isinstance(encoder, Truncates) else []
+
+
+def description_rows(encoder: Encoder, texts: Sequence[str]) -> list[str]:
+    """Sentences about classes, such as their names, as rows that the encoder reads."""
+    return [encoder.described(text) for text in texts] if isinstance(encoder, Describes) else list(texts)
 
 
 @runtime_checkable

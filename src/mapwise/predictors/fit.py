@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from mapwise.catalog.encoders import likely
+from mapwise.catalog.encoders import likely, readable
 from mapwise.core.fields import check_text
 from mapwise.core.learner import Learner
 from mapwise.data.cells import sentences, shortened
-from mapwise.encoders.encoder import Encoder
+from mapwise.encoders.encoder import Encoder, description_rows
 from mapwise.predictors.advice import better_than, fault_of, steps_from
 from mapwise.predictors.choose import USUAL, Tried, choose, choose_encoder, seconds_of
 from mapwise.predictors.classes import Predictor
@@ -96,7 +96,7 @@ def fit(
     to_choose = isinstance(learner, str) and learner == AUTO and examples.names
     predictor_type: type[FittedPredictor] = Predictor if examples.names else TargetPredictor
     head = predictor_type.head_of(USUAL if to_choose else learner)
-    encoders = encoders_for(encoder, examples.modality, head)
+    encoders = readable(encoders_for(encoder, examples.modality, head), examples.rows)
     examples = examples.counted()
     _check_columns(examples.rows)
     if not examples.names:
@@ -184,7 +184,8 @@ def _of_no_examples(classes: Sequence[str], encoder: Encoder, head: Head, least:
         count = "no name" if not classes else "1 name" if len(classes) == 1 else f"{len(classes)} names"
         raise ValueError(f"there are no examples and {count} of classes: give at least {least}")
     # An encoder is fitted to rows, and the names are all there is.
-    fitted = Predictor.of(encoder, head, list(classes), np.arange(len(classes)), np.ones(len(classes)), classes)
+    rows = description_rows(encoder, classes)
+    fitted = Predictor.of(encoder, head, rows, np.arange(len(classes)), np.ones(len(classes)), classes)
     nothing = np.zeros(0, np.int64)
     return replace(fitted, rows=fitted.rows[:0], columns=nothing, weight=np.zeros(0), digests=nothing, note=note)
 

@@ -78,7 +78,7 @@ def marks_of_text(text: AnnotatedText) -> str:
 
 
 def marked(text: AnnotatedText) -> str:
-    """A text with its marks, to be looked at: it may have several lines."""
+    """A text with its marks, as `text_of_marks` reads it: it may have several lines."""
     parts, end = list[str](), 0
     for span in text.spans:
         words = _escaped(text.text[span.start : span.end], "[]")

@@ -12,6 +12,7 @@ from mapwise.core.families.described import Described, described_params, joined_
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.core.tree import Params
+from mapwise.encoders.encoder import description_rows
 from mapwise.predictors.descriptions.texts import Descriptions, Texts, texts_of
 from mapwise.predictors.evidence.belief import UNASKED, belief_in
 from mapwise.predictors.predictor import FittedPredictor
@@ -87,7 +88,7 @@ class DescribedPredictor(FittedPredictor):
         """With these texts for its descriptions; those that are known are not encoded again."""
         row_of = {text: row for (_, text, _), row in zip(known.texts, known.rows, strict=True)}
         new = list(dict.fromkeys(text for _, text, _ in texts if text not in row_of))
-        row_of |= dict(zip(new, self.encoded(new), strict=True)) if new else {}
+        row_of |= dict(zip(new, self.encoded(description_rows(self.encoder, new)), strict=True)) if new else {}
         rows = np.stack([row_of[text] for _, text, _ in texts]) if texts else self.rows[:0]
         return self._with_descriptions_as(replace(known, texts=texts, rows=rows))
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mapwise.data.modality import Modality
-from mapwise.encoders.encoder import Encoder, Prepares, Spread, cut_rows
+from mapwise.encoders.encoder import Encoder, Prepares, Spread, cut_rows, description_rows
 
 
 class EncodedRow(NamedTuple):
@@ -104,3 +104,7 @@ class SharedEncoder:
         if not raw or self.inner is None:
             return known
         return sorted([*known, *(raw[place] for place in cut_rows(self.inner, [rows[place] for place in raw]))])
+
+    def described(self, text: str) -> str:
+        """A sentence about a class as a row that the encoder reads."""
+        return text if self.inner is None else description_rows(self.inner, [text])[0]
