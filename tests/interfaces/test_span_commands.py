@@ -317,6 +317,21 @@ def test_a_finder_whose_model_is_gone_is_one_sentence(cli, fit, tmp_path):
     is_one_sentence(cli("predict", "new.safetensors", "a"), "there is no folder")
 
 
+def test_a_report_is_a_page_with_what_is_found(cli, finder, tmp_path):
+    done = cli("report", finder, "--out", "page.html")
+    assert done.code == 0 and done.out.endswith("page.html\n") and "spans of 2 types" in done.out, done.err
+    assert "<h2>What it finds" not in (tmp_path / "page.html").read_text()
+    answer = cli("report", finder, "Ada Byron met Ann Lee in Rome.", "--out", "page.html", "--json").answer
+    assert answer["types"] == {"city": 4, "person": 3} and answer["page"] == "page.html"
+    are_right(answer["texts"])
+    html = (tmp_path / "page.html").read_text()
+    assert html.count("<mark class=") > 7 and "<h2>What it finds" in html
+    is_one_sentence(cli("report", finder, "--out", "page.txt"), "page.txt ends otherwise")
+    is_one_sentence(cli("report", finder, "--out", "page.html", "--episodes", "9"), "--episodes is for a run's folder")
+    is_one_sentence(cli("report", finder, "nothing.txt", "--out", "page.html"), "nothing.txt cannot be read")
+    is_one_sentence(cli("report", "runs/none", "a text"), "texts are for a finder of spans")
+
+
 def test_commands_of_classes_say_what_a_finder_is_for(cli, finder, tmp_path):
     (tmp_path / "more.csv").write_text("text,label\na,b\n")
     before = finder.read_bytes()
@@ -339,6 +354,7 @@ def test_displacy_is_for_finders(cli, tmp_path):
     words = ("--learner", "nearest_mean", "--encoder", "text-hash")
     assert cli("fit", "a.csv", "--text", "t", "-o", "c.safetensors", *words).code == 0
     is_one_sentence(cli("predict", "c.safetensors", "a", "--displacy"), "--displacy is for finders of spans")
+    is_one_sentence(cli("report", "c.safetensors", "a"), "texts are for a finder of spans")
 
 
 def test_the_commands_of_the_page_end_well(cli, model):

@@ -11,9 +11,11 @@ _MARK = '<meta name="generator" content="mapwise">'
 _HEAD = 1000  # bytes of a page, among which the mark is
 
 
-def document(kicker: str, title: str, lede: str, parts: Sequence[str], foot: str) -> str:
-    """A whole page around its parts; those that are empty are left out."""
-    css = files("mapwise.report").joinpath("page.css").read_text("utf-8")
+def document(
+    kicker: str, title: str, lede: str, parts: Sequence[str], foot: str, sheets: Sequence[str] = ("page.css",)
+) -> str:
+    """A whole page around its parts, in the style of these sheets; parts that are empty are left out."""
+    css = "".join(files("mapwise.report").joinpath(sheet).read_text("utf-8") for sheet in sheets)
     body = "\n".join(part for part in parts if part)
     whole = f"""<!doctype html>
 <html lang="en">

@@ -1,5 +1,6 @@
 """The commands that judge runs: evaluate, compare and report."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from mapwise.interfaces.cli.app import Json, app
 from mapwise.interfaces.cli.flags import Set, given_options, values_of, with_settings
 from mapwise.interfaces.cli.predictors import Force
 from mapwise.interfaces.cli.runs import command_line
+from mapwise.interfaces.cli.spans import report_finder
 from mapwise.interfaces.printing import answer, show
 from mapwise.workflows.allocator import keep_freed_memory
 from mapwise.workflows.errors import WrongUse
@@ -124,7 +126,8 @@ def compare_command(
 @app.command(
     "report",
     epilog="Examples: mapwise report runs/protonet-glyphs; mapwise report runs/protonet-glyphs "
-    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors",
+    "--beside runs/supervised-glyphs --beside runs/finetune-glyphs; mapwise report signs.safetensors; "
+    "mapwise report finder.safetensors letters/*.txt",
 )
 @with_settings("report", judges=True)
 def report_command(
@@ -135,6 +138,14 @@ def report_command(
             metavar="RUN|FILE", help="A folder that mapwise train wrote, or a file of mapwise fit.", show_default=False
         ),
     ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT]...",
+            help="For a finder of spans: texts, or files of them as for predict, whose spans the page then shows.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Page to write about a FILE. \\[FILE.html]", show_default=False)
     ] = None,
@@ -153,14 +164,18 @@ def report_command(
     """
     from mapwise.workflows.reading import is_predictor
 
+    inputs = inputs or []
     if is_predictor(file := run.expanduser()):
         for name in given_options(ctx):
-            if name not in ("run", "out", "force", "json"):
+            if name not in ("run", "inputs", "out", "force", "json"):
                 flag = name.removeprefix("test_").strip("_").replace("__", ".").replace("_", "-")
                 raise WrongUse(f"--{flag} is for a run's folder and {run} is a predictor's file: leave --{flag} out")
-        about, line = _report_file(file, file.with_suffix(".html") if out is None else out.expanduser(), force)
+        page = file.with_suffix(".html") if out is None else out.expanduser()
+        about, line = _report_file(file, inputs, page, force)
         answer(about) if json else show(line, about["page"])
         return
+    if inputs:
+        raise WrongUse(f"texts are for a finder of spans and {run} is a run's folder: leave {inputs[0]!r} out")
     for flag, given in (("--out", out is not None), ("--force", force)):
         if given:
             raise WrongUse(
@@ -187,21 +202,30 @@ def report_command(
         show(run_summary(reports), str(path))
 
 
-def _report_file(file: Path, path: Path, force: bool) -> tuple[dict[str, Any], str]:
+def _report_file(file: Path, inputs: Sequence[str], path: Path, force: bool) -> tuple[dict[str, Any], str]:
     """Write a page about a predictor's file: its numbers, JSON-ready, and in a line."""
     from mapwise.data.files import write_atomically
-    from mapwise.predictors.classes import Predictor
+    from mapwise.predictors.kind import kind_of
+    from mapwise.problems.spans import Spans
     from mapwise.report.html import is_page
-    from mapwise.workflows.predictor_report import report_predictor
     from mapwise.workflows.writing import check_new
 
     if path.suffix != ".html" or path.is_dir():
         fault = "is a folder" if path.is_dir() else "ends otherwise"
         raise ValueError(f"the page is an HTML file and {path} {fault}: give a name such as {file.stem}.html")
     check_new(path, force=force or is_page(path))
-    predictor, size = Predictor.load(file), file.stat().st_size
-    result = report_predictor(predictor, str(file), size)
-    write_atomically(path, lambda opened: opened.write(result.page.encode()))
-    return {"file": str(file), "page": str(path), "bytes": size, **result.to_json()}, "\n  ".join(
-        [result.summary, *result.advice[1:]]
-    )
+    finder = kind_of(file) == Spans.name
+    if inputs and not finder:
+        raise WrongUse(f"texts are for a finder of spans and {file} holds none: leave {inputs[0]!r} out")
+    page, about, line = report_finder(file, inputs) if finder else _report_predictor(file)
+    write_atomically(path, lambda opened: opened.write(page.encode()))
+    return {"file": str(file), "page": str(path), "bytes": file.stat().st_size, **about}, line
+
+
+def _report_predictor(file: Path) -> tuple[str, dict[str, Any], str]:
+    """The page about a predictor of classes, its numbers, JSON-ready, and in a line."""
+    from mapwise.predictors.classes import Predictor
+    from mapwise.workflows.predictor_report import report_predictor
+
+    result = report_predictor(Predictor.load(file), str(file), file.stat().st_size)
+    return result.page, result.to_json(), "\n  ".join([result.summary, *result.advice[1:]])

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mapwise.interfaces.cli.flags import given_options
 from mapwise.interfaces.printing import answer, has_colours, note, show, show_sheet
 from mapwise.workflows.errors import WrongUse
+
+if TYPE_CHECKING:
+    from mapwise.predictors.spans.predictor import SpanPredictor
+    from mapwise.workflows.spans.predict import TextWithSpans
 
 _OF_CLASSES = ("budget", "text", "label", "categories", "names", "skip_bad")
 _OF_SPANS = ("types", "steps")
@@ -68,21 +73,16 @@ def predict_spans(
     ctx: typer.Context, path: Path, inputs: Sequence[str], *, csv: bool, displacy: bool, json: bool
 ) -> None:
     """Find spans in texts."""
-    check_options(ctx, path, ("refuse", "skip_bad"))
+    for name in given_options(ctx):
+        if name in ("refuse", "skip_bad"):
+            flag = f"--{name.replace('_', '-')}"
+            raise WrongUse(f"{flag} is for predictors of classes and {path} holds a finder of spans: leave {flag} out")
     if csv + displacy + json > 1:
         raise WrongUse("--csv, --displacy and --json are three forms of one answer: give one of them")
 
-    from mapwise.interfaces.progress import Work
-    from mapwise.interfaces.span_lines import span_colours, span_lines, span_sheet, unread_line
-    from mapwise.predictors.spans.file import load_spans
-    from mapwise.workflows.spans.inputs import input_texts
-    from mapwise.workflows.spans.predict import predict_texts
+    from mapwise.interfaces.span_lines import span_colours, span_lines, span_sheet
 
-    texts = input_texts(inputs)
-    predictor = load_spans(path)
-    with Work("finding spans") as work:
-        answers = predict_texts(predictor, texts, progress=work.steps("finding spans"))
-    note(unread_line(sum(one.cut for one in answers), len(answers)))
+    predictor, answers = _answers(path, inputs)
     if json:
         answer({"file": str(path), "texts": [one.to_json() for one in answers]})
     elif displacy:
@@ -93,9 +93,26 @@ def predict_spans(
         show(*(span_colours(answers, sorted(predictor.types)) if has_colours() else span_lines(answers)))
 
 
-def check_options(ctx: typer.Context, path: Path, others: Sequence[str]) -> None:
-    """Raises WrongUse for options that are for predictors of classes alone."""
-    for name in given_options(ctx):
-        if name in others:
-            flag = f"--{name.replace('_', '-')}"
-            raise WrongUse(f"{flag} is for predictors of classes and {path} holds a finder of spans: leave {flag} out")
+def report_finder(path: Path, inputs: Sequence[str]) -> tuple[str, dict[str, Any], str]:
+    """The page about a finder of spans and what it finds in these texts, its numbers, JSON-ready, and in a line."""
+    from mapwise.workflows.spans.report import report_spans
+
+    predictor, answers = _answers(path, inputs)
+    result = report_spans(predictor, str(path), path.stat().st_size, answers)
+    return result.page, result.to_json(), result.summary
+
+
+def _answers(path: Path, inputs: Sequence[str]) -> "tuple[SpanPredictor, list[TextWithSpans]]":
+    """The finder in a file, and what it finds; how many texts aren't read whole is noted."""
+    from mapwise.interfaces.progress import Work
+    from mapwise.interfaces.span_lines import unread_line
+    from mapwise.predictors.spans.file import load_spans
+    from mapwise.workflows.spans.inputs import input_texts
+    from mapwise.workflows.spans.predict import predict_texts
+
+    texts = input_texts(inputs)
+    predictor = load_spans(path)
+    with Work("finding spans") as work:
+        answers = predict_texts(predictor, texts, progress=work.steps("finding spans"))
+    note(unread_line(sum(one.cut for one in answers), len(answers)))
+    return predictor, answers

@@ -1,0 +1,114 @@
+"""The page about a finder of spans shows every text as it is, with marks, and needs nothing else."""
+
+import re
+from html import escape
+from types import SimpleNamespace
+
+import pytest
+
+from findings import Elements, words
+from mapwise.data.annotated.texts import AnnotatedText, Span
+from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
+from mapwise.report.spans_page import MarkedText, spans_page
+from mapwise.runs.learner import LearnerSettings
+
+NASTY = "<script>alert(1)</script>"
+TEXTS = (
+    AnnotatedText("Ada met Ann in Rome", (Span(0, 3, "person"), Span(8, 11, "person"), Span(15, 19, "city"))),
+    AnnotatedText("It rained."),
+    AnnotatedText(f"{NASTY} & \"Ada\" 'x' \ud83d", (Span(0, len(NASTY), NASTY),)),
+)
+
+
+def finder(texts=TEXTS, types=("person", "city", NASTY, "river"), sources=(), sentences=None):
+    settings = LearnerSettings.model_construct(learner="span_finder", fields={"tune_steps": 100}, net="tokens")
+    predictor = SpanPredictor(settings, {}, {}, tuple(texts), tuple(types), sentences or {}, sources=tuple(sources))
+    vars(predictor)["model"] = SimpleNamespace(name="minilm")
+    return predictor
+
+
+def page(answers=(), size=12_345, **changes):
+    return spans_page(finder(**changes), "my files/finder.safetensors", size, answers)
+
+
+def marks(html, title):
+    """What each mark of a section says, with its tooltip."""
+    section = html.partition(f"<h2>{title}</h2>")[2].partition("</section>")[0]
+    return [(words(mark).strip(), tip) for tip, mark in re.findall(r'<mark[^>]*title="([^"]*)">(.*?)</mark>', section)]
+
+
+def test_every_annotated_text_stands_there_with_its_types_in_letters():
+    html = page(sources=("line 1 of a.txt", "line 2 of a.txt", "line 3 of a.txt"))
+    assert [mark for mark, _ in marks(html, "The annotated texts")][:3] == [
+        "Ada ( person )",
+        "Ann ( person )",
+        "Rome ( city )",
+    ]
+    read = words(html)
+    for text in ("spans of 4 types, and was fitted to 4 spans in 3 annotated texts", "line 2 of a.txt It rained."):
+        assert text in read
+    for text in ("person 2 Ada , Ann", "river 0 known by its name alone", "12,345 bytes", "Share it as you would"):
+        assert text in read, read
+    assert "<h2>What it finds" not in html
+
+
+def test_what_was_found_has_its_probability_in_letters_and_in_a_tooltip():
+    text = "Ada\nmet Tom"
+    html = page([MarkedText("letter.txt, line 1", text, [FoundSpan(8, 11, "person", 0.9876)])])
+    assert marks(html, "What it finds") == [("Tom ( person 98.8 % )", "person, 98.8 %")]
+    assert "Ada\nmet <mark" in html and "letter.txt, line 1" in html
+
+
+def test_nothing_in_a_text_a_type_or_a_source_is_markup():
+    html = page(
+        [MarkedText(NASTY, NASTY, [FoundSpan(0, 8, NASTY, 0.5)])],
+        sources=(NASTY,) * 3,
+        sentences={"person": f'a "{NASTY}"'},
+    )
+    assert "<script" not in html and escape(NASTY) in html
+    html.encode()  # no half of a character is left
+    parsed = Elements(html)
+    assert not parsed.crossed and not parsed.open
+    assert not {tag for tag, _ in parsed.tags} & {"script", "iframe", "object", "link", "img"}
+    assert "http" not in re.sub(r"http-equiv|<style>.*?</style>", "", html, flags=re.S)
+
+
+@pytest.mark.parametrize("text", ["سافر أحمد إلى روما", "\u202eRome\u202c", "日本", "\x00\x1b[0m", "e\u0301 \u200d"])
+def test_texts_of_any_script_keep_their_direction_to_themselves(text):
+    html = page([MarkedText("a", text, [FoundSpan(0, len(text), "person", 0.5)])])
+    section = html.partition("What it finds")[2]
+    assert '<p class="run" dir="auto">' in section and 'class="type short" dir="auto"' in section
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", html)
+
+
+def test_long_texts_scroll_and_many_are_counted():
+    long = "Ada met Ann. " * 3000
+    html = page([MarkedText("a", long, []), *(MarkedText(f"b {n}", "Ada", []) for n in range(400))])
+    assert 'tabindex="0" role="region" aria-label="a long text, scrolls"' in html
+    assert "and 101 more texts" in words(html) and "b 298" in html and "b 299" not in html
+    assert "and 4 more texts" in words(page([MarkedText("a", "x" * 200_000, [])] * 5))
+
+
+def test_every_colour_is_dark_in_the_dark_and_readable():
+    css = page().partition("<style>")[2].partition("</style>")[0]
+    dark = css.partition("(prefers-color-scheme: dark)")[2]
+    for sheet in (css, dark):
+        ink = re.search(r"--ink: (#\w{6})", sheet)[1]
+        for place in range(8):
+            assert contrast(ink, re.search(rf"--t{place}: (#\w{{6}})", sheet)[1]) > 7
+
+
+def contrast(one, other):
+    """WCAG 2's, from 1 to 21."""
+
+    def luminance(colour):
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_same_finder_gives_the_same_bytes_and_another_gives_others():
+    assert page() == page() != page(size=12_346)
