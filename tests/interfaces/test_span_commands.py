@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, command
+from conftest import ROOT, command, rewrite
 from span_cases import HOSTILE_FILES, HOSTILE_TEXTS, line
 from test_docs import blocks
 
@@ -215,7 +215,9 @@ def test_lines_of_files_and_rows_of_tables_are_texts(cli, finder, tmp_path):
     (tmp_path / "b.csv").write_text("id,text\n1,Ann Lee in Oslo\n")
     (tmp_path / "c.csv").write_text('note\n"Rome, Oslo"\n')
     (tmp_path / "d.conll").write_text("Ada B-person\nin O\nRome B-city\n")
-    texts = cli("predict", finder, "a.txt", "b.csv", "c.csv", "d.conll", "Oslo", "--json").answer["texts"]
+    (tmp_path / "letter").write_text("Ann")
+    given = ("a.txt", "b.csv", "c.csv", "d.conll", "letter", "Oslo")
+    texts = cli("predict", finder, *given, "--json").answer["texts"]
     are_right(texts)
     assert [(one["source"], one["text"]) for one in texts] == [
         ("a.txt, line 1", "  Ada Byron in Rome"),
@@ -223,6 +225,7 @@ def test_lines_of_files_and_rows_of_tables_are_texts(cli, finder, tmp_path):
         ("b.csv, line 2", "Ann Lee in Oslo"),
         ("c.csv, line 2", "Rome, Oslo"),
         ("d.conll, line 1", "Ada in Rome"),
+        ("letter, line 1", "Ann"),
         ("command line", "Oslo"),
     ]
 
@@ -276,6 +279,8 @@ def test_a_word_that_is_cut_is_counted(cli, finder):
         (("nothing.txt",), "nothing.txt cannot be read"),
         (("nothing.jsonl",), "nothing.jsonl cannot be read"),
         (("nothing.csv",), "nothing.csv cannot be read"),
+        (("nothing.json",), "nothing.json cannot be read"),
+        (("/dev/null",), "holds no text"),
         (("empty.txt",), "holds no text"),
         (("binary.txt",), "is not text in UTF-8"),
         (("table.csv",), "has no column 'text'"),
@@ -306,6 +311,10 @@ def test_a_file_that_is_no_finder_is_one_sentence(cli, finder, model, tmp_path):
     for name in ("cut", "changed", "noise", "empty"):
         is_one_sentence(cli("predict", f"{name}.safetensors", "a"), "is no whole predictor")
     is_one_sentence(cli("predict", "nothing.safetensors", "a"), "there is no file nothing.safetensors")
+    for kind, message in ((3, "its kind is 3"), ("relations", "is no whole predictor")):
+        (tmp_path / "other.safetensors").write_bytes(content)
+        rewrite(tmp_path / "other.safetensors", lambda about, arrays, kind=kind: about.update(kind=kind))
+        is_one_sentence(cli("predict", "other.safetensors", "a"), message)
 
 
 def test_a_finder_whose_model_is_gone_is_one_sentence(cli, fit, tmp_path):

@@ -115,7 +115,7 @@ class TokenModel:
 
 
 class TokenNetwork(nn.Module):
-    """A vector for every piece of a text, from the pieces around it too: a pretrained model, and what is tuned of it.
+    """A vector for every piece of a text, by a pretrained model and what is tuned of it; needs "mapwise[entities]".
 
     inputs:  rows of pieces, {"pieces": [L], "cases": [L]}, both int64; pieces of 0 are padding and change no other.
     outputs: None: it ends in no head.

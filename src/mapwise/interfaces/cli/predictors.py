@@ -14,7 +14,9 @@ PredictorFile = Annotated[Path, typer.Argument(help="A file that mapwise fit wro
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Pictures, folders of them, texts, .txt or .csv files, or - for standard input.", show_default=False
+        help="Pictures, folders of them, texts, .txt or .csv files (for a finder of spans .jsonl too), or - for "
+        "standard input.",
+        show_default=False,
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out damaged pictures.")]

@@ -13,8 +13,8 @@ from mapwise.workflows.reading import MOST_TEXTS, is_text_file, table_cells
 
 COLUMN = "text"
 """Of the texts in a table with several columns."""
-_FILES = (".jsonl", ".ndjson", ".conll", ".gz")
-"""Ends by which a file is known that isn't there, beside .txt and .csv."""
+_FILES = (".csv", ".json", ".jsonl", ".ndjson", ".conll", ".gz")
+"""Ends by which a file is known that isn't there, beside .txt."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class InputTexts:
 
 
 def input_texts(inputs: Sequence[str]) -> InputTexts:
-    """The texts that a command line gives: each of its words is one, or names a file of texts.
+    """The texts that a command line gives: each argument is one, or names a file of texts.
 
     A file has a text a line, which is taken as it stands; lines without any letter are skipped. In a .csv file the
     texts are in the column `text`, or in the only one. JSON lines and CoNLL are read for their texts, and may have
@@ -53,7 +53,7 @@ def input_texts(inputs: Sequence[str]) -> InputTexts:
 
 
 def _is_file(path: Path) -> bool:
-    return is_text_file(path) or path.suffix.lower() in (".csv", *_FILES)
+    return is_text_file(path) or path.suffix.lower() in _FILES or os.path.isfile(path)
 
 
 def _texts_of_file(path: Path) -> tuple[list[str], list[int]]:
