@@ -65,7 +65,7 @@ def span_colours(answers: "Sequence[TextWithSpans]", types: Sequence[str]) -> "l
         text, end = Text(), 0
         for span in one.spans:
             text.append(one.text[end : span.start])
-            text.append(one.text[span.start : span.end], style=f"bold {colours[span.type]}")
+            text.append(one.text[span.start : span.end], style=colours[span.type])  # bold black is grey in many
             text.append(f" {span.type} {share(span.probability, 0)} ", style=f"italic {colours[span.type]}")
             end = span.end
         text.append(one.text[end:])
