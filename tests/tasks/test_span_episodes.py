@@ -231,10 +231,14 @@ def test_batches_hold_every_sentence_once_an_epoch(rows):
     assert torch.equal(source(7).query.y, source(7).query.y)
 
 
-def test_batches_of_several_corpora_take_turns():
+def test_batches_of_several_corpora_come_as_often_as_the_corpora_are_large():
     corpora = [corpus("a", types=["P", "Q", "R", "S"]), corpus("b", types=["M", "N"], seed=1)]
     source = SpanBatches(SpanEpisodes(AnnotatedRows.of(corpora, model_pieces(), 40), tasks=2), batch=8)
-    assert [types_of(names) for names in source.names(0)] == [["P", "Q", "R", "S"], ["M", "N", "", ""]]
+    batches = [-(-len(table.split("train").rows) // 8) for table in source.episodes.rows.corpora]
+    names = [types_of(of_task) for step in range(sum(batches)) for of_task in source.names(step)]
+    for epoch in (names[: sum(batches)], names[sum(batches) :]):
+        assert [epoch.count(types) for types in (["P", "Q", "R", "S"], ["M", "N", "", ""])] == batches
+    assert names[: sum(batches)] != names[sum(batches) :]
     assert source.outputs == 9 and source(0).query.y.shape == (2, 8, 40, 9) and source.about.ways == "2-4"
 
 

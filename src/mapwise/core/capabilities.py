@@ -25,8 +25,8 @@ VoteScale: TypeAlias = Literal["scores", "probabilities"]
 class OverEmbedded(NamedTuple, Generic[L]):
     """A learner over embedded rows, so that each row is embedded only once."""
 
-    encode: Callable[[Any], Float[Tensor, "N D"]]
-    """Embeds raw rows, each by itself."""
+    encode: Callable[[Any], Any]
+    """Embeds raw rows, each by itself: [N, D], or of texts what the learner takes instead."""
     learner: L
     """Takes embedded rows instead of raw ones."""
     params: Params

@@ -1,5 +1,6 @@
 """Episodes of spans: a few sentences in which a few types are annotated, and others in which they are to be found."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -227,7 +228,7 @@ class SpanBatches(Source):
     """Tasks of all types of a corpus: no support but the names of the types, and a shuffled batch of sentences.
 
     For training on what spans are of which type, which are found in each sentence of a split, also where there are
-    none. Every sentence comes once in an epoch of its corpus; the corpora take turns.
+    none. A corpus has as many batches in an epoch as it fills, in random order, and gives each sentence once.
 
     episodes: the few-shot tasks to train for. Their rows, tasks, seed, part and device are used here.
     batch:    query sentences of a task.
@@ -317,8 +318,15 @@ class SpanBatches(Source):
     def _turns(self, step: int) -> list[tuple[int, int]]:
         """Of every task its corpus, and which of that corpus's batches it is."""
         check_step(step)
-        corpora, tasks = len(self._of_corpora), self.episodes.tasks
-        return [((step * tasks + task) % corpora, (step * tasks + task) // corpora) for task in range(tasks)]
+        batches = [math.ceil(len(split.rows) / self.batch) for split in self._of_corpora]
+        owners = np.repeat(np.arange(len(batches)), batches)
+        turns = []
+        for number in range(step * self.episodes.tasks, (step + 1) * self.episodes.tasks):
+            epoch, place = divmod(number, len(owners))
+            order = owners[_order(len(owners), self.episodes.seed, epoch)]
+            corpus = int(order[place])
+            turns.append((corpus, epoch * batches[corpus] + int((order[:place] == corpus).sum())))
+        return turns
 
     def _sentences(self, corpus: int, turn: int) -> Int[np.ndarray, "batch"]:
         rows = self._of_corpora[corpus].rows

@@ -13,6 +13,9 @@ from mapwise.data.annotated.texts import AnnotatedText, annotated
 from mapwise.predictors.spans.file import load_spans, save_spans
 from mapwise.predictors.spans.fit import AUTO, STEPS, fit_spans
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
+from mapwise.predictors.spans.report import SpanReport, cross_validate
+from mapwise.predictors.spans.votes import SpanExplanation, explain_spans
+from mapwise.predictors.spans.which_next import NextText, next_texts
 from mapwise.problems.spans import entity_scores
 
 
@@ -77,6 +80,41 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         examples = annotated_texts(texts, spans)
         answers = self.predict([text.text for text in examples])
         return entity_scores([text.spans for text in examples], [[span[:3] for span in row] for row in answers]).all.f1
+
+    def explain(self, texts: Sequence[str]) -> list[list[SpanExplanation]]:
+        """Of each span that is found in each text, the annotated spans that voted for its type, the largest vote first.
+
+        The votes of a span add up to the score of its type.
+        """
+        return [explain_spans(self.predictor_, text) for text in checked_texts(texts)]
+
+    def which_next(self, texts: Sequence[str], n: int = 1) -> list[NextText]:
+        """The texts most worth an annotation, the best first: their places, and why.
+
+        Raises ValueError for an n that is above the number of different texts.
+        """
+        return next_texts(self.predictor_, checked_texts(texts), n)
+
+    def add_type(self, name: str, texts: Sequence[str], spans: Sequence[Iterable[Any]], *, describe: str = "") -> Self:
+        """Learn one more type from texts in which its spans are annotated, in about a second.
+
+        The model isn't tuned again: fit all texts anew where that may take longer, and finds more.
+
+        spans:    of each text a list of (start, end) or (start, end, type).
+        describe: a few words that say what it is, in place of its name.
+
+        Raises ValueError for a type that is there, and for texts without a span of it.
+        """
+        named = [[(*span, name) if len(span) == 2 else span for span in map(tuple, row)] for row in spans]
+        return self._keep(self.predictor_.with_type(name, annotated(texts, named), describe))
+
+    @property
+    def report_(self) -> SpanReport:
+        """How good this is, by cross-validation of the texts; takes five fits when it is first asked for."""
+        if vars(self).get("_report", (None,))[0] is not self.predictor_:
+            self.__dict__["_report"] = (self.predictor_, cross_validate(self.predictor_))
+        report: SpanReport = vars(self)["_report"][1]
+        return report
 
     @property
     def types_(self) -> list[str]:

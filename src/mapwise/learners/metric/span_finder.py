@@ -1,16 +1,17 @@
 """A finder of spans: where they begin and end is learned across tasks, and a type lies where its words and name do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from mapwise.core import functional
+from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.families.embedding import kept_laws
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
@@ -22,6 +23,18 @@ from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes, reweighted
 from mapwise.core.tree import Fast, Params, Tree
 from mapwise.learners.row import LearnerRow
+
+
+class Vectors(nn.Module):
+    """Stands in for an encoder where words have vectors already."""
+
+    def __init__(self, output_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.output_shape = output_shape
+
+    def forward(self, x: Mapping[str, Tensor]) -> Float[Tensor, "N L D"]:
+        """The vectors, [N, L, D]."""
+        return x["vectors"]
 
 
 @dataclass(frozen=True)
@@ -171,8 +184,19 @@ class SpanFinder(Learner):
         """Words where they are compared with the types, of length 1."""
         return self._placed(fast, self._encoded(fast, x))
 
-    def over_embedded(self, params: Params) -> None:
-        """None: where a word lies depends on those around it, and steps move it."""
+    def over_embedded(self, params: Params) -> OverEmbedded[Learner] | None:
+        """The same learner over texts whose words have vectors already; None where steps would move these.
+
+        Its rows are {"vectors": [N, L, D], "described": [N]}.
+        """
+        if self.tune_steps:
+            return None
+        rest = {name: part for name, part in params.items() if name != "encoder"}
+        net = partial(Vectors, functional.output_shape(self.encoder))
+        return OverEmbedded(partial(self._vectors, params), replace(self, encoder=net), {**rest, "encoder": {}})
+
+    def _vectors(self, params: Params, x: Any) -> dict[str, Tensor]:
+        return {"vectors": self._encoded(params, x), "described": is_name(x)}
 
     def _encoded(self, params: Params, x: Any) -> Float[Tensor, "N L D"]:
         return functional.apply(self.encoder, params.get("encoder", {}), pieces_alone(x))

@@ -1,8 +1,8 @@
 """A finder of spans fitted to a few annotated texts: a value, so that another text or type makes another one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import context, tree
+from mapwise.core.capabilities import Embeds
 from mapwise.core.chain import BARRED, best_path, path_sums
 from mapwise.core.learner import Learner
 from mapwise.core.tags import allowed, spans_of
@@ -98,6 +99,59 @@ class SpanPredictor:
         """The learner."""
         return self.settings.build()
 
+    @property
+    def columns(self) -> list[str]:
+        """What each column of the scores says of a word, in words."""
+        return ["no span", *(f"{place} of {name}" for name in self.types for place in ("beginning", "inside"))]
+
+    def fitted_to(self, texts: Sequence[AnnotatedText]) -> Self:
+        """The same learner, adapted to other texts in place of these."""
+        return replace(self, texts=tuple(texts), sources=(), fast=self.adapted(texts))
+
+    def with_type(self, name: str, texts: Sequence[AnnotatedText], sentence: str = "") -> Self:
+        """With one more type, from texts in which its spans are annotated, without tuning the model again.
+
+        The model stays as it was tuned; the prototypes are made anew, and the linear maps move a little. In these texts
+        spans of the other types are those that this predictor finds, unless they overlap with annotated ones.
+
+        Raises ValueError for a type that is there, for texts without a span of it, and for a learner whose rows can't
+        be embedded once.
+        """
+        if name in self.types:
+            raise ValueError(f"there is a type {name!r} already: give another name")
+        if not any(span.type == name for text in texts for span in text.spans):
+            raise ValueError(f"none of the {len(texts)} texts has a span of type {name!r}: mark at least one")
+        if others := sorted({span.type for text in texts for span in text.spans} - {*self.types, name}):
+            raise ValueError(f"the texts have spans of {others[0]!r}, which is no type here: add one at a time")
+        sentences = {**self.sentences, **({name: sentence} if sentence else {})}
+        wider = replace(
+            self,
+            types=(*self.types, name),
+            sentences=sentences,
+            texts=(*self.texts, *texts),
+            sources=(*self.sources, *([""] * len(texts))) if self.sources else (),
+        )
+        completed = [
+            _completed(text, spans) for text, spans in zip(texts, self.predict([t.text for t in texts]), strict=True)
+        ]
+        support = wider.support_of([*self.texts, *completed])
+        names = [field.name for field in fields(self.learner)]
+        still: Any = replace(self.learner, **{name: 0 for name in names if name == "tune_steps"})
+        over = still.over_embedded(self.fast) if isinstance(still, Embeds) else None
+        if over is None:
+            raise ValueError(f"{self.settings.learner} embeds no text by itself: fit it again with the new type")
+        before = len(Windows.of(self.model, self.texts).windows)
+        with torch.no_grad():
+            support = support._replace(x=over.encode(support.x))
+            # What may be of the new type in texts of before, where it was not looked for, is nothing to learn from.
+            chances = over.learner.predict(over.params, over.learner.adapt(over.params, support), support.x).exp()
+            unknown = (chances[..., -2:].sum(-1) > _MAYBE) & (support.y[..., 0] > 0)
+            unknown &= (torch.arange(len(support.y)) < before)[:, None]
+            support = support._replace(weight=torch.where(unknown, 0.0, support.weight))
+            learner = replace(over.learner, **_SMALL_STEPS) if "tune_steps" in names else over.learner
+            fast = tree.detach(learner.adapt(over.params, support))
+        return replace(wider, fast={**fast, "encoder": self.fast["encoder"]})
+
     def adapted(self, texts: Sequence[AnnotatedText]) -> Fast:
         """The learner adapted to these texts instead."""
         support = self.support_of(texts)
@@ -106,7 +160,7 @@ class SpanPredictor:
 
     def support_of(self, texts: Sequence[AnnotatedText]) -> Examples:
         """Annotated texts as a learner takes them, and behind them the names of the types."""
-        named = [self._name_of(name) for name in self.types] if self.names else []
+        named = self.named if self.names else []
         windows = Windows.of(self.model, [*texts, *named])
         x, weight = windows.rows(range(len(windows.windows)))
         y = torch.zeros(*weight.shape, 2 * len(self.types) + 1)
@@ -117,22 +171,58 @@ class SpanPredictor:
             x["described"][row] = int(window.text >= len(texts))
         return Examples(x, y * weight[..., None], weight, torch.zeros((), dtype=torch.int64))
 
-    def _name_of(self, name: str) -> AnnotatedText:
-        words = self.sentences.get(name, "").strip() or read_name(name).strip() or name
-        return AnnotatedText(words, (Span(0, len(words), name),))
+    @property
+    def named(self) -> list[AnnotatedText]:
+        """The words for each type, as a text that is one span of it."""
+        words = [self.sentences.get(name, "").strip() or read_name(name).strip() or name for name in self.types]
+        return [
+            AnnotatedText(of_type, (Span(0, len(of_type), name),))
+            for name, of_type in zip(self.types, words, strict=True)
+        ]
+
+    def embedded(self, texts: Sequence[str]) -> tuple[list[list[tuple[int, int]]], list[Float[np.ndarray, "U D"]]]:
+        """The units of every text, and where the learner compares the word that each begins."""
+        return self.embedded_annotated([AnnotatedText(text) for text in texts])
+
+    def embedded_annotated(
+        self, texts: Sequence[AnnotatedText]
+    ) -> tuple[list[list[tuple[int, int]]], list[Float[np.ndarray, "U D"]]]:
+        """The same of texts whose units are cut at the edges of their spans."""
+        windows = Windows.of(self.model, texts)
+
+        def placed(x: dict[str, Tensor]) -> Tensor:
+            assert isinstance(self.learner, Embeds)
+            return self.learner.embed(self.params, self.fast, x)
+
+        return windows.units, self._by_unit(windows, placed)
+
+    def _by_unit(
+        self, windows: Windows, function: Callable[[dict[str, Tensor]], Tensor]
+    ) -> list[Float[np.ndarray, "U C"]]:
+        """What a function makes of every unit, from the window in which it counts."""
+        parts: list[list[tuple[int, np.ndarray]]] = [[] for _ in windows.units]
+        for places in windows.batches(_TOGETHER):
+            x, _ = windows.rows(places)
+            with torch.no_grad():
+                answers = function(x)
+            for row, window in enumerate(windows.windows[place] for place in places):
+                counted = answers[row, windows.firsts(window)[window.counts]]
+                parts[window.text].append((window.first, counted.double().numpy()))
+        return [
+            np.concatenate([rows for _, rows in sorted(part, key=lambda one: one[0])]) if part else np.zeros((0, 1))
+            for part in parts
+        ]
 
     def tagged(self, texts: Sequence[str]) -> tuple[list[TaggedText], list[int]]:
         """The scores of every tag for every unit of each text, and the places of texts that aren't read to the end."""
         windows = Windows.of(self.model, [AnnotatedText(text) for text in texts])
-        scores = [np.zeros((len(units), 2 * len(self.types) + 1)) for units in windows.units]
-        for places in windows.batches(_TOGETHER):
-            x, _weight = windows.rows(places)
-            with torch.no_grad():
-                answers = self.learner.predict(self.params, self.fast, x)
-            assert isinstance(answers, Tensor)
-            for row, window in enumerate(windows.windows[place] for place in places):
-                counted = slice(window.first + window.counts.start, window.first + window.counts.stop)
-                scores[window.text][counted] = answers[row, windows.firsts(window)[window.counts]].double().numpy()
+
+        def scored(x: dict[str, Tensor]) -> Tensor:
+            scores = self.learner.predict(self.params, self.fast, x)
+            assert isinstance(scores, Tensor)
+            return scores
+
+        scores = self._by_unit(windows, scored)
         return [TaggedText(*pair) for pair in zip(windows.units, scores, strict=True)], windows.cut
 
     def predict(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
@@ -178,6 +268,20 @@ def _log_sums(
     after[:-1, 2::2] = BARRED
     after[-1, 1:] = BARRED  # behind the text is one way only
     return begins + goes_on + after[end].logsumexp(-1)
+
+
+_SMALL_STEPS = {"tune_steps": 20, "tune_batch": 16, "head_lr": 1e-3, "type_lr": 0.0, "tune_lr": 0.0}
+"""Of the linear maps alone, which take milliseconds."""
+_MAYBE = 0.1
+"""A word whose chance of a new type is above this may be of it."""
+
+
+def _completed(text: AnnotatedText, answers: Sequence[FoundSpan]) -> AnnotatedText:
+    """A text with spans that were found in it, but for those that overlap with its own."""
+    apart = [
+        Span(*span[:3]) for span in answers if all(span.end <= own.start or own.end <= span.start for own in text.spans)
+    ]
+    return AnnotatedText(text.text, (*text.spans, *apart))
 
 
 def _quick() -> AbstractContextManager[Any]:
