@@ -270,7 +270,7 @@ def _log_sums(
     return begins + goes_on + after[end].logsumexp(-1)
 
 
-_SMALL_STEPS = {"tune_steps": 20, "tune_batch": 16, "head_lr": 1e-3, "type_lr": 0.0, "tune_lr": 0.0}
+_SMALL_STEPS = {"tune_steps": 60, "tune_batch": 8, "head_lr": 0.03, "type_lr": 0.003, "tune_lr": 0.0}
 """Of the linear maps alone, which take milliseconds."""
 _MAYBE = 0.1
 """A word whose chance of a new type is above this may be of it."""
