@@ -68,7 +68,7 @@ clean: ## remove the environment, caches and builds (your runs stay)
 .cache/newest/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear .cache/newest
 	.cache/newest/bin/python -m pip install "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	.cache/newest/bin/python -m pip install -e '.[test,hf,tune,peft,captum,onnx,photos,meaning,languages,serve,tensorboard]' httpx "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	.cache/newest/bin/python -m pip install -e '.[test,hf,tune,peft,captum,onnx,photos,meaning,languages,entities,serve,tensorboard]' httpx "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 import mapwise as mw
 from hostile_values import Call, X, Y, finite
@@ -164,7 +166,25 @@ SHAPE = {
     "classification": TaskShape("classification", mw.Spec((3,)), 2),
     "regression": TaskShape("regression", mw.Spec((1,)), 1),
     "multilabel": TaskShape("multilabel", mw.Spec((10,)), 8),
+    "spans": TaskShape("spans", {"pieces": mw.Spec((6,), "int64", 9), "cases": mw.Spec((6,), "int64", 7)}, 5),
 }
+
+
+PIECES = {"pieces": mw.Spec((6,), "int64", 30_522), "cases": mw.Spec((6,), "int64", 7)}
+
+
+class Reader(nn.Module):
+    """A vector for each piece."""
+
+    output_shape = (4,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 4)
+
+    def forward(self, x: dict[str, torch.Tensor]) -> torch.Tensor:
+        vectors: torch.Tensor = self.table(x["pieces"])
+        return vectors
 
 
 def _make(name: str, **fields: Any) -> Learner:
@@ -174,7 +194,7 @@ def _make(name: str, **fields: Any) -> Learner:
     net = None
     if row.blueprint is not None:
         outputs = shape.outputs if row.blueprint == "net" else None
-        net = NETS["mlp"](shape.inputs.shape, outputs, hidden=(4,))
+        net = Reader() if isinstance(shape.inputs, dict) else NETS["mlp"](shape.inputs.shape, outputs, hidden=(4,))
     given = {**row.fields_for(problem), **row.sizes(shape), **fields}
     if row.blueprint is not None and row.blueprint in given:
         return row.make(**given)
@@ -210,11 +230,12 @@ def learners(folder: Path) -> list[Call]:
             Call(f"{name}.init", lambda seed, name=name: _make(name).init(seed), {"seed": "whole"}, {}, finite)
         )
     for name, net in NETS.items():
-        kinds = {"input_shape": "span", "outputs": "whole"}
+        of_pieces = "inputs" in inspect.signature(net).parameters
+        kinds = {"inputs": "thing"} if of_pieces else {"input_shape": "span", "outputs": "whole"}
         for option, parameter in inspect.signature(net).parameters.items():
             if parameter.kind is parameter.KEYWORD_ONLY:
                 kinds[option] = _kind(typing.get_type_hints(net.__init__)[option])
-        image = {"input_shape": (1, 16, 16), "outputs": 2}
+        image = {"inputs": PIECES} if of_pieces else {"input_shape": (1, 16, 16), "outputs": 2}
         calls.append(
             Call(
                 name,

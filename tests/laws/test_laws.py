@@ -45,6 +45,7 @@ from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.relation import Relation
+from mapwise.learners.metric.span_finder import Vectors
 from mapwise.learners.metric.zero_shot import ZeroShot
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.proto_maml import ProtoMAML
@@ -296,6 +297,7 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.catalog.sources import training_source
 from mapwise.engine import checkpoint
+from mapwise.learners.metric.span_finder import Vectors
 from mapwise.nets import MLP
 
 same = {}
@@ -304,11 +306,19 @@ for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
     row = LEARNERS[about["learner"]]
     options = {**about["options"], "hidden": tuple(about["options"]["hidden"])}
     net = None if row.blueprint is None else lambda: MLP(tuple(about["shape"]), about["outputs"], **options)
+    if about["pieces"]:
+        net = lambda: Vectors((8,))
     learner = row.build(net, about["fields"])
     scores = learner.predict(saved.get("params", {}), saved["fast"], saved["x"])
     same[path.stem] = torch.allclose(scores, saved["scores"], rtol=1e-5, atol=1e-6)
 print(json.dumps(same))
 """
+
+
+def with_vectors(x):
+    """Words as a learner over vectors takes them."""
+    with torch.no_grad():
+        return {"vectors": functional.blueprint(Reader)(x), "described": x["described"]}
 
 
 def test_every_learner_of_the_catalog_travels_to_another_process(tmp_path: Path):
@@ -320,15 +330,20 @@ def test_every_learner_of_the_catalog_travels_to_another_process(tmp_path: Path)
             outputs = source.outputs if BLUEPRINTS.get(row.blueprint or "") else None
             fields = {**fixed.get(name, SETTINGS.get(name, {})), **row.sizes(source)}
             net = None if row.blueprint is None else partial(MLP, (8,), outputs, norm=norm, **TINY)
+            support, query = task_at(family(row).split("val")(0), 0)
+            of_pieces = isinstance(source.inputs, dict)
+            if of_pieces:
+                net = partial(Vectors, (8,))
+                support, query = (rows._replace(x=with_vectors(rows.x)) for rows in (support, query))
             learner = row.build(net, fields)
             params = learner.measure(learner.init(0), source)
-            support, query = task_at(family(row).split("val")(0), 0)
             fast = learner.adapt(params, support)
             scores = learner.predict(params, fast, query.x)
             about = {
                 "learner": name,
                 "fields": fields,
                 "shape": [8],
+                "pieces": of_pieces,
                 "outputs": outputs,
                 "options": {**TINY, "norm": norm},
             }

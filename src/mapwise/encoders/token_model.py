@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 
-from mapwise.core.fields import check_sizes
+from mapwise.core.fields import check_sizes, quote
 from mapwise.core.spec import Inputs, Spec, described
 from mapwise.data.annotated.pieces import CASES
 from mapwise.encoders import hub
@@ -133,6 +133,9 @@ class TokenNetwork(nn.Module):
         super().__init__()
         check_sizes(0, rank=rank)
         pretrained = token_model(model)
+        parts = inputs.values() if isinstance(inputs, dict) else [inputs]
+        if not all(isinstance(part, Spec) for part in parts):
+            raise ValueError(f"inputs is {quote(inputs)}: give the inputs of a source, such as source.inputs")
         spec = inputs.get("pieces") if isinstance(inputs, dict) else None
         if spec is None or spec.vocabulary != pretrained.vocabulary:
             raise ValueError(

@@ -151,7 +151,12 @@ def checked(server: Server, world: World, label: str, cases: int) -> Counter:
 @pytest.mark.parametrize("label", OPERATIONS)
 @pytest.mark.parametrize("cases", [6, pytest.param(270, marks=pytest.mark.slow)])
 def test_generated_requests_get_documented_answers(server, world, label, cases):
-    statuses = checked(server, world, label, cases if not label.endswith(COSTLY) else min(cases, 120))
+    count = cases if not label.endswith(COSTLY) else min(cases, 120)
+    statuses = checked(server, world, label, count)
+    for _ in range(5):  # a few cases may by chance all be refused
+        if cases > 6 or any(status < 300 for status in statuses):
+            break
+        statuses += checked(server, world, label, count)
     assert not any(status >= 500 for status in statuses), statuses
     good = sum(count for status, count in statuses.items() if status < 300)
     assert good >= (0.3 * sum(statuses.values()) if cases > 6 else 1), statuses
