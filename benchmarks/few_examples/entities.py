@@ -46,7 +46,7 @@ from mapwise.problems.spans import entity_scores
 
 DOMAINS = ("politics", "ai", "science", "music", "literature")
 WAYS = ("finder", "untrained", "words")
-STEPS, BATCH = 2000, 16
+STEPS, BATCH = 2400, 16
 """Of the finder's training."""
 QUICK = 4, 20
 """Steps of training and tuning, and test sentences of a smoke test."""
@@ -122,7 +122,7 @@ def train_finder(data: Path, run: Path, steps: int) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         write_corpora(data, Path(folder))
-        settings = f"--tasks 1 --steps {steps} --schedule linear --warmup {steps // 20} --clip 1 --select last"
+        settings = f"--tasks 1 --steps {steps} --schedule linear --warmup {min(100, steps // 2)} --clip 1 --select last"
         settings += (
             f" --source.whole --source.batch {BATCH} --validation-episodes {min(20, steps)} --precision bfloat16"
         )

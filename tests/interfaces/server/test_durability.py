@@ -227,6 +227,37 @@ def test_what_is_in_flight_is_answered_before_the_end(tmp_path):
     assert server.process.returncode in (0, -15) and "Traceback" not in printed, printed
 
 
+def test_a_worker_that_two_threads_end_ends_once():
+    from mapwise.interfaces.server.workers import _Worker
+
+    class Link:
+        closed = False
+
+        def close(self):
+            assert not self.closed
+            time.sleep(0.05)
+            assert not self.closed, "closed by two threads at once"
+            self.closed = True
+
+    worker = _Worker(int, 1 << 30, 0)
+    own, worker.link = worker.link, Link()
+    faults = []
+
+    def end():
+        try:
+            worker.end()
+        except AssertionError as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=end) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    own.close()
+    assert not faults and worker.link.closed and not worker.process.is_alive()
+
+
 def test_old_versions_are_dropped_and_examples_that_none_has(tmp_path):
     from fastapi.testclient import TestClient
 

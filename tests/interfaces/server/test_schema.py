@@ -153,10 +153,8 @@ def checked(server: Server, world: World, label: str, cases: int) -> Counter:
 def test_generated_requests_get_documented_answers(server, world, label, cases):
     count = cases if not label.endswith(COSTLY) else min(cases, 120)
     statuses = checked(server, world, label, count)
-    for _ in range(5):  # a few cases may by chance all be refused
-        if cases > 6 or any(status < 300 for status in statuses):
-            break
-        statuses += checked(server, world, label, count)
+    if cases == 6 and not any(status < 300 for status in statuses):  # so few may by chance all be refused
+        statuses += checked(server, world, label, 30)
     assert not any(status >= 500 for status in statuses), statuses
     good = sum(count for status, count in statuses.items() if status < 300)
     assert good >= (0.3 * sum(statuses.values()) if cases > 6 else 1), statuses

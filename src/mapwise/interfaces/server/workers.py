@@ -110,6 +110,7 @@ class _Worker:
     """One process, and the pipe to it."""
 
     def __init__(self, prepare: Callable[[], object], memory: int, nice: int):
+        self._ending = threading.Lock()
         self.link, theirs = _SPAWN.Pipe()
         self.process: BaseProcess = _SPAWN.Process(target=_serve, args=(theirs, prepare, memory, nice), daemon=True)
         self.process.start()
@@ -129,11 +130,13 @@ class _Worker:
         return outcome
 
     def end(self) -> None:
-        """End the process at once."""
-        with suppress(OSError, ValueError):
-            self.process.kill()
-            self.process.join(5)
-        self.link.close()
+        """End the process at once; whoever calls it again waits until it has ended."""
+        with self._ending:
+            with suppress(OSError, ValueError):
+                self.process.kill()
+                self.process.join(5)
+            if not self.link.closed:
+                self.link.close()
 
 
 def _serve(link: Connection, prepare: Callable[[], object], memory: int, nice: int) -> None:
