@@ -255,7 +255,7 @@ def measured(options: argparse.Namespace) -> Row:
                 "precision, %": with_interval(columns["precision"], 1),
                 "recall, %": with_interval(columns["recall"], 1),
                 "seconds to fit": f"{np.median(columns['seconds']):.0f}",
-                "mean": columns["f1"].mean(),
+                "mean": float(columns["f1"].mean()),
             }
         )
     given = (
