@@ -1,6 +1,7 @@
 """What may be asked of a finder of spans: votes, which text next, one more type, and how good it is."""
 
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -108,6 +109,8 @@ def test_a_type_is_added_without_tuning_the_model_again(tagger):
         (("city", texts, [[(0, 2)], []]), "there is a type 'city' already"),
         (("month", texts, [[], []]), "none of the 2 texts has a span"),
         (("month", texts, [[(13, 16)], [(0, 2, "river")]]), "is no type here"),
+        (("month", texts, None), "there are 2 texts and spans of 1"),
+        (("month", texts, [[{"start": 13, "end": 16}], []]), "lacks a key"),
     ):
         with pytest.raises(ValueError, match=message):
             other.add_type(*arguments)
@@ -130,6 +133,29 @@ def test_a_report_is_of_texts_that_were_held_out(tagger, monkeypatch):
     assert report.low <= report.scores.all.f1 <= report.high and report.too_few
     assert str(report).startswith("too few to tell: entity F1 ")
     assert all(tuple(span) in SPANS[place] for place, span, _ in report.doubtful)
+
+
+def test_equal_texts_are_held_out_together(tagger, monkeypatch):
+    predictor = tagger.predictor_
+    twice = type(predictor)(**{**vars_of(predictor), "texts": predictor.texts * 2, "sources": ()})
+    seen = []
+
+    def watched(self, texts):
+        seen.append([text.text for text in texts])
+        return predictor
+
+    monkeypatch.setattr(type(predictor), "fitted_to", watched)
+    assert cross_validate(twice).texts == 10
+    assert all(sorted(set(others) & set(TEXTS)) and all(others.count(one) == 2 for one in others) for others in seen)
+
+
+def vars_of(predictor):
+    return {field.name: getattr(predictor, field.name) for field in fields(predictor)}
+
+
+def test_a_type_without_a_span_needs_names(tagger):
+    with pytest.raises(ValueError, match="'river' has no span, and names of types are not used"):
+        mw.FewShotTagger(tagger.encoder, names=False).fit(TEXTS, SPANS, types=["river"])
 
 
 def test_a_single_text_is_too_few_to_report_on(tagger):

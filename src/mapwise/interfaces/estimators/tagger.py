@@ -105,7 +105,12 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 
         Raises ValueError for a type that is there, and for texts without a span of it.
         """
-        named = [[(*span, name) if len(span) == 2 else span for span in map(tuple, row)] for row in spans]
+        named = [
+            [(*span, name) if isinstance(span, list | tuple) and len(span) == 2 else span for span in row]
+            if isinstance(row, list | tuple)
+            else row
+            for row in (spans if isinstance(spans, list | tuple) else [spans])
+        ]
         return self._keep(self.predictor_.with_type(name, annotated(texts, named), describe))
 
     @property

@@ -54,6 +54,10 @@ def fit_spans(
     known += sorted({check_type(name) for name in types} - set(known))
     for name in known:
         check_name(name)
+    if not names and (nameless := [name for name in known if name not in type_names(texts)]):
+        raise ValueError(
+            f"the type {nameless[0]!r} has no span, and names of types are not used: mark one, or let names teach"
+        )
     if not any(text.spans for text in texts) and not (names and known):
         raise ValueError(
             f"none of the {len(texts)} texts has a span: mark a few, or give the names of types to look for"

@@ -63,11 +63,14 @@ def cross_validate(
     """
     check_whole("folds", folds, 2)
     texts = predictor.texts
-    if len(texts) < 2:
-        raise ValueError(f"there is {len(texts)} text with spans and cross-validation needs at least 2: add some")
-    folds = min(folds, len(texts))
-    part = np.empty(len(texts), np.int64)
-    part[np.random.Generator(np.random.Philox(seed)).permutation(len(texts))] = np.arange(len(texts)) % folds
+    contents = list(dict.fromkeys(text.text for text in texts))
+    if len(contents) < 2:
+        raise ValueError(f"there is {len(contents)} different text and cross-validation needs at least 2: add some")
+    folds = min(folds, len(contents))
+    order = np.random.Generator(np.random.Philox(seed)).permutation(len(contents))
+    # Equal texts lie in one part, so that none is held out from its copy.
+    part_of = {contents[place]: number % folds for number, place in enumerate(order.tolist())}
+    part = np.array([part_of[text.text] for text in texts])
     answers: list[list[FoundSpan]] = [[] for _ in texts]
     for fold in range(folds):
         stage(f"part {fold + 1} of {folds}")
