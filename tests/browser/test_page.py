@@ -117,6 +117,16 @@ def test_names_and_texts_with_markup_are_shown_and_never_run(chromium, server):
         assert page.locator("img[src=x]").count() == 0
 
 
+def test_the_list_of_predictors_has_its_name_before_it_is_read(chromium, server):
+    source = axe_source()
+    with opened(chromium, server) as page:
+        page.route("**/v1/predictors?*", lambda route: None)
+        page.reload()
+        page.wait_for_selector(".choice")
+        assert page.locator(".predictors").count() == 0
+        assert serious(page, source) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(chromium, server, scheme):
     source = axe_source()

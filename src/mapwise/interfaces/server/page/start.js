@@ -10,13 +10,13 @@ import { language, moment, t } from "./words.js";
 /** The screen, in an element. */
 export async function startScreen(place) {
   document.title = "mapwise";
-  const list = make("section", { class: "panel", "aria-labelledby": "yours" });
+  const list = make("div", { class: "stack" });
   show(place,
     make("div", { class: "start" },
       make("div", { class: "welcome" }, make("h1", {}, t("start.title")), make("p", { class: "lead" }, t("start.lead"))),
       make("ul", { class: "choices" }, Object.keys(KINDS).map((kind) => make("li", {}, choice(kind)))),
       more(),
-      list));
+      make("section", { class: "panel", "aria-labelledby": "yours" }, make("h2", { id: "yours" }, t("start.yours")), list)));
   await fillList(list);
 }
 
@@ -86,7 +86,6 @@ async function fillList(place, after = "", before = []) {
   const all = [...before, ...content.predictors];
   const newest = [...all].sort((a, b) => b.updated.localeCompare(a.updated));
   show(place,
-    make("h2", { id: "yours" }, t("start.yours")),
     all.length ? make("ul", { class: "predictors" }, newest.map((one) => predictor(one, () => fillList(place))))
       : make("p", { class: "faint" }, t("start.none")),
     content.next && button(t("start.next"), () => attempt(() => fillList(place, content.next, all))));
