@@ -166,11 +166,19 @@ SHAPE = {
     "classification": TaskShape("classification", mw.Spec((3,)), 2),
     "regression": TaskShape("regression", mw.Spec((1,)), 1),
     "multilabel": TaskShape("multilabel", mw.Spec((10,)), 8),
-    "spans": TaskShape("spans", {"pieces": mw.Spec((6,), "int64", 9), "cases": mw.Spec((6,), "int64", 7)}, 5),
+    "spans": TaskShape(
+        "spans",
+        {"pieces": mw.Spec((6,), "int64", 9), "cases": mw.Spec((6,), "int64", 7), "starts": mw.Spec((6,), "int64", 2)},
+        5,
+    ),
 }
 
 
-PIECES = {"pieces": mw.Spec((6,), "int64", 30_522), "cases": mw.Spec((6,), "int64", 7)}
+PIECES = {
+    "pieces": mw.Spec((6,), "int64", 30_522),
+    "cases": mw.Spec((6,), "int64", 7),
+    "starts": mw.Spec((6,), "int64", 2),
+}
 
 
 class Reader(nn.Module):

@@ -141,13 +141,14 @@ def test_padding_is_nought_and_words_count_once(rows):
         pieces, cases, weight = part.x["pieces"], part.x["cases"], part.weight
         assert part.y.shape == (*weight.shape, 7) and set(weight.unique().tolist()) == {0.0, 1.0}
         assert torch.equal(part.y.sum(-1), weight), "one tag for each word, and none elsewhere"
+        assert torch.equal(part.x["starts"], weight.long())
         assert (weight[pieces == 0] == 0).all() and (cases[pieces == 0] == 0).all()
         assert (pieces < rows.vocabulary).all() and (cases < 7).all()
         empty = (pieces == 0).all(-1)
         assert (weight[empty] == 0).all() and pieces.dtype == cases.dtype == part.x["described"].dtype == torch.int64
     source = SpanEpisodes(rows, ways=3, shots=2, tasks=4)
     assert {name: spec.shape for name, spec in source.inputs.items()} == {
-        "pieces": (40,), "cases": (40,), "described": ()
+        "pieces": (40,), "cases": (40,), "starts": (40,), "described": ()
     }  # fmt: skip
     assert source.outputs == 7 and source.problem == Spans()
 

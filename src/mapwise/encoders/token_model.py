@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch._C._functorch import peek_interpreter_stack
 
@@ -90,7 +90,11 @@ class TokenModel:
     def inputs(self) -> dict[str, Spec]:
         """What a row of pieces is, of any length; L is `longest` with the pieces around it."""
         length = (self.longest + 2,)
-        return {"pieces": Spec(length, "int64", self.vocabulary), "cases": Spec(length, "int64", CASES)}
+        return {
+            "pieces": Spec(length, "int64", self.vocabulary),
+            "cases": Spec(length, "int64", CASES),
+            "starts": Spec(length, "int64", 2),
+        }
 
     @property
     def network(self) -> nn.Module:
@@ -115,9 +119,12 @@ class TokenModel:
 
 
 class TokenNetwork(nn.Module):
-    """A vector for every piece of a text, by a pretrained model and what is tuned of it; needs "mapwise[entities]".
+    """A vector for every word of a text, by a pretrained model and what is tuned of it; needs "mapwise[entities]".
 
-    inputs:  rows of pieces, {"pieces": [L], "cases": [L]}, both int64; pieces of 0 are padding and change no other.
+    Each piece has the mean vector of the pieces of its word.
+
+    inputs:  rows of pieces, {"pieces": [L], "cases": [L], "starts": [L]}, all int64; pieces of 0 are padding and change
+             no other, a case of 0 is that of no word, and starts are 1 at the first piece of each word.
     outputs: None: it ends in no head.
     model:   "minilm", which comes by pip, or hf:FOLDER or hf:OWNER/MODEL; its own weights stay inside, frozen.
     rank:    of the low-rank adapters beside all its linear layers, which are trained; 0: its layers' own weights are.
@@ -156,13 +163,25 @@ class TokenNetwork(nn.Module):
     def forward(self, x: Mapping[str, Tensor]) -> Float[Tensor, "N L D"]:
         """[N, L, D]"""
         width = x["pieces"].shape[-1]
-        pieces, cases = (x[name][..., : _width(x["pieces"])] for name in ("pieces", "cases"))
+        pieces, cases, starts = (x[name][..., : _width(x["pieces"])] for name in ("pieces", "cases", "starts"))
         embedded = self.model.get_input_embeddings()((pieces - self.shift).clamp(min=0)) + self.cases(cases)
         counted = torch.cat([torch.ones_like(pieces[..., :1]), pieces[..., 1:]], -1) > 0  # never none: no NaN
         # With four axes, as one with two is looked at, which vmap doesn't allow.
         mask = counted[:, None, None].expand(-1, 1, counted.shape[-1], -1)
         hidden = self.model(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+        hidden = _mean_of_words(hidden, starts, cases > 0)
         return nn.functional.pad(hidden, (0, 0, 0, width - hidden.shape[-2]))
+
+
+def _mean_of_words(
+    hidden: Float[Tensor, "N L D"], starts: Int64[Tensor, "N L"], inside: Bool[Tensor, "N L"]
+) -> Float[Tensor, "N L D"]:
+    """Each piece's mean over the pieces of its word; one that is inside of no word keeps its own."""
+    word = starts.cumsum(-1)
+    same = (word[..., :, None] == word[..., None, :]) & inside[..., :, None] & inside[..., None, :]
+    same = same | torch.eye(word.shape[-1], dtype=torch.bool, device=word.device)
+    share = same.to(hidden.dtype)
+    return share / share.sum(-1, keepdim=True) @ hidden
 
 
 def _width(pieces: Tensor) -> int:

@@ -44,8 +44,8 @@ class SpanEpisodes(Source):
     device:  where the tasks are put.
 
     x is a dict: "pieces" [N, L], 0 being padding; "cases" [N, L], how the unit of each piece is written
-    (`mapwise.data.annotated.pieces.case_of`); and "described" [N], 1 for a row that holds the name of a type. The
-    weight is 1 at the first piece of each word. A row of padding has weight 0 and pieces 0.
+    (`mapwise.data.annotated.pieces.case_of`); "starts" [N, L], 1 at the first piece of each word, as the weight is; and
+    "described" [N], 1 for a row that holds the name of a type. A row of padding has weight 0 and pieces 0.
 
     Raises ValueError for a split that a corpus lacks, and where no type of it has K spans for support and queries.
     """

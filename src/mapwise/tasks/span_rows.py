@@ -156,6 +156,7 @@ class AnnotatedRows:
         return {
             "pieces": Spec((self.length,), "int64", self.vocabulary),
             "cases": Spec((self.length,), "int64", CASES),
+            "starts": Spec((self.length,), "int64", 2),
             "described": Spec((), "int64", 2),
         }
 
@@ -185,12 +186,14 @@ def gathered(
         for place, kind in enumerate(chosen):
             column[1 + 2 * kind : 3 + 2 * kind] = 1 + 2 * place, 2 + 2 * place
         columns[task] = column[np.maximum(tags[task], 0)]
-    weight = ((tags != NO_WORD) & present[:, :, None]).astype(np.float32)
+    starts = (tags != NO_WORD) & present[:, :, None]
+    weight = starts.astype(np.float32)
     y = np.eye(2 * ways + 1, dtype=np.float32)[columns] * weight[..., None]
     named = present & (rows >= np.array([len(table.counts) for table in tables])[:, None])
     x = {
         "pieces": np.where(present[:, :, None], pieces, 0),
         "cases": np.where(present[:, :, None], cases, 0),
+        "starts": starts,
         "described": named,
     }
     return Examples(

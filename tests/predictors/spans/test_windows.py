@@ -50,7 +50,7 @@ def test_rows_hold_the_pieces_and_weigh_the_first_of_each_unit():
     a, b, c, z = (3 + ord(letter) % 1000 for letter in "Abcx")
     assert x["pieces"].tolist() == [[1, a, b, c, 2], [1, z, 2, 0, 0]]
     assert x["cases"].tolist() == [[0, 2, 2, 1, 0], [0, 1, 0, 0, 0]]
-    assert weight.tolist() == [[0, 1, 0, 1, 0], [0, 1, 0, 0, 0]]
+    assert weight.tolist() == x["starts"].tolist() == [[0, 1, 0, 1, 0], [0, 1, 0, 0, 0]]
 
 
 def test_the_end_of_a_long_unit_is_not_read_and_that_is_counted():

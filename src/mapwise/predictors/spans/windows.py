@@ -85,13 +85,14 @@ class Windows:
         """The windows at these places as a net takes them, and a weight of 1 on the first piece of units that count."""
         chosen = [self.windows[place] for place in places]
         width = max(window.length for window in chosen)
-        x = {name: torch.zeros(len(chosen), width, dtype=torch.int64) for name in ("pieces", "cases")}
+        x = {name: torch.zeros(len(chosen), width, dtype=torch.int64) for name in ("pieces", "cases", "starts")}
         weight = torch.zeros(len(chosen), width)
         for row, window in enumerate(chosen):
             flat = [self.model.start, *(piece for unit in window.pieces for piece in unit), self.model.end]
             cases = [case for case, unit in zip(window.cases, window.pieces, strict=True) for _ in unit]
             x["pieces"][row, : len(flat)] = torch.tensor(flat)
             x["cases"][row, 1 : 1 + len(cases)] = torch.tensor(cases)
+            x["starts"][row, self.firsts(window)] = 1
             weight[row, self.firsts(window)[window.counts]] = 1
         x["described"] = torch.zeros(len(chosen), dtype=torch.int64)
         return x, weight
