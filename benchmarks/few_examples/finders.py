@@ -88,13 +88,8 @@ def write_corpora(data: Path, folder: Path, names: Sequence[str]) -> None:
             write_json_lines(path, renamed(read_conll(data / name / file).texts))
 
 
-def train_finder(
-    data: Path, run: Path, steps: int = STEPS, names: Sequence[str] = tuple(CORPORA), more: Sequence[str] = ()
-) -> None:
-    """The run of a finder that has learned from these corpora, from the raw files, where it isn't there.
-
-    more: words of the command, behind those of all.
-    """
+def train_finder(data: Path, run: Path, steps: int = STEPS, names: Sequence[str] = tuple(CORPORA)) -> None:
+    """The run of a finder that has learned from these corpora, from the raw files, where it isn't there."""
     if (run / "best.safetensors").exists():
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -102,8 +97,8 @@ def train_finder(
         command = [sys.executable, "-m", "mapwise", "train", "span_finder", "conll", "--data", folder]
         settings = f"--tasks 1 --steps {steps} --schedule linear --warmup {min(100, steps // 2)} --clip 1 --select last"
         settings += f" --source.whole --source.batch {BATCH} --validation-episodes {min(20, steps)}"
-        settings += " --precision bfloat16"
-        command += [*settings.split(), "--optimizer", "AdamW lr=0.001", "--out", str(run), *more]
+        settings += " --precision bfloat16 --net.rank 0 --tune-lr 0.0001"
+        command += [*settings.split(), "--optimizer", "AdamW lr=0.0001", "--out", str(run)]
         subprocess.run(command, check=True)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch._C._functorch import peek_interpreter_stack
 
 from mapwise.core.fields import check_sizes, quote
 from mapwise.core.spec import Inputs, Spec, described
@@ -166,8 +165,9 @@ class TokenNetwork(nn.Module):
         pieces, cases, starts = (x[name][..., : _width(x["pieces"])] for name in ("pieces", "cases", "starts"))
         embedded = self.model.get_input_embeddings()((pieces - self.shift).clamp(min=0)) + self.cases(cases)
         counted = torch.cat([torch.ones_like(pieces[..., :1]), pieces[..., 1:]], -1) > 0  # never none: no NaN
-        # With four axes, as one with two is looked at, which vmap doesn't allow.
-        mask = counted[:, None, None].expand(-1, 1, counted.shape[-1], -1)
+        # To be added, as plain attention does; with four axes, as one with two is looked at, which vmap doesn't allow.
+        mask = torch.where(counted, 0.0, torch.finfo(embedded.dtype).min)[:, None, None]
+        mask = mask.expand(-1, 1, counted.shape[-1], -1)
         hidden = self.model(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
         hidden = _mean_of_words(hidden, starts, cases > 0)
         return nn.functional.pad(hidden, (0, 0, 0, width - hidden.shape[-2]))
@@ -187,11 +187,12 @@ def _mean_of_words(
 def _width(pieces: Tensor) -> int:
     """The columns that hold all pieces: behind them is padding alone, which would be computed for nothing.
 
-    All of them inside a transform of torch.func, where numbers can't be looked at.
+    All of them under vmap, where numbers can't be looked at.
     """
-    if peek_interpreter_stack() is not None:
+    try:
+        columns = (pieces.reshape(-1, pieces.shape[-1]) > 0).any(0).nonzero()
+    except RuntimeError:  # vmap's, of a shape that depends on numbers
         return pieces.shape[-1]
-    columns = (pieces.reshape(-1, pieces.shape[-1]) > 0).any(0).nonzero()
     return int(columns.max()) + 1 if len(columns) else 1
 
 
@@ -269,7 +270,12 @@ def _loaded(folder: Path, version: str) -> nn.Module:
         from transformers import AutoModel
 
         model: Any = AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation="eager",  # for texts as short as sentences its gradient takes a third of the time
         )
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # of which no piece's vector is made
