@@ -112,6 +112,7 @@ def test_types_alone_are_enough(cli, model, tmp_path):
     (tmp_path / "types.txt").write_text("river\ncity\n")
     done = cli("fit", "--spans", "--types", "types.txt", "--encoder", model, "--steps", "0", "-o", "new.safetensors")
     assert done.code == 0 and "0 spans in 0 texts" in done.out, done.err
+    assert "too few to tell: there are no texts" in done.out
 
 
 def test_standard_input_is_a_file_too(fit, cli, finder, model, tmp_path):
@@ -130,7 +131,7 @@ def test_standard_input_is_a_file_too(fit, cli, finder, model, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--budget", "30s"), "--budget is for predictors of classes and --spans fits a finder of spans"),
+        (("--budget", "soon"), "the budget is 'soon' and a time above zero is needed"),
         (("--text", "a"), "--text is for predictors of classes"),
         (("--label", "a"), "--label is for predictors of classes"),
         (("--categories", "a"), "--categories is for predictors of classes"),

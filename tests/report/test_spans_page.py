@@ -8,7 +8,9 @@ import pytest
 
 from findings import Elements, words
 from mapwise.data.annotated.texts import AnnotatedText, Span
+from mapwise.predictors.spans.evidence.crossed import CrossedSpans
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
+from mapwise.predictors.spans.report import FittedSpans
 from mapwise.report.spans_page import MarkedText, spans_page
 from mapwise.runs.learner import LearnerSettings
 
@@ -27,8 +29,8 @@ def finder(texts=TEXTS, types=("person", "city", NASTY, "river"), sources=(), se
     return predictor
 
 
-def page(answers=(), size=12_345, **changes):
-    return spans_page(finder(**changes), "my files/finder.safetensors", size, answers)
+def page(answers=(), size=12_345, crossed=None, **changes):
+    return spans_page(FittedSpans(finder(**changes), crossed), "my files/finder.safetensors", size, answers)
 
 
 def marks(html, title):
@@ -112,3 +114,60 @@ def contrast(one, other):
 
 def test_the_same_finder_gives_the_same_bytes_and_another_gives_others():
     assert page() == page() != page(size=12_346)
+
+
+def crossed(copies):
+    """Of three texts, each so many times: a person for a city, one missed, the third of another type."""
+    answers = (
+        (FoundSpan(0, 3, "person", 0.9), FoundSpan(15, 19, "person", 0.75)),
+        (FoundSpan(0, 2, "city", 0.3),),
+        (FoundSpan(0, len(NASTY), "river", 0.5),),
+    )
+    return CrossedSpans(tuple(place % 5 for place in range(3 * copies)), answers * copies)
+
+
+def test_what_is_unknown_is_said_in_its_place():
+    read = words(page())
+    assert (
+        "How much it finds is unknown: it was not cross-validated." in read and "unknown It was not cross-val" in read
+    )
+    assert "precision" not in read and "look at again" not in read
+    assert "unknown Too little time to tell: it takes long" in words(
+        page(crossed=CrossedSpans(why="too little time to tell: it takes long"))
+    )
+    read = words(page(crossed=crossed(1)))
+    assert "So few spans don't say how much it finds." in read and "too few to tell the 95 % interval" in read
+
+
+def test_the_page_begins_with_the_score_and_shows_it_by_type():
+    html = page(texts=TEXTS * 10, crossed=crossed(10))
+    read = words(html)
+    # Of 4 spans one is right, and 4 are found.
+    assert "it found 25 %, and 25 % of what it found was right" in read
+    assert (
+        read.index("25 %  " if "25 %  " in read else "25 % ") < read.index("Types")
+        and "entity F1, and its 95 % interval" in read
+    )
+    assert "30 texts with 40 spans, each held out once, in 5 parts" in read
+    for row in ("person 20 50 % 50 % 50 % Ada , Ann", "city 10 0 % 0 % 0 % Rome", "river 0 0 % 0 % 0 % known by"):
+        assert row in read, read
+    parsed = Elements(html)
+    assert not parsed.crossed and not parsed.open and "<script" not in html
+
+
+def test_annotations_to_look_at_again_stand_beside_what_was_found():
+    html = page(texts=TEXTS * 10, crossed=crossed(10))
+    section = words(html.partition("<h2>Annotations to look at again</h2>")[2].partition("</section>")[0])
+    assert "text 1 Ada met Ann in Rome ( city ) Ada met Ann in Rome ( person ) 75.0 %" in section, section
+    assert section.index("75.0 %") < section.index("50.0 %") and section.count("50.0 %") == 10
+    assert "10 annotated spans were not found at all." in section
+    right = CrossedSpans((0, 1), ((FoundSpan(0, 3, "person", 0.9),), ()))
+    texts = (AnnotatedText("Ada", (Span(0, 3, "person"),)), AnnotatedText("It rained."))
+    assert "Nothing else was found in the place of an annotated span." in words(page(texts=texts, crossed=right))
+    long = (AnnotatedText("x" * 200 + " Ada", (Span(201, 204, "person"),)), texts[1])
+    wider = CrossedSpans((0, 1), ((FoundSpan(200 - 7, 204, "city", 0.9),), ()))
+    assert f"...{'x' * 39} Ada ( person )" in words(page(texts=long, crossed=wider))
+
+
+def test_of_many_annotations_to_look_at_again_the_rest_is_counted():
+    assert "And 10 less sure ones." in words(page(texts=TEXTS * 15, crossed=crossed(15)))

@@ -2,9 +2,9 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mapwise.core.format import share
 from mapwise.data.sheets import Sheet, spreadsheet_cell
@@ -12,19 +12,22 @@ from mapwise.data.sheets import Sheet, spreadsheet_cell
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from mapwise.workflows.spans.fit import SpanFitResult
     from mapwise.workflows.spans.predict import TextWithSpans
 
 _COLOURS = ("cyan", "yellow", "green", "magenta", "bright_blue", "bright_red", "bright_green", "bright_magenta")
 """Behind black letters, one after another, by type: those that every terminal has, as its theme shows them."""
 
 
-def finder_lines(counts: Mapping[str, Any], out: Path) -> list[str]:
-    """A fit, whose finder is in this file; counts: as `span_counts` gives them."""
+def finder_lines(result: "SpanFitResult", out: Path) -> list[str]:
+    """A fit, whose finder is in this file."""
+    counts = result.to_json()
     types = [f"{name} {count:,}" if count else f"{name} (by its name alone)" for name, count in counts["types"].items()]
     texts, spans = counts["annotated_texts"], sum(counts["types"].values())
     return [
         f"{out}: {_counted(spans, 'span')} in {_counted(texts, 'text')}, {out.stat().st_size:,} bytes",
         f"types: {', '.join(types)}",
+        str(result.fitted.report or result.fitted.why),
         f"next: mapwise predict {shlex.quote(str(out))} 'a new text', or with letters/*.txt, a text a line",
     ]
 

@@ -17,6 +17,9 @@ from mapwise.predictors.fit import Fitted, fit
 from mapwise.predictors.heads.head import AUTO
 from mapwise.workflows.reading import list_truncated, placed
 
+BUDGET = "30s"
+"""Time to choose a learner in, by default."""
+
 
 @dataclass(frozen=True)
 class ColumnRead:
@@ -88,7 +91,7 @@ def fit_examples(
     *,
     encoder: str | None = None,
     learner: str | Path = AUTO,
-    budget: str = "30s",
+    budget: str = BUDGET,
     note: str = "",
     progress: Callable[[Any], Any] = lambda rows: rows,
     stage: Callable[[str], object] = lambda name: None,

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import mapwise as mw
-from mapwise.interfaces.estimators.tagger import SpanState
-from mapwise.predictors.spans.report import cross_validate
+from mapwise.predictors.spans.report import FittedSpans, cross_validate
 from mapwise.predictors.spans.votes import NAME
 from mapwise.problems.spans import entity_scores
 
@@ -96,7 +95,7 @@ def test_the_text_whose_tags_are_least_certain_comes_first(tagger):
 def test_a_type_is_added_without_tuning_the_model_again(tagger):
     before = tagger.predictor_
     other = mw.FewShotTagger(tagger.encoder)
-    other._keep(SpanState(before))
+    other._keep(FittedSpans(before))
     texts = ["it rained on may 3.", "on june 9 tom ray came."]
     other.add_type("day", texts, [[(13, 18)], [(3, 9, "day")]])
     after = other.predictor_

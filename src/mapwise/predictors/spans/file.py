@@ -12,7 +12,9 @@ from mapwise.data import tensor_file
 from mapwise.data.annotated.texts import AnnotatedText, Span, check_type
 from mapwise.data.files import path_of
 from mapwise.predictors.kind import AGAIN
+from mapwise.predictors.spans.evidence.crossed import CrossedSpans
 from mapwise.predictors.spans.predictor import SpanPredictor
+from mapwise.predictors.spans.report import FittedSpans
 from mapwise.problems.spans import Spans
 from mapwise.runs.learner import LearnerSettings
 
@@ -24,11 +26,12 @@ CARD = (
 _PARAMS, _FAST = "params/", "fast/"
 
 
-def save_spans(predictor: SpanPredictor, path: str | Path) -> None:
+def save_spans(fitted: FittedSpans, path: str | Path) -> None:
     """Write a predictor into one safetensors file, whole or not at all; nothing in the file is code.
 
     Raises OSError when the folder can't be written.
     """
+    predictor = fitted.predictor
     about = {
         "card": CARD,
         "kind": Spans.name,
@@ -40,13 +43,14 @@ def save_spans(predictor: SpanPredictor, path: str | Path) -> None:
         "threshold": predictor.threshold,
         "sources": list(predictor.sources),
         "texts": [[text.text, [list(span) for span in text.spans]] for text in predictor.texts],
+        "crossed": None if fitted.crossed is None else fitted.crossed.to_file(),
     }
     tensors = {_PARAMS + name: leaf for name, leaf in tree.flatten(predictor.params).items()}
     tensors |= {_FAST + name: leaf for name, leaf in tree.flatten(predictor.fast).items()}
     tensor_file.save_tensors(path_of(path), tensors, about)
 
 
-def load_spans(path: str | Path) -> SpanPredictor:
+def load_spans(path: str | Path) -> FittedSpans:
     """What a file holds; nothing in it is run.
 
     Raises ValueError for a file that is missing, damaged, of a later version or another problem, and for one whose
@@ -58,6 +62,10 @@ def load_spans(path: str | Path) -> SpanPredictor:
         if about["kind"] != Spans.name:
             raise _Other
         predictor = _predictor(about, tensors)
+        crossed = about.get("crossed")  # absent from earlier files
+        fitted = FittedSpans(
+            predictor, None if crossed is None else CrossedSpans.of_file(crossed, predictor.texts, predictor.types)
+        )
     except _Other:
         raise ValueError(
             f"{path} holds no finder of spans: open it with FewShotClassifier, or FewShotRegressor"
@@ -70,7 +78,7 @@ def load_spans(path: str | Path) -> SpanPredictor:
             f"{path} was made with another version of the model {predictor.model.name}, which gives other numbers: fit "
             "it again"
         )
-    return predictor
+    return fitted
 
 
 class _Other(Exception):

@@ -1,15 +1,19 @@
 """Fitting a finder of spans to a file of annotated texts."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mapwise.data.annotated.read import Corpus, read_annotated
 from mapwise.data.annotated.texts import type_names
+from mapwise.predictors.choose import seconds_of
 from mapwise.predictors.spans.fit import AUTO, STEPS, fit_spans
 from mapwise.predictors.spans.predictor import SpanPredictor
+from mapwise.predictors.spans.report import FittedSpans
 from mapwise.predictors.spans.windows import Windows
 from mapwise.workflows.class_texts import names_in, sentences_in
 
@@ -36,15 +40,34 @@ class SpanFitResult:
 
     cut:     where texts come from of which the end of a word isn't read.
     remarks: sentences a user should see once, such as of tags that were repaired.
+    seconds: that it took.
     """
 
-    predictor: SpanPredictor
+    fitted: FittedSpans
     cut: tuple[str, ...]
     remarks: tuple[str, ...]
+    seconds: float
+
+    @property
+    def predictor(self) -> SpanPredictor:
+        """What was fitted."""
+        return self.fitted.predictor
+
+    def cross_validated(
+        self, budget: str | float | None = None, *, stage: Callable[[str], object] = lambda name: None
+    ) -> Self:
+        """The same with how good it is, which takes five fits; budget: time for them, as "2m"; None: all they take."""
+        seconds = math.inf if budget is None else seconds_of(budget)
+        return replace(self, fitted=self.fitted.cross_validated(seconds=seconds, fitting=self.seconds, stage=stage))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""
-        return {**span_counts(self.predictor), "cut": list(self.cut), "remarks": list(self.remarks)}
+        return {
+            **span_counts(self.predictor),
+            "held_out": self.fitted.to_json(),
+            "cut": list(self.cut),
+            "remarks": list(self.remarks),
+        }
 
 
 def span_counts(predictor: SpanPredictor) -> dict[str, Any]:
@@ -91,7 +114,7 @@ def fit_annotated(
 
     Raises ValueError as that does.
     """
-    corpus = examples.corpus
+    corpus, start = examples.corpus, time.monotonic()
     predictor = fit_spans(
         corpus.texts,
         encoder=encoder or AUTO,
@@ -104,7 +127,7 @@ def fit_annotated(
         stage=stage,
     )
     cut = tuple(corpus.origins[place] for place in Windows.of(predictor.model, corpus.texts).cut)
-    return SpanFitResult(predictor, cut, corpus.remarks)
+    return SpanFitResult(FittedSpans(predictor), cut, corpus.remarks, time.monotonic() - start)
 
 
 def _learned(data: str, corpus: Corpus) -> Corpus:
