@@ -36,7 +36,7 @@ from mapwise.data.annotated.units import units_of
 from mapwise.data.store import data_root
 from mapwise.problems.spans import SpanScores, entity_scores
 
-STEPS = {"wnut17": 1200, "conll2003": 1600}
+STEPS = {"wnut17": 1200, "conll2003": 1200}
 """Of the training of a finder on one corpus."""
 TWEETS_SHOTS = 5
 QUICK = 4, 20
