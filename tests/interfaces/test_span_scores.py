@@ -55,3 +55,33 @@ def test_a_fit_that_is_stopped_while_it_is_cross_validated_leaves_its_file(fit, 
         patch.setattr(FittedSpans, "cross_validated", stopped)
         assert fit("notes.txt", MARKS).code == 130
     assert cli("predict", "new.safetensors", "Rome is far.").code == 0
+
+
+def test_a_threshold_is_that_of_the_fit_unless_another_is_given(fit, cli):
+    notes = "".join(MARKS.replace(".", f" {n}.") for n in range(4))
+    done = fit("notes.txt", notes, "--threshold", "auto")
+    assert done.code == 0 and "; no threshold raises the F1, so all spans" in done.out, (
+        done
+    )  # without tuning nothing is found
+    answer = fit("notes.txt", notes, "--threshold", "0.4", "--force", "--json").answer["held_out"]
+    assert answer["threshold"] == 0.4 and not answer["auto_threshold"] and answer["before"]["true"] == 28
+    done = fit("notes.txt", MARKS, "--threshold", "0.4", "--force", "--budget", "0.001s", "--steps", "100")
+    assert done.code == 0, done.err
+    text = "Ada Byron met Ann Lee in Rome."
+    for given, limit in (((), 0.4), (("--threshold", "0"), 0.0), (("--threshold", "1"), 1.0)):
+        shown = cli("predict", "new.safetensors", text, "--json", *given).answer
+        assert shown["threshold"] == limit and all(span["probability"] >= limit for span in shown["texts"][0]["spans"])
+        assert shown["texts"][0]["spans"] or limit
+    for command, given in (("predict", "auto"), ("predict", "2"), ("predict", "x")):
+        done = cli(command, "new.safetensors", text, "--threshold", given)
+        assert done.code == 1 and "give a probability from 0 to 1" in done.err and done.err.count("\n") == 1
+    done = fit("notes.txt", notes, "--threshold", "half", "--force")
+    assert done.code == 1 and "the threshold is 'half': give a probability from 0 to 1, or auto" in done.err
+
+
+def test_a_threshold_is_for_finders(cli, tmp_path):
+    (tmp_path / "a.csv").write_text("t,label\na,x\nb,y\n")
+    words = ("--text", "t", "-o", "c.safetensors", "--learner", "nearest_mean", "--encoder", "text-hash")
+    assert "add --spans" in cli("fit", "a.csv", *words, "--threshold", "auto").err
+    assert cli("fit", "a.csv", *words).code == 0
+    assert "leave it out, or give --refuse" in cli("predict", "c.safetensors", "a", "--threshold", "0.5").err

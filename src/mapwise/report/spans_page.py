@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from mapwise.core.format import share
 from mapwise.data.annotated.texts import Span
+from mapwise.predictors.spans.evidence.threshold import FEWEST_SPANS
 from mapwise.predictors.spans.file import CARD
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
-from mapwise.predictors.spans.report import FEWEST_SPANS, WIDEST, FittedSpans, SpanReport
+from mapwise.predictors.spans.report import WIDEST, FittedSpans, SpanReport
 from mapwise.report import html
 
 _COLOURS = 8
@@ -57,7 +58,7 @@ def spans_page(fitted: FittedSpans, file: str, size: int, answers: Sequence[Mark
         _doubtful(predictor, columns, fitted.report),
         _texts("What it finds", answers, columns, "Behind each span are its type and its probability."),
         _texts("The annotated texts", annotated, columns, "All it was fitted to, as they were annotated."),
-        _inside(predictor, size),
+        _inside(fitted, size),
         _going_on(file),
     ]
     return html.document(
@@ -118,6 +119,8 @@ def _headline(fitted: FittedSpans, file: str) -> str:
             f"{_counted(report.folds, 'part')}, by finders fitted to the rest. A span is right if its start, end and "
             "type are. This finder saw all texts, and is a little better."
         )
+        about += f" {html.capital(report.refusal)}." if report.refusal else ""
+        about += " In each part the threshold was one chosen on the others." if report.auto and report.threshold else ""
     shown = f"<strong>{html.unbroken(number)}</strong><p>{escape(html.unbroken(over))}</p>"
     how = f"<p>{escape(html.unbroken(about))}</p>{html.code(shlex.join(['mapwise', 'report', file]))}"
     return f'<div class="headline"><div>{shown}</div><div class="how">{how}</div></div>'
@@ -255,13 +258,17 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 
-def _inside(predictor: SpanPredictor, size: int) -> str:
+def _inside(fitted: FittedSpans, size: int) -> str:
+    predictor = fitted.predictor
     steps = predictor.settings.fields.get("tune_steps")
     facts = {
         "model": predictor.model.name,
         "learner": predictor.settings.learner,
         **({} if steps is None else {"steps of tuning": f"{steps:,}"}),
         "names of types": "teach too" if predictor.names else "teach nothing",
+        "spans below": f"{predictor.threshold:.2f}{', chosen by cross-validation,' if fitted.auto else ''} are left out"
+        if predictor.threshold
+        else "no probability are left out",
         "where texts came from": "kept" if any(predictor.sources) else "not kept",
         "size": f"{size:,} bytes",
     }

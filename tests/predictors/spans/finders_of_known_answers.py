@@ -14,6 +14,10 @@ class KnownFinder(SpanPredictor):
 
     answers: dict = field(default_factory=dict)
 
+    @property
+    def model(self):
+        return SimpleNamespace(name="minilm")
+
     def fitted_to(self, texts):
         return replace(self, texts=tuple(texts), sources=())
 
@@ -26,6 +30,4 @@ def known_finder(texts, answers, types=("city", "person"), **changes):
     annotated = tuple(AnnotatedText(text, spans) for text, spans in texts)
     settings = LearnerSettings.model_construct(learner="span_finder", fields={"tune_steps": 100}, net="tokens")
     by_text = dict(zip([text.text for text in annotated], answers, strict=True))
-    finder = KnownFinder(settings, {}, {}, annotated, types, {}, answers=by_text, **changes)
-    vars(finder)["model"] = SimpleNamespace(name="minilm")
-    return finder
+    return KnownFinder(settings, {}, {}, annotated, types, {}, answers=by_text, **changes)

@@ -101,6 +101,14 @@ def fit_command(
     steps: Annotated[
         int | None, typer.Option(min=0, help="With --spans: steps of tuning on the texts. \\[100]", show_default=False)
     ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="With --spans: probability below which a span is left out, or auto: that of the best F1 by "
+            "cross-validation. \\[0]",
+            show_default=False,
+        ),
+    ] = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     json: Json = False,
@@ -129,6 +137,7 @@ def fit_command(
             describe=describe,
             names=not no_names,
             steps=steps,
+            threshold=threshold,
             budget=budget,
             json=json,
         )
@@ -189,6 +198,12 @@ def predict_command(
         float,
         typer.Option(help='Percentage of known-class inputs that may be rejected as "none of these".'),
     ] = 5.0,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Of spans: probability below which one is left out. \\[as it was fitted]", show_default=False
+        ),
+    ] = None,
     csv: Annotated[
         bool,
         typer.Option(
@@ -216,8 +231,10 @@ def predict_command(
     if not 0 <= refuse < 100:
         raise ValueError(f"--refuse is {refuse:g} and a percentage from 0 to below 100 is needed: give 5, say")
     if kind_of(path := file.expanduser()) == Spans.name:
-        predict_spans(ctx, path, inputs, csv=csv, displacy=displacy, json=json)
+        predict_spans(ctx, path, inputs, threshold=threshold, csv=csv, displacy=displacy, json=json)
         return
+    if threshold is not None:
+        raise WrongUse(f"--threshold is for finders of spans and {path} holds none: leave it out, or give --refuse")
     if displacy:
         raise WrongUse(f"--displacy is for finders of spans and {path} holds none: leave --displacy out")
     predictor = Predictor.load(path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mapwise.workflows.spans.predict import TextWithSpans
 
 _OF_CLASSES = ("text", "label", "categories", "names", "skip_bad")
-_OF_SPANS = ("types", "steps")
+_OF_SPANS = ("types", "steps", "threshold")
 
 
 def check_fit_options(ctx: typer.Context, spans: bool) -> None:
@@ -38,6 +38,7 @@ def fit_finder(
     describe: Path | None,
     names: bool,
     steps: int | None,
+    threshold: str | None,
     budget: str | None,
     json: bool,
 ) -> None:
@@ -64,6 +65,7 @@ def fit_finder(
             learner=learner,
             names=names,
             steps=STEPS if steps is None else steps,
+            threshold=0.0 if threshold is None else threshold_of(threshold),
             stage=work.stage,
         )
         save_spans(result.fitted, out)  # there too where what follows is stopped
@@ -75,8 +77,23 @@ def fit_finder(
     answer({"file": str(out), "bytes": out.stat().st_size, **about}) if json else show(*finder_lines(result, out))
 
 
+def threshold_of(text: str) -> float | str:
+    """The value of --threshold, which is a number or another word."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def predict_spans(
-    ctx: typer.Context, path: Path, inputs: Sequence[str], *, csv: bool, displacy: bool, json: bool
+    ctx: typer.Context,
+    path: Path,
+    inputs: Sequence[str],
+    *,
+    threshold: str | None,
+    csv: bool,
+    displacy: bool,
+    json: bool,
 ) -> None:
     """Find spans in texts."""
     for name in given_options(ctx):
@@ -88,9 +105,11 @@ def predict_spans(
 
     from mapwise.interfaces.span_lines import span_colours, span_lines, span_sheet
 
-    fitted, answers = _answers(path, inputs)
+    fitted, answers = _answers(path, inputs, threshold)
     if json:
-        answer({"file": str(path), "texts": [one.to_json() for one in answers]})
+        answer(
+            {"file": str(path), "threshold": fitted.predictor.threshold, "texts": [one.to_json() for one in answers]}
+        )
     elif displacy:
         answer([one.to_displacy() for one in answers])
     elif csv:
@@ -108,16 +127,22 @@ def report_finder(path: Path, inputs: Sequence[str]) -> tuple[str, dict[str, Any
     return result.page, result.to_json(), result.summary
 
 
-def _answers(path: Path, inputs: Sequence[str]) -> "tuple[FittedSpans, list[TextWithSpans]]":
+def _answers(
+    path: Path, inputs: Sequence[str], threshold: str | None = None
+) -> "tuple[FittedSpans, list[TextWithSpans]]":
     """The finder in a file, and what it finds; how many texts aren't read whole is noted."""
     from mapwise.interfaces.progress import Work
     from mapwise.interfaces.span_lines import unread_line
+    from mapwise.predictors.spans.evidence.threshold import check_threshold
     from mapwise.predictors.spans.file import load_spans
     from mapwise.workflows.spans.inputs import input_texts
     from mapwise.workflows.spans.predict import predict_texts
 
+    given = None if threshold is None else threshold_of(threshold)
+    if given is not None:
+        check_threshold(given, auto=False)
     texts = input_texts(inputs)
-    fitted = load_spans(path)
+    fitted = load_spans(path) if given is None else load_spans(path).with_threshold(given)
     with Work("finding spans") as work:
         answers = predict_texts(fitted.predictor, texts, progress=work.steps("finding spans"))
     note(unread_line(sum(one.cut for one in answers), len(answers)))

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from mapwise.core.fields import check_flag, quote
 from mapwise.data.annotated.texts import AnnotatedText, annotated
 from mapwise.interfaces.estimators.few_shot import StatefulEstimator
+from mapwise.predictors.spans.evidence.threshold import check_threshold
 from mapwise.predictors.spans.file import load_spans, save_spans
 from mapwise.predictors.spans.fit import AUTO, STEPS, UnadaptedLearner, fit_spans
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
@@ -28,6 +29,8 @@ class FewShotTagger(StatefulEstimator[FittedSpans]):
              then needs far fewer; or "auto", which learned from none. A loaded tagger has that of its file.
     steps:   of tuning the model on the examples, in mini-batches: 100 take half a minute.
     names:   whether the names of types teach too, as further examples.
+    threshold: spans below this probability, 0..1, are none of the types, and left out; "auto": that of the best F1 of
+             spans found by cross-validation, which takes five further fits; of fewer than 20 spans none is chosen.
 
     A span is (start, end, type): places of characters, the end excluded.
 
@@ -39,6 +42,7 @@ class FewShotTagger(StatefulEstimator[FittedSpans]):
     learner: str | Path | UnadaptedLearner = AUTO
     steps: int = STEPS
     names: bool = True
+    threshold: float | str = 0.0
 
     def fit(
         self,
@@ -60,6 +64,7 @@ class FewShotTagger(StatefulEstimator[FittedSpans]):
         """
         with self._writing:
             check_flag("names", self.names)
+            check_threshold(self.threshold)
             predictor = fit_spans(
                 annotated_texts(texts, spans),
                 encoder=self.encoder,
@@ -69,11 +74,19 @@ class FewShotTagger(StatefulEstimator[FittedSpans]):
                 names=self.names,
                 steps=self.steps,
             )
-            return self._keep(FittedSpans(predictor))
+            fitted = FittedSpans(predictor).with_threshold(self.threshold)
+            return self._keep(fitted.cross_validated(seconds=math.inf) if fitted.auto else fitted)
 
-    def predict(self, texts: Sequence[str]) -> list[list[FoundSpan]]:
-        """The spans of every text, in order: `start`, `end`, `type` and `probability` of each."""
-        return self.predictor_.predict(checked_texts(texts))
+    def predict(self, texts: Sequence[str], *, threshold: float | None = None) -> list[list[FoundSpan]]:
+        """The spans of every text, in order: `start`, `end`, `type` and `probability` of each.
+
+        threshold: spans below this probability are left out; None: as it was fitted.
+        """
+        predictor = self.predictor_
+        if threshold is not None:
+            check_threshold(threshold, auto=False)
+            predictor = replace(predictor, threshold=float(threshold))
+        return predictor.predict(checked_texts(texts))
 
     def score(self, texts: Sequence[str | AnnotatedText], spans: Sequence[Iterable[Any]] | None = None) -> float:
         """The F1 of the spans of these texts, each right if its start, end and type are (micro average)."""
@@ -159,7 +172,9 @@ class FewShotTagger(StatefulEstimator[FittedSpans]):
         predictor = fitted.predictor
         steps = predictor.settings.fields.get("tune_steps", 0)
         learner = UnadaptedLearner(predictor.settings, predictor.params)
-        tagger = cls(encoder=predictor.model.name, learner=learner, steps=steps, names=predictor.names)
+        threshold = AUTO if fitted.auto else predictor.threshold
+        settings = {"steps": steps, "names": predictor.names, "threshold": threshold}
+        tagger = cls(encoder=predictor.model.name, learner=learner, **settings)
         return tagger._keep(fitted)
 
 

@@ -41,6 +41,7 @@ def save_spans(fitted: FittedSpans, path: str | Path) -> None:
         "sentences": dict(predictor.sentences),
         "names": predictor.names,
         "threshold": predictor.threshold,
+        "auto_threshold": fitted.auto,
         "sources": list(predictor.sources),
         "texts": [[text.text, [list(span) for span in text.spans]] for text in predictor.texts],
         "crossed": None if fitted.crossed is None else fitted.crossed.to_file(),
@@ -62,10 +63,12 @@ def load_spans(path: str | Path) -> FittedSpans:
         if about["kind"] != Spans.name:
             raise _Other
         predictor = _predictor(about, tensors)
-        crossed = about.get("crossed")  # absent from earlier files
-        fitted = FittedSpans(
-            predictor, None if crossed is None else CrossedSpans.of_file(crossed, predictor.texts, predictor.types)
-        )
+        # Both are absent from earlier files.
+        crossed, auto = about.get("crossed"), about.get("auto_threshold", False)
+        if type(auto) is not bool:
+            raise ValueError(f"its threshold was chosen {auto!r}")
+        answers = None if crossed is None else CrossedSpans.of_file(crossed, predictor.texts, predictor.types)
+        fitted = FittedSpans(predictor, answers, auto)
     except _Other:
         raise ValueError(
             f"{path} holds no finder of spans: open it with FewShotClassifier, or FewShotRegressor"

@@ -8,11 +8,18 @@ from typing import Any, Self
 from mapwise.core.format import share
 from mapwise.data.annotated.texts import Span
 from mapwise.predictors.spans.evidence.crossed import FOLDS, CrossedSpans, cross_fitted
+from mapwise.predictors.spans.evidence.threshold import (
+    AUTO,
+    FEWEST_SPANS,
+    check_threshold,
+    chosen_threshold,
+    fold_thresholds,
+)
 from mapwise.predictors.spans.predictor import FoundSpan, SpanPredictor
 from mapwise.problems.spans import EntityScores, bootstrap_interval, entity_scores
 
-FEWEST_SPANS, WIDEST = 20, 0.4
-"""With fewer spans, or a wider interval, nothing can be said."""
+WIDEST = 0.4
+"""With a wider interval, or fewer spans than `FEWEST_SPANS`, nothing can be said."""
 UNKNOWN = "it was not cross-validated"
 
 
@@ -27,6 +34,10 @@ class SpanReport:
     predicted: of every text the spans that were found in it while it was held out; empty where it was not.
     doubtful:  (text, span, what was found there instead; None for nothing), the surest first: some may be mistakes of
                whoever annotated them.
+    threshold: spans of a lower probability are left out of the scores, and of `predicted`.
+    auto:      whether it was chosen by what was found in these texts: each part is then judged with one that was
+               chosen on the others.
+    before:    the scores of all spans, without a threshold.
     """
 
     scores: EntityScores
@@ -36,6 +47,9 @@ class SpanReport:
     folds: int
     predicted: Sequence[Sequence[FoundSpan]]
     doubtful: Sequence[tuple[int, Span, FoundSpan | None]]
+    threshold: float
+    auto: bool
+    before: EntityScores
 
     @property
     def too_few(self) -> bool:
@@ -46,7 +60,22 @@ class SpanReport:
         """The F1 with its interval, as one sentence."""
         between = f"{share(self.scores.all.f1)} (95 % interval {share(self.low)} to {share(self.high)})"
         how = f"cross-validated on {self.texts} texts with {self.scores.all.true} spans, in {self.folds} parts"
-        return f"too few to tell: entity F1 {between}, {how}" if self.too_few else f"entity F1 {between}, {how}"
+        score = f"entity F1 {between}, {how}"
+        return "; ".join(filter(None, (f"too few to tell: {score}" if self.too_few else score, self.refusal)))
+
+    @property
+    def refusal(self) -> str:
+        """What the threshold does, in words; "" where there is none, and none was to be chosen."""
+        if not self.threshold:
+            few = self.scores.all.true < FEWEST_SPANS
+            why = f"choosing a threshold takes {FEWEST_SPANS} spans" if few else "no threshold raises the F1"
+            return f"{why}, so all spans are given" if self.auto else ""
+        before, now = self.before.all, self.scores.all
+        return (
+            f"spans below a probability of {self.threshold:.2f} are left out: "
+            f"precision {share(before.precision)} before and {share(now.precision)} now, "
+            f"recall {share(before.recall)} before and {share(now.recall)} now"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object, without the texts."""
@@ -60,6 +89,9 @@ class SpanReport:
             "texts": self.texts,
             "spans": self.scores.all.true,
             "folds": self.folds,
+            "threshold": self.threshold,
+            "auto_threshold": self.auto,
+            "before": self.before.all._asdict(),
             "types": {name: scores._asdict() for name, scores in self.scores.types.items()},
         }
 
@@ -79,25 +111,42 @@ def cross_validate(
     return report_of(predictor, cross_fitted(predictor, folds=folds, seed=seed, stage=stage))
 
 
-def report_of(predictor: SpanPredictor, crossed: CrossedSpans) -> SpanReport:
-    """What cross-fitted answers say of a predictor; raises ValueError where there are none."""
+def report_of(predictor: SpanPredictor, crossed: CrossedSpans, auto: bool = False) -> SpanReport:
+    """What cross-fitted answers say of a predictor; raises ValueError where there are none.
+
+    auto: whether its threshold was chosen by these answers.
+    """
     if crossed.why:
         raise ValueError(crossed.why)
-    answers = [[span for span in spans if span.probability >= predictor.threshold] for spans in crossed.spans]
+    threshold = predictor.threshold
+    by_fold = fold_thresholds(predictor.texts, crossed) if auto and threshold else {}
+    answers = [
+        [span for span in spans if span.probability >= by_fold.get(fold, threshold)]
+        for fold, spans in zip(crossed.folds, crossed.spans, strict=True)
+    ]
     places = crossed.held_out
     true = [[span[:3] for span in predictor.texts[place].spans] for place in places]
     predicted = [[span[:3] for span in answers[place]] for place in places]
     low, high = bootstrap_interval(true, predicted)
-    doubtful = _doubtful(predictor, crossed)
-    return SpanReport(entity_scores(true, predicted), low, high, len(places), crossed.parts, answers, doubtful)
+    return SpanReport(
+        *(entity_scores(true, predicted), low, high, len(places), crossed.parts, answers),
+        doubtful=_doubtful(predictor, crossed),
+        threshold=threshold,
+        auto=auto,
+        before=entity_scores(true, [[span[:3] for span in crossed.spans[place]] for place in places]),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class FittedSpans:
-    """A finder, and what was found in its texts while they were held out; None: that is not known yet."""
+    """A finder, and what was found in its texts while they were held out; None: that is not known yet.
+
+    auto: whether its threshold is to be chosen by that.
+    """
 
     predictor: SpanPredictor
     crossed: CrossedSpans | None = None
+    auto: bool = False
 
     @property
     def why(self) -> str:
@@ -107,13 +156,34 @@ class FittedSpans:
     @cached_property
     def report(self) -> SpanReport | None:
         """How good it is; None where that is unknown."""
-        return report_of(self.predictor, self.crossed) if self.crossed is not None and not self.crossed.why else None
+        if self.crossed is None or self.crossed.why:
+            return None
+        return report_of(self.predictor, self.crossed, self.auto)
 
     def cross_validated(
         self, *, seconds: float, fitting: float = 0.0, stage: Callable[[str], object] = lambda name: None
     ) -> Self:
         """The same with what cross-validation finds; seconds, fitting, stage: as `cross_fitted` takes them."""
-        return replace(self, crossed=cross_fitted(self.predictor, seconds=seconds, fitting=fitting, stage=stage))
+        crossed = cross_fitted(self.predictor, seconds=seconds, fitting=fitting, stage=stage)
+        return replace(self, crossed=crossed)._with_chosen() if self.auto else replace(self, crossed=crossed)
+
+    def with_threshold(self, threshold: float | str) -> Self:
+        """The same, where spans below this probability are none of the types.
+
+        threshold: 0..1; or "auto": that of the best F1 of the spans found by cross-validation, which is done where it
+                   was done already, and else by `cross_validated`.
+
+        Raises ValueError for anything else.
+        """
+        check_threshold(threshold)
+        if threshold == AUTO:
+            return replace(self, auto=True)._with_chosen()
+        return replace(self, auto=False, predictor=replace(self.predictor, threshold=float(threshold)))
+
+    def _with_chosen(self) -> Self:
+        crossed = self.crossed
+        chosen = 0.0 if crossed is None or crossed.why else chosen_threshold(self.predictor.texts, crossed)
+        return replace(self, predictor=replace(self.predictor, threshold=chosen))
 
     def to_json(self) -> dict[str, Any]:
         """How good it is, as a JSON-ready object."""

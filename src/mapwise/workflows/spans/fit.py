@@ -11,6 +11,7 @@ from typing import Any, Self
 from mapwise.data.annotated.read import Corpus, read_annotated
 from mapwise.data.annotated.texts import type_names
 from mapwise.predictors.choose import seconds_of
+from mapwise.predictors.spans.evidence.threshold import check_threshold
 from mapwise.predictors.spans.fit import AUTO, STEPS, fit_spans
 from mapwise.predictors.spans.predictor import SpanPredictor
 from mapwise.predictors.spans.report import FittedSpans
@@ -106,14 +107,17 @@ def fit_annotated(
     learner: str = AUTO,
     names: bool = True,
     steps: int = STEPS,
+    threshold: float | str = 0.0,
     stage: Callable[[str], object] = lambda name: None,
 ) -> SpanFitResult:
     """Fit a finder to annotated examples.
 
     encoder, learner, names, steps, stage: as `predictors.spans.fit.fit_spans` takes them; encoder None is "auto".
+    threshold: as `FittedSpans.with_threshold` takes it; "auto": chosen by `SpanFitResult.cross_validated`.
 
     Raises ValueError as that does.
     """
+    check_threshold(threshold)
     corpus, start = examples.corpus, time.monotonic()
     predictor = fit_spans(
         corpus.texts,
@@ -127,7 +131,9 @@ def fit_annotated(
         stage=stage,
     )
     cut = tuple(corpus.origins[place] for place in Windows.of(predictor.model, corpus.texts).cut)
-    return SpanFitResult(FittedSpans(predictor), cut, corpus.remarks, time.monotonic() - start)
+    return SpanFitResult(
+        FittedSpans(predictor).with_threshold(threshold), cut, corpus.remarks, time.monotonic() - start
+    )
 
 
 def _learned(data: str, corpus: Corpus) -> Corpus:
