@@ -5,7 +5,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from mapwise.core.chain import BARRED, best_path, log_partition, marginals, path_score
+from mapwise.core.chain import BARRED, best_path, log_likelihood, log_marginals, log_partition, marginals, path_score
 
 STATES = 3
 MASKS = [[1], [0], [1, 1, 1, 1], [0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 1, 0], [1, 0, 1, 0], [0, 0, 0]]
@@ -144,3 +144,31 @@ def test_a_long_chain_stays_a_number():
     best = best_path(100 * scores, transitions, start, mask)
     highest = path_score(100 * scores, best, transitions, start, mask)
     assert total.isfinite() and 0 <= total - highest < 100
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=str)
+def test_logarithms_of_marginals_are_finite_where_nothing_counts(mask):
+    scores, transitions, start = numbers(len(mask), batch=(2,))
+    start[1], transitions[0, 2] = BARRED, -torch.inf
+    got = log_marginals(scores, transitions, start, torch.tensor(mask).expand(2, -1))
+    counted = torch.tensor(mask) > 0
+    expected = marginals(scores, transitions, start, torch.tensor(mask).expand(2, -1))
+    torch.testing.assert_close(got[:, counted].exp(), expected[:, counted], rtol=0, atol=1e-12)
+    assert got.isfinite().all()
+
+
+@pytest.mark.parametrize("mask", [[1, 1, 1], [0, 1, 1], [1, 0, 1]], ids=str)
+def test_the_likelihood_of_states_is_the_share_of_the_paths_through_them(mask):
+    scores, transitions, start = numbers(len(mask))
+    places, totals = all_paths(scores, transitions, start, mask)
+    states = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
+    whole = sum(total.exp() for total in totals.values())
+    through = sum(
+        total.exp()
+        for path, total in totals.items()
+        if all(states[place, state] for place, state in zip(places, path, strict=True))
+    )
+    got = log_likelihood(scores, states, transitions, start, torch.tensor(mask))
+    torch.testing.assert_close(got, (through / whole).log(), rtol=0, atol=1e-12)
+    everything = log_likelihood(scores, torch.ones_like(states), transitions, start, torch.tensor(mask))
+    assert float(everything) == pytest.approx(0, abs=1e-12)

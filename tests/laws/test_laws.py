@@ -32,6 +32,7 @@ from law_cases import (
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core import functional
+from mapwise.core.families.words import Vectors
 from mapwise.core.geometry import class_means
 from mapwise.core.learner import WAIVABLE, Learner
 from mapwise.core.map_tasks import task_at
@@ -45,7 +46,7 @@ from mapwise.learners.generation.cnp import CNP
 from mapwise.learners.generation.hypernet import HyperNet
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.relation import Relation
-from mapwise.learners.metric.span_finder import Vectors
+from mapwise.learners.metric.span_finder import SpanFinder
 from mapwise.learners.metric.zero_shot import ZeroShot
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.proto_maml import ProtoMAML
@@ -148,6 +149,7 @@ CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
         blobs(),
     ),
     "hypernet regression": lines,
+    "span_finder chain": lambda: (SpanFinder(Reader, scale=2.0, chain=True), sentences()),
     "supervised batch": lambda: built("supervised", blobs(), MLP, norm="batch", **TINY),
     "supervised frozen": lambda: built("supervised", blobs(), MLP, norm="frozen", **TINY),
     "finetune batch": lambda: built("finetune", blobs(), MLP, norm="batch", **TINY),
@@ -297,7 +299,7 @@ from mapwise.catalog.learners import LEARNERS
 from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.catalog.sources import training_source
 from mapwise.engine import checkpoint
-from mapwise.learners.metric.span_finder import Vectors
+from mapwise.core.families.words import Vectors
 from mapwise.nets import MLP
 
 same = {}

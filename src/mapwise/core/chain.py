@@ -16,7 +16,7 @@ of a loop.
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 BARRED = -1e9
@@ -49,6 +49,36 @@ def marginals(
     counted = mask > 0
     log = ahead + behind - _total(ahead[..., -1, :], counted)[..., None, None]
     return torch.where(counted[..., None], log, BARRED).exp()
+
+
+def log_marginals(
+    scores: Float[Tensor, "*B L S"],
+    transitions: Float[Tensor, "S S"],
+    start: Float[Tensor, "S"],
+    mask: Float[Tensor, "*B L"],
+) -> Float[Tensor, "*B L S"]:
+    """The logarithm of `marginals`; where the mask is 0 it is finite, and means nothing."""
+    ahead, behind = path_sums(scores, transitions, start, mask)
+    # Every path passes through one of the states, so their sum is that over all paths.
+    log: Tensor = (ahead + behind).log_softmax(-1)
+    return log
+
+
+def log_likelihood(
+    scores: Float[Tensor, "*B L S"],
+    states: Bool[Tensor, "*B L S"],
+    transitions: Float[Tensor, "S S"],
+    start: Float[Tensor, "S"],
+    mask: Float[Tensor, "*B L"],
+) -> Float[Tensor, "*B"]:
+    """The logarithm of the probability that a path is in one of `states` at every position.
+
+    With one state at each it is the log-likelihood of this path, and 0 with all of them.
+    """
+    both = torch.stack([torch.where(states, scores, BARRED), scores])
+    through, total = log_partition(both, transitions, start, mask.expand_as(both[..., 0]))
+    log: Tensor = through - total
+    return log
 
 
 def path_sums(

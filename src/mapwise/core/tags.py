@@ -46,6 +46,18 @@ def allowed(types: int) -> Moves:
     return Moves(torch.where(inside & ~same, barred, 0.0), torch.where(inside, barred, 0.0))
 
 
+def learned_moves(table: Float[Tensor, "3 3"], start: Float[Tensor, "3"], types: int) -> Moves:
+    """The moves of T types that are allowed, with scores that are the same for all types.
+
+    table: from O, B or I (row) to O, B or I (column).
+    start: of O, B or I at the first word.
+    types: T. With one type the states are O, B and I themselves.
+    """
+    places = torch.tensor([0, *[1, 2] * types], device=table.device)
+    transitions, first = (moves.to(table) for moves in allowed(types))
+    return Moves(transitions + table[places[:, None], places], first + start[places])
+
+
 def spans_of(tags: Int64[np.ndarray, "L"] | Sequence[int]) -> list[tuple[int, int, int]]:
     """The spans of a row of tags, in order: (first word, word after the last, type).
 

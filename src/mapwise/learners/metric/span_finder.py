@@ -1,18 +1,31 @@
 """A finder of spans: where they begin and end is learned across tasks, and a type lies where its words and name do."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, normalize
 
 from mapwise.core import functional
 from mapwise.core.capabilities import OverEmbedded
+from mapwise.core.chain import log_marginals
 from mapwise.core.families.embedding import kept_laws
+from mapwise.core.families.words import (
+    Vectors,
+    check_tags,
+    is_name,
+    moves_of,
+    of_places,
+    of_types,
+    path_loss,
+    pieces_alone,
+    starts_of,
+    with_vectors,
+    zero_table,
+)
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import Adam, descend
@@ -23,18 +36,6 @@ from mapwise.core.scores import without_absent
 from mapwise.core.task import Examples, Task, present_classes, reweighted
 from mapwise.core.tree import Fast, Params, Tree
 from mapwise.learners.row import LearnerRow
-
-
-class Vectors(nn.Module):
-    """Stands in for an encoder where words have vectors already."""
-
-    def __init__(self, output_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.output_shape = output_shape
-
-    def forward(self, x: Mapping[str, Tensor]) -> Float[Tensor, "N L D"]:
-        """The vectors, [N, L, D]."""
-        return x["vectors"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class SpanFinder(Learner):
              Kretov 2019, arXiv:1812.06158 take them for words; finding spans apart from typing them is Ma et al. 2022,
              arXiv:2203.08985 (section 3).
     Fast:    {"encoder": its weights, "finder": {"weight": [3, D], "bias": [3]}, "map": [D, D], "log_scale": [],
-             "types": [T, D], "present": [2 T + 1]}.
+             "types": [T, D], "present": [2 T + 1]}, and with a chain "table": {"moves": [3, 3], "start": [3]}.
     Loss:    cross-entropy of the tags of the queries, before any step.
     Differs: one tag for each word where the first has spans scored as a whole; names of types are support rows too; and
              adapting is by Adam in mini-batches, of which no gradient reaches the start.
@@ -65,11 +66,17 @@ class SpanFinder(Learner):
                  adapting; as parts of the tags' cross-entropy it would be the share of these words.
     name_weight: how often a word of a type's name counts, as against one of an example; 0: names say nothing.
     scale:       what a prototype's product is multiplied by at first; learned as its logarithm.
+    chain:       whether O, B and I of a text are one path, in which I stands behind B or I, and scores of what follows
+                 what, and of what a text begins with, are learned and moved as well; zero at first. P(O), P(B) and P(I)
+                 are then the marginals of these paths, and the losses have their negative log-likelihood in place of
+                 O, B and I word by word (Lafferty, McCallum, Pereira, ICML 2001).
 
-    x is a dict of tensors; where it has "described", [N], rows with 1 there are names of types and no texts.
+    x is a dict of tensors; where it has "described", [N], rows with 1 there are names of types and no texts, and where
+    it has "starts", [N, L], a path leads over the pieces with 1 there.
 
     Breaks `relabel`, as "O" has a column of its own. With steps also `query_loss`, since training is without them, and
-    `order` and `weights`, since places of rows say which of them share a mini-batch.
+    `order` and `weights`, since places of rows say which of them share a mini-batch. With a chain also `query_loss`,
+    since it is trained on paths, and answers for words.
 
     Raises ValueError for tasks whose columns aren't tags.
     """
@@ -85,6 +92,7 @@ class SpanFinder(Learner):
     type_weight: float = 1.0
     name_weight: float = 1.0
     scale: float = 12.0
+    chain: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,7 +105,7 @@ class SpanFinder(Learner):
     def keeps(self) -> frozenset[str]:
         """See the class."""
         by_steps = {"order", "weights", "query_loss"} if self.tune_steps else set[str]()
-        return kept_laws(self.encoder) - {"relabel"} - by_steps
+        return kept_laws(self.encoder) - {"relabel"} - by_steps - ({"query_loss"} if self.chain else set())
 
     def init(self, seed: int) -> Params:
         """The encoder's weights, a finder that is undecided, and the identity as map."""
@@ -107,22 +115,24 @@ class SpanFinder(Learner):
             "finder": {"weight": torch.zeros(3, width), "bias": torch.zeros(3)},
             "map": torch.eye(width),
             "log_scale": torch.tensor(self.scale).log(),
+            **{name: zero_table() for name in self._of_chain},
         }
+
+    @property
+    def _of_chain(self) -> tuple[str, ...]:
+        """What it has beside the rest with a chain."""
+        return ("table",) if self.chain else ()
 
     def start(self, params: Params, support: Examples) -> Fast:
         """What the steps begin with: prototypes of the support's words and of the names of types."""
-        if support.y.dim() != 3 or support.y.shape[-1] % 2 == 0:
-            raise ValueError(
-                f"the labels of a task are {list(support.y.shape)}: SpanFinder takes one tag for each piece of a text, "
-                "[N, L, 2 T + 1], as the problem spans has them"
-            )
+        check_tags(support.y, "SpanFinder")
         types = of_types(support.y)
         words = support._replace(y=types, weight=support.weight * types.sum(-1))
         words = reweighted(words, torch.where(is_name(support.x) > 0, self.name_weight, 1.0))
         prototypes = class_means(self._placed(params, self._encoded(params, support.x)), words)
         present = present_classes(support._replace(y=types))
         columns = torch.cat([torch.ones_like(present[:1]), present.repeat_interleave(2)])
-        parts = {name: params[name] for name in ("encoder", "finder", "map", "log_scale")}
+        parts = {name: params[name] for name in ("encoder", "finder", "map", "log_scale", *self._of_chain)}
         return {**parts, "types": prototypes, "present": columns}
 
     def adapt(self, params: Params, support: Examples) -> Fast:
@@ -135,7 +145,7 @@ class SpanFinder(Learner):
 
         def support_loss(point: Params, step: int, present: Tensor, texts: Examples) -> Tensor:
             batch = mini_batch(texts, step, min(self.tune_batch, len(texts.y)))
-            return self._loss(self.predict(params, {**point, "present": present}, batch.x), batch)
+            return self._loss({**point, "present": present}, batch)
 
         given = (start["present"], texts)
         # First order: nothing is learned through these steps.
@@ -143,16 +153,25 @@ class SpanFinder(Learner):
         moved = descend(support_loss, moving, rule, self.tune_steps, given=given, first_order=True)
         return self.start({**params, **moved}, support)
 
-    def _loss(self, scores: Float[Tensor, "N L W"], rows: Examples) -> Float[Tensor, ""]:
+    def _loss(self, fast: Fast, rows: Examples) -> Float[Tensor, ""]:
         """The loss of O, B and I, and `type_weight` times that of the types of the words inside, a mean each."""
+        inside = rows.y[..., 1:].sum(-1)
+        if self.chain:
+            place, kind = self._losses(fast, rows)
+            return place + self.type_weight * row_mean(kind, rows.weight * inside)
+        scores = self.predict({}, fast, rows.x)
         places = torch.stack(
             [part.logsumexp(-1) for part in (scores[..., :1], scores[..., 1::2], scores[..., 2::2])], -1
         )
-        inside = rows.y[..., 1:].sum(-1)
-        y = torch.stack([rows.y[..., 0], rows.y[..., 1::2].sum(-1), rows.y[..., 2::2].sum(-1)], -1)
-        place = -(y * places).sum(-1)
+        place = -(of_places(rows.y) * places).sum(-1)
         kind = -(rows.y * scores).sum(-1) - place
         return row_mean(place, rows.weight) + self.type_weight * row_mean(kind, rows.weight * inside)
+
+    def _losses(self, fast: Fast, rows: Examples) -> tuple[Float[Tensor, ""], Float[Tensor, "N L"]]:
+        """With a chain: the loss of the paths of O, B and I, and that of the type of each word inside of a span."""
+        find, kind = self._judged(fast, rows.x)
+        path = path_loss(find, moves_of(fast["table"], 1), rows._replace(y=of_places(rows.y)), starts_of(rows.x, find))
+        return path, -(of_types(rows.y) * kind).sum(-1)
 
     def _rates(self, encoder: tuple[str, ...], step: int) -> Tree:
         """Of all that moves, at a step; of the encoder by the names of its weights."""
@@ -164,20 +183,30 @@ class SpanFinder(Learner):
             "map": head,
             "log_scale": head,
             "types": torch.tensor(self.type_lr * share),
+            **{name: {"moves": head, "start": head} for name in self._of_chain},
         }
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q L W"]:
         """The logarithm of every tag's probability."""
-        z = self._encoded(fast, x)
-        find = linear(z, fast["finder"]["weight"], fast["finder"]["bias"]).log_softmax(-1)  # [Q, L, 3]
-        near = fast["log_scale"].exp() * self._placed(fast, z) @ fast["types"].T
-        kind = without_absent(near, fast["present"][1::2]).log_softmax(-1)  # [Q, L, T]
+        find, kind = self._judged(fast, x)
+        if self.chain:
+            find = log_marginals(find, *moves_of(fast["table"], 1), starts_of(x, find))
         inside = (find[..., None, 1:] + kind[..., None]).flatten(-2)  # B and I of each type in turn
         return without_absent(torch.cat([find[..., :1], inside], -1), fast["present"])
+
+    def _judged(self, fast: Fast, x: Any) -> tuple[Float[Tensor, "Q L 3"], Float[Tensor, "Q L T"]]:
+        """The logarithms of P(O), P(B) and P(I) of each word by itself, and of its chance of each type."""
+        z = self._encoded(fast, x)
+        find = linear(z, fast["finder"]["weight"], fast["finder"]["bias"]).log_softmax(-1)
+        near = fast["log_scale"].exp() * self._placed(fast, z) @ fast["types"].T
+        return find, without_absent(near, fast["present"][1::2]).log_softmax(-1)
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """The query loss with the prototypes as they are before any step."""
         fast = self.start(params, task.support)
+        if self.chain:
+            path, kind = self._losses(fast, task.query)
+            return path + row_mean(kind, task.query.weight)
         return self.criterion(self.predict(params, fast, task.query.x), task.query)
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N L D"]:
@@ -196,7 +225,7 @@ class SpanFinder(Learner):
         return OverEmbedded(partial(self._vectors, params), replace(self, encoder=net), {**rest, "encoder": {}})
 
     def _vectors(self, params: Params, x: Any) -> dict[str, Tensor]:
-        return {"vectors": self._encoded(params, x), "described": is_name(x)}
+        return with_vectors(x, self._encoded(params, x))
 
     def _encoded(self, params: Params, x: Any) -> Float[Tensor, "N L D"]:
         return functional.apply(self.encoder, params.get("encoder", {}), pieces_alone(x))
@@ -204,26 +233,6 @@ class SpanFinder(Learner):
     def _placed(self, params: Params, z: Float[Tensor, "N L D"]) -> Float[Tensor, "N L D"]:
         placed: Tensor = normalize(linear(z, params["map"]), dim=-1)
         return placed
-
-
-def of_types(y: Float[Tensor, "N L W"]) -> Float[Tensor, "N L T"]:
-    """1 for the type of a word that is in a span, from its tag."""
-    types: Tensor = y[..., 1::2] + y[..., 2::2]
-    return types
-
-
-def is_name(x: Any) -> Float[Tensor, "N"]:
-    """1 for rows that are names of types, where x says so."""
-    if isinstance(x, Mapping) and "described" in x:
-        named: Tensor = x["described"]
-        return named.to(torch.get_default_dtype())
-    rows = next(iter(x.values())) if isinstance(x, Mapping) else x
-    return torch.zeros(len(rows), device=rows.device)
-
-
-def pieces_alone(x: Any) -> Any:
-    """What an encoder reads of such rows."""
-    return {name: part for name, part in x.items() if name != "described"} if isinstance(x, Mapping) else x
 
 
 ROWS = {

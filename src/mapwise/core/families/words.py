@@ -1,0 +1,103 @@
+"""What learners that judge every word of a text have in common: what a row holds, and the loss of a path of tags."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mapwise.core.chain import log_likelihood
+from mapwise.core.tags import Moves, learned_moves
+from mapwise.core.task import Examples, row_weight
+from mapwise.core.tree import Params
+
+_UNIT = 10.0
+"""Of a learned table's numbers: rates of optimizers suit weights of which hundreds add up to a score."""
+
+
+class Vectors(nn.Module):
+    """Stands in for an encoder where words have vectors already."""
+
+    def __init__(self, output_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.output_shape = output_shape
+
+    def forward(self, x: Mapping[str, Tensor]) -> Float[Tensor, "N L D"]:
+        """The vectors, [N, L, D]."""
+        return x["vectors"]
+
+
+def check_tags(y: Tensor, learner: str) -> None:
+    """Raises ValueError for labels that aren't tags of pieces, for a learner of this name."""
+    if y.dim() != 3 or y.shape[-1] % 2 == 0:
+        raise ValueError(
+            f"the labels of a task are {list(y.shape)}: {learner} takes one tag for each piece of a text, "
+            "[N, L, 2 T + 1], as the problem spans has them"
+        )
+
+
+def of_types(y: Float[Tensor, "N L W"]) -> Float[Tensor, "N L T"]:
+    """1 for the type of a word that is in a span, from its tag."""
+    types: Tensor = y[..., 1::2] + y[..., 2::2]
+    return types
+
+
+def of_places(y: Float[Tensor, "N L W"]) -> Float[Tensor, "N L 3"]:
+    """1 for O, B or I, from the tag of a word."""
+    return torch.stack([y[..., 0], y[..., 1::2].sum(-1), y[..., 2::2].sum(-1)], -1)
+
+
+def is_name(x: Any) -> Float[Tensor, "N"]:
+    """1 for rows that are names of types, where x says so."""
+    if isinstance(x, Mapping) and "described" in x:
+        named: Tensor = x["described"]
+        return named.to(torch.get_default_dtype())
+    rows = next(iter(x.values())) if isinstance(x, Mapping) else x
+    return torch.zeros(len(rows), device=rows.device)
+
+
+def starts_of(x: Any, scores: Float[Tensor, "N L S"]) -> Float[Tensor, "N L"]:
+    """1 at the first piece of each word, where x says so; otherwise every position is a word."""
+    if isinstance(x, Mapping) and "starts" in x:
+        starts: Tensor = x["starts"]
+        return starts.to(scores.dtype)
+    return torch.ones_like(scores[..., 0])
+
+
+def pieces_alone(x: Any) -> Any:
+    """What an encoder reads of such rows."""
+    return {name: part for name, part in x.items() if name != "described"} if isinstance(x, Mapping) else x
+
+
+def with_vectors(x: Any, vectors: Float[Tensor, "N L D"]) -> dict[str, Tensor]:
+    """Rows whose words have vectors, for a learner over `Vectors`."""
+    starts = {"starts": x["starts"]} if isinstance(x, Mapping) and "starts" in x else {}
+    return {"vectors": vectors, "described": is_name(x), **starts}
+
+
+def zero_table() -> Params:
+    """A table of moves between O, B and I that says nothing yet."""
+    return {"moves": torch.zeros(3, 3), "start": torch.zeros(3)}
+
+
+def moves_of(table: Params, types: int) -> Moves:
+    """The moves between the tags of T types that a table makes, ten times its numbers; barred where not allowed."""
+    return learned_moves(_UNIT * table["moves"], _UNIT * table["start"], types)
+
+
+def path_loss(
+    scores: Float[Tensor, "N L S"], moves: Moves, rows: Examples, words: Float[Tensor, "N L"]
+) -> Float[Tensor, ""]:
+    """The negative log-likelihood of the true path of each text, a mean over all words that count, in nats.
+
+    scores: of every state at every word, whose paths `moves` scores too.
+    rows:   y is [N, L, S], of the states. A word of weight 0 may be in any state, and so may the first word of a text
+            that goes on with a span from before.
+    words:  above 0 at positions that are words; the chain passes over the others.
+    """
+    first = (words > 0).cumsum(-1) <= 1
+    known = (rows.weight > 0) & ~(first & (rows.y[..., 2::2].sum(-1) > 0))
+    each = -log_likelihood(scores, (rows.y > 0) | ~known[..., None], *moves, words)
+    total = rows.weight.sum().clamp(min=torch.finfo(scores.dtype).tiny)
+    return (each * row_weight(rows.weight)).sum() / total
