@@ -42,6 +42,7 @@ from .learners.metric.relation import Relation as Relation
 from .learners.metric.siamese import Siamese as Siamese
 from .learners.metric.simpleshot import SimpleShot as SimpleShot
 from .learners.metric.span_finder import SpanFinder as SpanFinder
+from .learners.metric.token_matching import TokenMatching as TokenMatching
 from .learners.metric.zero_shot import ZeroShot as ZeroShot
 from .learners.optimization.imaml import IMAML as IMAML
 from .learners.optimization.maml import MAML as MAML

@@ -89,7 +89,8 @@ def fit_spans(
     types:    further types, known by their names alone.
     describe: type -> a few words that say what it is.
     names:    whether the names of types, or these words, teach too.
-    steps:    of tuning all that the learner knows on the texts, in mini-batches; 0 is quick, and finds far less.
+    steps:    of tuning all that the learner knows on the texts, in mini-batches, where it is one that is tuned; 0 is
+              quick, and finds far less.
     sources:  where each text came from.
     stage:    is called with the name of what is done next.
 
@@ -113,7 +114,8 @@ def fit_spans(
         )
     stage(_READING if learner == AUTO or isinstance(learner, UnadaptedLearner) else f"{_READING} of {learner}")
     settings, params = _learner(encoder, learner, len(known))
-    settings = settings.model_copy(update={"fields": {**settings.fields, "tune_steps": steps}})
+    if "tune_steps" in settings.row.fields:
+        settings = settings.model_copy(update={"fields": {**settings.fields, "tune_steps": steps}})
     stage(f"fitting {settings.learner}")
     sentences = sentences_for(known, describe or {})
     return SpanPredictor.of(settings, params, texts, known, sentences, names=names, sources=sources)
