@@ -42,7 +42,7 @@ SPANS = [spans_in(text, marks) for text, marks in zip(TEXTS, MARKS, strict=True)
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
     folder = tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-    return mw.FewShotTagger(f"hf:{folder}", steps=40).fit(TEXTS, SPANS)
+    return mw.FewShotTagger(f"hf:{folder}", steps=200).fit(TEXTS, SPANS)
 
 
 def test_votes_add_up_to_the_score_of_the_type(tagger):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear, normalize
 
-from mapwise.core import functional
+from mapwise.core import context, functional
 from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.chain import log_marginals
 from mapwise.core.families.embedding import kept_laws
@@ -151,7 +151,9 @@ class SpanFinder(Learner):
         # First order: nothing is learned through these steps.
         rule = Adam(partial(self._rates, tuple(moving["encoder"])))
         moved = descend(support_loss, moving, rule, self.tune_steps, given=given, first_order=True)
-        return self.start({**params, **moved}, support)
+        # In full precision, as words are compared with them in it: rounded means would have shares that don't add up.
+        with context.within(precision="full"):
+            return self.start({**params, **moved}, support)
 
     def _loss(self, fast: Fast, rows: Examples) -> Float[Tensor, ""]:
         """The loss of O, B and I, and `type_weight` times that of the types of the words inside, a mean each."""
