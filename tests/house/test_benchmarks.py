@@ -183,6 +183,8 @@ def test_a_weighing_of_tasks_is_judged_beside_the_mean_on_the_same_episodes(tmp_
         "zero_shot",
         "relations",
         "entities",
+        "news_and_tweets",
+        "entity_questions",
     ],
 )
 def test_every_benchmark_of_a_few_examples_runs_and_fills_its_row(name, tmp_path, shared_data):
