@@ -71,6 +71,15 @@ def few(texts: Sequence[AnnotatedText], shots: int, seed: int) -> list[Annotated
     return [texts[place] for place in taken]
 
 
+def few_sentences(texts: Sequence[AnnotatedText], shots: int, seed: int) -> list[AnnotatedText]:
+    """So many sentences for each type that have a span of it, whatever else they have."""
+    order, chosen = random.Random(seed), set[int]()
+    for name in type_names(texts):
+        holding = [place for place, text in enumerate(texts) if any(span.type == name for span in text.spans)]
+        chosen.update(order.sample(holding, min(shots, len(holding))))
+    return [texts[place] for place in sorted(chosen)]
+
+
 def renamed(texts: Sequence[AnnotatedText]) -> list[AnnotatedText]:
     """The same with names of types in words."""
     return [
