@@ -35,7 +35,7 @@ from benchmarks.row import Line, Row, Target
 from mapwise.data.annotated.conll import read_conll
 from mapwise.data.annotated.texts import type_names
 from mapwise.data.store import data_root
-from mapwise.problems.spans import entity_scores
+from mapwise.problems.spans import bootstrap_interval, entity_scores
 
 DOMAINS = ("politics", "ai", "science", "music", "literature")
 QUICK = 4, 20
@@ -56,6 +56,7 @@ def one_draw(options: argparse.Namespace, domain: str, way: str, draw: int) -> L
     predicted = finder([text.text for text in test])
     true = [[span[:3] for span in text.spans] for text in test]
     scores = entity_scores(true, predicted)
+    low, high = bootstrap_interval(true, predicted)
     untyped = [[[(start, end, "") for start, end, _ in spans] for spans in side] for side in (true, predicted)]
     return {
         "domain": domain,
@@ -66,6 +67,8 @@ def one_draw(options: argparse.Namespace, domain: str, way: str, draw: int) -> L
         "types": len(type_names(training)),
         "test": len(test),
         "f1": 100 * scores.all.f1,
+        "low": 100 * low,
+        "high": 100 * high,
         "precision": 100 * scores.all.precision,
         "recall": 100 * scores.all.recall,
         "macro": 100 * scores.macro_f1,
@@ -110,21 +113,24 @@ def measured(options: argparse.Namespace) -> Row:
                 "types": outcomes[0]["types"],
                 "sentences": f"{columns['sentences'].mean():.0f}",
                 "predictor": way,
-                "entity F1, %": with_interval(columns["f1"], 1),
-                "places alone, %": with_interval(columns["places"], 1),
-                "macro F1, %": with_interval(columns["macro"], 1),
-                "precision, %": with_interval(columns["precision"], 1),
-                "recall, %": with_interval(columns["recall"], 1),
+                "entity F1, %": _over_draws(columns["f1"])
+                if draws > 1
+                else f"{outcomes[0]['f1']:.1f} ({outcomes[0]['low']:.1f} to {outcomes[0]['high']:.1f})",
+                "places alone, %": _over_draws(columns["places"]),
+                "macro F1, %": _over_draws(columns["macro"]),
+                "precision, %": _over_draws(columns["precision"]),
+                "recall, %": _over_draws(columns["recall"]),
                 "seconds to fit": f"{np.median(columns['seconds']):.0f}",
                 "mean": float(columns["f1"].mean()),
             }
         )
     examples = "sentences with a span" if options.sentences else f"to {2 * options.shots} examples"
     given = f"{options.shots} {examples} of each type" if options.shots else "all training sentences"
+    over = f"over {draws} draws" if draws > 1 else "by the bootstrap over its sentences"
     result = Row(
         "entities",
         "CrossNER",
-        f"strict entity F1 on the test part of each domain after {given}, with the 95 % interval over {draws} draws; "
+        f"strict entity F1 on the test part of each domain after {given}, with the 95 % interval {over}; "
         f"tuned in {options.steps} steps; places alone: the F1 of spans whose type isn't judged; "
         "seconds are of one processor core",
         learner="span_finder on CrossNER",
@@ -139,6 +145,10 @@ def measured(options: argparse.Namespace) -> Row:
             )
     options.rounds = None
     return result
+
+
+def _over_draws(values: np.ndarray) -> str:
+    return with_interval(values, 1) if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def main(words: list[str]) -> int:

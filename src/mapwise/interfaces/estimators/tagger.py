@@ -109,7 +109,7 @@ class FewShotTagger(StatefulEstimator[FittedSpans]):
         return next_texts(self.predictor_, checked_texts(texts), n)
 
     def add_type(self, name: str, texts: Sequence[str], spans: Sequence[Iterable[Any]], *, describe: str = "") -> Self:
-        """Learn one more type from texts in which its spans are annotated, in about a second.
+        """Learn one more type from texts in which its spans are annotated, in a second or two.
 
         The model isn't tuned again: fit all texts anew where that may take longer, and finds more.
 
