@@ -88,16 +88,22 @@ class Adam:
     def step(self, point: Tree, gradient: Tree, state: Tree, t: int, value: Tensor) -> tuple[Tree, Tree]:
         """point - rate * m_hat / (sqrt(v_hat) + epsilon)."""
         b1, b2 = self.beta1, self.beta2
-        first = tree.map(lambda m, g: b1 * m + (1 - b1) * g, state["first"], gradient)
-        second = tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state["second"], gradient)
+        first = tree.map(lambda m, g: torch.lerp(m, g, 1 - b1), state["first"], gradient)
+        second = tree.map(lambda v, g: torch.addcmul(b2 * v, g, g, value=1 - b2), state["second"], gradient)
+        # The corrections of both moments are a factor of the rate, a number, and not of large tensors.
+        root_correction = math.sqrt(1 - b2 ** (t + 1))
+        factor, epsilon = root_correction / (1 - b1 ** (t + 1)), self.epsilon * root_correction
+        direction = tree.map(lambda m, v: m / (_root(v) + epsilon), first, second)
+        rate: Any = self.rate
+        rate = tree.map(lambda r: r * factor, rate) if isinstance(rate, dict) else rate * factor
+        return _step_along(point, direction, rate), {"first": first, "second": second}
 
-        def towards(m: Tensor, v: Tensor) -> Tensor:
-            # The square root's derivative at zero is infinite: a coordinate that never moved must not turn into NaN.
-            root = torch.sqrt(torch.where(v > 0, v, 1)) * (v > 0)
-            direction: Tensor = (m / (1 - b1 ** (t + 1))) / (root / math.sqrt(1 - b2 ** (t + 1)) + self.epsilon)
-            return direction
 
-        return _step_along(point, tree.map(towards, first, second), self.rate), {"first": first, "second": second}
+def _root(v: Tensor) -> Tensor:
+    """The square root, whose derivative at zero is infinite: a coordinate that never moved must not turn into NaN."""
+    if not torch.is_grad_enabled():
+        return v.sqrt()
+    return torch.sqrt(torch.where(v > 0, v, 1)) * (v > 0)
 
 
 def _step_along(point: Tree, direction: Tree, rate: Any) -> Tree:
