@@ -1,13 +1,19 @@
 """What learners that judge every word of a text have in common: what a row holds, and the loss of a path of tags."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mapwise.core import functional
+from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.chain import log_likelihood
+from mapwise.core.functional import Net
+from mapwise.core.learner import Learner
 from mapwise.core.tags import Moves, learned_moves
 from mapwise.core.task import Examples, row_weight
 from mapwise.core.tree import Params
@@ -26,6 +32,38 @@ class Vectors(nn.Module):
     def forward(self, x: Mapping[str, Tensor]) -> Float[Tensor, "N L D"]:
         """The vectors, [N, L, D]."""
         return x["vectors"]
+
+
+@dataclass(frozen=True)
+class WordLearner(Learner):
+    """A learner that gives every word of a text a tag by its vector; its params hold those of the encoder as "encoder".
+
+    x is a dict of tensors; where it has "described", [N], rows with 1 there are names of types and no texts, and where
+    it has "starts", [N, L], words are the pieces with 1 there.
+
+    encoder: [N, L] pieces -> [N, L, D], with whatever is frozen inside it.
+    """
+
+    takes_tokens: ClassVar[bool] = True
+
+    encoder: Net
+
+    def encode(self, params: Params, x: Any) -> Float[Tensor, "N L D"]:
+        """The vector of each word; with params that have no encoder, the encoder's own weights."""
+        return functional.apply(self.encoder, params.get("encoder", {}), pieces_alone(x))
+
+    def over_embedded(self, params: Params) -> OverEmbedded[Learner] | None:
+        """The same learner over texts whose words have vectors already.
+
+        Its rows are {"vectors": [N, L, D], "described": [N]}, and "starts" where x has them.
+        """
+        rest = {name: part for name, part in params.items() if name != "encoder"}
+        net = partial(Vectors, functional.output_shape(self.encoder))
+        return OverEmbedded(partial(self._with_vectors, params), replace(self, encoder=net), {**rest, "encoder": {}})
+
+    def _with_vectors(self, params: Params, x: Any) -> dict[str, Tensor]:
+        starts = {"starts": x["starts"]} if isinstance(x, Mapping) and "starts" in x else {}
+        return {"vectors": self.encode(params, x), "described": is_name(x), **starts}
 
 
 def check_tags(y: Tensor, learner: str) -> None:
@@ -68,12 +106,6 @@ def starts_of(x: Any, scores: Float[Tensor, "N L S"]) -> Float[Tensor, "N L"]:
 def pieces_alone(x: Any) -> Any:
     """What an encoder reads of such rows."""
     return {name: part for name, part in x.items() if name != "described"} if isinstance(x, Mapping) else x
-
-
-def with_vectors(x: Any, vectors: Float[Tensor, "N L D"]) -> dict[str, Tensor]:
-    """Rows whose words have vectors, for a learner over `Vectors`."""
-    starts = {"starts": x["starts"]} if isinstance(x, Mapping) and "starts" in x else {}
-    return {"vectors": vectors, "described": is_name(x), **starts}
 
 
 def zero_table() -> Params:

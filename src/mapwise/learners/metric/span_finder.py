@@ -1,8 +1,8 @@
 """A finder of spans: where they begin and end is learned across tasks, and a type lies where its words and name do."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,19 +14,16 @@ from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.chain import log_marginals
 from mapwise.core.families.embedding import kept_laws
 from mapwise.core.families.words import (
-    Vectors,
+    WordLearner,
     check_tags,
     is_name,
     moves_of,
     of_places,
     of_types,
     path_loss,
-    pieces_alone,
     starts_of,
-    with_vectors,
     zero_table,
 )
-from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
 from mapwise.core.inner_loop import Adam, descend
 from mapwise.core.learner import Learner
@@ -39,7 +36,7 @@ from mapwise.learners.row import LearnerRow
 
 
 @dataclass(frozen=True)
-class SpanFinder(Learner):
+class SpanFinder(WordLearner):
     """Words begin a span, continue it, or lie outside; those inside go to the nearest type.
 
     Of a word with vector h, P(O), P(B) and P(I) are a softmax of three linear scores, and P(type) is one of
@@ -81,9 +78,6 @@ class SpanFinder(Learner):
     Raises ValueError for tasks whose columns aren't tags.
     """
 
-    takes_tokens: ClassVar[bool] = True
-
-    encoder: Net
     tune_steps: int = 0
     tune_batch: int = 8
     tune_lr: float = 1e-3
@@ -129,7 +123,7 @@ class SpanFinder(Learner):
         types = of_types(support.y)
         words = support._replace(y=types, weight=support.weight * types.sum(-1))
         words = reweighted(words, torch.where(is_name(support.x) > 0, self.name_weight, 1.0))
-        prototypes = class_means(self._placed(params, self._encoded(params, support.x)), words)
+        prototypes = class_means(self._placed(params, self.encode(params, support.x)), words)
         present = present_classes(support._replace(y=types))
         columns = torch.cat([torch.ones_like(present[:1]), present.repeat_interleave(2)])
         parts = {name: params[name] for name in ("encoder", "finder", "map", "log_scale", *self._of_chain)}
@@ -198,7 +192,7 @@ class SpanFinder(Learner):
 
     def _judged(self, fast: Fast, x: Any) -> tuple[Float[Tensor, "Q L 3"], Float[Tensor, "Q L T"]]:
         """The logarithms of P(O), P(B) and P(I) of each word by itself, and of its chance of each type."""
-        z = self._encoded(fast, x)
+        z = self.encode(fast, x)
         find = linear(z, fast["finder"]["weight"], fast["finder"]["bias"]).log_softmax(-1)
         near = fast["log_scale"].exp() * self._placed(fast, z) @ fast["types"].T
         return find, without_absent(near, fast["present"][1::2]).log_softmax(-1)
@@ -213,24 +207,11 @@ class SpanFinder(Learner):
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N L D"]:
         """Words where they are compared with the types, of length 1."""
-        return self._placed(fast, self._encoded(fast, x))
+        return self._placed(fast, self.encode(fast, x))
 
     def over_embedded(self, params: Params) -> OverEmbedded[Learner] | None:
-        """The same learner over texts whose words have vectors already; None where steps would move these.
-
-        Its rows are {"vectors": [N, L, D], "described": [N]}.
-        """
-        if self.tune_steps:
-            return None
-        rest = {name: part for name, part in params.items() if name != "encoder"}
-        net = partial(Vectors, functional.output_shape(self.encoder))
-        return OverEmbedded(partial(self._vectors, params), replace(self, encoder=net), {**rest, "encoder": {}})
-
-    def _vectors(self, params: Params, x: Any) -> dict[str, Tensor]:
-        return with_vectors(x, self._encoded(params, x))
-
-    def _encoded(self, params: Params, x: Any) -> Float[Tensor, "N L D"]:
-        return functional.apply(self.encoder, params.get("encoder", {}), pieces_alone(x))
+        """As every learner of words has it; None where steps would move their vectors."""
+        return None if self.tune_steps else super().over_embedded(params)
 
     def _placed(self, params: Params, z: Float[Tensor, "N L D"]) -> Float[Tensor, "N L D"]:
         placed: Tensor = normalize(linear(z, params["map"]), dim=-1)

@@ -1,8 +1,7 @@
 """Words of a text by the support's nearest word of each tag, and what follows what by a learned table."""
 
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,24 +10,19 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.nn.functional import normalize
 
 from mapwise.core import functional
-from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.chain import log_marginals
 from mapwise.core.families.embedding import kept_laws
 from mapwise.core.families.words import (
-    Vectors,
+    WordLearner,
     check_tags,
     is_name,
     moves_of,
     of_types,
     path_loss,
-    pieces_alone,
     starts_of,
-    with_vectors,
     zero_table,
 )
-from mapwise.core.functional import Net
 from mapwise.core.geometry import squared_distances
-from mapwise.core.learner import Learner
 from mapwise.core.scores import without_absent
 from mapwise.core.tags import Moves
 from mapwise.core.task import Examples, Task, present_classes
@@ -40,7 +34,7 @@ _FARTHEST = 4.0
 
 
 @dataclass(frozen=True)
-class TokenMatching(Learner):
+class TokenMatching(WordLearner):
     """A word has the tag of the support's nearest word, as far as the tags of its neighbours agree.
 
     A word and a tag are as far apart as the word and the nearest one of that tag in the support, by the squared
@@ -77,9 +71,6 @@ class TokenMatching(Learner):
     Raises ValueError for tasks whose columns aren't tags.
     """
 
-    takes_tokens: ClassVar[bool] = True
-
-    encoder: Net
     scale: float = 20.0
     apart: float = 0.5
     beyond: float = 1.5
@@ -129,23 +120,8 @@ class TokenMatching(Learner):
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N L D"]:
         """Words where they are compared, of length 1."""
-        placed: Tensor = normalize(self._encoded(fast, x), dim=-1)
+        placed: Tensor = normalize(self.encode(fast, x), dim=-1)
         return placed
-
-    def over_embedded(self, params: Params) -> OverEmbedded[Learner]:
-        """The same learner over texts whose words have vectors already.
-
-        Its rows are {"vectors": [N, L, D], "described": [N]}, and "starts" where x has them.
-        """
-        rest = {name: part for name, part in params.items() if name != "encoder"}
-        net = partial(Vectors, functional.output_shape(self.encoder))
-        return OverEmbedded(partial(self._vectors, params), replace(self, encoder=net), {**rest, "encoder": {}})
-
-    def _vectors(self, params: Params, x: Any) -> dict[str, Tensor]:
-        return with_vectors(x, self._encoded(params, x))
-
-    def _encoded(self, params: Params, x: Any) -> Float[Tensor, "N L D"]:
-        return functional.apply(self.encoder, params.get("encoder", {}), pieces_alone(x))
 
     def _moves(self, fast: Fast) -> Moves:
         return moves_of(fast["table"], len(fast["present"]) // 2)
