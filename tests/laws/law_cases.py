@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prox": {"inner_steps": 5, "inner_lr": 0.3},
     "proto_maml": {"inner_steps": 2},
     "finetune": {"tune_steps": 20},
+    "baseline_pp": {"tune_steps": 20},
     "span_finder": {"scale": 2.0},
     "token_matching": {"scale": 2.0, "beyond": 0.3},
     "abml": {"inner_steps": 2, "inner_samples": 2, "samples": 2, "log_sigma": -3.0, "inner_kl": 1e-3, "outer_kl": 1e-3},

@@ -50,7 +50,7 @@ class SimpleShot(Supervised):
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """`scale` times minus the squared distance to every class mean."""
         distances = squared_distances(self.embed(params, fast, x), fast["means"])
-        return without_absent(-self.scale * distances, fast["present"])
+        return without_absent(-self.cosine_scale(params) * distances, fast["present"])
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """The features before the head, centred and scaled to length 1."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +20,8 @@ from mapwise.core.tree import Fast, Params
 from mapwise.learners.row import encoder_row
 
 MEASURED_BATCHES = 40
+FEW_CLASSES = 200
+"""The most base classes at which the scale of a cosine head is that of few."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,22 @@ class Supervised(Learner):
     Paper:   Chen, Liu, Xu, Darrell, Wang 2021, arXiv:2003.04390 (Classifier-Baseline), eq. 1-2.
     Fast:    {"means": [W, D], "present": [W]}; with norm "support" also {"statistics": ...}.
     Loss:    cross-entropy over the base classes of a shuffled batch; the support is not used.
-    Differs: nothing.
+    Differs: nothing. With a cosine head, the first stage of Baseline++ (Chen 2019, arXiv:1904.04232, section 3.2).
 
     net:   [N, *input] -> [N, base classes]; what enters its last layer are the features.
-    scale: what a cosine is multiplied by, so that scores are log-probabilities of some use.
+    scale: what a cosine is multiplied by, so that scores are log-probabilities of some use; a cosine head is trained
+           under it, too. None: 10, and for a cosine head of up to 200 base classes 2.
+    head:  "linear", or "cosine": the last layer's bias is left out, and features and weights are scaled to length 1.
 
     Trains on the source `supervised`: one task of all base classes, with an empty support.
     Breaks `query_loss`: training asks for base classes. A net with norm "batch" breaks `alone` and `padding`.
+
+    Raises ValueError for a cosine head whose last layer isn't linear.
     """
 
     net: Net
-    scale: float = 10.0
+    scale: float | None = None
+    head: Literal["linear", "cosine"] = "linear"
 
     @property
     def keeps(self) -> frozenset[str]:
@@ -48,12 +55,39 @@ class Supervised(Learner):
 
     def init(self, seed: int) -> Params:
         """The net's weights, head of the base classes included."""
-        return functional.initial_weights(self.net, seed)
+        weights = functional.initial_weights(self.net, seed)
+        if self.head == "linear":
+            return weights
+        head, body = functional.split_weights(self.net, weights, ("head",))
+        cosine = {name: leaf for name, leaf in head.items() if not name.endswith("bias")}
+        if [leaf.dim() for leaf in cosine.values()] != [2]:
+            raise ValueError(
+                f"the net ends in {', '.join(head)} and a cosine head needs one weight a class: end it in a "
+                "torch.nn.Linear, or take head='linear'"
+            )
+        return {**body, **cosine}
 
     def objective(self, params: Params, task: Task) -> Float[Tensor, ""]:
         """Cross-entropy of the base classes."""
         rows = task.query
-        return self.criterion(functional.apply(self.net, params, rows.x, rows.weight), rows)
+        if self.head == "linear":
+            return self.criterion(functional.apply(self.net, params, rows.x, rows.weight), rows)
+        body = functional.body_weights(self.net, params)
+        z = functional.apply(functional.headless(self.net), body, rows.x, rows.weight).flatten(1)
+        return self.criterion(self.cosine_scale(params) * cosines(z, self._base_head(params)), rows)
+
+    def cosine_scale(self, params: Params) -> float:
+        """What a cosine is multiplied by: in training as in every task."""
+        if self.scale is not None:
+            return self.scale
+        few = self.head == "cosine" and len(self._base_head(params)) <= FEW_CLASSES
+        return 2.0 if few else 10.0
+
+    def _base_head(self, params: Params) -> Float[Tensor, "B D"]:
+        """The weights of the base classes in the last layer."""
+        head, _ = functional.split_weights(self.net, params, ("head",))
+        weight: Tensor = next(leaf for leaf in head.values() if leaf.dim() > 1)
+        return weight
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """The mean feature of every class."""
@@ -64,7 +98,8 @@ class Supervised(Learner):
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """`scale` times the cosine to every class mean."""
-        return without_absent(self.scale * cosines(self.embed(params, fast, x), fast["means"]), fast["present"])
+        scores = self.cosine_scale(params) * cosines(self.embed(params, fast, x), fast["means"])
+        return without_absent(scores, fast["present"])
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """The features before the head."""
