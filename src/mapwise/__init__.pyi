@@ -54,6 +54,7 @@ from .learners.optimization.prox import Prox as Prox
 from .learners.optimization.r2d2 import R2D2 as R2D2
 from .learners.optimization.reptile import Reptile as Reptile
 from .learners.pretraining.finetune import Finetune as Finetune
+from .learners.pretraining.linear_probe import LinearProbe as LinearProbe
 from .learners.pretraining.supervised import Supervised as Supervised
 from .problems.classification import Classification as Classification
 from .problems.multilabel import Multilabel as Multilabel

@@ -36,6 +36,7 @@ VARIANTS: dict[str, str] = {
     # a learner's file -> the file it is a variant of, and the only one of its neighbours it may import
     "mapwise.learners.metric.simpleshot": "mapwise.learners.pretraining.supervised",
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
+    "mapwise.learners.pretraining.linear_probe": "mapwise.learners.pretraining.supervised",
 }
 HEAVY = {"sklearn", "narwhals", "scipy", "matplotlib", "PIL", "optuna", "sqlalchemy", "tensorboard", "wandb", "mlflow"}
 HEAVY |= {"captum", "transformers", "sentence_transformers", "huggingface_hub", "peft"}

@@ -5,6 +5,7 @@ import math
 from torch import nn
 
 from mapwise.catalog.rows import HeadRow
+from mapwise.core.families.logistic_head import mean_square
 from mapwise.core.learner import Learner
 from mapwise.core.task import Examples
 from mapwise.encoders.encoder import Encoder, Tunable
@@ -15,9 +16,7 @@ from mapwise.learners.pretraining.logistic import Logistic
 
 
 def _square(support: Examples) -> float:
-    """The mean squared length of the rows: what holds weights small is in its units, so an encoder's scale is none."""
-    squares = (support.x.flatten(1) ** 2).sum(1)
-    return float((support.weight * squares).sum() / support.weight.sum()) or 1.0
+    return float(mean_square(support.x.flatten(1), support.weight))
 
 
 def _spread(support: Examples) -> float:

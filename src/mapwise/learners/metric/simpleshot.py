@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core import functional
 from mapwise.core.geometry import class_means, squared_distances
 from mapwise.core.scores import without_absent
 from mapwise.core.source import TaskSource
@@ -42,15 +41,19 @@ class SimpleShot(Supervised):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """The mean of every class's centred unit features."""
-        body = functional.body_weights(self.net, params)
-        z, seen = functional.observe(functional.headless(self.net), body, support.x, support.weight)
-        means = class_means(_centred(params, z.flatten(1)), support)
+        z, seen = self.embed_support(params, support)
+        means = class_means(z, support)
         return {"means": means, "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """`scale` times minus the squared distance to every class mean."""
         distances = squared_distances(self.embed(params, fast, x), fast["means"])
         return without_absent(-self.cosine_scale(params) * distances, fast["present"])
+
+    def embed_support(self, params: Params, support: Examples) -> tuple[Float[Tensor, "S D"], Params]:
+        """The support's features, centred and scaled to length 1."""
+        z, seen = super().embed_support(params, support)
+        return _centred(params, z), seen
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """The features before the head, centred and scaled to length 1."""

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mapwise.core import functional, solvers
+from mapwise.core import functional
 from mapwise.core.families.embedding import EmbeddingLearner
-from mapwise.core.scores import without_absent
+from mapwise.core.families.logistic_head import check_solver, logistic_head, score_by
 from mapwise.core.task import Examples, present_classes
 from mapwise.core.tree import Fast, Params
 
@@ -41,10 +40,7 @@ class Logistic(EmbeddingLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.strength > 0:
-            raise ValueError(f"the strength is {self.strength} and must be positive: give a number above 0, such as 1")
-        if self.steps < 1:
-            raise ValueError(f"steps is {self.steps} and the solver takes at least one: give a number such as 100")
+        check_solver(self.strength, self.steps)
 
     def init(self, seed: int) -> Params:
         """The encoder's weights."""
@@ -53,13 +49,9 @@ class Logistic(EmbeddingLearner):
     def adapt(self, params: Params, support: Examples) -> Fast:
         """The head with the least penalised cross-entropy of the support."""
         z, seen = self.embed_support(params, support)
-        head = solvers.logistic(_with_ones(z), support.y, support.weight, self.strength, steps=self.steps)
+        head = logistic_head(z, support.y, support.weight, self.strength, self.steps)
         return {"head": head, "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """[f(x), 1] head."""
-        return without_absent(_with_ones(self.embed(params, fast, x)) @ fast["head"], fast["present"])
-
-
-def _with_ones(z: Tensor) -> Tensor:
-    return torch.cat([z, z.new_ones(z.shape[0], 1)], 1)
+        return score_by(fast["head"], self.embed(params, fast, x), fast["present"])

@@ -91,15 +91,19 @@ class Supervised(Learner):
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """The mean feature of every class."""
-        body = functional.body_weights(self.net, params)
-        z, seen = functional.observe(functional.headless(self.net), body, support.x, support.weight)
-        fast = {"means": class_means(z.flatten(1), support), "present": present_classes(support)}
-        return {**fast, **seen}
+        z, seen = self.embed_support(params, support)
+        return {"means": class_means(z, support), "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
         """`scale` times the cosine to every class mean."""
         scores = self.cosine_scale(params) * cosines(self.embed(params, fast, x), fast["means"])
         return without_absent(scores, fast["present"])
+
+    def embed_support(self, params: Params, support: Examples) -> tuple[Float[Tensor, "S D"], Params]:
+        """The support's features, and with norm "support" their statistics, otherwise {}."""
+        body = functional.body_weights(self.net, params)
+        z, seen = functional.observe(functional.headless(self.net), body, support.x, support.weight)
+        return z.flatten(1), seen
 
     def embed(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "N D"]:
         """The features before the head."""
