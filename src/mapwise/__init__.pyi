@@ -33,6 +33,7 @@ from .learners.generation.abml import ABML as ABML
 from .learners.generation.cnp import CNP as CNP
 from .learners.generation.hypernet import HyperNet as HyperNet
 from .learners.generation.versa import VERSA as VERSA
+from .learners.memory.dnc import DNC as DNC
 from .learners.memory.mann import MANN as MANN
 from .learners.memory.meta_networks import MetaNetworks as MetaNetworks
 from .learners.memory.ntm import NTM as NTM

@@ -52,6 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnp": {"width": 16},
     "hypernet": {"hidden": 16},
     "ntm": {"units": 16, "slots": 4, "width": 6},
+    "dnc": {"units": 16, "slots": 4, "width": 6, "reads": 2},
     "meta_networks": {"units": 16, "hidden": 8, "chunks": 3},
 }
 

@@ -123,6 +123,132 @@ def test_writes_to_the_least_used_go_round_and_find_an_empty_slot() -> None:
     assert memory.tolist() == [[5.0] * 3, [6.0] * 3, [3.0] * 3, [4.0] * 3]
 
 
+def test_usage_grows_by_what_was_written_and_shrinks_by_what_was_read_and_freed() -> None:
+    usage, write, reads, free = drawn(0, SLOTS).sigmoid(), weightings(1)[0], weightings(2), drawn(3, HEADS).sigmoid()
+    expected = np.zeros(SLOTS)
+    for i in range(SLOTS):
+        u, w = usage[i].item(), write[i].item()
+        expected[i] = u + w - u * w
+        for h in range(HEADS):
+            expected[i] *= 1 - free[h].item() * reads[h, i].item()
+    np.testing.assert_allclose(m.usage_after(usage, write, reads, free), expected)
+
+
+def test_what_is_free_is_allocated_by_the_usages_of_slots_that_are_less_used() -> None:
+    usage = torch.tensor([0.5, 0.1, 0.9, 0.3]).double()
+    expected = [0.5 * 0.1 * 0.3, 0.9, 0.1 * 0.1 * 0.3 * 0.5, 0.7 * 0.1]
+    np.testing.assert_allclose(expected, [0.015, 0.9, 0.0015, 0.07])
+    np.testing.assert_allclose(m.allocation(usage), expected, rtol=1e-6)
+    np.testing.assert_allclose(m.allocation(torch.zeros(4)), [1, 0, 0, 0])  # the first of equal ones, and whole
+    np.testing.assert_allclose(m.allocation(torch.ones(4)), [0] * 4)  # nowhere
+
+
+def without_order(usage: Tensor) -> Tensor:
+    """Allocation by a usage that is not sorted."""
+    return (1 - usage) * m.products_before(usage)
+
+
+def left_in_order(usage: Tensor) -> Tensor:
+    """Allocation that is not put back."""
+    ascending = usage.sort(-1).values
+    return (1 - ascending) * m.products_before(ascending)
+
+
+def with_itself(usage: Tensor) -> Tensor:
+    """Allocation by the product up to a slot instead of before it."""
+    ascending, order = usage.sort(-1)
+    return torch.zeros_like(usage).scatter(-1, order, (1 - ascending) * ascending.cumprod(-1))
+
+
+@pytest.mark.parametrize("fault", [without_order, left_in_order, with_itself])
+def test_a_wrong_allocation_is_another(fault) -> None:
+    gap = fault(torch.tensor([0.5, 0.1, 0.9, 0.3])) - torch.tensor([0.015, 0.9, 0.0015, 0.07])
+    assert float(gap.abs().max()) > 0.05
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 8, 9])
+def test_products_before_each_number(length: int) -> None:
+    factors = drawn(0, length)
+    np.testing.assert_allclose(m.products_before(factors), [np.prod(factors[:i].numpy()) for i in range(length)])
+
+
+def loop_links(links: np.ndarray, precedence: np.ndarray, write: np.ndarray) -> np.ndarray:
+    expected = np.zeros_like(links)
+    for i in range(SLOTS):
+        for j in range(SLOTS):
+            if i != j:
+                expected[i, j] = (1 - write[i] - write[j]) * links[i, j] + write[i] * precedence[j]
+    return expected
+
+
+def test_links_fade_as_their_slots_are_written_and_lead_from_what_was_written_before() -> None:
+    write, precedence = weightings(1)[0], 0.8 * weightings(2)[1]
+    links = drawn(3, SLOTS, SLOTS).sigmoid() * (1 - torch.eye(SLOTS))
+    expected = loop_links(*(part.numpy() for part in (links, precedence, write)))
+    np.testing.assert_allclose(m.links_after(links, precedence, write), expected, atol=1e-15)
+    for fault in (m.links_after(links, precedence, write).mT, m.links_after(links, write, precedence)):
+        assert np.abs(fault.numpy() - expected).max() > 0.01
+
+
+def test_precedence_is_what_was_written_last() -> None:
+    write, precedence = 0.5 * weightings(1)[0], weightings(2)[0]
+    expected = 0.5 * precedence.numpy() + write.numpy()
+    np.testing.assert_allclose(m.precedence_after(precedence, write), expected)
+    assert m.precedence_after(precedence, torch.eye(SLOTS)[2].double()).tolist() == torch.eye(SLOTS)[2].tolist()
+
+
+def after_hard_writes(order: list[int], advance=m.precedence_after) -> Tensor:
+    """The links of four slots, written whole in this order."""
+    links, precedence = torch.zeros(4, 4), torch.zeros(4)
+    for place in order:
+        write = torch.eye(4)[place]
+        links, precedence = m.links_after(links, precedence, write), advance(precedence, write)
+    return links
+
+
+def test_hard_writes_are_linked_in_their_order() -> None:
+    links = after_hard_writes([0, 1, 2])
+    assert links.nonzero().tolist() == [[1, 0], [2, 1]] and links[1, 0] == links[2, 1] == 1
+    backward, forward = m.follow(links, torch.eye(4)[[0, 2]])
+    assert forward[0].tolist() == [0, 1, 0, 0] and backward[1].tolist() == [0, 1, 0, 0]
+    assert not bool(backward[0].any()) and not bool(forward[1].any())  # nothing before the first or after the last
+    # Written anew, a slot has no other links than its new ones.
+    assert after_hard_writes([0, 1, 2, 0]).nonzero().tolist() == [[0, 2], [2, 1]]
+    # Faults: transposed, nothing follows the first slot; and where nothing was written last, nothing is linked.
+    assert not bool(m.follow(links.mT, torch.eye(4)[[0]])[1].any())
+    assert not bool(after_hard_writes([0, 1, 2], lambda precedence, write: precedence).any())
+
+
+def step_by_usage(usage: Tensor, weights: Tensor, free: Tensor, links: Tensor) -> Tensor:
+    """Usage, allocation, links and both ways along them: [N], [H, N], [H], [N, N] -> [3, H, N]."""
+    usage = m.usage_after(usage, weights[0], weights, free.sigmoid())
+    write = m.allocation(usage)
+    links = m.links_after(links, weights[1], write)
+    backward, forward = m.follow(links, weights)
+    return torch.stack([backward, forward, torch.stack([m.precedence_after(weights[0], write), usage])])
+
+
+def test_usage_and_links_agree_with_finite_differences_twice_and_under_vmap() -> None:
+    tasks = 3
+    given = (drawn(0, tasks, SLOTS).sigmoid(), drawn(1, tasks, HEADS, SLOTS).softmax(-1))
+    given += (drawn(2, tasks, HEADS), drawn(3, tasks, SLOTS, SLOTS).sigmoid() * (1 - torch.eye(SLOTS)))
+    together = vmap(step_by_usage)(*given)
+    apart = torch.stack([step_by_usage(*(leaf[t] for leaf in given)) for t in range(tasks)])
+    torch.testing.assert_close(together, apart, atol=1e-12, rtol=1e-12)
+    one = tuple(leaf[0].clone().requires_grad_() for leaf in given)
+    assert torch.autograd.gradcheck(step_by_usage, one) and torch.autograd.gradgradcheck(step_by_usage, one)
+
+
+def test_slots_without_usage_and_equal_ones_have_finite_slopes() -> None:
+    for usage in (torch.zeros(6), torch.ones(6), torch.tensor([0.0, 0.5, 0.5, 0.0, 1.0, 1.0])):
+        slope = torch.func.jacrev(m.allocation)(usage)
+        curve = torch.func.jacrev(torch.func.grad(lambda u: (m.allocation(u) ** 2).sum()))(usage)
+        assert torch.isfinite(slope).all() and torch.isfinite(curve).all()
+    # Of two unused slots the first takes all, and would leave to the second as much as it is used.
+    slope = torch.func.jacrev(m.allocation)(torch.zeros(3))
+    assert slope.tolist() == [[-1, 0, 0], [1, 0, 0], [0, 0, 0]]
+
+
 def one_of_everything(memory: Tensor, keys: Tensor, logits: Tensor, old: Tensor) -> Tensor:
     """A step through all functions: [N, M], [H, M], [H], [H, N] -> [N, M]."""
     weights = m.content_weights(memory, keys, 1 + logits.exp())

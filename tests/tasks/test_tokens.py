@@ -86,7 +86,8 @@ BY_TOKEN = {
 def catalog_learner(name, kind):
     row = LEARNERS[name]
     make = (lambda: kind.module(GROUPS)) if BLUEPRINTS.get(row.blueprint) else kind.module
-    return row.build(make if row.blueprint else None, {"inputs": LENGTH, "outputs": GROUPS} if name == "ntm" else {})
+    sizes = {"inputs": LENGTH, "outputs": GROUPS}
+    return row.build(make if row.blueprint else None, {} if row.blueprint else sizes)
 
 
 OF_TAGS = {name for name, row in LEARNERS.items() if row.columns == ("tags",)}

@@ -1,12 +1,19 @@
-"""An external memory as pure functions: addressing by content and by place, reading, writing, least-used access.
+"""An external memory as pure functions: addressing by content and by place, reading, writing, least-used access,
+allocation by usage, and links from what was written to what was written next.
 
 A memory is [N, M], N slots of M numbers; a weighting is [N], not negative, and sums to at most one. H counts heads.
 Every function is written for one task, is differentiable where its mathematics is, and runs under vmap.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.functional import pad
+
+from mapwise.core import random
+from mapwise.core.tree import Params
+from mapwise.nets.initial import linear_weights
+from mapwise.nets.lstm import lstm_weights
 
 EMPTY = 1e-6
 """What every number of a memory is before anything was written."""
@@ -102,3 +109,86 @@ def least_used(usage: Float[Tensor, "N"], n: int) -> Float[Tensor, "n N"]:
 def wipe(memory: Float[Tensor, "N M"], slots: Float[Tensor, "n N"]) -> Float[Tensor, "N M"]:
     """The memory with these one-hot slots set to zero, as least-recently-used access does before it writes."""
     return memory * (1 - slots.sum(0))[:, None]
+
+
+def usage_after(
+    usage: Float[Tensor, "N"], write_weights: Float[Tensor, "N"], reads: Float[Tensor, "H N"], free: Float[Tensor, "H"]
+) -> Float[Tensor, "N"]:
+    """How much of each slot is in use, 0..1: more by what was written there, less by what was read and then freed.
+
+    (Graves et al. 2016, Methods, dynamic memory allocation: the retention, and the usage.)
+
+    write_weights, reads: where the row before wrote and read.
+    free: how far each head frees what it read, 0..1.
+    """
+    usage = usage + write_weights * (1 - usage)
+    # Not by prod, whose derivative looks for zeros.
+    for retention in (1 - free[..., None] * reads).unbind(-2):
+        usage = usage * retention
+    return usage
+
+
+def allocation(usage: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """Where something new goes: mostly the least used slot, the rest by what the slots before it leave.
+
+    (Graves et al. 2016, Methods, eq. 1: 1 - usage, times the usages of all slots that are less used. Of equally used
+    slots the first counts as less used.)
+    """
+    ascending, order = usage.sort(dim=-1, stable=True)
+    weights = (1 - ascending) * products_before(ascending)
+    # Each back to its slot; the order itself has no gradient.
+    return torch.zeros_like(weights).scatter(-1, order, weights)
+
+
+def products_before(factors: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """The product of all numbers before each, 1 for the first.
+
+    By doubling: cumprod's second derivative takes N passes, and logarithms have none at zero, where unused slots are.
+    """
+    products = pad(factors[..., :-1], (1, 0), value=1.0)
+    reach = 1
+    while reach < factors.shape[-1] - 1:
+        products = products * pad(products[..., :-reach], (reach, 0), value=1.0)
+        reach *= 2
+    return products
+
+
+def precedence_after(precedence: Float[Tensor, "N"], write_weights: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """How far each slot is the one written last (Graves et al. 2016, Methods, temporal memory linkage)."""
+    return precedence * (1 - write_weights.sum(-1, keepdim=True)) + write_weights
+
+
+def links_after(
+    links: Float[Tensor, "N N"], precedence: Float[Tensor, "N"], write_weights: Float[Tensor, "N"]
+) -> Float[Tensor, "N N"]:
+    """How far slot i was written right after slot j, [i, j], once this was written; no slot follows itself.
+
+    (Graves et al. 2016, Methods, temporal memory linkage: links to and from a slot fade as it is written anew.)
+
+    precedence: of before the writing.
+    """
+    others = 1 - torch.eye(links.shape[-1], dtype=links.dtype, device=links.device)
+    # Few passes over [N, N], which cost more than all else of a row.
+    rest = (1 - write_weights)[..., :, None] - write_weights[..., None, :]
+    return links * rest + write_weights[..., :, None] * precedence[..., None, :] * others
+
+
+def follow(
+    links: Float[Tensor, "N N"], reads: Float[Tensor, "H N"]
+) -> tuple[Float[Tensor, "H N"], Float[Tensor, "H N"]]:
+    """The slots written before those that were read, and the slots written after them."""
+    return reads @ links, reads @ links.mT
+
+
+def machine_weights(key: Int64[Tensor, ""], inputs: int, units: int, seen: int, heads: int, outputs: int) -> Params:
+    """First weights of a machine: {"lstm", "heads", "out"}, a controller as torch makes it and two dense layers.
+
+    inputs: numbers of a row; seen: numbers that all heads read from the memory in a row, which the controller gets with
+    the next row, and the output with this one.
+    heads: numbers that the controller outputs for its heads.
+    """
+    return {
+        "lstm": lstm_weights(random.fold(key, 0), inputs + seen, units),
+        "heads": linear_weights(random.fold(key, 1), units, heads),
+        "out": linear_weights(random.fold(key, 2), units + seen, outputs),
+    }

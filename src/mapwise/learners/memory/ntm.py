@@ -1,24 +1,21 @@
 """The neural Turing machine."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mapwise.core import context, random
+from mapwise.core import random
 from mapwise.core.capabilities import Trace
-from mapwise.core.learner import WAIVABLE, Learner
-from mapwise.core.losses import Loss, loss_named
+from mapwise.core.families.memory_machine import MemoryMachine
 from mapwise.core.renamed import renamed
-from mapwise.core.task import Examples
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.row import LearnerRow
 from mapwise.nets import memory as slots
-from mapwise.nets.initial import linear_weights
-from mapwise.nets.lstm import lstm_cell, lstm_weights
+from mapwise.nets.lstm import lstm_cell
 
 
 class MachineState(NamedTuple):
@@ -33,7 +30,7 @@ class MachineState(NamedTuple):
 
 @renamed
 @dataclass(frozen=True)
-class NTM(Learner):
+class NTM(MemoryMachine):
     """A recurrent controller reads and writes slots of an external memory through differentiable heads.
 
     Paper:   Graves, Wayne, Danihelka 2014, arXiv:1410.5401, sections 3.1-3.3.
@@ -63,72 +60,32 @@ class NTM(Learner):
     torch.Size([92, 100])
     """
 
-    inputs: int
-    outputs: int
-    units: int = field(default=100, kw_only=True)
-    slots: int = field(default=128, kw_only=True)
-    width: int = field(default=20, kw_only=True)
-    reads: int = field(default=1, kw_only=True)
     writes: int = field(default=1, kw_only=True)
     reach: int = field(default=1, kw_only=True)
-    loss: str | Loss = field(default="binary_cross_entropy", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("units", 1), ("slots", 1), ("width", 1), ("reads", 1), ("writes", 1), ("reach", 0)):
+        for name, least in (("writes", 1), ("reach", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a number from {least} up")
         if 2 * self.reach + 1 > self.slots:
             raise ValueError(f"reach is {self.reach} and a ring of {self.slots} slots is shorter: lower reach")
 
-    @property
-    def keeps(self) -> frozenset[str]:
-        """All but `order`, `relabel` and `weights`."""
-        return WAIVABLE - {"order", "relabel", "weights"}
-
-    @property
-    def criterion(self) -> Loss:
-        """The loss of the answers."""
-        return loss_named(self.loss)
-
     def init(self, seed: int) -> Params:
         """A controller as torch makes it; heads and output uniform up to 1 / sqrt(their inputs), without bias."""
-        read = self.reads * self.width
-        key = random.key_of(seed)
-        return {
-            "lstm": lstm_weights(random.fold(key, 0), self.inputs - 1 + read, self.units),
-            "heads": linear_weights(random.fold(key, 1), self.units, sum(self._head_sizes)),
-            "out": linear_weights(random.fold(key, 2), self.units + read, self.outputs),
-        }
+        sizes = (self.inputs - 1, self.units, self.reads * self.width, sum(self._head_sizes), self.outputs)
+        return slots.machine_weights(random.key_of(seed), *sizes)
 
-    def adapt(self, params: Params, support: Examples) -> Fast:
-        """Read the support, and keep the scores of every row."""
-        return self.trace(params, support).fast
+    def parts_of(self, state: MachineState) -> tuple[Tensor, ...]:
+        """Where the heads are."""
+        return (state.weights,)
 
-    def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
-        """The scores of the silent row that has the query's number."""
-        matches = (x[:, -1, None] == fast["number"]) & (fast["number"] > 0)  # [Q, S]
-        scores: Tensor = matches.to(fast["scores"].dtype) @ fast["scores"]
-        return scores
+    def trace_of(self, fast: Fast, parts: tuple[Tensor, ...], last: MachineState) -> Trace:
+        """Where the heads read and wrote."""
+        (weights,) = parts  # [L, R + H, N]
+        return Trace(fast, fast["scores"], weights[:, : self.reads], weights[:, self.reads :])
 
-    def trace(self, params: Params, support: Examples) -> Trace:
-        """What the machine does at every row of a support, in their order."""
-        x = support.x[:, :-1]
-        # Checked once and not at every row: when all count, there is nothing to skip.
-        live = None if context.current().all_rows_count else support.weight > 0
-        state = self._start(support.x)
-        outs, places = [], []
-        for row in range(len(x)):
-            state = self._step(params, state, x[row], None if live is None else live[row])
-            outs.append(torch.cat([state.h, state.seen.flatten()]))
-            places.append(state.weights)
-        scores = torch.stack(outs) @ params["out"]["weight"].T + params["out"]["bias"]
-        weights = torch.stack(places)  # [L, R + H, N]
-        # No query may match padding, whatever its number.
-        fast = {"scores": scores, "number": support.x[:, -1] * (support.weight > 0)}
-        return Trace(fast, scores, weights[:, : self.reads], weights[:, self.reads :])
-
-    def _start(self, like: Tensor) -> MachineState:
+    def first_state(self, like: Tensor) -> MachineState:
         """Before the first row: nothing seen, all heads at slot 0, an empty memory."""
         zeros = like.new_zeros(self.units)
         weights = like.new_zeros(self.reads + self.writes, self.slots)
@@ -136,7 +93,7 @@ class NTM(Learner):
         memory = like.new_full((self.slots, self.width), slots.EMPTY)
         return MachineState(zeros, zeros, like.new_zeros(self.reads, self.width), weights, memory)
 
-    def _step(
+    def step(
         self, params: Params, state: MachineState, x: Float[Tensor, "inputs-1"], live: Tensor | None
     ) -> MachineState:
         """One row: the controller, then where its heads go, what they read, and what they write.
