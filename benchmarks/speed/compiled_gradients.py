@@ -94,7 +94,9 @@ def distance(learner: Learner, tasks: Task, how: How, *, programs: bool = False)
 def measured(settings: argparse.Namespace) -> Row:
     """The table of all learners."""
     settings.rounds = None  # nothing is timed
-    names = settings.learners or (["maml", "protonet"] if settings.quick else list(LEARNERS))
+    names = settings.learners or (
+        ["maml", "protonet"] if settings.quick else [name for name, row in LEARNERS.items() if not row.of_runs]
+    )
     lines: list[Line] = []
     distances: list[float] = []
     refused = []

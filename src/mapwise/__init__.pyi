@@ -32,6 +32,7 @@ from .laws.check import check as check
 from .learners.generation.abml import ABML as ABML
 from .learners.generation.cnp import CNP as CNP
 from .learners.generation.hypernet import HyperNet as HyperNet
+from .learners.generation.model_averaging import ModelAveraging as ModelAveraging
 from .learners.generation.versa import VERSA as VERSA
 from .learners.memory.dnc import DNC as DNC
 from .learners.memory.mann import MANN as MANN

@@ -225,7 +225,7 @@ def learners(folder: Path) -> list[Call]:
     calls = []
     classes = set()
     for name, row in LEARNERS.items():
-        if row.learner in classes:
+        if row.learner in classes or row.of_runs:
             continue
         classes.add(row.learner)
         hints = row.types

@@ -64,7 +64,21 @@ def test_the_imports_of_all_commands_take_little_beside_those_of_torch():
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "list", "train", "tune", "eval", "compare", "report", "bench", "fit", "predict", "add-class", "doctor"],
+    [
+        "demo",
+        "list",
+        "train",
+        "tune",
+        "eval",
+        "compare",
+        "report",
+        "average",
+        "bench",
+        "fit",
+        "predict",
+        "add-class",
+        "doctor",
+    ],
 )
 def test_every_command_explains_itself_with_an_example(cli, command):
     done = cli(command, "--help")

@@ -25,6 +25,8 @@ from mapwise.tasks.sequences import Copy
 from mapwise.tasks.span_episodes import SpanEpisodes
 from mapwise.tasks.span_rows import AnnotatedRows
 
+TRAINED = {name: row for name, row in LEARNERS.items() if not row.of_runs}
+"""The learners of the catalog that are trained themselves, by name."""
 BY_NAME = {law.name: law for law in LAWS}
 TINY: dict[str, Any] = {"hidden": (16,), "activation": "tanh"}
 SETTINGS: dict[str, dict[str, Any]] = {

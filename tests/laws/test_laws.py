@@ -20,6 +20,7 @@ from law_cases import (
     BY_NAME,
     SETTINGS,
     TINY,
+    TRAINED,
     DetachesThePrototypes,
     PrefersTheFirstClass,
     Reader,
@@ -29,7 +30,6 @@ from law_cases import (
     sentences,
     with_a_bug,
 )
-from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.sources import training_source
 from mapwise.core import functional
 from mapwise.core.families.words import Vectors
@@ -79,7 +79,7 @@ def family(row: LearnerRow) -> TaskSource:
 
 
 def built(name: str, tasks: TaskSource, make: Callable[..., Any], **options: Any) -> tuple[Learner, TaskSource]:
-    row = LEARNERS[name]
+    row = TRAINED[name]
     source = training_source(row, tasks)
     if row.blueprint is None:
         return row.build(None, {**SETTINGS.get(name, {}), **row.sizes(source)}), source
@@ -106,7 +106,7 @@ def lines() -> tuple[Learner, TaskSource]:
 CASES: dict[str, Callable[[], tuple[Learner, TaskSource]]] = {
     **{
         name: partial(lambda name, row: built(name, family(row), MLP, **TINY), name, row)
-        for name, row in LEARNERS.items()
+        for name, row in TRAINED.items()
     },
     **{
         f"{name} {norm}": partial(lambda name, norm: built(name, blobs(), MLP, norm=norm, **TINY), name, norm)
@@ -334,7 +334,7 @@ def test_every_learner_of_the_catalog_travels_to_another_process(tmp_path: Path)
     sent = []
     fixed = {"finetune": {"tune_steps": 5, "body_lr": 0.0}}
     for norm in ("support", "frozen"):
-        for name, row in LEARNERS.items():
+        for name, row in TRAINED.items():
             source = training_source(row, family(row))
             outputs = source.outputs if BLUEPRINTS.get(row.blueprint or "") else None
             fields = {**fixed.get(name, SETTINGS.get(name, {})), **row.sizes(source)}

@@ -80,7 +80,7 @@ def test_a_search_begins_at_the_recipe():
     assert read("maml").get("optimizer.lr") == 0.001
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", [name for name, row in LEARNERS.items() if not row.of_runs])
 def test_there_are_two_to_six_candidates_and_each_can_be_tried(learner):
     row = LEARNERS[learner]
     results = [dict(zip(row.tuned, values, strict=True)) for values in itertools.product(*row.tuned.values())]

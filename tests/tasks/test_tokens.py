@@ -94,7 +94,10 @@ OF_TAGS = {name for name, row in LEARNERS.items() if row.columns == ("tags",)}
 """For spans alone, whose columns are more than classes."""
 
 
-@pytest.mark.parametrize("name", sorted(LEARNERS.keys() - {"nearest_mean"} - OF_TAGS))
+OF_RUNS = {name for name, row in LEARNERS.items() if row.of_runs}
+
+
+@pytest.mark.parametrize("name", sorted(LEARNERS.keys() - {"nearest_mean"} - OF_TAGS - OF_RUNS))
 def test_a_learner_of_the_catalog_answers_by_token_or_refuses_in_a_sentence(name):
     source = Tags(tasks=2)
     learner = catalog_learner(name, KINDS["tokens" if name in BY_TOKEN else "ids"])

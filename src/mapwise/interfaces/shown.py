@@ -30,6 +30,26 @@ def trained(summary: Mapping[str, Any], problem: Problem) -> str:
     )
 
 
+def averaged(answer: Mapping[str, Any], problem: Problem) -> str:
+    """An average of runs, by its answer."""
+    values = sorted(member["validation"] for member in answer["members"])
+    low, high = problem.metric.format(values[0]), problem.metric.format(values[-1])
+    title = f"{problem.metric.title} " if problem.metric.lower_is_better else ""
+    lines = [
+        f"{len(answer.get('averaged', values)):,} of {len(values):,} runs, {answer['of']} averaged: "
+        f"{title}{problem.metric.format(answer['validation'])} on {answer['validation_episodes']:,} validation tasks, "
+        f"and {low} to {high} of each by itself"
+    ]
+    heights = answer.get("barriers", [])
+    if heights:
+        highest = max(heights, key=lambda one: one["barrier"])
+        lines.append(
+            f"highest barrier: {highest['barrier']:.3g} ± {highest['ci95']:.2g}, between {highest['first']} and "
+            f"{highest['second']}"
+        )
+    return "\n".join([*lines, f"next: mapwise eval {answer['run']}"])
+
+
 def searched(folder: Path, search: Search) -> list[Any]:
     """A search: the table, best first."""
     best = search.best

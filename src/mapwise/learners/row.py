@@ -47,6 +47,8 @@ class LearnerRow:
     """Settings worth trying, named as by `mapwise tune`: every combination is a candidate of `mapwise bench`."""
     columns: tuple[str, ...] = ()
     """What the columns are of the problems it is for; () for all."""
+    of_runs: bool = False
+    """It is made of trained runs, by `mapwise average`, and isn't trained itself."""
 
     def __post_init__(self) -> None:
         if not self.page:
@@ -135,8 +137,8 @@ SIZES: dict[str, Callable[[TaskShape], int]] = {
 """Field names of a learner that makes all its parts itself, and what of its tasks they are."""
 BLUEPRINTS = {"net": True, "encoder": False}
 """Field names that take a network, and whether that network ends in a head of W columns."""
-PYTHON_ONLY = ("description_encoder",)
-"""Field names that take a second network, which no setting names."""
+PYTHON_ONLY = ("description_encoder", "members")
+"""Field names that take a second network or other learners, which no setting names."""
 
 OF_CLASSES = ("classes",)
 # Inductive by default: a prediction must not depend on its neighbours.

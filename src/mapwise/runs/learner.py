@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from mapwise.catalog.learners import LEARNERS
 from mapwise.catalog.nets import NETS, net_options, reading
@@ -11,15 +11,23 @@ from mapwise.catalog.rows import named
 from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
 from mapwise.core.source import TaskShape, TaskSource, inputs_of
+from mapwise.core.tree import Params
+from mapwise.learners.generation.model_averaging import member_params
 from mapwise.learners.row import BLUEPRINTS, LearnerRow
 from mapwise.problems import PROBLEMS
 from mapwise.runs.settings import RunSettings
 from mapwise.runs.shape import FiledShape
 from mapwise.runs.words import typed
 
+MOST_MEMBERS = 1000
+"""Runs that one can be made of."""
+
 
 class LearnerSettings(BaseModel):
-    """What makes a run's learner again, without its data."""
+    """What makes a run's learner again, without its data.
+
+    members: of the runs that it was made of, in their order; [] for a learner that was trained itself.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,6 +36,7 @@ class LearnerSettings(BaseModel):
     net: str
     net_options: dict[str, Any]
     shape: FiledShape
+    members: list["LearnerSettings"] = Field(default=[], max_length=MOST_MEMBERS)
 
     @classmethod
     def of(cls, settings: RunSettings, shape: TaskShape) -> "LearnerSettings":
@@ -38,7 +47,18 @@ class LearnerSettings(BaseModel):
             net=settings.net_name,
             net_options=settings.net_options,
             shape=shape,
+            members=settings.members,
         )
+
+    def to_file(self) -> dict[str, Any]:
+        """The settings as plain values, which `model_validate` reads."""
+        return self.model_dump(exclude_defaults=True)  # without members, as earlier versions wrote and read them
+
+    def parts(self, params: Params) -> "list[tuple[LearnerSettings, Params]]":
+        """The settings and the params of what was trained: its members', or its own."""
+        if not self.members:
+            return [(self, params)]
+        return [(member, member_params(params, place)) for place, member in enumerate(self.members)]
 
     @property
     def row(self) -> LearnerRow:
@@ -85,6 +105,8 @@ class LearnerSettings(BaseModel):
         loss = PROBLEMS[problem].loss
         if loss is not None and "loss" in row.fields:
             fields.setdefault("loss", loss)
+        if row.of_runs:
+            fields["members"] = self._built_members()
         net = self.built_net()
         if isinstance(net, partial):
             try:
@@ -96,6 +118,14 @@ class LearnerSettings(BaseModel):
                     f"torch can't build the net {self.net} with {options} ({reason}): correct it"
                 ) from None
         return row.build(net, fields)
+
+    def _built_members(self) -> tuple[Learner, ...]:
+        if not self.members or any(member.row.of_runs for member in self.members):
+            raise ValueError(
+                f"{self.learner} is made of trained runs, and not of an average: make it with mapwise average RUN RUN "
+                "--predictions"
+            )
+        return tuple(member.build() for member in self.members)
 
 
 def shape_of(source: TaskSource) -> TaskShape:

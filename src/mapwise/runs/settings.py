@@ -84,6 +84,8 @@ class RunSettings(RunFlags):
     fields:         hyperparameters of the learner that differ from its defaults.
     net_options:    the same of the network.
     source_options: the same of the source alone; a test source has its defaults.
+    members:        what makes the learners that it averages, as plain values; [] for a single learner.
+    average_of:     the ids of the runs whose average it is; [] for a run that was trained.
     id:             of the settings that were given; a run's weights hold it too, so that others aren't taken for them.
     """
 
@@ -95,6 +97,8 @@ class RunSettings(RunFlags):
     fields: dict[str, Any] = field(default_factory=dict)
     net_options: dict[str, Any] = field(default_factory=dict)
     source_options: dict[str, Any] = field(default_factory=dict)
+    members: list[Any] = field(default_factory=list)
+    average_of: list[str] = field(default_factory=list)
     trained_on: TrainedOn | None = None
     command: str = ""
     mapwise: str = ""
@@ -139,7 +143,8 @@ class RunSettings(RunFlags):
         values = {**first, **asdict(self), "how": str(self.how)}  # how has always been a text there
         if self.trained_on is not None:
             values["trained_on"]["shape"] = shape_to_file(self.trained_on.shape)
-        return values
+        # Not in the file of a run that was trained, so that it has the id that earlier versions gave it.
+        return {name: value for name, value in values.items() if value or name not in ("members", "average_of")}
 
     @classmethod
     def of_file(cls, values: Mapping[str, Any]) -> "RunSettings":

@@ -53,6 +53,10 @@ def settings_of(learner: str, source: str, values: Mapping[str, Any]) -> RunSett
     """
     with wrong_use():
         settings = RunSettings.of(learner, source, values)
+        if settings.row.of_runs:
+            raise ValueError(
+                f"{learner} is made of trained runs: train each, then mapwise average RUN RUN --predictions"
+            )
         check_settings(settings)
     return settings
 
@@ -126,6 +130,8 @@ def resume_run(folder: Path, display: Display = SILENT) -> tuple[Path, RunSettin
 def _checked(folder: Path) -> RunSettings:
     """The settings of a run's folder; raises ValueError for those with which none can go on."""
     settings = RunSettings.read(folder)
+    if settings.average_of:
+        raise ValueError(f"{folder} is an average of runs and has no training to go on with: resume one of these")
     try:
         check_settings(settings)
     except ValueError as error:

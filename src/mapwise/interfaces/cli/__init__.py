@@ -13,14 +13,14 @@ try:
 except ImportError:  # of an older typer, which stands on click
     from click import ClickException as TyperException  # type: ignore[assignment]
 
-from mapwise.interfaces.cli import about, changes, diagnostics, judging, predictors, runs, serving
+from mapwise.interfaces.cli import about, averaging, changes, diagnostics, judging, predictors, runs, serving
 from mapwise.interfaces.cli.app import TRACEBACK, app
 from mapwise.interfaces.cli.flags import COMMANDS, add_catalog
 from mapwise.interfaces.cli.imports import code_names, import_modules
 from mapwise.interfaces.printing import Unprinted, answer, complain, note, open_streams
 from mapwise.workflows.errors import FAILED, STOPPED, WrongUse, fault, line_and_code, sentence, shared
 
-__all__ = ["about", "app", "changes", "diagnostics", "judging", "main", "predictors", "runs", "serving"]
+__all__ = ["about", "app", "averaging", "changes", "diagnostics", "judging", "main", "predictors", "runs", "serving"]
 
 _TEXTS = ("inputs", "data")
 """Arguments that may be texts."""

@@ -66,13 +66,7 @@ class TrainedLearner:
                 f"{folder} writes that down, where its data are"
             )
         make = SOURCES[on.source].encoder
-        learner_settings = LearnerSettings(
-            learner=settings.learner,
-            fields=settings.fields,
-            net=on.net,
-            net_options=settings.net_options,
-            shape=on.shape,
-        )
+        learner_settings = LearnerSettings.of(settings, on.shape)
         try:
             return cls.of(learner_settings, params, make and make(plain_shape(on.shape.inputs, "a predictor")))
         except ValueError as problem:
@@ -86,7 +80,9 @@ class TrainedLearner:
         row by others.
         """
         plain_shape(settings.shape.inputs, "a predictor")
-        _check_sizes(settings, params)
+        parts = settings.parts(params)
+        for part, own in parts:
+            _check_sizes(part, own)
         learner = settings.build()
         if not fits(learner, params):
             raise ValueError(f"its weights are not those of {settings.learner}")
@@ -98,7 +94,8 @@ class TrainedLearner:
             raise ValueError(
                 f"{settings.learner} reads its examples one after another, where a predictor's have no order"
             )
-        _check_measured(learner, params)
+        for part, own in parts:
+            _check_measured(part.build(), own)
         return cls(settings, learner, params, encoder)
 
     @classmethod
@@ -130,7 +127,7 @@ class TrainedLearner:
     def to_file(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a file keeps: the settings, and the weights as arrays."""
         leaves = tree.flatten(self.params)
-        return self.settings.model_dump(), {_WEIGHTS + path: leaf.numpy() for path, leaf in leaves.items()}
+        return self.settings.to_file(), {_WEIGHTS + path: leaf.numpy() for path, leaf in leaves.items()}
 
     @property
     def name(self) -> str:

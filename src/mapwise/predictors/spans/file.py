@@ -35,7 +35,7 @@ def save_spans(fitted: FittedSpans, path: str | Path) -> None:
     about = {
         "card": CARD,
         "kind": Spans.name,
-        "learner": predictor.settings.model_dump(),
+        "learner": predictor.settings.to_file(),
         "model": {"name": predictor.model.name, "version": predictor.model.version},
         "types": list(predictor.types),
         "sentences": dict(predictor.sentences),

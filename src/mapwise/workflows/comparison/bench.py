@@ -111,7 +111,13 @@ def asked_learners(only: Sequence[str]) -> list[str]:
     with wrong_use():
         for name in only:
             named(LEARNERS, name, "learner")
-    return [name for name, row in LEARNERS.items() if (name in only if only else row.takes("classification"))]
+            if LEARNERS[name].of_runs:
+                raise ValueError(f"{name} is made of trained runs and has no row: leave it out")
+    return [
+        name
+        for name, row in LEARNERS.items()
+        if (name in only if only else row.takes("classification") and not row.of_runs)
+    ]
 
 
 def run_bench(
