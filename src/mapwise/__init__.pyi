@@ -47,6 +47,7 @@ from .learners.metric.span_finder import SpanFinder as SpanFinder
 from .learners.metric.token_matching import TokenMatching as TokenMatching
 from .learners.metric.zero_shot import ZeroShot as ZeroShot
 from .learners.optimization.imaml import IMAML as IMAML
+from .learners.optimization.learned_optimizer import LearnedOptimizer as LearnedOptimizer
 from .learners.optimization.maml import MAML as MAML
 from .learners.optimization.maml_pp import MAMLPlusPlus as MAMLPlusPlus
 from .learners.optimization.meta_lstm import MetaLSTM as MetaLSTM
@@ -67,6 +68,7 @@ from .problems.spans import entity_scores as entity_scores
 from .tasks.episodes import Episodes as Episodes
 from .tasks.gaussian_process import GaussianProcess as GaussianProcess
 from .tasks.lines import Lines as Lines
+from .tasks.quadratics import Quadratics as Quadratics
 from .tasks.sequences import AssociativeRecall as AssociativeRecall
 from .tasks.sequences import Copy as Copy
 from .tasks.sinusoid import Sinusoid as Sinusoid

@@ -614,3 +614,33 @@ def test_the_runner_knows_scripts_that_exist():
     for script, *flags in load("run").BENCHMARKS.values():
         assert importlib.util.find_spec(f"benchmarks.{script}"), script
         assert all(flag.startswith("--") or flag.isdigit() for flag in flags)
+
+
+@pytest.mark.slow
+def test_averages_are_judged_beside_the_best_member_on_the_same_episodes(tmp_path):
+    path = tmp_path / "averaging.json"
+    command = script("accuracy.averaging", "--source", "glyphs", "--quick", "--json", str(path))
+    ran = subprocess.run([*command, "--runs", str(tmp_path / "runs")], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    barriers, episodes = (table["lines"] for table in json.loads(path.read_text(encoding="utf-8"))["result"]["tables"])
+    assert [line["members"] for line in barriers] == ["five seeds", "five fine-tunings"]
+    best = next(line for line in episodes if line["what"] == "best member")
+    assert best["minus the best member, points"] == "0.00 ± 0.00"
+    assert {"predictions averaged", "best member"} <= {line["what"] for line in episodes}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["quadratics", "small_mlps"])
+def test_a_learned_optimizer_is_judged_beside_tuned_ones_on_the_same_problems(tmp_path, source):
+    path, runs = tmp_path / "optimizers.json", tmp_path / "runs"
+    command = script("accuracy.learned_optimizers", source, "--quick", "--json", str(path), "--runs", str(runs))
+    tables = []
+    for _ in range(2):  # the second finds all curves finished
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        tables.append(json.loads(path.read_text(encoding="utf-8"))["result"]["tables"])
+    assert tables[0] == tables[1]
+    horizons, curves = (table["lines"] for table in tables[0])
+    assert [line["rule"] for line in horizons] == ["learned", "SGD", "momentum", "Adam"] * 2
+    starts = {value for name, value in curves[0].items() if name != "step"}
+    assert len(starts) == 1  # all begin at the same starts

@@ -38,6 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reptile": {"inner_steps": 3, "inner_batch": 4, "train_steps": None, "train_batch": None, "inner_lr": 0.02},
     "maml_pp": {"train_steps": 2},
     "meta_lstm": {"inner_steps": 2},
+    "learned_optimizer": {"inner_steps": 6, "unroll": 3, "hidden": 8, "initial_scale": 0.3},
     "imaml": {"inner_steps": 3, "inner_lr": 0.4, "cg_steps": 2, "pull": 1.0},
     "prox": {"inner_steps": 5, "inner_lr": 0.3},
     "proto_maml": {"inner_steps": 2},

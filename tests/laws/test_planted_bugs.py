@@ -19,7 +19,7 @@ from law_cases import (
     with_a_bug,
 )
 from mapwise.core import functional, tree
-from mapwise.core.inner_loop import SGD, descend
+from mapwise.core.inner_loop import SGD, Carry, descend
 from mapwise.core.learner import Learner
 from mapwise.core.task import present_classes
 from mapwise.laws.case import Case
@@ -28,6 +28,7 @@ from mapwise.learners.memory.mann import MANN
 from mapwise.learners.memory.ntm import NTM
 from mapwise.learners.metric.matching import Matching
 from mapwise.learners.metric.protonet import ProtoNet
+from mapwise.learners.optimization.learned_optimizer import LearnedOptimizer
 from mapwise.learners.optimization.maml import MAML
 from mapwise.learners.optimization.maml_pp import MAMLPlusPlus
 from mapwise.learners.optimization.meta_sgd import MetaSGD
@@ -278,6 +279,21 @@ class StartsFromZero(MAML):
 
 
 @dataclass(frozen=True)
+class ForgetsItsState(LearnedOptimizer):
+    unroll: int | None = 1
+
+    def window(self, params, task, carry, first, steps):
+        return super().window(params, task, Carry(carry.point, self.rule(params).start(carry.point)), first, steps)
+
+
+@dataclass(frozen=True)
+class BeginsElsewhere(LearnedOptimizer):
+    def begin(self, params, task):
+        carry = super().begin(params, task)
+        return carry._replace(point=tree.map(lambda leaf: leaf + 0.01, carry.point))
+
+
+@dataclass(frozen=True)
 class LooksAtANumberLater(ProtoNet):
     late: bool = False
 
@@ -465,6 +481,8 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("weights", CountsEveryRowOnce, "with the rows twice"),
     ("learned", StepsByTheField, "inner_lr is where a parameter starts"),
     ("learned", AttendsByTheField, "temperature is where a parameter starts"),
+    ("unrolled", ForgetsItsState, "scores after all windows differ"),
+    ("unrolled", BeginsElsewhere, "scores after all windows differ"),
 ]
 
 

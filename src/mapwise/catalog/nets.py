@@ -7,9 +7,11 @@ from torch import nn
 from mapwise.catalog.rows import keyword_only, named
 from mapwise.core.spec import Inputs, plain_shape
 from mapwise.encoders.token_model import TokenNetwork
-from mapwise.nets import MLP, Conv4, Residual, ResNet12
+from mapwise.nets import MLP, Conv4, Linear, Residual, ResNet12
 
-_OF_ARRAYS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12, "residual": Residual}
+_OF_ARRAYS: dict[str, type[nn.Module]] = {"mlp": MLP, "conv4": Conv4, "resnet12": ResNet12, "residual": Residual} | {
+    "linear": Linear
+}
 _OF_PIECES: dict[str, type[nn.Module]] = {"tokens": TokenNetwork}
 NETS = _OF_ARRAYS | _OF_PIECES
 

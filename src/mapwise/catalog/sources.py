@@ -13,7 +13,7 @@ from mapwise.core.problem import Problem
 from mapwise.core.source import TaskSource
 from mapwise.data.annotated.pieces import Pieces
 from mapwise.data.annotated.read import Corpus, read_corpora
-from mapwise.data.digits import digits
+from mapwise.data.digits import digit_sets, digits
 from mapwise.data.glyphs import glyphs
 from mapwise.data.images import images
 from mapwise.data.omniglot import omniglot
@@ -29,6 +29,7 @@ from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.gaussian_process import GaussianProcess
 from mapwise.tasks.lines import Lines
+from mapwise.tasks.quadratics import Quadratics
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.tasks.span_episodes import SpanBatches, SpanEpisodes
@@ -260,6 +261,22 @@ _SOURCES = {
         "items of bit vectors; say the one that followed what is shown again",
         net="mlp",
         factory=AssociativeRecall,
+    ),
+    "quadratics": SourceRow(
+        _sequences(Quadratics),
+        "regression",
+        "random quadratics to minimise, for learned optimizers",
+        net="linear",
+        factory=Quadratics,
+    ),
+    "small_mlps": SourceRow(
+        _episodes(lambda wanted: digit_sets()),
+        "classification",
+        "problems for learned optimizers: a small network and drawings of ten digits to train it on",
+        net="mlp",
+        ways=10,
+        shots="30",
+        encoder=Ink().of_shape,
     ),
     "images": SourceRow(
         _episodes(_folder),

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeAl
 from jaxtyping import Float
 from torch import Tensor
 
+from mapwise.core.inner_loop import Carry
 from mapwise.core.scores import Scores
-from mapwise.core.task import Examples
+from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 
 L = TypeVar("L")
@@ -104,6 +105,33 @@ class TakesSteps(Protocol):
 
     def start(self, params: Params, support: Examples) -> Fast:
         """What the steps start from, as `adapt` without any step returns it."""
+        ...
+
+
+@runtime_checkable
+class Unrolled(Protocol):
+    """A learner that is trained on its adaptation window by window. The law `unrolled` holds it to this."""
+
+    @property
+    def inner_steps(self) -> int:
+        """Steps of an adaptation."""
+        ...
+
+    @property
+    def unroll(self) -> int | None:
+        """Steps of a window, of which the last one may have fewer; None: it isn't trained by windows."""
+        ...
+
+    def begin(self, params: Params, task: Task) -> Carry:
+        """Where an adaptation stands before its first window."""
+        ...
+
+    def window(self, params: Params, task: Task, carry: Carry, first: int, steps: int) -> tuple[Tensor, Carry]:
+        """The loss of so many steps from step `first` on, and where they lead."""
+        ...
+
+    def fast_after(self, params: Params, support: Examples, carry: Carry) -> Fast:
+        """The state adapted to the support, when an adaptation ends here."""
         ...
 
 

@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +20,14 @@ Rate: TypeAlias = float | Tensor | Tree | Callable[[int], Any]
 """One number for all leaves, a tree like the point (a number or an array per leaf), or a function of the step."""
 StepLoss: TypeAlias = Callable[..., Tensor]
 """(point, step, *given) -> a scalar"""
+
+
+class Carry(NamedTuple):
+    """What one step hands to the next."""
+
+    point: Tree
+    state: Tree
+    """Of the rule."""
 
 
 class Rule(Protocol):
@@ -224,11 +232,29 @@ def trajectory(
     loss: StepLoss, point: Tree, rule: Rule, steps: int, *, given: tuple[Any, ...] = (), first_order: bool = False
 ) -> Iterator[Tree]:
     """The points after 1, 2, ... `steps` steps on the loss; see `descend`."""
-    state = rule.start(point)
+    carry = Carry(point, rule.start(point))
+    for reached in walk(loss, carry, rule, range(steps), given=given, first_order=first_order):
+        yield reached.point
+
+
+def walk(
+    loss: StepLoss,
+    carry: Carry,
+    rule: Rule,
+    steps: range,
+    *,
+    given: tuple[Any, ...] = (),
+    first_order: bool = False,
+) -> Iterator[Carry]:
+    """What each of these steps hands to the next, from what an earlier one handed on; see `descend`.
+
+    steps: their numbers, counted from 0 where the descent began.
+    """
+    point, state = carry
     again = context.current().recomputes and (rule.deep or not first_order)
     if again:
         _closes_over_no_tensor(loss)
-    for t in range(steps):
+    for t in steps:
 
         def step(point: Tree, state: Tree, rule: Rule, given: tuple[Any, ...], t: int = t) -> tuple[Tree, Tree]:
             value, gradient = value_and_gradient(lambda p: loss(p, t, *given), point, first_order=first_order)
@@ -236,7 +262,7 @@ def trajectory(
 
         take = recomputed(step) if again else step
         point, state = take(point, state, rule.at(t), given)
-        yield point
+        yield Carry(point, state)
 
 
 def descend(

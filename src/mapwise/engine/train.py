@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from mapwise.core import tree
+from mapwise.core.capabilities import Unrolled
 from mapwise.core.execution import How, Precision
 from mapwise.core.fields import check_arguments, check_text
 from mapwise.core.learner import Learner, built_nets, check_loss, check_params, check_tasks
@@ -24,6 +25,7 @@ from mapwise.engine.loop import Outcome, Progress
 from mapwise.engine.optimizer_state import OptimizerState
 from mapwise.engine.ranks import ALONE, Ranks
 from mapwise.engine.settings import Execution, Training
+from mapwise.engine.unrolled import UnrolledState, check_unrolled, unrolled_update
 
 _EARLIER = {field.name: field.default for part in (Training, Execution) for field in fields(part)}
 """The values of settings that runs of earlier versions lack."""
@@ -153,24 +155,39 @@ def train(
     mapping = cast(How, folder.chosen["how"])
     gradient_settings = {**vars(execution), "how": mapping, "aggregate": aggregate, "ranks": ranks}
 
-    def update(state: OptimizerState, step: int) -> tuple[OptimizerState, float, int]:
+    def descend(state: OptimizerState, step: int) -> tuple[OptimizerState, float, int]:
         batch = source(step)
         gradient, loss = meta_gradient(learner.at(step / steps), state.params, batch, **gradient_settings)
         return state.updated(gradient, step, clip), float(loss), tasks_in(batch)
 
-    def measured(state: OptimizerState) -> Params:
+    begin: Any = first
+    update: Any = descend
+    if isinstance(learner, Unrolled) and learner.unroll is not None:
+        check_unrolled(compile, ranks)
+        begin, moment = UnrolledState(first, {}), cast(Callable[[float], Unrolled], learner.at)
+        update = unrolled_update(
+            source,
+            lambda step: moment(step / steps),
+            how=mapping,
+            aggregate=aggregate_named(aggregate),
+            remat=remat,
+            precision=precision,
+            clip=clip,
+        )
+
+    def measured(state: Any) -> Params:
         # With zero steps nothing was trained: statistics measured for the given params are still right.
         measured_before = {name: start[name] for name in start if name == "measured" and steps == 0}
         return learner.measure({**tree.detach(state.params), **measured_before}, source)
 
-    def validate(state: OptimizerState) -> tuple[float, Params]:
+    def validate(state: Any) -> tuple[float, Params]:
         params = measured(state)
         return float(
             episode_values(learner, params, judge, training.validation_episodes, mapping, ranks).mean()
         ), params
 
     outcome = loop.run(
-        first,
+        begin,
         update,
         validate,
         steps=steps,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Votes, VoteScale, with_steps
+from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Unrolled, Votes, VoteScale, with_steps
 from mapwise.core.learner import Learner
 from mapwise.core.stream import after_prefixes, scores_along
 from mapwise.core.task import Task, present_classes, reweighted
@@ -139,3 +139,19 @@ def steps_from_start(case: Case) -> Finding:
         start = learner.predict(params, learner.start(params, task.support), task.query.x)
         gap = max(gap, scores_gap(adapted_scores(none, params, task), start))
     return gap <= SAME, f"scores after no steps differ by {gap:.1e} from those of the start"
+
+
+def unrolled(case: Case) -> Finding:
+    """After all windows of an adaptation, the scores are those after adapting."""
+    learner, params = case.double, as_double(case.trained)
+    if not (isinstance(learner, Unrolled) and learner.unroll is not None):
+        return True, "the learner isn't trained window by window"
+    gap = 0.0
+    for task in case.tasks():
+        carry = learner.begin(params, task)
+        for first in range(0, learner.inner_steps, learner.unroll):
+            steps = min(learner.unroll, learner.inner_steps - first)
+            _, carry = learner.window(params, task, carry, first, steps)
+        fast = learner.fast_after(params, task.support, carry)
+        gap = max(gap, scores_gap(learner.predict(params, fast, task.query.x), case.scores(task)))
+    return gap <= SAME, f"scores after all windows differ by {gap:.1e} from those after adapting"

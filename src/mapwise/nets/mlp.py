@@ -18,7 +18,7 @@ class MLP(nn.Module):
     outputs:     length of the output; None stops at the last hidden layer (an encoder).
     hidden:      units of each hidden layer.
     norm:        a Norm before every activation; None for none.
-    activation:  "relu", "tanh" or "elu".
+    activation:  "relu", "tanh", "elu" or "sigmoid".
 
     [N, *input_shape] -> [N, outputs].
     """
@@ -30,7 +30,7 @@ class MLP(nn.Module):
         *,
         hidden: Sequence[int] = (64, 64),
         norm: NormKind | None = None,
-        activation: Literal["relu", "tanh", "elu"] = "relu",
+        activation: Literal["relu", "tanh", "elu", "sigmoid"] = "relu",
     ) -> None:
         super().__init__()
         check_arguments(MLP.__init__, locals())
