@@ -68,7 +68,9 @@ from .problems.spans import entity_scores as entity_scores
 from .tasks.episodes import Episodes as Episodes
 from .tasks.gaussian_process import GaussianProcess as GaussianProcess
 from .tasks.lines import Lines as Lines
+from .tasks.priority_sort import PrioritySort as PrioritySort
 from .tasks.quadratics import Quadratics as Quadratics
+from .tasks.repeat_copy import RepeatCopy as RepeatCopy
 from .tasks.sequences import AssociativeRecall as AssociativeRecall
 from .tasks.sequences import Copy as Copy
 from .tasks.sinusoid import Sinusoid as Sinusoid

@@ -41,6 +41,9 @@ def _has_finite_rows(batch: Any) -> bool:
     return finite(batch.support.x) and finite(batch.query.y) and batch.support.x.shape[0] > 0
 
 
+_SEQUENCES = {"tasks": "whole", "seed": "whole", "part": "choice"}
+
+
 def _curves(source: Any, **kinds: str) -> Call:
     kinds = {"queries": "whole", "tasks": "whole", "seed": "whole", "part": "choice", "device": "choice", **kinds}
     return Call(
@@ -75,14 +78,21 @@ def sources(folder: Path) -> list[Call]:
         Call(
             "AssociativeRecall",
             partial(_batch, mw.AssociativeRecall),
-            {
-                "tasks": "whole",
-                "seed": "whole",
-                "part": "choice",
-                "items": "choice",
-                "vectors": "whole",
-                "width": "whole",
-            },
+            {**_SEQUENCES, "items": "choice", "vectors": "whole", "width": "whole"},
+            {"items": "a number"},
+            _has_finite_rows,
+        ),
+        Call(
+            "RepeatCopy",
+            partial(_batch, mw.RepeatCopy),
+            {**_SEQUENCES, "length": "choice", "repeats": "choice", "width": "whole"},
+            {"length": "a number", "repeats": "a number"},
+            _has_finite_rows,
+        ),
+        Call(
+            "PrioritySort",
+            partial(_batch, mw.PrioritySort),
+            {**_SEQUENCES, "items": "choice", "highest": "whole", "width": "whole"},
             {"items": "a number"},
             _has_finite_rows,
         ),

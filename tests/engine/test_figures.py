@@ -11,6 +11,7 @@ import torch
 from mapwise.engine.figures import memory_use
 from mapwise.engine.results import Findings, MemoryUse, Protocol, Report
 from mapwise.interfaces.cli import main
+from mapwise.learners.memory.dnc import DNC
 from mapwise.learners.memory.ntm import NTM
 from mapwise.problems import PROBLEMS
 from mapwise.report import plots
@@ -69,6 +70,31 @@ def test_every_head_has_a_panel_of_its_own():
     one, two = plots.memory_map(use()), plots.memory_map(use(writes=np.repeat(use().writes, 2, 1)))
     assert one.count("<image") == 5 and two.count("<image") == 6
     assert one == plots.memory_map(use())
+
+
+def test_what_only_some_memories_have_is_drawn_by_its_name():
+    usage = np.linspace(0, 1, 5 * SLOTS).reshape(5, SLOTS)
+    links = np.eye(SLOTS, k=-1)
+    more = use(gates={"write gate": np.linspace(0, 1, 5)}, slots={"usage": usage}, links={"written after": links})
+    drawn = plots.memory_map(more)
+    assert drawn.count("<image") == 7 and "write gate" in drawn and "usage" in drawn
+    square = plots.memory_links(more, "written after")
+    assert square.count("<image") == 1 and "slot written after it" in square
+    other = plots.memory_links(replace(more, links={"written after": links.T}), "written after")
+    assert square != other and square == plots.memory_links(more, "written after")
+    page = run_page(Findings("copying", [own()], memory=more))
+    assert "the write gate, the usage, where each head wrote" in page and "Which slot was written after which" in page
+    assert "Which slot" not in run_page(Findings("copying", [own()], memory=use()))
+
+
+def test_gates_usage_and_links_of_a_computer_are_recorded():
+    source = Copy(length="2-4", width=2, tasks=20)
+    learner = DNC(4, 2, units=5, slots=SLOTS, width=3, reads=2)
+    result = memory_use(learner, learner.init(0), source)
+    assert result.gates.keys() == {"allocation gate", "write gate"} and result.slots["usage"].shape == (9, SLOTS)
+    assert all(values.shape == (9,) and (values > 0).all() for values in result.gates.values())
+    links = result.links["written after"]
+    assert links.shape == (SLOTS, SLOTS) and not links.diagonal().any() and links[1, 0] > links[0, 1]
 
 
 def test_the_longest_sequence_of_a_batch_is_recorded_without_its_padding():

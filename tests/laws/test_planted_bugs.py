@@ -267,6 +267,13 @@ class LooksAhead(NTM):
 
 
 @dataclass(frozen=True)
+class LooksAheadInAGate(NTM):
+    def trace(self, params, support):
+        trace = super().trace(params, support)
+        return trace._replace(gates={"gate": trace.writes[:, 0, 0] * support.weight.sum()})
+
+
+@dataclass(frozen=True)
 class TakesAStepMore(MAML):
     def adapt(self, params, support):
         return MAML.adapt(dataclasses.replace(self, inner_steps=self.inner_steps + 1), params, support)
@@ -468,6 +475,7 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("embeds", ComparesElsewhereOnceEmbedded, "embeddings by 2.0e+00"),
     ("traced", TracesAnotherState, "last traced state differ by"),
     ("traced", LooksAhead, "without the rows after"),
+    ("traced", LooksAheadInAGate, "without the rows after"),
     ("steps", TakesAStepMore, "after no steps"),
     ("steps", StartsFromZero, "after no steps"),
     ("query_loss", AdaptsToTheQueriesToo, "the objective differs"),

@@ -7,10 +7,17 @@ import pytest
 import torch
 
 from mapwise.core.source import TaskSource
+from mapwise.tasks.priority_sort import PrioritySort
+from mapwise.tasks.repeat_copy import RepeatCopy
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 
-SOURCES = [Copy(length="1-5", tasks=40), AssociativeRecall(items="2-4", tasks=40)]
-NAMES = ["copy", "associative_recall"]
+SOURCES = [
+    Copy(length="1-5", tasks=40),
+    AssociativeRecall(items="2-4", tasks=40),
+    RepeatCopy(length="1-3", repeats="1-4", tasks=40),
+    PrioritySort(items="3-6", highest=3, tasks=40),
+]
+NAMES = [source.name for source in SOURCES]
 
 
 def read(task, i):
@@ -63,6 +70,52 @@ def test_the_item_after_the_one_that_is_shown_again_is_recalled():
     assert places == {(2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (4, 2)}
 
 
+def test_a_sequence_is_repeated_as_often_as_its_last_row_says_and_then_it_ends():
+    source = RepeatCopy(length="1-3", repeats="1-4", width=2, tasks=80)
+    task = source(0)
+    assert source.inputs.shape == (4,) and source.outputs == 3
+    assert task.support.x.shape == (80, 3 + 1 + 3 * 4 + 1, 4)
+    drawn = set()
+    for i in range(80):
+        rows = read(task, i)
+        vectors, number = rows[:-1], rows[-1]
+        assert not bool(number[:2].any()) and not bool(vectors[:, 2].any())
+        repeats = round(float(number[2]) * 8.25**0.5 + 5.5)
+        expected = [[*bits, 0.0] for bits in vectors[:, :2].tolist() * repeats] + [[0.0, 0.0, 1.0]]
+        assert read_answers(task, i) == {k + 1: bits for k, bits in enumerate(expected)}
+        drawn.add((len(vectors), repeats))
+    assert drawn == {(length, repeats) for length in (1, 2, 3) for repeats in (1, 2, 3, 4)}
+    assert source.about.shots == "1-3 x 1-4" and source.about.queries == 13
+
+
+def test_a_number_of_repeats_means_the_same_in_every_range():
+    shown = {
+        repeats: float(RepeatCopy(length="1", repeats=repeats, tasks=1)(0).support.x[0, 1, -2])
+        for repeats in ("3", "10", "20")
+    }
+    assert shown == {repeats: pytest.approx((int(repeats) - 5.5) / 2.8723, abs=1e-4) for repeats in shown}
+    usual = RepeatCopy(length="1", tasks=5000)(0).support.x[:, 1, -2]
+    assert abs(float(usual.mean())) < 0.05 and float(usual.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_vectors_of_highest_priority_are_named_from_the_highest_down():
+    source = PrioritySort(items="3-6", highest=3, width=4, tasks=60)
+    task = source(2)
+    assert source.inputs.shape == (7,) and source.outputs == 4 and source.about.queries == 3
+    counts, priorities = set(), []
+    for i in range(60):
+        rows = read(task, i)
+        items, mark = rows[:-1], rows[-1]
+        assert mark.tolist() == [0, 0, 0, 0, 0, 1] and not bool(items[:, 5].any())
+        best = sorted(items.tolist(), key=lambda item: -item[4])[:3]
+        assert read_answers(task, i) == {k + 1: item[:4] for k, item in enumerate(best)}
+        counts.add(len(items))
+        priorities += items[:, 4].tolist()
+    assert counts == {3, 4, 5, 6}
+    assert -1 <= min(priorities) < -0.9 and 0.9 < max(priorities) <= 1 and abs(np.mean(priorities)) < 0.1
+    assert PrioritySort(tasks=1)(0).query.y.shape == (1, 16, 8) and PrioritySort().about.shots == "20"
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=NAMES)
 def test_silent_rows_are_numbered_and_tell_nothing(source):
     support, query = source(0)
@@ -106,7 +159,13 @@ def test_bits_and_lengths_are_drawn_evenly():
 
 
 def test_one_length_needs_no_padding():
-    for source in (Copy(length="6", tasks=3), AssociativeRecall(items="3", tasks=3)):
+    sources = (
+        Copy(length="6", tasks=3),
+        AssociativeRecall(items="3", tasks=3),
+        RepeatCopy(length="2", repeats="3", tasks=3),
+        PrioritySort(tasks=3),
+    )
+    for source in sources:
         assert all(bool((rows.weight == 1).all()) for rows in source(0))
 
 
@@ -123,6 +182,12 @@ def test_one_length_needs_no_padding():
         (AssociativeRecall, {"items": "1-6"}, "items is '1-6'"),
         (AssociativeRecall, {"vectors": 0}, "vectors is 0"),
         (AssociativeRecall, {"width": -1}, "width is -1"),
+        (RepeatCopy, {"length": "0-3"}, "length is '0-3'"),
+        (RepeatCopy, {"repeats": "0"}, "repeats is '0'"),
+        (RepeatCopy, {"width": 0}, "width is 0"),
+        (PrioritySort, {"items": "0"}, "items is '0'"),
+        (PrioritySort, {"items": "9-30"}, "highest is 16 and a sequence may have 9 items"),
+        (PrioritySort, {"highest": 0}, "highest is 0"),
     ],
 )
 def test_a_wrong_setting_is_a_one_line_error(make, settings, answer):

@@ -29,7 +29,9 @@ from mapwise.tasks.augment import augmentation
 from mapwise.tasks.episodes import Episodes
 from mapwise.tasks.gaussian_process import GaussianProcess
 from mapwise.tasks.lines import Lines
+from mapwise.tasks.priority_sort import PrioritySort
 from mapwise.tasks.quadratics import Quadratics
+from mapwise.tasks.repeat_copy import RepeatCopy
 from mapwise.tasks.sequences import AssociativeRecall, Copy
 from mapwise.tasks.sinusoid import Sinusoid
 from mapwise.tasks.span_episodes import SpanBatches, SpanEpisodes
@@ -261,6 +263,20 @@ _SOURCES = {
         "items of bit vectors; say the one that followed what is shown again",
         net="mlp",
         factory=AssociativeRecall,
+    ),
+    "repeat_copy": SourceRow(
+        _sequences(RepeatCopy),
+        "multilabel",
+        "bit vectors to be said again as often as a number says, and then the end",
+        net="mlp",
+        factory=RepeatCopy,
+    ),
+    "priority_sort": SourceRow(
+        _sequences(PrioritySort),
+        "multilabel",
+        "bit vectors with priorities; say those of the highest, in their order",
+        net="mlp",
+        factory=PrioritySort,
     ),
     "quadratics": SourceRow(
         _sequences(Quadratics),

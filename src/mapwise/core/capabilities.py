@@ -83,6 +83,12 @@ class Trace(NamedTuple):
     """Where each head read."""
     writes: Float[Tensor, "L H N"]
     """Where each head wrote."""
+    gates: dict[str, Float[Tensor, "L"]] = {}  # noqa: RUF012 (never changed)
+    """What else a row had one number for, 0..1, by name."""
+    slots: dict[str, Float[Tensor, "L N"]] = {}  # noqa: RUF012
+    """What else a row had a number for every slot for, 0..1, by name."""
+    links: dict[str, Float[Tensor, "N N"]] = {}  # noqa: RUF012
+    """How far slot i stands after slot j at the end, [i, j], 0..1, by name."""
 
 
 @runtime_checkable

@@ -136,8 +136,20 @@ def memory_use(learner: Learner, params: Params, source: TaskSource) -> MemoryUs
         trace = learner.trace(params, support)
     matches = (support.x[:, -1, None] == query.x[:, -1]) & (query.weight > 0)  # [L, Q]
     due = torch.where(matches.any(1, keepdim=True), matches.to(query.y.dtype) @ query.y, torch.nan)
-    parts = (support.x[:, :-1], due, trace.scores.sigmoid(), trace.reads, trace.writes)
-    return MemoryUse(*(_array(part[counted]) for part in parts))
+
+    def by_row(part: Tensor) -> np.ndarray:
+        return _array(part[counted])
+
+    return MemoryUse(
+        by_row(support.x[:, :-1]),
+        by_row(due),
+        by_row(trace.scores.sigmoid()),
+        by_row(trace.reads),
+        by_row(trace.writes),
+        gates={name: by_row(part) for name, part in trace.gates.items()},
+        slots={name: by_row(part) for name, part in trace.slots.items()},
+        links={name: _array(part) for name, part in trace.links.items()},
+    )
 
 
 def _plane(z: np.ndarray) -> np.ndarray:

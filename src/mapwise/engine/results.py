@@ -235,6 +235,12 @@ class MemoryUse:
     """[L, R, N], how much each head read from each slot"""
     writes: np.ndarray
     """[L, H, N], how much each head wrote to each slot"""
+    gates: dict[str, np.ndarray] = field(default_factory=dict)
+    """[L], further numbers of every row, by name"""
+    slots: dict[str, np.ndarray] = field(default_factory=dict)
+    """[L, N], further numbers of every slot, by name"""
+    links: dict[str, np.ndarray] = field(default_factory=dict)
+    """[N, N], how far slot i stands after slot j at the end, [i, j], by name"""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mapwise.core.capabilities import Causal, Embeds, TakesSteps, Traced, Unrolled, Votes, VoteScale, with_steps
+from mapwise.core.capabilities import (
+    Causal,
+    Embeds,
+    TakesSteps,
+    Trace,
+    Traced,
+    Unrolled,
+    Votes,
+    VoteScale,
+    with_steps,
+)
 from mapwise.core.learner import Learner
 from mapwise.core.stream import after_prefixes, scores_along
 from mapwise.core.task import Task, present_classes, reweighted
@@ -122,11 +132,15 @@ def traced(case: Case) -> Finding:
         last = max(last, scores_gap(scores, case.scores(task._replace(support=support))))
         half = len(support.y) // 2
         early = reweighted(support, torch.arange(len(support.y)) < half)
-        for name in ("scores", "reads", "writes"):
-            whole, part = (getattr(traced, name)[:half] for traced in (trace, learner.trace(params, early)))
-            before = max(before, relative_gap(part, whole))
+        pairs = zip(_parts_by_row(learner.trace(params, early)), _parts_by_row(trace), strict=True)
+        before = max(before, *(relative_gap(part[:half], whole[:half]) for part, whole in pairs))
     seen = f"scores of the last traced state differ by {last:.1e}, and the trace by {before:.1e} without the rows after"
     return max(last, before) <= SAME, seen
+
+
+def _parts_by_row(trace: Trace) -> list[Tensor]:
+    """All that a trace has of every row."""
+    return [trace.scores, trace.reads, trace.writes, *trace.gates.values(), *trace.slots.values()]
 
 
 def steps_from_start(case: Case) -> Finding:

@@ -305,14 +305,19 @@ def _memory(findings: Findings) -> str:
     answers = np.isfinite(use.targets).all(1)
     wrong = int(np.sum((use.outputs > 0.5)[answers] != (use.targets > 0.5)[answers]))
     mistakes = f"{wrong:,} of {use.targets[answers].size:,} bits {'is' if wrong == 1 else 'are'} wrong"
-    rows = len(use.inputs)
+    rows, further = len(use.inputs), "".join(f"the {name}, " for name in (*use.gates, *use.slots))
     alt = f"One sequence of {rows} rows and where the heads wrote and read while it was gone through; {mistakes}."
     caption = (
-        "From the top: what was shown, what was due, what was said, and where each head wrote and read; the line is "
-        f"where reading ends and answering begins. Here {mistakes}{' (crosses)' if wrong else ''}. "
+        f"From the top: what was shown, what was due, what was said, and {further}where each head wrote and read; the "
+        f"line is where reading ends and answering begins. Here {mistakes}{' (crosses)' if wrong else ''}. "
         f"Drawn: {len(plots.slots_used(use))} of {use.reads.shape[2]} slots, the others being hardly touched."
     )
-    return html.section("What its memory did", html.figure(plots.memory_map(use), alt, caption, "", wide=True))
+    figures = html.figure(plots.memory_map(use), alt, caption, "", wide=True)
+    for name in use.links:
+        alt = f"How far each slot was {name} each other one, after the last row."
+        caption = f"Which slot was {name} which, after the last row: a dark square is a slot {name} that of its column."
+        figures += html.figure(plots.memory_links(use, name), alt, caption, "")
+    return html.section("What its memory did", figures)
 
 
 def _settings(settings: dict[str, Any]) -> str:

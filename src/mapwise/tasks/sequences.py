@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 
+from mapwise.core.fields import check_sizes
 from mapwise.core.problem import Problem
 from mapwise.core.renamed import renamed
 from mapwise.core.seeds import check_seed
@@ -113,12 +114,12 @@ class Copy(Sequences):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.lengths
-        _at_least(1, width=self.width)
+        check_sizes(width=self.width)
 
     @property
     def lengths(self) -> tuple[int, int]:
         """The shortest and the longest sequence."""
-        return _range(self.length, "length", least=1)
+        return count_range(self.length, "length", least=1)
 
     @property
     def about(self) -> About:
@@ -179,12 +180,12 @@ class AssociativeRecall(Sequences):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.counts
-        _at_least(1, vectors=self.vectors, width=self.width)
+        check_sizes(vectors=self.vectors, width=self.width)
 
     @property
     def counts(self) -> tuple[int, int]:
         """The fewest and the most items."""
-        return _range(self.items, "items", least=2)
+        return count_range(self.items, "items", least=2)
 
     @property
     def about(self) -> About:
@@ -225,16 +226,10 @@ class AssociativeRecall(Sequences):
         return self._task(random, read, there, items[batch, shown + 1], due)
 
 
-def _range(text: str | int, what: str, *, least: int) -> tuple[int, int]:
-    """ "5" or "5-20" as the least and the most."""
+def count_range(text: str | int, what: str, *, least: int) -> tuple[int, int]:
+    """ "5" or "5-20" as the fewest and the most; raises ValueError for anything else, and for fewer than the least."""
     low, dash, high = str(text).partition("-")
     numbers = (low, high if dash else low)
     if not all(number.isdecimal() for number in numbers) or not least <= int(numbers[0]) <= int(numbers[1]):
         raise ValueError(f"{what} is {text!r}: give a number such as 5 or a range such as 5-20, from {least} up")
     return int(numbers[0]), int(numbers[1])
-
-
-def _at_least(least: int, **counts: int) -> None:
-    for what, count in counts.items():
-        if count < least:
-            raise ValueError(f"{what} is {count}: give a number from {least} up")

@@ -89,13 +89,22 @@ class DNC(MemoryMachine):
         return super().scores(params, outputs).clamp(-self.bound, self.bound)
 
     def parts_of(self, state: ComputerState) -> tuple[Tensor, ...]:
-        """Where the heads are."""
-        return state.reads, state.write
+        """Where the heads are, what is in use, and the gates of writing."""
+        return state.reads, state.write, state.usage, state.gates
 
     def trace_of(self, fast: Fast, parts: tuple[Tensor, ...], last: ComputerState) -> Trace:
-        """Where the heads read and wrote."""
-        reads, writes = parts
-        return Trace(fast, fast["scores"], reads, writes)
+        """Where the heads read and wrote, how slots were allocated, and what was written after what."""
+        reads, writes, usage, gates = parts
+        names = ("allocation gate", "write gate")
+        return Trace(
+            fast,
+            fast["scores"],
+            reads,
+            writes,
+            gates=dict(zip(names, gates.unbind(-1), strict=True)),
+            slots={"usage": usage},
+            links={"written after": last.links},
+        )
 
     def first_state(self, like: Tensor) -> ComputerState:
         """Before the first row: nothing seen, no slot in use, heads nowhere."""

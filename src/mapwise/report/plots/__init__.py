@@ -14,7 +14,7 @@ from mapwise.report.plots.lines import (
     learning_curve,
     with_more_examples,
 )
-from mapwise.report.plots.memory import memory_map, slots_used
+from mapwise.report.plots.memory import memory_links, memory_map, slots_used
 from mapwise.report.plots.search import importance_bars, search_history, search_slice, search_top
 from mapwise.report.plots.style import short, standalone, xml_text
 
@@ -34,6 +34,7 @@ __all__ = [
     "in_percent",
     "interval",
     "learning_curve",
+    "memory_links",
     "memory_map",
     "reliability",
     "search_history",
