@@ -16,6 +16,7 @@ import torch
 
 import mapwise as mw
 from conftest import ROOT, command
+from mapwise.runs.settings import RunSettings
 
 
 @pytest.fixture(autouse=True)
@@ -316,6 +317,30 @@ def test_a_memory_is_judged_at_lengths_it_was_not_trained_with(tmp_path):
     assert len(row["result"]["targets"]) == 2
     weights = [(tmp_path / f"ntm-associative_recall-{seed}" / "best.safetensors").read_bytes() for seed in (0, 1)]
     assert weights[0] != weights[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "sizes"),
+    [
+        ("repeat_copy", [{"length": "2", "repeats": "2", "slots": 4}, {"length": "3", "repeats": "2", "slots": 6}]),
+        ("priority_sort", [{"items": "2", "highest": "2", "slots": 4}, {"items": "3", "highest": "2", "slots": 6}]),
+    ],
+)
+def test_a_memory_is_trained_for_minutes_of_the_processor(tmp_path, source, sizes):
+    path = tmp_path / "row.json"
+    words = ["--learner", "dnc", "--minutes", "0.001", "--quick", "--runs", str(tmp_path), "--json", str(path)]
+    for _ in range(2):  # the second time nothing is trained again, and as many updates are reported
+        ran = subprocess.run(script("accuracy.sequences", source, *words), capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        row = json.loads(path.read_text(encoding="utf-8"))
+        (table,) = row["result"]["tables"]
+        names = sizes[0].keys()
+        assert [{name: line[name] for name in names} for line in table["lines"]] == sizes * 2
+        steps = [RunSettings.read(tmp_path / f"dnc-{source}-0.001min-{seed}").steps for seed in (0, 1)]
+        assert steps[0] == steps[1] >= 2 and f"for {steps[0]:,} updates of 32 sequences" in row["protocol"]
+        assert "as many as fill 0.001 processor minutes" in row["protocol"]
+    assert len(row["result"]["targets"]) == (2 if source == "repeat_copy" else 0)
 
 
 @pytest.mark.slow
