@@ -34,6 +34,7 @@ ROW = "mapwise.learners.row"
 """What every learner's file may import: how it is listed."""
 VARIANTS: dict[str, str] = {
     # a learner's file -> the file it is a variant of, and the only one of its neighbours it may import
+    "mapwise.learners.generation.distribution_calibration": "mapwise.learners.pretraining.linear_probe",
     "mapwise.learners.metric.simpleshot": "mapwise.learners.pretraining.supervised",
     "mapwise.learners.pretraining.finetune": "mapwise.learners.pretraining.supervised",
     "mapwise.learners.pretraining.linear_probe": "mapwise.learners.pretraining.supervised",

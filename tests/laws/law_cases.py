@@ -53,6 +53,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "relation": {"filters": 16},
     "versa": {"samples": 3, "units": 16, "log_variance": -4.0},
     "cnp": {"width": 16},
+    "distribution_calibration": {"samples": 6, "base_rows": 4, "solver_steps": 30},
+    "linear_probe": {"solver_steps": 30},
     "hypernet": {"hidden": 16},
     "ntm": {"units": 16, "slots": 4, "width": 6},
     "dnc": {"units": 16, "slots": 4, "width": 6, "reads": 2},
