@@ -25,13 +25,13 @@ from benchmarks.row import Line, Row, Target
 from benchmarks.side_by_side import Spread, agree, interleaved, ratio
 from benchmarks.speed.ours import chosen, ours
 from mapwise.core import random, tree
+from mapwise.core.families.class_noise import noise_by_class
 from mapwise.core.learner import Learner
 from mapwise.core.stream import is_stream
 from mapwise.core.task import Task
 from mapwise.core.tree import Params
 from mapwise.data.glyphs import glyphs
 from mapwise.learners.generation.abml import RATE
-from mapwise.learners.generation.versa import noise_of_heads
 from mapwise.nets import MLP
 
 SLOWEST = 3.0
@@ -92,7 +92,7 @@ def contests(tasks: int, width: int, *, quick: bool) -> dict[str, Contest]:
 
     def heads(task: Task, params: Params) -> dict[str, Tensor]:
         width = params["inference"]["head.weight"].shape[0] // 2
-        return {"noise": noise_of_heads(task.support, versa.samples, width)}
+        return {"noise": noise_by_class(task.support, versa.samples, width)}
 
     def weights(task: Task, params: Params) -> dict[str, Tensor]:
         size = sum(leaf.numel() for leaf in params["mean"].values())

@@ -53,6 +53,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "relation": {"filters": 16},
     "versa": {"samples": 3, "units": 16, "log_variance": -4.0},
     "cnp": {"width": 16},
+    "viml": {"width": 16, "latent": 8, "samples": 3},
     "distribution_calibration": {"samples": 6, "base_rows": 4, "solver_steps": 30},
     "linear_probe": {"solver_steps": 30},
     "hypernet": {"hidden": 16},

@@ -11,8 +11,9 @@ from torch.distributions import Gamma, Normal, kl_divergence
 from mapwise.catalog.learners import LEARNERS
 from mapwise.core import random, tree
 from mapwise.core.inner_loop import value_and_gradient
+from mapwise.core.normals import divergence
 from mapwise.core.task import Examples, Task
-from mapwise.learners.generation.abml import ABML, divergence, drawn, surprise
+from mapwise.learners.generation.abml import ABML, drawn, surprise
 from mapwise.learners.optimization.maml import MAML
 from mapwise.nets import MLP
 from small_tasks import TASK, net, rows

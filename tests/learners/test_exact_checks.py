@@ -22,7 +22,7 @@ from mapwise.learners.optimization import imaml, maml, maml_pp, prox
 from mapwise.nets import memory
 
 MAMLPP = maml_pp.MAMLPlusPlus
-KL, DRAWN, HEADS, DISTANCES = abml.divergence, abml.drawn, versa.noise_of_heads, protonet.squared_distances
+KL, DRAWN, HEADS, DISTANCES = abml.divergence, abml.drawn, versa.noise_by_class, protonet.squared_distances
 WEIGHTED = MAMLPP._weighted
 OF_EVERY_STEP = test_maml_pp.test_the_slope_is_that_of_mamls_of_every_number_of_steps_and_the_value_that_of_the_last
 
@@ -52,7 +52,7 @@ BUGS: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
         test_abml.test_an_adaptation_takes_the_steps_of_torchs_sgd_down_the_variational_bound,
     ),
     "VERSA: the same noise for every sample": (
-        *(versa, "noise_of_heads", lambda *given: HEADS(*given)[:1].expand(given[1], -1, -1)),
+        *(versa, "noise_by_class", lambda *given: HEADS(*given)[:1].expand(given[1], -1, -1)),
         test_versa.test_drawn_heads_have_the_mean_and_the_variance_that_are_written,
     ),
     "ProtoNet: unsquared distance": (

@@ -1,5 +1,6 @@
 """Scores: what a predictor says of a row."""
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -28,3 +29,8 @@ def without_absent(scores: Float[Tensor, "N *L W"], present: Float[Tensor, "W"])
     finfo.min / 2 and not -inf: a one-hot zero times -inf would be NaN.
     """
     return torch.where(present > 0, scores, torch.finfo(scores.dtype).min / 2)
+
+
+def mix(scores: Float[Tensor, "L N W"]) -> Float[Tensor, "N W"]:
+    """The log of the mean probability over L draws of the scores."""
+    return torch.log_softmax(scores, dim=-1).logsumexp(0) - math.log(len(scores))

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Literal
 
 from torch import Tensor, nn
 
 from mapwise.core.fields import check_arguments, check_sizes
+from mapwise.core.functional import Net
 from mapwise.nets.activation import ACTIVATIONS
 from mapwise.nets.norm import Norm, NormKind
 
@@ -52,3 +54,9 @@ class MLP(nn.Module):
         """[N, *input_shape] -> [N, outputs]."""
         out: Tensor = self.head(self.body(x))
         return out
+
+
+@cache  # a net is known by its blueprint, of which there is then one
+def stack(inputs: int, layers: int, width: int, outputs: int) -> Net:
+    """What builds an MLP of so many linear layers, all but the last of one width."""
+    return partial(MLP, (inputs,), outputs, hidden=(width,) * (layers - 1))

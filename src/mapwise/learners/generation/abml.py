@@ -11,17 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, random, tree
+from mapwise.core.annealing import rise
 from mapwise.core.families.fixed_head import FixedHeadLearner
 from mapwise.core.inner_loop import SGD, descend
 from mapwise.core.learner import MOMENT
 from mapwise.core.losses import cross_entropy
-from mapwise.core.scores import without_absent
+from mapwise.core.normals import divergence
+from mapwise.core.scores import mix, without_absent
 from mapwise.core.task import Examples, Task
 from mapwise.core.tree import Fast, Params
 from mapwise.learners.row import gradient_row
 
-LEVELS = 5
-"""Moments of the annealing; each is another program to compile."""
 RATE = 0.01
 """The rate of the hyper-prior of a precision, an exponential distribution: Gamma(1, 0.01)."""
 
@@ -105,8 +105,7 @@ class ABML(FixedHeadLearner):
 
     def at(self, progress: float) -> Self:
         """Training draws `train_samples`; the weight of the outer KL is the moment's."""
-        annealed = min(1.0, progress / self.anneal) if self.anneal else 1.0
-        return replace(self, samples=self.train_samples, risen=math.floor(LEVELS * annealed) / LEVELS)
+        return replace(self, samples=self.train_samples, risen=rise(progress, self.anneal))
 
     def adapt(self, params: Params, support: Examples) -> Fast:
         """lambda' = lambda - inner_lr * grad (E_q[L_support] + inner_kl KL(q || p)), K times from the prior."""
@@ -196,8 +195,7 @@ class ABML(FixedHeadLearner):
     def _together(self, each: Float[Tensor, "L Q W"], fast: Fast) -> Float[Tensor, "Q W"]:
         if self.criterion is not cross_entropy:
             return each.mean(0)
-        mean = torch.log_softmax(each, dim=-1).logsumexp(0) - math.log(len(each))
-        return without_absent(mean, fast["present"])
+        return without_absent(mix(each), fast["present"])
 
 
 def drawn(q: Params, noise: Float[Tensor, "L P"], shapes: Mapping[str, torch.Size]) -> list[Params]:
@@ -207,14 +205,6 @@ def drawn(q: Params, noise: Float[Tensor, "L P"], shapes: Mapping[str, torch.Siz
     flat = torch.addcmul(q["mean"], q["log_sigma"].exp(), noise)  # [L, P]
     nets = [row.split_with_sizes(sizes) for row in flat.unbind(0)]
     return [{name: part.reshape(shapes[name]) for name, part in zip(names, net, strict=True)} for net in nets]
-
-
-def divergence(q: Params, p: Params) -> Float[Tensor, ""]:
-    """KL(q || p) of two independent normals, summed over weights, in nats."""
-    ratio = q["log_sigma"] - p["log_sigma"]
-    apart = (q["mean"] - p["mean"]) * torch.exp(-p["log_sigma"])
-    nats: Tensor = (0.5 * (torch.exp(2 * ratio) + apart**2 - 1) - ratio).sum()
-    return nats
 
 
 def surprise(prior: Params) -> Float[Tensor, ""]:

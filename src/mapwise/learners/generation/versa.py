@@ -6,10 +6,11 @@ from functools import cache, partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import functional, random
+from mapwise.core.families.class_noise import noise_by_class
 from mapwise.core.families.embedding import EmbeddingLearner
 from mapwise.core.functional import Net
 from mapwise.core.geometry import class_means
@@ -84,7 +85,7 @@ class VERSA(EmbeddingLearner):
         heads = mean[None]
         if self.samples:
             scale = ((self.log_variance + spread) / 2).exp()
-            heads = mean + scale * noise_of_heads(support, self.samples, mean.shape[1]).to(mean)  # [L, W, D + 1]
+            heads = mean + scale * noise_by_class(support, self.samples, mean.shape[1]).to(mean)  # [L, W, D + 1]
         return {"heads": heads, "present": present_classes(support), **seen}
 
     def predict(self, params: Params, fast: Fast, x: Any) -> Float[Tensor, "Q W"]:
@@ -101,20 +102,6 @@ class VERSA(EmbeddingLearner):
 def _inference(features: int, units: int) -> Net:
     outputs = 2 * (features + 1)
     return partial(MLP, (features,), outputs, hidden=(units, units), activation="elu")
-
-
-def noise_of_heads(support: Examples, samples: int, width: int) -> Float[Tensor, "L W width"]:
-    """Standard normal numbers for the heads of every class, by its own rows and the task's key."""
-    # A noise that classes shared would cancel in the difference of two logits.
-    keys = random.fold(support.key, _of_class(support))  # [W]
-    drawn = torch.vmap(lambda key: random.normal(key, (samples, width)))(keys)  # [W, L, width]
-    return drawn.transpose(0, 1)
-
-
-def _of_class(support: Examples) -> Int64[Tensor, "W"]:
-    """A number for every class, by the bits of its rows in any order; integers add up the same in any order, too."""
-    counts = support.y * support.weight[:, None] > 0  # [S, W]
-    return torch.where(counts, random.digest(support.x)[:, None], 0).sum(0)
 
 
 ROWS = {
