@@ -5,7 +5,7 @@
 
 Both are trained from the same seed on the same tasks, with the same rates, and judged on the same test episodes of
 glyphs, 5-way 1-shot: accuracy, negative log-likelihood and expected calibration error. A run's folder is kept in
---runs, and one that is finished is not trained again.
+--runs, and one that is finished is not trained again, also for another pair.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks import row
 from benchmarks.kept_runs import finished, with_interval
 from benchmarks.row import Line, Row, Target
+from mapwise.catalog.learners import LEARNERS
 from mapwise.engine.evaluate import evaluate
 from mapwise.runs.run import Run
 
@@ -36,8 +37,9 @@ def benchmark(options: argparse.Namespace) -> Row:
         "calibration",
         "glyphs",
         f"{options.learner} and {options.against}, each trained on the same {steps * TASKS:,} tasks ({TASKS} a step), "
-        f"5-way 1-shot, Conv4-32, Adam {OUTER_LR} down a cosine, inner rate {INNER_LR}, everything else as the catalog "
-        f"has it; judged on the same {episodes:,} test episodes, inductive; calibration error over 15 equal-mass bins",
+        f"5-way 1-shot, Conv4-32, Adam {OUTER_LR} down a cosine, inner rate {INNER_LR} of gradient steps, everything "
+        f"else as the catalog has it; judged on the same {episodes:,} test episodes, inductive; calibration error over "
+        "15 equal-mass bins",
         learner="none: calibration",
     )
     lines, gained, differences = list[Line](), [], []
@@ -75,7 +77,8 @@ def trained(options: argparse.Namespace, learner: str, seed: int, steps: int) ->
     folder: Path = options.runs / f"{learner}-{seed}"
     settings = ["--ways", "5", "--shots", "1", "--queries", "15", "--tasks", str(TASKS), "--steps", str(steps)]
     settings += ["--net.filters", "32", "--net.down", "stride", "--schedule", "cosine", "--select", "last"]
-    settings += ["--optimizer", f"Adam lr={OUTER_LR}", "--inner-lr", str(INNER_LR), "--seed", str(seed)]
+    settings += ["--optimizer", f"Adam lr={OUTER_LR}", "--seed", str(seed)]
+    settings += ["--inner-lr", str(INNER_LR)] if "inner_lr" in LEARNERS[learner].fields else []
     # A single small validation: nothing is chosen by it.
     settings += ["--validate-every", str(steps), "--validation-episodes", "20"]
     settings += ["--how", "loop", "--threads", str(options.threads)]

@@ -31,9 +31,11 @@ from .interfaces.estimators.tagger import FewShotTagger as FewShotTagger
 from .laws.check import check as check
 from .learners.generation.abml import ABML as ABML
 from .learners.generation.cnp import CNP as CNP
+from .learners.generation.distribution_calibration import DistributionCalibration as DistributionCalibration
 from .learners.generation.hypernet import HyperNet as HyperNet
 from .learners.generation.model_averaging import ModelAveraging as ModelAveraging
 from .learners.generation.versa import VERSA as VERSA
+from .learners.generation.viml import VIML as VIML
 from .learners.memory.dnc import DNC as DNC
 from .learners.memory.mann import MANN as MANN
 from .learners.memory.meta_networks import MetaNetworks as MetaNetworks

@@ -385,6 +385,39 @@ def test_the_probabilities_of_two_learners_are_judged_on_the_same_episodes(tmp_p
 
 
 @pytest.mark.slow
+def test_cosine_heads_are_judged_beside_fine_tuning_on_the_same_episodes(tmp_path, shared_data):
+    path = tmp_path / "cosine.json"
+    words = ["--quick", "--data", str(shared_data), "--runs", str(tmp_path), "--json", str(path)]
+    ran = subprocess.run(script("accuracy.cosine_heads", *words), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    seeds, differences = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    own = {(line["shots"], line["learner"]): float(line["accuracy, %"].split()[0]) for line in seeds["lines"]}
+    for line in differences["lines"]:
+        expected = own[line["shots"], "baseline_pp"] - own[line["shots"], line["baseline_pp minus"]]
+        assert float(line["points"].split()[0]) == pytest.approx(expected, abs=0.011)
+    assert len(own) == 6 and len(differences["lines"]) == 4
+
+
+@pytest.mark.slow
+def test_drawn_rows_are_judged_beside_heads_without_them_on_the_same_episodes(tmp_path, shared_data):
+    path = tmp_path / "drawn.json"
+    words = ["--quick", "--data", str(shared_data), "--runs", str(tmp_path), "--json", str(path)]
+    command = script("accuracy.drawn_rows", *words)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    seeds, differences = json.loads(path.read_text(encoding="utf-8"))["result"]["tables"]
+    own = {(line["shots"], line["head"]): float(line["accuracy, %"].split()[0]) for line in seeds["lines"]}
+    for line in differences["lines"]:
+        expected = own[line["shots"], line["head"]] - own[line["shots"], line["minus"]]
+        assert float(line["points"].split()[0]) == pytest.approx(expected, abs=0.011)
+    assert len(own) == 6 and len(differences["lines"]) == 6
+    features = (tmp_path / "supervised-0" / "features.npy").stat().st_mtime_ns
+    again = subprocess.run(command, capture_output=True, text=True, check=False)  # nothing is made twice
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "supervised-0" / "features.npy").stat().st_mtime_ns == features
+
+
+@pytest.mark.slow
 def test_a_region_is_judged_beside_others_of_its_size(tmp_path):
     path = tmp_path / "regions.json"
     command = script("few_examples.regions", "--quick", "--json", str(path))

@@ -33,7 +33,7 @@ class NeuralProcess(EmbeddingLearner):
     targets:        numbers in a row's y; without effect on classes.
     width:          units of every layer of h and g, and the length of r for targets.
     layers:         of h, which makes r of a support row's features and targets; without effect on classes.
-    decoder_layers: of g, which reads a query's features and what it is told.
+    decoder_layers: of g, which reads a query's features and r, or a latent made of it.
     least_scale:    the smallest standard deviation it can predict, in the unit of y.
     """
 

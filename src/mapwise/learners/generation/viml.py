@@ -90,9 +90,9 @@ class VIML(NeuralProcess):
 
     def nets(self) -> dict[str, Net]:
         """q, which reads r, g, and for targets h, shaped for the encoder's features."""
-        told, outputs = (self.width, 2 * self.targets) if self.of_targets else (self.features, 1)
+        summary, outputs = (self.width, 2 * self.targets) if self.of_targets else (self.features, 1)
         nets = {
-            "q": stack(told, 2, self.width, 2 * self.latent),
+            "q": stack(summary, 2, self.width, 2 * self.latent),
             "g": stack(self.features + self.latent, self.decoder_layers, self.width, outputs),
         }
         if self.of_targets:

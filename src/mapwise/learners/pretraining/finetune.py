@@ -52,15 +52,18 @@ class Finetune(Supervised):
         z = functional.apply(encoder, body, support.x, support.weight).flatten(1)
         start = {"head": self._start(z, support), "body": moved}
 
-        def support_loss(point: Params, step: int, body: Params, support: Examples, present: Tensor) -> Tensor:
-            z = functional.apply(encoder, {**body, **point["body"]}, support.x, support.weight).flatten(1)
+        def support_loss(
+            point: Params, step: int, body: Params, support: Examples, present: Tensor, z: Tensor
+        ) -> Tensor:
+            if moved:
+                z = functional.apply(encoder, {**body, **point["body"]}, support.x, support.weight).flatten(1)
             return self.criterion(without_absent(self._scores(point["head"], z, scale), present), support)
 
         rates = {
             "head": {name: torch.as_tensor(self.head_lr) for name in start["head"]},
             "body": {name: torch.as_tensor(self.body_lr) for name in moved},
         }
-        given = (body, support, present)
+        given = (body, support, present, z)
         # First order: nothing is learned through these steps.
         fast = descend(support_loss, start, SGD(rates), self.tune_steps, given=given, first_order=True)
         _, seen = functional.observe(encoder, {**body, **fast["body"]}, support.x, support.weight)
