@@ -40,6 +40,7 @@ from .learners.memory.dnc import DNC as DNC
 from .learners.memory.mann import MANN as MANN
 from .learners.memory.meta_networks import MetaNetworks as MetaNetworks
 from .learners.memory.ntm import NTM as NTM
+from .learners.memory.snail import SNAIL as SNAIL
 from .learners.metric.matching import Matching as Matching
 from .learners.metric.protonet import ProtoNet as ProtoNet
 from .learners.metric.relation import Relation as Relation

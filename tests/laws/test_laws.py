@@ -317,7 +317,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
     net = None if row.blueprint is None else lambda: MLP(tuple(about["shape"]), about["outputs"], **options)
     if about["pieces"]:
         net = lambda: Vectors((8,))
-    learner = row.build(net, about["fields"])
+    learner = row.build(net, {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()})
     scores = learner.predict(saved.get("params", {}), saved["fast"], saved["x"])
     same[path.stem] = torch.allclose(scores, saved["scores"], rtol=1e-5, atol=1e-6)
 print(json.dumps(same))

@@ -78,7 +78,7 @@ def digest(x: Any) -> Int64[Tensor, "N"]:
 
 
 def _of_bits(x: Tensor, place: int) -> Int64[Tensor, "N"]:
-    rows = x.detach().reshape(len(x), -1)
+    rows = x.detach().reshape(len(x), math.prod(x.shape[1:]))
     if rows.is_floating_point():
         # Minus zero is zero with other bits.
         rows, word = rows + 0.0, _WORDS[rows.dtype.itemsize]
