@@ -38,6 +38,7 @@ from .learners.generation.versa import VERSA as VERSA
 from .learners.generation.viml import VIML as VIML
 from .learners.memory.dnc import DNC as DNC
 from .learners.memory.mann import MANN as MANN
+from .learners.memory.memory_network import MemoryNetwork as MemoryNetwork
 from .learners.memory.meta_networks import MetaNetworks as MetaNetworks
 from .learners.memory.ntm import NTM as NTM
 from .learners.memory.snail import SNAIL as SNAIL

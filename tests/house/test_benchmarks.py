@@ -344,6 +344,19 @@ def test_a_memory_is_trained_for_minutes_of_the_processor(tmp_path, source, size
 
 
 @pytest.mark.slow
+def test_a_memory_of_bounded_size_is_judged_by_instances_and_by_the_time_of_a_row(tmp_path):
+    path = tmp_path / "lifelong.json"
+    command = script("accuracy.lifelong", "--quick", "--runs", str(tmp_path), "--json", str(path))
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    row = json.loads(path.read_text(encoding="utf-8"))
+    accuracies, times = (table["lines"] for table in row["result"]["tables"])
+    assert [line["slots"] for line in accuracies] == [line["slots"] for line in times] == ["40", "80"]
+    assert all(line["instance 1"].startswith("0.0") for line in accuracies)  # a class that never came isn't known
+    assert all(line["once full, ms"] > 0 and line["at the end, ms"] > 0 for line in times)
+
+
+@pytest.mark.slow
 def test_writing_weights_is_judged_beside_copying_them_on_the_same_episodes(tmp_path):
     path = tmp_path / "hypernet.json"
     command = script("accuracy.hypernet", "--quick", "--json", str(path))

@@ -60,6 +60,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ntm": {"units": 16, "slots": 4, "width": 6},
     "dnc": {"units": 16, "slots": 4, "width": 6, "reads": 2},
     "meta_networks": {"units": 16, "hidden": 8, "chunks": 3},
+    "memory_network": {"width": 8},
+    "memory_network_nearest": {"width": 8, "slots": 5},
     "snail": {"keys": (8, 16), "values": (8, 16), "filters": 8, "reach": 4},
 }
 
