@@ -19,6 +19,7 @@ from law_cases import (
     with_a_bug,
 )
 from mapwise.core import functional, tree
+from mapwise.core.capabilities import OverEmbedded
 from mapwise.core.inner_loop import SGD, Carry, descend
 from mapwise.core.learner import Learner
 from mapwise.core.task import present_classes
@@ -228,6 +229,18 @@ class CountsRowsOfWeightZero(ProtoNet):
 class EncodesAnotherRow(ProtoNet):
     def encode(self, params, x):
         return super().encode(params, x + 1e-3)
+
+
+@dataclass(frozen=True)
+class ResumesElsewhere(ProtoNet):
+    def adapt(self, params, support):
+        return {**super().adapt(params, support), "own": params}
+
+    def over_adapted(self, fast):
+        return OverEmbedded(lambda x: x, self, fast["own"])
+
+    def resume(self, params, fast, support, steps):
+        return self.adapt(params, support._replace(y=support.y.roll(1, 0)))
 
 
 @dataclass(frozen=True)
@@ -478,6 +491,7 @@ PLANTED: list[tuple[str, type[Learner], str]] = [
     ("traced", LooksAheadInAGate, "without the rows after"),
     ("steps", TakesAStepMore, "after no steps"),
     ("steps", StartsFromZero, "after no steps"),
+    ("resumes", ResumesElsewhere, "resumed without a step"),
     ("query_loss", AdaptsToTheQueriesToo, "the objective differs"),
     ("query_loss", JudgesTheSupport, "the objective differs"),
     ("query_loss", JudgesTheSupportOfItsSteps, "the objective differs"),

@@ -173,6 +173,30 @@ def test_steps_lower_the_loss_of_the_support_and_training_takes_none():
     torch.testing.assert_close(learner.objective(PARAMS, task), LEARNER.objective(PARAMS, task))
 
 
+def test_resuming_moves_where_spans_are_found_and_nothing_else_but_the_means():
+    learner = replace(LEARNER, tune_steps=7, tune_lr=0.02)
+    fast = learner.adapt(PARAMS, SUPPORT)
+    over = learner.over_adapted(fast)
+    rows = SUPPORT._replace(x=over.encode(SUPPORT.x))
+    wider = rows._replace(y=torch.cat([rows.y[..., :3], rows.y[..., [4, 3]]], -1))  # words of a type have other places
+    resumed = over.learner.resume(over.params, over.params, wider, steps=5)
+    leaves = {name: part.clone().requires_grad_() for name, part in fast["finder"].items()}
+    optimizer = torch.optim.Adam(leaves.values(), lr=0.01)
+    places = torch.stack([wider.y[..., 0], wider.y[..., 1::2].sum(-1), wider.y[..., 2::2].sum(-1)], -1)
+    weight = SUPPORT.weight * (1 - SUPPORT.x["described"])[:, None]
+    for _ in range(5):
+        optimizer.zero_grad()
+        find = torch.nn.functional.linear(rows.x["vectors"], leaves["weight"], leaves["bias"]).log_softmax(-1)
+        loss = -(weight * (places * find).sum(-1)).sum() / weight.sum()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(resumed["finder"]["weight"], leaves["weight"].detach(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(resumed["finder"]["bias"], leaves["bias"].detach(), rtol=0, atol=1e-6)
+    for name in ("map", "log_scale", "types"):  # the type of each word is the same, so that its mean is, too
+        torch.testing.assert_close(resumed[name], fast[name], rtol=0, atol=1e-12)
+    assert not resumed["encoder"]
+
+
 def test_what_it_refuses():
     with pytest.raises(ValueError, match="one tag for each piece"):
         LEARNER.adapt(PARAMS, SUPPORT._replace(y=SUPPORT.y[:, 0], weight=SUPPORT.weight[:, 0]))

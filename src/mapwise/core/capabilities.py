@@ -48,6 +48,22 @@ class Embeds(Protocol):
 
 
 @runtime_checkable
+class Resumes(Protocol):
+    """A learner that takes in other rows from where it stands, in a moment. The law `resumes` holds it to this."""
+
+    def over_adapted(self, fast: Fast) -> OverEmbedded[Any]:
+        """The same learner over rows embedded by the encoder as it was adapted; its params are such a fast, too."""
+        ...
+
+    def resume(self, params: Params, fast: Fast, support: Examples, steps: int) -> Fast:
+        """Learn this support, which may have further classes, by that many cheap steps from an adapted learner.
+
+        Without steps, and on the support that it was adapted to, nothing changes.
+        """
+        ...
+
+
+@runtime_checkable
 class Votes(Protocol):
     """A learner whose answer is a sum over the support rows. The law `votes` holds it to this."""
 

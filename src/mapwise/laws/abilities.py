@@ -8,6 +8,7 @@ from torch import Tensor
 from mapwise.core.capabilities import (
     Causal,
     Embeds,
+    Resumes,
     TakesSteps,
     Trace,
     Traced,
@@ -117,6 +118,23 @@ def embeds(case: Case) -> Finding:
         places = max(places, relative_gap(over.learner.embed(over.params, fast, x), raw))
     seen = f"over rows embedded once scores differ by {scores:.1e}, and embeddings by {places:.1e}"
     return max(scores, places) <= SAME, seen
+
+
+def resumes(case: Case) -> Finding:
+    """Resumed on the same support without a step, over rows that the adapted encoder embeds, the scores stay."""
+    learner, params = case.double, as_double(case.trained)
+    if not isinstance(learner, Resumes):
+        return True, "the learner takes in no other rows from where it stands"
+    gap = 0.0
+    for task in case.tasks():
+        fast = learner.adapt(params, task.support)
+        over = learner.over_adapted(fast)
+        assert isinstance(over.learner, Learner) and isinstance(over.learner, Resumes)
+        support = task.support._replace(x=over.encode(task.support.x))
+        resumed = over.learner.resume(over.params, over.params, support, steps=0)
+        scores = over.learner.predict(over.params, resumed, over.encode(task.query.x))
+        gap = max(gap, scores_gap(scores, learner.predict(params, fast, task.query.x)))
+    return gap <= SAME, f"scores of a learner resumed without a step differ by {gap:.1e}"
 
 
 def traced(case: Case) -> Finding:

@@ -14,7 +14,7 @@ from mapwise.core.older_source import with_problem
 from mapwise.core.renamed import renamed
 from mapwise.core.seeds import check_seed
 from mapwise.core.source import TaskSource
-from mapwise.laws.abilities import causal, embeds, steps_from_start, traced, unrolled, votes_add_up
+from mapwise.laws.abilities import causal, embeds, resumes, steps_from_start, traced, unrolled, votes_add_up
 from mapwise.laws.case import Case, Finding
 from mapwise.laws.documented import documented
 from mapwise.laws.gradient import finite_differences
@@ -152,5 +152,6 @@ LAWS: tuple[Law, ...] = (
     Law(18, "weights", weights_count),
     Law(19, "learned", learned_in_place),
     Law(20, "unrolled", unrolled),
+    Law(21, "resumes", resumes),
 )
 """Every law, in order."""

@@ -16,7 +16,7 @@ from mapwise.core.functional import Net
 from mapwise.core.learner import Learner
 from mapwise.core.tags import Moves, learned_moves
 from mapwise.core.task import Examples, row_weight
-from mapwise.core.tree import Params
+from mapwise.core.tree import Fast, Params
 
 _UNIT = 10.0
 """Of a learned table's numbers: rates of optimizers suit weights of which hundreds add up to a score."""
@@ -57,6 +57,17 @@ class WordLearner(Learner):
 
         Its rows are {"vectors": [N, L, D], "described": [N]}, and "starts" where x has them.
         """
+        return self._over(params)
+
+    def over_adapted(self, fast: Fast) -> OverEmbedded[Learner]:
+        """The same learner over texts whose words have vectors of the encoder as it was adapted."""
+        return self._over(fast)
+
+    def resume(self, params: Params, fast: Fast, support: Examples, steps: int) -> Fast:
+        """Adapt to this support, where an adaptation takes no steps."""
+        return self.adapt(params, support)
+
+    def _over(self, params: Params) -> OverEmbedded[Learner]:
         rest = {name: part for name, part in params.items() if name != "encoder"}
         net = partial(Vectors, functional.output_shape(self.encoder))
         return OverEmbedded(partial(self._with_vectors, params), replace(self, encoder=net), {**rest, "encoder": {}})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mapwise.core import context, tree
-from mapwise.core.capabilities import Embeds
+from mapwise.core.capabilities import Embeds, Resumes
 from mapwise.core.chain import BARRED, best_path, path_sums
 from mapwise.core.learner import Learner
 from mapwise.core.tags import allowed, spans_of
@@ -111,11 +111,12 @@ class SpanPredictor:
     def with_type(self, name: str, texts: Sequence[AnnotatedText], sentence: str = "") -> Self:
         """With one more type, from texts in which its spans are annotated, without tuning the model again.
 
-        The model stays as it was tuned; the prototypes are made anew, and the linear maps move a little. In these texts
-        spans of the other types are those that this predictor finds, unless they overlap with annotated ones.
+        The model stays as it was tuned; the prototypes are made anew, and where spans begin and end is learned again
+        from there. In these texts spans of the other types are those that this predictor finds, unless they overlap
+        with annotated ones.
 
-        Raises ValueError for a type that is there, for texts without a span of it, and for a learner whose rows can't
-        be embedded once.
+        Raises ValueError for a type that is there, for texts without a span of it, and for a learner that takes in no
+        further types.
         """
         if name in self.types:
             raise ValueError(f"there is a type {name!r} already: give another name")
@@ -134,22 +135,20 @@ class SpanPredictor:
         completed = [
             _completed(text, spans) for text, spans in zip(texts, self.predict([t.text for t in texts]), strict=True)
         ]
-        support = wider.support_of([*self.texts, *completed])
-        names = [field.name for field in fields(self.learner)]
-        still: Any = replace(self.learner, **{name: 0 for name in names if name == "tune_steps"})
-        over = still.over_embedded(self.fast) if isinstance(still, Embeds) else None
-        if over is None:
-            raise ValueError(f"{self.settings.learner} embeds no text by itself: fit it again with the new type")
+        learner = self.learner
+        if not isinstance(learner, Resumes):
+            raise ValueError(f"{self.settings.learner} takes in no further type: fit it again with the new type")
+        over = learner.over_adapted(self.fast)
         before = len(Windows.of(self.model, self.texts).windows)
         with torch.no_grad():
-            support = support._replace(x=over.encode(support.x))
+            support = _word_by_word(over.encode, wider.support_of([*self.texts, *completed]))
             # What may be of the new type in texts of before, where it was not looked for, is nothing to learn from.
-            chances = over.learner.predict(over.params, over.learner.adapt(over.params, support), support.x).exp()
+            resumed = over.learner.resume(over.params, over.params, support, 0)
+            chances = over.learner.predict(over.params, resumed, support.x).exp()
             unknown = (chances[..., -2:].sum(-1) > _MAYBE) & (support.y[..., 0] > 0)
             unknown &= (torch.arange(len(support.y)) < before)[:, None]
             support = support._replace(weight=torch.where(unknown, 0.0, support.weight))
-            learner = replace(over.learner, **_SMALL_STEPS) if "tune_steps" in names else over.learner
-            fast = tree.detach(learner.adapt(over.params, support))
+            fast = tree.detach(over.learner.resume(over.params, over.params, support, _FURTHER_STEPS))
         return replace(wider, fast={**fast, "encoder": self.fast["encoder"]})
 
     def adapted(self, texts: Sequence[AnnotatedText]) -> Fast:
@@ -270,10 +269,31 @@ def _log_sums(
     return begins + goes_on + after[end].logsumexp(-1)
 
 
-_SMALL_STEPS = {"tune_steps": 60, "tune_batch": 8, "head_lr": 0.03, "type_lr": 0.003, "tune_lr": 0.0}
-"""Of the linear maps alone, which take milliseconds."""
+_TEXTS_TOGETHER = 8
+_FURTHER_STEPS = 100
+"""By which a type is added."""
 _MAYBE = 0.1
 """A word whose chance of a new type is above this may be of it."""
+
+
+def _word_by_word(encode: Callable[[Any], Any], support: Examples) -> Examples:
+    """The same texts with the vectors of their words side by side, and nothing for the other pieces."""
+    pieces, starts = support.x["pieces"], support.x["starts"]
+    width = int(starts.sum(1).max())
+    places = torch.argsort(starts, dim=1, descending=True, stable=True)[:, :width]  # [N, words]: where each word begins
+    lengths = (pieces > 0).sum(1)
+    rows, parts = lengths.argsort(), list[Tensor]()
+    for batch in rows.split(_TEXTS_TOGETHER):  # of about one length, so that padding isn't read
+        longest = int(lengths[batch].max())
+        x = {name: leaf[batch, :longest] if leaf.dim() > 1 else leaf[batch] for name, leaf in support.x.items()}
+        vectors = encode(x)["vectors"]
+        at = places[batch].clamp(max=longest - 1)
+        parts.append(vectors.gather(1, at[..., None].expand(-1, -1, vectors.shape[-1])))
+    own = {"vectors": torch.cat(parts)[rows.argsort()], "described": support.x["described"]}
+    counted = starts.gather(1, places)
+    y = support.y.gather(1, places[..., None].expand(-1, -1, support.y.shape[-1])) * counted[..., None]
+    weight = support.weight.gather(1, places) * counted
+    return support._replace(x={**own, "starts": counted}, y=y, weight=weight)
 
 
 def _completed(text: AnnotatedText, answers: Sequence[FoundSpan]) -> AnnotatedText:
