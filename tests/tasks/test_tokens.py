@@ -78,8 +78,8 @@ def test_answers_for_rows_where_tokens_are_asked_are_refused():
 
 
 BY_TOKEN = {
-    "abml", "anil", "boil", "fomaml", "imaml", "maml", "maml_pp", "meta_lstm", "meta_sgd", "prox", "protonet",
-    "protonet_cosine", "reptile", "vampire",
+    "abml", "anil", "boil", "fomaml", "imaml", "learned_optimizer", "maml", "maml_pp", "meta_lstm", "meta_sgd",
+    "prox", "protonet", "protonet_cosine", "reptile", "vampire",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,7 @@ _NETS = "hgq"
 class NeuralProcess(EmbeddingLearner):
     """An encoder of inputs, h of rows with targets, and g, which decodes what a support says of a query.
 
-    A learner that extends this writes `nets`, `adapt` and `predict`.
+    A learner that extends this writes `nets`, `adapt` and `predict`, and names its numbers that are 1 or more.
 
     encoder:        [N, *input] -> [N, D], with its attribute `output_shape`; the features of x, in support and query.
     loss:           "gaussian" for targets, "cross_entropy" for classes.
@@ -37,6 +37,8 @@ class NeuralProcess(EmbeddingLearner):
     least_scale:    the smallest standard deviation it can predict, in the unit of y.
     """
 
+    counts: ClassVar[tuple[str, ...]] = ("targets", "width", "layers", "decoder_layers")
+
     loss: Literal["cross_entropy", "gaussian"] = "cross_entropy"
     targets: int = 1
     width: int = 128
@@ -46,7 +48,7 @@ class NeuralProcess(EmbeddingLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for what in ("targets", "width", "layers", "decoder_layers"):
+        for what in self.counts:
             if getattr(self, what) < 1:
                 raise ValueError(f"{what} is {getattr(self, what)}: give a number from 1 up")
         if not 0 < self.least_scale < 1:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -66,6 +66,8 @@ class VIML(NeuralProcess):
     >>> mean, scale = learner.predict(params, fast, query.x)
     """
 
+    counts: ClassVar[tuple[str, ...]] = (*NeuralProcess.counts, "latent", "samples", "train_samples")
+
     latent: int = 64
     samples: int = 10
     train_samples: int = 2
@@ -74,9 +76,6 @@ class VIML(NeuralProcess):
     risen: float = field(default=1.0, metadata=MOMENT)
 
     def __post_init__(self) -> None:
-        for what in ("latent", "samples", "train_samples"):  # before any net is shaped by them
-            if getattr(self, what) < 1:
-                raise ValueError(f"{what} is {getattr(self, what)}: give a number from 1 up, or take cnp for no latent")
         super().__post_init__()
         if not self.beta >= 0:
             raise ValueError(f"beta is {self.beta}: give 0 for no KL, or a positive weight")
