@@ -164,6 +164,9 @@ def losses_going_down(learner, batch, steps=12):
 WITH_A_LOSS_OF_THEIR_OWN = {"memory_network", "memory_network_nearest"}
 """Classes that are in the memory, which others have no chance against."""
 
+DOWN_A_BOUND = {"viml"}
+"""The value of the objective isn't what they descend, and may rise again."""
+
 
 @pytest.fixture(scope="module")
 def sentences(tmp_path_factory):
@@ -203,4 +206,5 @@ def test_a_learner_lowers_its_loss_on_a_problem_or_is_refused_by_its_row(name, p
     assert learner.criterion in LOSSES[problem] or name in WITH_A_LOSS_OF_THEIR_OWN
     losses = losses_going_down(learner, source(0))
     assert all(math.isfinite(loss) for loss in losses)
-    assert min(losses[1:], default=-math.inf) < losses[0]  # the value isn't all that is descended, and may rise again
+    last = min(losses[1:]) if name in DOWN_A_BOUND else losses[-1]
+    assert last < losses[0] or len(losses) == 1  # with nothing to train

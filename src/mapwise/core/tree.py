@@ -53,6 +53,20 @@ def unflatten(leaves: dict[str, Tensor]) -> Tree:
     return tree
 
 
+def to_vector(tree: Tree) -> Tensor:
+    """All numbers of the leaves behind one another, [C]."""
+    return torch.cat([leaf.reshape(-1) for leaf in flatten(tree).values()])
+
+
+def of_vector(numbers: Tensor, like: Tree) -> Tree:
+    """The same numbers in the form of a tree; the inverse of `to_vector`."""
+    leaves = flatten(like)
+    pieces = torch.split(numbers, [leaf.numel() for leaf in leaves.values()])
+    return unflatten(
+        {path: piece.reshape(leaf.shape) for (path, leaf), piece in zip(leaves.items(), pieces, strict=True)}
+    )
+
+
 def dot(a: Tree, b: Tree) -> Tensor:
     """The inner product of two trees of the same form."""
     other = flatten(b)

@@ -37,7 +37,7 @@ def average_command(
     barrier: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Rise of the loss over which weights are averaged all the same. \\[0.02]", show_default=False
+            min=0, help="Largest rise of the loss at which weights are averaged. \\[0.02]", show_default=False
         ),
     ] = None,
     episodes: Annotated[int, typer.Option(min=2, help="Validation episodes.")] = 200,

@@ -171,7 +171,7 @@ class CoordinateLSTM:
 
     def start(self, point: Params) -> Params:
         """Both layers' states before the first step."""
-        flat = _flat(point)
+        flat = tree.to_vector(point)
         layers = {"first": self.first, "second": self.second}
         # Of zeros, by the layer's own weights: of their type, and where they are.
         empty = {name: flat.new_zeros(len(flat), cell["recurrent"].shape[1]) for name, cell in layers.items()}
@@ -179,24 +179,14 @@ class CoordinateLSTM:
 
     def step(self, point: Params, gradient: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
         """theta + scale * output of two layers over (log|g|, sign g)."""
-        seen = log_and_sign(_flat(gradient))  # [C, 2]
+        seen = log_and_sign(tree.to_vector(gradient))  # [C, 2]
         h1, c1 = lstm_cell(seen, (state["first"]["h"], state["first"]["c"]), self.first)
         h2, c2 = lstm_cell(h1, (state["second"]["h"], state["second"]["c"]), self.second)
         proposed = self.scale * (h2 @ self.output["weight"] + self.output["bias"])  # [C]
-        return _unflat(_flat(point) + proposed, point), {"first": {"h": h1, "c": c1}, "second": {"h": h2, "c": c2}}
-
-
-def _flat(point: Params) -> Float[Tensor, "C"]:
-    return torch.cat([leaf.reshape(-1) for leaf in tree.flatten(point).values()])
-
-
-def _unflat(numbers: Float[Tensor, "C"], like: Params) -> Params:
-    """The same numbers in the form of a tree."""
-    leaves = tree.flatten(like)
-    pieces = torch.split(numbers, [leaf.numel() for leaf in leaves.values()])
-    return tree.unflatten(
-        {path: piece.reshape(leaf.shape) for (path, leaf), piece in zip(leaves.items(), pieces, strict=True)}
-    )
+        return tree.of_vector(tree.to_vector(point) + proposed, point), {
+            "first": {"h": h1, "c": c1},
+            "second": {"h": h2, "c": c2},
+        }
 
 
 ROWS = {

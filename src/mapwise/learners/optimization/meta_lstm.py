@@ -111,18 +111,18 @@ class Gates:
 
     def start(self, point: Params) -> Params:
         """The LSTM's state before the first step, with f = 1 and i = 0."""
-        flat = _flat(point)
+        flat = tree.to_vector(point)
         empty = flat.new_zeros(len(flat), self.lstm["recurrent"].shape[1])  # [C, hidden]
         return {"h": empty, "c": empty, "f": torch.ones_like(flat), "i": torch.zeros_like(flat)}
 
     def step(self, point: Params, gradient: Params, state: Params, t: int, value: Tensor) -> tuple[Params, Params]:
         """f and i of every coordinate from the LSTM's reading of gradient and loss, theta, and the last f and i."""
-        theta, g = _flat(point), _flat(gradient)  # each [C]
+        theta, g = tree.to_vector(point), tree.to_vector(gradient)  # each [C]
         seen = torch.cat([log_and_sign(g), log_and_sign(value).expand(len(g), 2)], 1)  # [C, 4]
         h, c = lstm_cell(seen, (state["h"], state["c"]), self.lstm)
         f = _gate_of(self.forget, h, theta, state["f"])
         i = _gate_of(self.input, h, theta, state["i"])
-        return _unflat(f * theta - i * g, point), {"h": h, "c": c, "f": f, "i": i}
+        return tree.of_vector(f * theta - i * g, point), {"h": h, "c": c, "f": f, "i": i}
 
 
 def _gate_of(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tensor, "C"]:
@@ -134,19 +134,6 @@ def _gate_of(gate: Params, h: Tensor, theta: Tensor, last: Tensor) -> Float[Tens
 def _gate(key: Tensor, hidden: int, bias: tuple[float, float]) -> Params:
     *weight, level = random.uniform(key, (hidden + 3,))
     return {"weight": SMALL * (2 * torch.stack(weight) - 1), "bias": bias[0] + (bias[1] - bias[0]) * level}
-
-
-def _flat(point: Params) -> Float[Tensor, "C"]:
-    return torch.cat([leaf.reshape(-1) for leaf in tree.flatten(point).values()])
-
-
-def _unflat(numbers: Float[Tensor, "C"], like: Params) -> Params:
-    """The same numbers in the form of a tree."""
-    leaves = tree.flatten(like)
-    pieces = torch.split(numbers, [leaf.numel() for leaf in leaves.values()])
-    return tree.unflatten(
-        {path: piece.reshape(leaf.shape) for (path, leaf), piece in zip(leaves.items(), pieces, strict=True)}
-    )
 
 
 ROWS = {
